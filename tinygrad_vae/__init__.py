@@ -1,0 +1,26 @@
+"""Reverse-mode autodiff on NumPy in which random nodes are explicit, with a VAE on top.
+
+``import tinygrad_vae as tg``. A function called on arrays computes an array; with a Tensor among its arguments it
+also records a node. A draw is a node that blocks the gradient until a rewrite opens it.
+"""
+
+from .arrays import noise, to_device, to_host
+from .graph import OPS, Op, Tensor, case, elementwise, gradients, op, replay, rewrite
+from .ops import *  # noqa: F403  the ops, by the names of the array API standard
+from .stochastic.distribution import DISTRIBUTIONS, Distribution, parameter
+from .stochastic.distributions import (
+    Bernoulli,
+    Categorical,
+    Exponential,
+    Gumbel,
+    Independent,
+    Laplace,
+    Logistic,
+    LogNormal,
+    Normal,
+    Uniform,
+)
+from .stochastic.divergences import kl_divergence, monte_carlo_kl
+from .stochastic.estimators import ESTIMATORS, reparameterize, score_function
+from .stochastic.nodes import Noise, Sample
+from .stochastic.verdict import BlockedGradientError, GradientRefusedError, InvalidGradientError, explain

@@ -1,0 +1,181 @@
+"""Arrays and where they live: which module an array belongs to, moving it, drawing it from a seed.
+
+The only file that names CuPy, which is looked at only when somebody has already imported it. It knows
+nothing of graphs: what it returns are plain arrays.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+Array = Any
+"""A ``numpy.ndarray``, a NumPy scalar, or a ``cupy.ndarray``."""
+
+Value = Any
+"""What a library function takes and gives: an array or a number, or a ``Tensor`` that holds one."""
+
+FLOATS = "f"
+NUMBERS = "fiub"
+"""The ``dtype.kind`` of the arrays that may enter a graph: floats, integers and booleans."""
+
+
+def namespace(x: Array) -> ModuleType:
+    """Return the module that ``x`` belongs to: ``numpy`` or ``cupy``.
+
+    >>> namespace(np.ones(3)).__name__
+    'numpy'
+    """
+    return sys.modules["cupy"] if _is_cupy(x) else np
+
+
+def special(x: Array) -> ModuleType:
+    """Return the module of special functions for ``x``: ``scipy.special`` or its CuPy twin."""
+    return importlib.import_module("cupyx.scipy.special") if _is_cupy(x) else scipy.special
+
+
+def _is_cupy(x: object) -> bool:
+    return "cupy" in sys.modules and type(x).__module__.partition(".")[0] == "cupy"
+
+
+def is_array(x: object) -> bool:
+    """Return whether ``x`` is an array: of NumPy or CuPy, a NumPy scalar included."""
+    return isinstance(x, (np.ndarray, np.generic)) or _is_cupy(x)
+
+
+def as_array(x: Array) -> Array:
+    """Return ``x`` as an array of floats, integers or booleans, without a copy where it already is one.
+
+    A number becomes an array without axes. Lists are refused (their dtype would be a guess), and so
+    are complex numbers, text and objects.
+
+    Raises:
+        TypeError: ``x`` is no number and no array of numbers.
+    """
+    if isinstance(x, (bool, int, float, np.generic)):
+        x = np.asarray(x)
+    if not is_array(x):
+        raise TypeError(
+            f"expected an array or a number, found {describe(x)}; write numpy.asarray(...) and choose its dtype"
+        )
+    if x.dtype.kind not in NUMBERS:
+        raise TypeError(
+            f"expected floats, integers or booleans, found {describe(x)}; convert it with .astype(numpy.float64)"
+        )
+    return x
+
+
+def describe(x: object) -> str:
+    """Say in a few words what ``x`` is, for error messages.
+
+    >>> describe(np.ones((2, 3), dtype=np.float32))
+    'a float32 array of shape (2, 3)'
+    """
+    if isinstance(x, (bool, int, float, complex, str)):
+        return f"the {type(x).__name__} {x!r}"
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        return f"a {x.dtype} array of shape {tuple(x.shape)}"
+    if isinstance(x, (list, tuple)):
+        return f"a {type(x).__name__} of length {len(x)}"
+    return f"an object of type {type(x).__name__}"
+
+
+def to_host(x: Array) -> Array:
+    """Return ``x`` as a NumPy array; one that is already there is returned as it is."""
+    return x.get() if _is_cupy(x) else np.asarray(x)
+
+
+def to_device(x: Array) -> Array:
+    """Return ``x`` as a CuPy array on the current GPU.
+
+    Raises:
+        ImportError: CuPy is not installed.
+    """
+    return importlib.import_module("cupy").asarray(x)
+
+
+@dataclass
+class NoiseStream:
+    """A stream of external noise, made by ``noise(seed)``.
+
+    The numbers are a function of ``(seed, path, how many draws came before on this stream)`` and of
+    nothing else: not of how large the earlier draws were, nor of what ran elsewhere. ``at`` names a
+    place, so that a run that resumes at step 700 draws what an undisturbed one would have drawn there.
+
+    >>> stream = noise(0)
+    >>> a, b = stream.at("step", 700).normal((2,)), stream.at("step", 700).normal((2,))
+    >>> bool((a == b).all())
+    True
+    """
+
+    seed: int
+    path: tuple[int, ...] = ()
+    drawn: int = field(default=0)
+
+    def at(self, *where: int | str) -> NoiseStream:
+        """Return the stream that stands at ``where`` below this one, at its beginning."""
+        return NoiseStream(self.seed, (*self.path, *(_key(part) for part in where)))
+
+    def generator(self) -> np.random.Generator:
+        """Return the generator of the next draw, and count the draw."""
+        self.drawn += 1
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(*self.path, 0, self.drawn))
+        return np.random.Generator(np.random.Philox(sequence))
+
+    def normal(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
+        """Return draws of N(0, 1)."""
+        return np.asarray(self.generator().standard_normal(shape, dtype=dtype))
+
+    def uniform(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
+        """Return draws of the uniform law on the *open* interval (0, 1).
+
+        The values are the midpoints ``(k + 1/2) / 2^n``, with n = 23 for float32 and 52 for float64: never 0
+        or 1, so that an inverse cdf stays finite, and ``1 - u`` is exact, so that a pair is antithetic.
+        """
+        steps = 2.0**23 if np.dtype(dtype) == np.float32 else 2.0**52
+        k = np.floor(self.generator().random(shape, dtype=dtype) * np.asarray(steps, dtype))
+        return np.asarray((k + np.asarray(0.5, dtype)) / np.asarray(steps, dtype))
+
+    def permutation(self, n: int) -> Array:
+        """Return the numbers 0 to n - 1 in a random order."""
+        return self.generator().permutation(n)
+
+
+def _key(part: int | str) -> int:
+    """Turn a place's name into a word of the key, odd for text and even for numbers."""
+    if isinstance(part, str):
+        return 2 * int.from_bytes(part.encode(), "little") + 1
+    if part < 0:
+        raise ValueError(f"a place in a noise stream is counted from 0, found {part}")
+    return 2 * int(part) + 2
+
+
+def noise(seed: int) -> NoiseStream:
+    """Return a stream of external noise: the only source of randomness of the library.
+
+    Args:
+        seed: a whole number from 0 on; the same seed gives the same draws on every machine.
+
+    Raises:
+        TypeError, ValueError: the seed is no whole number from 0 on.
+
+    >>> noise(1).normal((2,)).shape
+    (2,)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"noise(seed) takes a whole number, found {describe(seed)}")
+    if seed < 0:
+        raise ValueError(f"noise(seed) takes a whole number from 0 on, found {seed}")
+    return NoiseStream(int(seed))
+
+
+def size(shape: tuple[int, ...]) -> int:
+    """Return the number of elements of an array of this shape."""
+    return math.prod(shape)

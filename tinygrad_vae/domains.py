@@ -1,0 +1,112 @@
+"""Sets of numbers: the domains of ops and parameters, and the supports of distributions.
+
+A domain tells whether it contains a value, and draws values well inside it for tests. It knows
+nothing of ops or distributions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A set of numbers, or of vectors where ``event_ndim`` is 1.
+
+    ``contains(x)`` gives a boolean for each element (for each vector where ``event_ndim`` is 1);
+    ``draw(rng, shape)`` gives values inside, away from the edge, from a ``numpy.random.Generator``.
+    """
+
+    name: str
+    contains: Callable[[Array], Array]
+    draw: Callable[[np.random.Generator, tuple[int, ...]], Array]
+    event_ndim: int = 0
+    discrete: bool = False
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _is_whole(x: Array) -> Array:
+    return np.floor(x) == x
+
+
+def greater_than(bound: Any) -> Domain:
+    """Return the numbers above ``bound``, which may be an array."""
+    return Domain(
+        f"greater than {_short(bound)}",
+        lambda x: (x > bound) & (x < np.inf),
+        lambda rng, shape: bound + np.exp(rng.uniform(-1, 1, shape)),
+    )
+
+
+def interval(low: Any, high: Any) -> Domain:
+    """Return the numbers from ``low`` to ``high``, both included; they may be arrays."""
+    return Domain(
+        f"[{_short(low)}, {_short(high)}]",
+        lambda x: (x >= low) & (x <= high),
+        lambda rng, shape: low + (high - low) * rng.uniform(0.1, 0.9, shape),
+    )
+
+
+def whole_numbers(low: int, high: int) -> Domain:
+    """Return the whole numbers from ``low`` to ``high``, both included."""
+    return Domain(
+        f"whole numbers from {low} to {high}",
+        lambda x: (x >= low) & (x <= high) & _is_whole(x),
+        lambda rng, shape: rng.integers(low, high + 1, shape),
+        discrete=True,
+    )
+
+
+def _short(bound: Any) -> str:
+    values = np.asarray(bound)
+    return f"{values.item():g}" if values.size == 1 else f"{values.min():g}..{values.max():g}"
+
+
+REAL = Domain("real", lambda x: np.isfinite(x), lambda rng, shape: rng.uniform(-3, 3, shape))
+POSITIVE = Domain(
+    "positive", lambda x: (x > 0) & (x < np.inf), lambda rng, shape: np.exp(rng.uniform(-1.2, 1.2, shape))
+)
+NONNEGATIVE = Domain(
+    "nonnegative", lambda x: (x >= 0) & (x < np.inf), lambda rng, shape: np.exp(rng.uniform(-1.2, 1.2, shape))
+)
+NONZERO = Domain(
+    "nonzero",
+    lambda x: np.isfinite(x) & (x != 0),
+    lambda rng, shape: np.exp(rng.uniform(-1, 1, shape)) * rng.choice([-1.0, 1.0], shape),
+)
+ABOVE_MINUS_ONE = Domain(
+    "greater than -1", lambda x: (x > -1) & (x < np.inf), lambda rng, shape: rng.uniform(-0.7, 3, shape)
+)
+UNIT = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), lambda rng, shape: rng.uniform(0.1, 0.9, shape))
+BOOLEAN = Domain(
+    "0 or 1",
+    lambda x: (x == 0) | (x == 1),
+    lambda rng, shape: rng.integers(0, 2, shape).astype(np.float64),
+    discrete=True,
+)
+TRUTH = Domain(
+    "true or false", lambda x: (x == 0) | (x == 1), lambda rng, shape: rng.random(shape) < 0.5, discrete=True
+)
+LOGIT = Domain("real or infinite", lambda x: ~np.isnan(x), lambda rng, shape: rng.uniform(-3, 3, shape))
+LOGITS = Domain(
+    "a vector of numbers below infinity, at least one of them finite",
+    lambda x: (~np.isnan(x) & (x < np.inf)).all(-1) & np.isfinite(x).any(-1),
+    lambda rng, shape: rng.uniform(-2, 2, shape),
+    event_ndim=1,
+)
+SIMPLEX = Domain(
+    "a vector of nonnegative numbers with sum 1",
+    lambda x: (
+        (x >= 0).all(-1) & (abs(x.sum(-1) - 1) <= 1e-6 * x.shape[-1] ** 0.5 + 8 * np.finfo(x.dtype).eps * x.shape[-1])
+    ),
+    lambda rng, shape: rng.dirichlet(np.full(shape[-1], 3.0), shape[:-1]),
+    event_ndim=1,
+)

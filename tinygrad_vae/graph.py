@@ -1,0 +1,589 @@
+"""The engine: ops, the graph of Tensors that they record, its gradients, and functions from graph to graph.
+
+It knows arrays, and ops by their declarations. It knows nothing of distributions, estimators or models:
+a leaf through which a gradient must not be taken carelessly brings its own ``guard``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
+
+import numpy as np
+
+from . import trees
+from .arrays import Array, Value, as_array, describe, is_array, namespace
+from .domains import REAL, Domain
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Tree = TypeVar("Tree")
+
+OPS: dict[str, Op[..., Any]] = {}
+"""Every op that was declared, by name: read by the tests, the tables and Tensor's operators."""
+
+SMOOTH, KINK, JUMP, STOP, BLOCKED = "smooth", "kink", "jump", "stop", "blocked"
+"""How the value of an op depends on one of its inputs; only the first two have a vjp.
+
+``smooth``: differentiable. ``kink``: continuous, and differentiable almost everywhere (relu). ``jump``: not
+continuous, flat almost everywhere (a comparison). ``stop``: cut on purpose. ``blocked``: through a random draw.
+"""
+
+NO_ATTRS: Mapping[str, Any] = {}
+
+
+# ---------------------------------------------------------------------------------------------- nodes
+
+
+def _operator(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    """Return the methods for ``tensor * other`` and ``other * tensor``."""
+    return (lambda self, other: OPS[name](self, other)), (lambda self, other: OPS[name](other, self))
+
+
+def _refusal(what: str, instead: str) -> Callable[..., Any]:
+    """Return a method that refuses to leave the graph: what it gave back would be a constant to every gradient."""
+
+    def refuse(self: Tensor, *_: Any, **__: Any) -> Any:
+        raise TypeError(
+            f"{what} of a Tensor would leave the graph, and the gradient would be lost in silence. {instead}"
+        )
+
+    return refuse
+
+
+class Tensor:
+    """A node of the graph: a value, the op that made it, its inputs and its attributes.
+
+    ``Tensor(value, name=None)`` is a leaf; every other node comes from calling an op. Operators take arrays and
+    numbers on either side. A node is never edited once it is made, and it points to its inputs only, so that
+    whatever you no longer hold is freed.
+
+    Args:
+        value: an array or a number. Integers and booleans are constants to every gradient.
+        name: what to call it in messages and drawings.
+
+    Raises:
+        TypeError: the value is no array and no number (a list, text, complex numbers, another Tensor).
+
+    >>> x = Tensor(3.0, "x")
+    >>> gradients(x * x + x, [x])
+    [array(7.)]
+    """
+
+    __slots__ = ("__weakref__", "attrs", "inputs", "name", "op", "value")
+
+    guard: ClassVar[Any] = None
+    """Called as ``guard(output, wrt)`` before any gradient of what depends on a leaf of this class."""
+
+    value: Array
+    op: Op[..., Any] | None
+    inputs: tuple[Any, ...]
+    attrs: Mapping[str, Any]
+    name: str | None
+
+    def __init__(self, value: Array, name: str | None = None) -> None:
+        if isinstance(value, Tensor):
+            raise TypeError(
+                "Tensor(value) takes an array, found a Tensor: use it as it is, or cut it with stop_gradient(tensor)"
+            )
+        self.value = as_array(value)
+        self.op, self.inputs, self.attrs, self.name = None, (), NO_ATTRS, name
+
+    shape = property(lambda self: self.value.shape)
+    ndim = property(lambda self: self.value.ndim)
+    size = property(lambda self: self.value.size)
+    dtype = property(lambda self: self.value.dtype)
+
+    def with_value(self, value: Array) -> Tensor:
+        """Return a leaf of the same name and kind with another value."""
+        return Tensor(value, self.name)
+
+    def __repr__(self) -> str:
+        name = f", name={self.name!r}" if self.name else ""
+        made_by = f", made by {self.op.name}" if self.op else ""
+        return f"Tensor({np.array2string(np.asarray(self.value), threshold=10, precision=6)}{name}{made_by})"
+
+    __add__, __radd__ = _operator("add")
+    __sub__, __rsub__ = _operator("subtract")
+    __mul__, __rmul__ = _operator("multiply")
+    __truediv__, __rtruediv__ = _operator("divide")
+    __pow__, __rpow__ = _operator("pow")
+    __matmul__, __rmatmul__ = _operator("matmul")
+    __lt__, __gt__ = _operator("less")
+    __le__, __ge__ = _operator("less_equal")
+    __eq__, _ = _operator("equal")
+    __ne__, _ = _operator("not_equal")
+    __and__, __rand__ = _operator("logical_and")
+    __or__, __ror__ = _operator("logical_or")
+    __hash__ = object.__hash__
+
+    def __neg__(self) -> Tensor:
+        return OPS["negative"](self)
+
+    def __abs__(self) -> Tensor:
+        return OPS["abs"](self)
+
+    def __invert__(self) -> Tensor:
+        return OPS["logical_not"](self)
+
+    def __getitem__(self, key: Any) -> Tensor:
+        parts = key if isinstance(key, tuple) else (key,)
+        arrays = [part for part in parts if isinstance(part, Tensor) or is_array(part)]
+        return OPS["getitem"](self, *arrays, key=tuple(INDEX if any(p is a for a in arrays) else p for p in parts))
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a Tensor without axes has no length")
+        return int(self.shape[0])
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            "a Tensor is never edited. Write tg.where(mask, new, tensor), or fill the array before Tensor(array)"
+        )
+
+    __array_ufunc__ = None  # makes NumPy leave ``array * tensor`` to __rmul__
+    __array__ = _refusal("a NumPy array", "Call the function of tinygrad_vae instead of NumPy's, or pass tensor.value.")
+    __array_function__ = _refusal("a NumPy function", "Call the one of tinygrad_vae, or pass tensor.value.")
+    __bool__ = _refusal("the truth", "Write tg.where(condition, a, b), or branch on tensor.value.")
+    __float__ = _refusal("float()", "Write float(tensor.value).")
+    __int__ = _refusal("int()", "Write int(tensor.value).")
+    __index__ = _refusal("an index", "Write tg.take(x, tensor, axis=0) or x[tensor], or use int(tensor.value).")
+
+
+class _Index:
+    """Stands in the key of a recorded ``x[key]`` where the next index array belongs."""
+
+    def __repr__(self) -> str:
+        return "INDEX"
+
+
+INDEX = _Index()
+
+
+def make_node(
+    value: Array,
+    op: Op[..., Any],
+    inputs: tuple[Any, ...],
+    attrs: Mapping[str, Any] = NO_ATTRS,
+    name: str | None = None,
+    kind: type[Tensor] = Tensor,
+) -> Tensor:
+    """Return a node with a value that is known already: the last step of recording, and how a rewrite keeps a value."""
+    node = kind.__new__(kind)
+    node.value, node.op, node.inputs, node.attrs, node.name = value, op, inputs, attrs, name
+    return node
+
+
+def value_of(x: Value) -> Any:
+    """Return the array inside a Tensor, and anything else as it is."""
+    return x.value if isinstance(x, Tensor) else x
+
+
+# ------------------------------------------------------------------------------------------------ ops
+
+
+@dataclass(frozen=True)
+class Case:
+    """Shapes and attributes with which an op can be tried: ``case((2, 3), axis=0)``."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+def case(*shapes: tuple[int, ...], **attrs: Any) -> Case:
+    """Return a ``Case``: the shapes of the inputs, then the attributes."""
+    return Case(shapes, attrs)
+
+
+class Op(Generic[P, R]):
+    """A function on arrays, together with its derivatives and what is known of it.
+
+    Declared with ``@op`` or ``@elementwise``, which say what the parts mean. The inputs are the positional-only
+    parameters of the function, the attributes are all others.
+    """
+
+    node: type[Tensor] = Tensor
+
+    def __init__(
+        self,
+        forward: Callable[P, R],
+        vjps: Sequence[Callable[..., Any] | None],
+        *,
+        elementwise: bool,
+        smoothness: str | tuple[str, ...],
+        domain: Domain | tuple[Domain, ...],
+        axes: Callable[..., tuple[int | None, ...]] | None,
+        cases: Sequence[Case],
+    ) -> None:
+        parameters = inspect.signature(forward).parameters.values()
+        self.name: str = getattr(forward, "__name__", "op")
+        self.forward = forward
+        self.vjps = tuple(vjps)
+        self.elementwise = elementwise
+        self.smoothness = (smoothness,) if isinstance(smoothness, str) else smoothness
+        self.domains = (domain,) if isinstance(domain, Domain) else domain
+        self.axes = axes
+        self.cases = tuple(cases)
+        self.input_names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.attr_names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        others = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        self.defaults = {p.name: p.default for p in others if p.default is not p.empty}
+        self.__name__, self.__doc__, self.__module__ = self.name, forward.__doc__, forward.__module__
+        self.__wrapped__ = forward
+        if not self.input_names:
+            raise TypeError(f"op {self.name}: its inputs must be positional-only; write ``def {self.name}(x, /)``")
+        if len(self.vjps) != (1 if self.variadic else len(self.input_names)):
+            raise TypeError(
+                f"op {self.name}: {len(self.vjps)} vjps for the inputs {', '.join(self.input_names)}; "
+                "declare one for each, None where nothing flows (for *inputs one in all, which takes the input's number)"
+            )
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __call__(self, *args: P.args, **attrs: P.kwargs) -> R:
+        for x in args:
+            if isinstance(x, Tensor):
+                return self.record(args, attrs)  # type: ignore[return-value]
+        try:
+            return self.forward(*args, **attrs)
+        except (TypeError, ValueError, IndexError) as error:
+            raise self._complaint(error, args, attrs) from error
+
+    def record(self, args: tuple[Any, ...], attrs: dict[str, Any], name: str | None = None) -> Tensor:
+        """Compute the value from the inputs' values, and return the node that remembers how."""
+        values: list[Any] = []
+        for x in args:
+            if isinstance(x, Tensor):
+                x = x.value
+            elif x.__class__ is not float and x.__class__ is not int and len(values) < len(self.input_names):
+                try:
+                    as_array(x)  # refuses lists, text, complex numbers
+                except TypeError as error:
+                    raise self._complaint(error, args, attrs) from None
+            values.append(x)
+        try:
+            value: Array = self.forward(*values, **attrs)
+        except (TypeError, ValueError, IndexError) as error:
+            raise self._complaint(error, args, attrs) from error
+        if value.__class__ is not np.ndarray:
+            value = as_array(value)
+        if not self.variadic and len(args) > len(self.input_names):
+            attrs = {**dict(zip(self.attr_names, args[len(self.input_names) :], strict=False)), **attrs}
+            args = args[: len(self.input_names)]
+        if self.elementwise and len(args) > 1 and value.dtype.char == "d":
+            self._refuse_widening(values)
+        return make_node(value, self, args, {**self.defaults, **attrs} if self.defaults else attrs, name, self.node)
+
+    def _refuse_widening(self, values: list[Any]) -> None:
+        """Refuse float32 with integer arrays, which NumPy would turn into float64 without a word."""
+        dtypes = [v.dtype for v in values if hasattr(v, "dtype")]
+        if any(d.char == "f" for d in dtypes) and not any(d.char == "d" for d in dtypes):
+            raise TypeError(
+                f"{self.name}: float32 and {next(d for d in dtypes if d.kind in 'iu')} would give float64; "
+                "convert the integers with tg.astype(x, numpy.float32)"
+            )
+
+    def vjp(self, i: int, g: Value, y: Value, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Value:
+        """Return the cotangent of input ``i`` from ``g``, that of the output; in its shape and dtype."""
+        rule = self.vjps[0 if self.variadic else i]
+        if rule is None:
+            raise TypeError(f"{self.name} has no derivative in {self.input_name(i)}")
+        gx = rule(i, g, y, *inputs, **attrs) if self.variadic else rule(g, y, *inputs, **attrs)
+        x = inputs[i]
+        if gx.shape != x.shape:
+            if not self.elementwise:
+                raise ValueError(
+                    f"the vjp of {self.name} in {self.input_name(i)} gave shape {gx.shape} for an input "
+                    f"of shape {x.shape}; a cotangent has the shape of its input"
+                )
+            gx = OPS["sum_to"](gx, x.shape)  # broadcasting is undone here, and only here
+        return gx if gx.dtype == x.dtype else OPS["astype"](gx, x.dtype)
+
+    def input_name(self, i: int) -> str:
+        return (
+            f"{self.input_names[-1]}[{i - len(self.input_names) + 1}]"
+            if self.variadic and i >= len(self.input_names) - 1
+            else self.input_names[i]
+        )
+
+    def smoothness_in(self, i: int) -> str:
+        """Return how the value depends on input ``i``: one of ``smooth``, ``kink``, ``jump``, ``stop``, ``blocked``."""
+        return self.smoothness[min(i, len(self.smoothness) - 1)]
+
+    def domain_of(self, i: int) -> Domain:
+        """Return the domain of input ``i``."""
+        return self.domains[min(i, len(self.domains) - 1)]
+
+    def _complaint(self, error: Exception, args: tuple[Any, ...], attrs: Mapping[str, Any]) -> Exception:
+        """Return the error with the op and its arguments in words, as the built-in kind that it was."""
+        lines = [f"{self.name}: {error}"]
+        for i, x in enumerate(args):
+            is_input = self.variadic or i < len(self.input_names)
+            what = (
+                self.input_name(i)
+                if is_input
+                else self.attr_names[min(i - len(self.input_names), len(self.attr_names) - 1)]
+                if self.attr_names
+                else f"argument {i + 1}"
+            )
+            lines.append(f"  {what}: {describe(value_of(x)) if is_input else repr(x)}")
+        lines += [f"  {key}: {describe(value) if is_array(value) else repr(value)}" for key, value in attrs.items()]
+        kind = next(k for k in (IndexError, TypeError, ValueError) if isinstance(error, k))
+        return kind("\n".join(lines))
+
+
+def op(
+    *vjps: Callable[..., Any] | None,
+    smoothness: str | tuple[str, ...] = SMOOTH,
+    domain: Domain | tuple[Domain, ...] = REAL,
+    axes: Callable[..., tuple[int | None, ...]] | None = None,
+    cases: Sequence[Case] = (),
+) -> Callable[[Callable[P, R]], Op[P, R]]:
+    """Declare an op: a decorator for a function on arrays, with one vjp for each of its inputs.
+
+    A vjp is a formula ``vjp(g, y, *inputs, **attrs)`` in the library's own functions: ``g`` is the cotangent of the
+    output ``y``. Run on arrays it is a gradient; run on Tensors, one that can be differentiated again. An op with
+    ``*inputs`` has one vjp for all of them, which takes the input's number first.
+
+    Args:
+        vjps: one formula for each input; ``None`` where nothing flows.
+        smoothness: ``smooth``, ``kink``, ``jump`` or ``stop``, for all inputs or one for each.
+        domain: where the inputs may lie, for all or one for each; tests draw from it.
+        axes: ``axes(i, labels, y, *inputs, **attrs)`` tells which axes of input ``i`` reach the output unmixed: it
+            turns a label for each axis of the input into one for each axis of ``y``, ``None`` for a mixed one. Without
+            it the op mixes all axes, which is safe.
+        cases: shapes and attributes to test it with.
+
+    >>> @op(lambda g, y, x: 2 * g * x, cases=[case((3,))])
+    ... def squared_length(x, /):
+    ...     return (x * x).sum()
+    >>> gradients(squared_length(Tensor(np.ones(2))), [])
+    []
+    >>> OPS.pop("squared_length")
+    <op squared_length>
+    """
+
+    def declare(forward: Callable[P, R]) -> Op[P, R]:
+        return _register(
+            Op(forward, vjps, elementwise=False, smoothness=smoothness, domain=domain, axes=axes, cases=cases)
+        )
+
+    return declare
+
+
+def elementwise(
+    *vjps: Callable[..., Any] | None,
+    smoothness: str | tuple[str, ...] = SMOOTH,
+    domain: Domain | tuple[Domain, ...] = REAL,
+) -> Callable[[Callable[P, R]], Op[P, R]]:
+    """Declare an op that works element by element and broadcasts its inputs; the arguments are those of ``op``.
+
+    >>> @elementwise(lambda g, y, x: 3 * g * x**2)
+    ... def cube(x, /):
+    ...     return x**3
+    >>> x = Tensor(2.0)
+    >>> gradients(cube(x), [x])
+    [array(12.)]
+    >>> OPS.pop("cube")
+    <op cube>
+    """
+
+    def declare(forward: Callable[P, R]) -> Op[P, R]:
+        return _register(Op(forward, vjps, elementwise=True, smoothness=smoothness, domain=domain, axes=None, cases=()))
+
+    return declare
+
+
+def _register(new: Op[P, R]) -> Op[P, R]:
+    if new.name in OPS:
+        raise ValueError(
+            f"an op named {new.name} is declared already, in {OPS[new.name].__module__}; choose another name"
+        )
+    OPS[new.name] = new
+    return new
+
+
+# ---------------------------------------------------------------------------------------- the graph
+
+
+def topological_order(roots: Sequence[Tensor]) -> list[Tensor]:
+    """Return every node that the roots depend on, inputs before the nodes made from them.
+
+    >>> x = Tensor(1.0)
+    >>> y = x + x
+    >>> topological_order([y]) == [x, y]  # doctest: +SKIP
+    """
+    order: list[Tensor] = []
+    opened: set[int] = set()
+    done: set[int] = set()
+    stack = list(roots)
+    while stack:
+        node = stack[-1]
+        key = id(node)
+        if key in opened:  # all that it depends on has been placed
+            stack.pop()
+            if key not in done:
+                done.add(key)
+                order.append(node)
+            continue
+        opened.add(key)
+        stack.extend(x for x in node.inputs if isinstance(x, Tensor) and id(x) not in opened)
+    return order
+
+
+def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, record: bool = False) -> Tree:
+    """Return the gradient of ``output`` with respect to each Tensor in ``wrt``.
+
+    Reverse mode: with ``g(y)`` the derivative of the output with respect to node y, and ``g(output) = 1``,
+    ``g(x) = sum over the nodes y made from x of vjp(g(y))``, each node after all those made from it.
+
+    Args:
+        output: a Tensor without axes, or any Tensor together with ``cotangent``.
+        wrt: a Tensor or a tree of Tensors (a list, a dict, a model); leaves or nodes in between.
+        cotangent: the weights of the output's elements, an array of the output's shape.
+        record: return Tensors that can be differentiated again, instead of arrays.
+
+    Returns:
+        The structure of ``wrt``, each gradient with the shape and dtype of its Tensor. Zeros where the output
+        does not depend on it.
+
+    Raises:
+        BlockedGradientError: a path from ``wrt`` to the output runs through a random draw.
+        TypeError, ValueError: the output is no Tensor or has axes, or one of ``wrt`` is no Tensor of floats.
+
+    >>> x = Tensor(np.array([1.0, 2.0]))
+    >>> gradients(OPS["sum"](x * x), [x])
+    [array([2., 4.])]
+    """
+    targets = trees.leaves(wrt)
+    seed = _check_request(output, targets, cotangent)
+    order = topological_order([output])
+    for node in order:
+        if node.guard is not None:
+            node.guard(output, targets)
+            break
+    wanted = {id(t) for t in targets}
+    reached = set(wanted)  # the nodes on a way from wrt to the output; nothing is computed for the others
+    for node in order:
+        if node.op is not None and any(id(x) in reached for i, x in enumerate(node.inputs) if _flows(node.op, i)):
+            reached.add(id(node))
+    cotangents: dict[int, Value] = {id(output): seed}
+    for node in reversed(order):
+        key = id(node)
+        if node.op is None or key not in reached or key not in cotangents:
+            continue
+        g = cotangents[key] if key in wanted else cotangents.pop(key)
+        y, inputs = (node, node.inputs) if record else (node.value, [value_of(x) for x in node.inputs])
+        for i, x in enumerate(node.inputs):
+            if id(x) in reached and _flows(node.op, i):
+                gx = node.op.vjp(i, g, y, inputs, node.attrs)
+                cotangents[id(x)] = cotangents[id(x)] + gx if id(x) in cotangents else gx
+    found = [cotangents[id(t)] if id(t) in cotangents else namespace(t.value).zeros_like(t.value) for t in targets]
+    if record:
+        return trees.replace_leaves(wrt, [g if isinstance(g, Tensor) else Tensor(g) for g in found])
+    return trees.replace_leaves(wrt, [as_array(g) for g in found])
+
+
+def _flows(op: Op[..., Any], i: int) -> bool:
+    return op.smoothness_in(i) in (SMOOTH, KINK)
+
+
+def _check_request(output: Tensor, targets: Sequence[Tensor], cotangent: Value | None) -> Value:
+    """Raise where the gradient that was asked for makes no sense, and return the output's cotangent."""
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"gradients(output, wrt): the output is {describe(output)}, which records nothing; "
+            "wrap the parameters with Tensor(array) before computing it"
+        )
+    for t in targets:
+        if not isinstance(t, Tensor):
+            raise TypeError(
+                f"gradients(output, wrt): wrt holds {describe(t)}; pass the Tensors that the output was computed from"
+            )
+        if t.dtype.kind != "f":
+            raise TypeError(
+                f"gradients(output, wrt): {t.name or 'a Tensor'} of wrt holds {t.dtype}; only floats have a gradient"
+            )
+    if output.dtype.kind != "f":
+        raise TypeError(f"gradients(output, wrt): the output holds {output.dtype}; only floats have a gradient")
+    if cotangent is None:
+        if output.shape != ():
+            raise ValueError(
+                f"gradients(output, wrt): the output has shape {output.shape}, and only a number has a gradient; "
+                "reduce it with tg.mean or tg.sum, give cotangent= for a vector-Jacobian product, or use tg.jacobian"
+            )
+        return namespace(output.value).ones_like(output.value)
+    if not isinstance(cotangent, Tensor):
+        cotangent = as_array(cotangent)
+    if cotangent.shape != output.shape:
+        raise ValueError(
+            f"gradients(output, wrt): the cotangent has shape {cotangent.shape}, the output has {output.shape}"
+        )
+    return cotangent if cotangent.dtype == output.dtype else OPS["astype"](cotangent, output.dtype)
+
+
+def rewrite(roots: Tree, rule: Callable[[Tensor, tuple[Any, ...]], Tensor | None]) -> Tree:
+    """Return the graph of ``roots`` with some nodes replaced; the original graph is left alone.
+
+    From the leaves up, ``rule(node, inputs)`` is called with each node and its rewritten inputs. It returns the
+    node to stand there, or ``None`` to keep it. A kept node whose inputs are unchanged is shared with the original.
+    One whose inputs are other nodes with the very same values keeps its value; all others are computed again.
+
+    Args:
+        roots: a Tensor or a tree of Tensors.
+        rule: what to put in a node's place.
+
+    >>> x = Tensor(2.0)
+    >>> swap = rewrite(OPS["sin"](x) + 1, lambda node, inputs: OPS["cos"](*inputs) if node.op is OPS["sin"] else None)
+    >>> round(float(swap.value), 4)
+    0.5839
+    """
+    tops = trees.leaves(roots)
+    for top in tops:
+        if not isinstance(top, Tensor):
+            raise TypeError(f"rewrite takes Tensors, found {describe(top)}, which records nothing")
+    new: dict[int, Tensor] = {}
+    for node in topological_order(tops):
+        inputs = tuple(new.get(id(x), x) for x in node.inputs)
+        made = rule(node, inputs)
+        if made is None:
+            made = node
+            if node.op is not None and any(a is not b for a, b in zip(inputs, node.inputs, strict=True)):
+                if all(value_of(a) is value_of(b) for a, b in zip(inputs, node.inputs, strict=True)):
+                    made = make_node(node.value, node.op, inputs, node.attrs, node.name, type(node))
+                else:
+                    made = node.op.record(inputs, dict(node.attrs), node.name)
+        new[id(node)] = made
+    return trees.replace_leaves(roots, [new[id(top)] for top in tops])
+
+
+def replay(roots: Tree, swaps: Mapping[Tensor, Tensor | Array]) -> Tree:
+    """Return the graph computed again with other nodes, or arrays for leaves, in the places of some.
+
+    The same noise with other parameters gives common random numbers; other noise gives a new draw.
+
+    Args:
+        roots: a Tensor or a tree of Tensors.
+        swaps: what to put in a node's place; an array becomes a leaf of the same name.
+
+    Raises:
+        ValueError: a node to swap is not part of the graph.
+
+    >>> x = Tensor(2.0)
+    >>> float(replay(x * x, {x: 5.0}).value)
+    25.0
+    """
+    present = {id(node) for node in topological_order(trees.leaves(roots))}
+    new: dict[int, Tensor] = {}
+    for old, other in swaps.items():
+        if id(old) not in present:
+            raise ValueError(f"replay: {old!r} is not part of the graph; swap a node that the roots were computed from")
+        new[id(old)] = other if isinstance(other, Tensor) else old.with_value(other)
+    return rewrite(roots, lambda node, inputs: new.get(id(node)))

@@ -1,0 +1,168 @@
+"""Ops that decide where values and gradients go: cuts, choices, comparisons, casts.
+
+Here stand the words for saying on purpose that a gradient ends: ``stop_gradient`` and ``surrogate``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Value
+from ..domains import REAL, TRUTH
+from ..graph import JUMP, SMOOTH, STOP, case, elementwise, op
+
+
+@elementwise(lambda g, y, x: g)
+def identity(x: Value, /) -> Value:
+    """``x``. Derivative 1.
+
+    >>> identity(2.0)
+    2.0
+    """
+    return x
+
+
+@elementwise(None, smoothness=STOP)
+def stop_gradient(x: Value, /) -> Value:
+    """``x``, taken for a constant by every gradient: how one cuts a path on purpose.
+
+    >>> stop_gradient(2.0)
+    2.0
+    """
+    return x
+
+
+@elementwise(None, lambda g, y, value, path: g, smoothness=(STOP, SMOOTH))
+def surrogate(value: Value, path: Value, /) -> Value:
+    """The value of the first argument, bit for bit, with the derivative of the second.
+
+    Every estimator ends in it: the cost stays what it was, and only its gradient changes. Both have one shape.
+
+    >>> surrogate(2.0, 3.0)
+    2.0
+    """
+    if np.shape(value) != np.shape(path):
+        raise ValueError(f"value and path must have one shape, found {np.shape(value)} and {np.shape(path)}")
+    return value
+
+
+@elementwise(
+    None,
+    lambda g, z, condition, x, y: where(condition, g, 0.0),
+    lambda g, z, condition, x, y: where(condition, 0.0, g),
+    smoothness=(JUMP, SMOOTH, SMOOTH),
+    domain=(TRUTH, REAL, REAL),
+)
+def where(condition: Value, x: Value, y: Value, /) -> Value:
+    """``x`` where the condition holds, ``y`` elsewhere. The gradient goes to the one that was taken.
+
+    The value jumps with the condition, which has no gradient.
+
+    >>> float(where(True, 1.0, 2.0))
+    1.0
+    """
+    return np.where(condition, x, y)
+
+
+@op(
+    lambda g, y, x, dtype: astype(g, x.dtype),
+    axes=lambda i, labels, y, x, dtype: labels,
+    cases=[case((2, 3), dtype=np.float64)],
+)
+def astype(x: Value, /, dtype: Any) -> Value:
+    """``x`` with another dtype. Derivative 1 between floats.
+
+    >>> astype(np.ones(2), np.float32).dtype
+    dtype('float32')
+    """
+    return np.asarray(x).astype(dtype) if isinstance(x, (bool, int, float)) else x.astype(dtype)
+
+
+@elementwise(None, None, smoothness=JUMP)
+def less(x: Value, y: Value, /) -> Value:
+    """``x < y``, true or false. A jump: no gradient.
+
+    >>> bool(less(1.0, 2.0))
+    True
+    """
+    return np.less(x, y)
+
+
+@elementwise(None, None, smoothness=JUMP)
+def less_equal(x: Value, y: Value, /) -> Value:
+    """``x <= y``, true or false. A jump: no gradient.
+
+    >>> bool(less_equal(2.0, 2.0))
+    True
+    """
+    return np.less_equal(x, y)
+
+
+@elementwise(None, None, smoothness=JUMP)
+def equal(x: Value, y: Value, /) -> Value:
+    """``x == y``, true or false. A jump: no gradient.
+
+    >>> bool(equal(2.0, 2.0))
+    True
+    """
+    return np.equal(x, y)
+
+
+@elementwise(None, None, smoothness=JUMP)
+def not_equal(x: Value, y: Value, /) -> Value:
+    """``x != y``, true or false. A jump: no gradient.
+
+    >>> bool(not_equal(2.0, 2.0))
+    False
+    """
+    return np.not_equal(x, y)
+
+
+def greater(x: Value, y: Value, /) -> Value:
+    """``x > y``, true or false. A jump: no gradient.
+
+    >>> bool(greater(2.0, 1.0))
+    True
+    """
+    return less(y, x)
+
+
+def greater_equal(x: Value, y: Value, /) -> Value:
+    """``x >= y``, true or false. A jump: no gradient.
+
+    >>> bool(greater_equal(1.0, 1.0))
+    True
+    """
+    return less_equal(y, x)
+
+
+@elementwise(None, None, smoothness=JUMP, domain=TRUTH)
+def logical_and(x: Value, y: Value, /) -> Value:
+    """``x and y``, element by element. A jump: no gradient.
+
+    >>> bool(logical_and(True, False))
+    False
+    """
+    return np.logical_and(x, y)
+
+
+@elementwise(None, None, smoothness=JUMP, domain=TRUTH)
+def logical_or(x: Value, y: Value, /) -> Value:
+    """``x or y``, element by element. A jump: no gradient.
+
+    >>> bool(logical_or(True, False))
+    True
+    """
+    return np.logical_or(x, y)
+
+
+@elementwise(None, smoothness=JUMP, domain=TRUTH)
+def logical_not(x: Value, /) -> Value:
+    """``not x``, element by element. A jump: no gradient.
+
+    >>> bool(logical_not(True))
+    False
+    """
+    return np.logical_not(x)

@@ -1,0 +1,176 @@
+"""Ops that reduce axes, and those that normalise along one: sum, mean, max, logsumexp, softmax."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..arrays import Value, size
+from ..domains import LOGITS
+from ..graph import JUMP, KINK, case, op
+from .elementwise import exp
+from .gates import astype, where
+from .shaping import broadcast_to, reshape
+
+Axis = int | tuple[int, ...] | None
+
+_CASES = [
+    case((2, 3)),
+    case((2, 3), axis=0),
+    case((2, 3, 2), axis=(0, -1), keepdims=True),
+    case((3,), axis=-1, keepdims=True),
+    case(()),
+]
+
+
+def reduced(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """Return the axes that a reduction takes away, counted from 0."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,))) if ndim else ()
+
+
+def _keep(reduction: Value, x: Value, axis: Axis) -> Value:
+    """Return the result of a reduction of ``x`` with the reduced axes put back, of length 1."""
+    gone = reduced(axis, x.ndim)
+    return reshape(reduction, tuple(1 if a in gone else n for a, n in enumerate(x.shape)))
+
+
+def _remaining_axes(
+    i: int, labels: tuple[int | None, ...], y: Value, x: Value, *, axis: Axis, keepdims: bool
+) -> tuple[int | None, ...]:
+    gone = reduced(axis, len(labels))
+    return tuple(None if a in gone else label for a, label in enumerate(labels) if keepdims or a not in gone)
+
+
+def _all_but_axis(i: int, labels: tuple[int | None, ...], y: Value, x: Value, *, axis: int) -> tuple[int | None, ...]:
+    return tuple(None if a == axis % len(labels) else label for a, label in enumerate(labels))
+
+
+@op(
+    lambda g, y, x, *, axis, keepdims: broadcast_to(_keep(g, x, axis), x.shape),
+    axes=_remaining_axes,
+    cases=_CASES,
+)
+def sum(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Sum over ``axis``: one, several, or all of them. Derivative 1 for each element.
+
+    >>> float(sum(np.ones((2, 3))))
+    6.0
+    """
+    return np.sum(x, axis=axis, keepdims=keepdims)
+
+
+@op(
+    lambda g, y, x, *, axis, keepdims: broadcast_to(
+        _keep(g, x, axis) / size(tuple(x.shape[a] for a in reduced(axis, x.ndim))), x.shape
+    ),
+    axes=_remaining_axes,
+    cases=_CASES,
+)
+def mean(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Mean over ``axis``: one, several, or all of them. Derivative 1 / n for each of n elements.
+
+    >>> float(mean(np.ones((2, 3))))
+    1.0
+    """
+    if not size(np.shape(x)):
+        raise ValueError("the mean of no elements is not defined")
+    return np.mean(x, axis=axis, keepdims=keepdims)
+
+
+def _shared(g: Value, y: Value, x: Value, axis: Axis) -> Value:
+    """Return ``g`` shared evenly among the elements of ``x`` that are equal to ``y``."""
+    ties = x == _keep(y, x, axis)
+    count = astype(sum(ties, axis=axis, keepdims=True), g.dtype)
+    return where(ties, _keep(g, x, axis) / count, 0.0)
+
+
+@op(
+    lambda g, y, x, *, axis, keepdims: _shared(g, y, x, axis),
+    smoothness=KINK,
+    axes=_remaining_axes,
+    cases=_CASES,
+)
+def max(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Largest element over ``axis``. The gradient goes to it, in equal shares where several are largest.
+
+    >>> float(max(np.array([1.0, 3.0])))
+    3.0
+    """
+    return np.max(x, axis=axis, keepdims=keepdims)
+
+
+@op(
+    lambda g, y, x, *, axis, keepdims: _shared(g, y, x, axis),
+    smoothness=KINK,
+    axes=_remaining_axes,
+    cases=_CASES,
+)
+def min(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Smallest element over ``axis``. The gradient goes to it, in equal shares where several are smallest.
+
+    >>> float(min(np.array([1.0, 3.0])))
+    1.0
+    """
+    return np.min(x, axis=axis, keepdims=keepdims)
+
+
+@op(None, smoothness=JUMP, axes=_remaining_axes, cases=[case((2, 3), axis=-1), case((4,))])
+def argmax(x: Value, /, *, axis: int | None = None, keepdims: bool = False) -> Value:
+    """Index of the largest element along ``axis``, the first where several are. A jump: no gradient.
+
+    >>> int(argmax(np.array([1.0, 3.0])))
+    1
+    """
+    return np.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@op(
+    lambda g, y, x, *, axis, keepdims: _keep(g, x, axis) * exp(x - _keep(y, x, axis)),
+    axes=_remaining_axes,
+    cases=_CASES,
+)
+def logsumexp(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+    """``log(sum(exp(x)))`` over ``axis``, without overflow. Derivative softmax(x).
+
+    >>> float(logsumexp(np.array([1000.0, 1000.0]))) - 1000 == float(np.log(2.0))
+    False
+    >>> round(float(logsumexp(np.array([1000.0, 1000.0]))) - 1000, 6)
+    0.693147
+    """
+    top = np.max(x, axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, np.zeros_like(top))
+    y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return y if keepdims else np.squeeze(y, axis=reduced(axis, np.ndim(x)))
+
+
+@op(
+    lambda g, y, x, *, axis: y * (g - sum(g * y, axis=axis, keepdims=True)),
+    domain=LOGITS,
+    axes=_all_but_axis,
+    cases=[case((2, 3)), case((2, 3), axis=0)],
+)
+def softmax(x: Value, /, *, axis: int = -1) -> Value:
+    """``exp(x) / sum(exp(x))`` along ``axis``. Derivative of y_i in x_j: y_i ((i = j) - y_j).
+
+    >>> softmax(np.zeros(2))
+    array([0.5, 0.5])
+    """
+    shifted = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return shifted / np.sum(shifted, axis=axis, keepdims=True)
+
+
+@op(
+    lambda g, y, x, *, axis: g - exp(y) * sum(g, axis=axis, keepdims=True),
+    domain=LOGITS,
+    axes=_all_but_axis,
+    cases=[case((2, 3)), case((2, 3), axis=0)],
+)
+def log_softmax(x: Value, /, *, axis: int = -1) -> Value:
+    """``x - logsumexp(x)`` along ``axis``. Derivative of y_i in x_j: (i = j) - softmax(x)_j.
+
+    >>> bool(np.allclose(log_softmax(np.zeros(2)), -np.log(2)))
+    True
+    """
+    shifted = x - np.max(x, axis=axis, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))

@@ -1,0 +1,197 @@
+"""Ops that move elements without computing: shapes, axes, joining."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Value, size
+from ..graph import case, op
+
+Labels = tuple[int | None, ...]
+
+
+def _leading_axes(i: int, labels: Labels, y: Value, x: Value, *_: Any, **__: Any) -> Labels:
+    """The axes before the first one that a reshape changes stay what they were."""
+    kept = 0
+    while kept < min(len(labels), len(y.shape)) and x.shape[kept] == y.shape[kept]:
+        kept += 1
+    return labels[:kept] + (None,) * (len(y.shape) - kept)
+
+
+def _from_the_right(i: int, labels: Labels, y: Value, *_: Any, **__: Any) -> Labels:
+    return (None,) * (len(y.shape) - len(labels)) + labels
+
+
+@op(
+    lambda g, y, x, shape: reshape(g, x.shape),
+    axes=_leading_axes,
+    cases=[case((2, 6), shape=(3, 4)), case((4,), shape=(2, -1)), case((2, 1, 3), shape=(2, 3))],
+)
+def reshape(x: Value, /, shape: tuple[int, ...]) -> Value:
+    """The same elements in the same order in another shape; one length may be -1.
+
+    >>> reshape(np.arange(6.0), (2, 3)).shape
+    (2, 3)
+    """
+    return np.reshape(x, shape)
+
+
+@op(
+    lambda g, y, x, axes: permute_dims(g, _inverse(axes)),
+    axes=lambda i, labels, y, x, axes: tuple(labels[a] for a in axes),
+    cases=[case((2, 3), axes=(1, 0)), case((2, 3, 4), axes=(2, 0, 1)), case((2, 3, 4), axes=(-1, 0, -2))],
+)
+def permute_dims(x: Value, /, axes: tuple[int, ...]) -> Value:
+    """The axes in another order: axis i of the result is axis ``axes[i]`` of x.
+
+    >>> permute_dims(np.ones((2, 3)), (1, 0)).shape
+    (3, 2)
+    """
+    return np.transpose(x, axes)
+
+
+def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(a) for a in np.argsort([a % len(axes) for a in axes]))
+
+
+@op(
+    lambda g, y, x: matrix_transpose(g),
+    axes=lambda i, labels, y, x: (*labels[:-2], labels[-1], labels[-2]),
+    cases=[case((2, 3)), case((2, 3, 4))],
+)
+def matrix_transpose(x: Value, /) -> Value:
+    """The last two axes exchanged.
+
+    >>> matrix_transpose(np.ones((5, 2, 3))).shape
+    (5, 3, 2)
+    """
+    return np.swapaxes(x, -1, -2)
+
+
+@op(
+    lambda g, y, x, shape: sum_to(g, x.shape),
+    axes=_from_the_right,
+    cases=[case((3,), shape=(2, 3)), case((2, 1), shape=(4, 2, 3)), case((), shape=(2,))],
+)
+def broadcast_to(x: Value, /, shape: tuple[int, ...]) -> Value:
+    """x repeated along new axes in front, and along axes of length 1. Derivative: the sum over the repetitions.
+
+    >>> broadcast_to(np.ones(3), (2, 3)).shape
+    (2, 3)
+    """
+    return np.broadcast_to(x, shape)
+
+
+def _kept_by_sum_to(i: int, labels: Labels, y: Value, x: Value, shape: tuple[int, ...]) -> Labels:
+    extra = len(labels) - len(shape)
+    return tuple(label if x.shape[extra + a] == shape[a] else None for a, label in enumerate(labels[extra:]))
+
+
+@op(
+    lambda g, y, x, shape: broadcast_to(g, x.shape),
+    axes=_kept_by_sum_to,
+    cases=[case((2, 3), shape=(3,)), case((4, 2, 3), shape=(2, 1)), case((2,), shape=())],
+)
+def sum_to(x: Value, /, shape: tuple[int, ...]) -> Value:
+    """The sum over all that ``broadcast_to`` would repeat: its transpose. The engine undoes broadcasting with it.
+
+    >>> sum_to(np.ones((2, 3)), (3,))
+    array([2., 2., 2.])
+    """
+    extra = x.ndim - len(shape)
+    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
+        raise ValueError(f"an array of shape {x.shape} does not come from broadcasting shape {shape}")
+    axes = (*range(extra), *(extra + a for a, n in enumerate(shape) if n == 1 and x.shape[extra + a] != 1))
+    return np.reshape(np.sum(x, axis=axes), shape)
+
+
+def expand_dims(x: Value, /, *, axis: int) -> Value:
+    """x with a new axis of length 1 at ``axis``.
+
+    >>> expand_dims(np.ones(3), axis=0).shape
+    (1, 3)
+    """
+    ndim = np.ndim(x) if not hasattr(x, "ndim") else x.ndim
+    if not -ndim - 1 <= axis <= ndim:
+        raise IndexError(f"expand_dims: axis {axis} is out of range for an array with {ndim} axes")
+    shape = list(np.shape(x) if not hasattr(x, "shape") else x.shape)
+    shape.insert(axis % (ndim + 1), 1)
+    return reshape(x, tuple(shape))
+
+
+def squeeze(x: Value, /, axis: int | tuple[int, ...]) -> Value:
+    """x without the axes at ``axis``, which must have length 1.
+
+    >>> squeeze(np.ones((1, 3)), 0).shape
+    (3,)
+    """
+    gone = [a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))]
+    for a in gone:
+        if x.shape[a] != 1:
+            raise ValueError(f"squeeze: axis {a} of shape {x.shape} has length {x.shape[a]}, not 1")
+    return reshape(x, tuple(n for a, n in enumerate(x.shape) if a not in gone))
+
+
+def _part(i: int, g: Value, arrays: tuple[Value, ...], axis: int) -> Value:
+    start = sum(x.shape[axis] for x in arrays[:i])
+    key = [slice(None)] * len(g.shape)
+    key[axis] = slice(start, start + arrays[i].shape[axis])
+    return g[tuple(key)]
+
+
+@op(
+    lambda i, g, y, *arrays, axis: _part(i, g, arrays, axis),
+    axes=lambda i, labels, y, *arrays, axis: tuple(
+        None if a == axis % len(labels) else label for a, label in enumerate(labels)
+    ),
+    cases=[case((2, 3), (1, 3), axis=0), case((2, 3), (2, 2), (2, 1), axis=-1)],
+)
+def concat_arrays(*arrays: Value, axis: int = 0) -> Value:
+    """Several arrays joined along ``axis``: what ``concat`` records.
+
+    >>> concat_arrays(np.ones(2), np.ones(3)).shape
+    (5,)
+    """
+    return np.concatenate(arrays, axis=axis)
+
+
+@op(
+    lambda i, g, y, *arrays, axis: g[(slice(None),) * (axis % len(g.shape)) + (i,)],
+    axes=lambda i, labels, y, *arrays, axis: (*labels[: axis % len(y.shape)], None, *labels[axis % len(y.shape) :]),
+    cases=[case((3,), (3,), axis=0), case((2, 3), (2, 3), (2, 3), axis=-1)],
+)
+def stack_arrays(*arrays: Value, axis: int = 0) -> Value:
+    """Several arrays of one shape joined along a new axis: what ``stack`` records.
+
+    >>> stack_arrays(np.ones(3), np.ones(3)).shape
+    (2, 3)
+    """
+    return np.stack(arrays, axis=axis)
+
+
+def concat(arrays: Sequence[Value], /, *, axis: int | None = 0) -> Value:
+    """The arrays joined along ``axis``; flattened before where it is ``None``.
+
+    >>> concat([np.ones(2), np.ones(3)]).shape
+    (5,)
+    """
+    if axis is None:
+        return concat_arrays(*(reshape(x, (-1,)) for x in arrays), axis=0)
+    return concat_arrays(*arrays, axis=axis)
+
+
+def stack(arrays: Sequence[Value], /, *, axis: int = 0) -> Value:
+    """The arrays, all of one shape, joined along a new axis at ``axis``.
+
+    >>> stack([np.ones(3), np.ones(3)]).shape
+    (2, 3)
+    """
+    return stack_arrays(*arrays, axis=axis)
+
+
+def flatten_from(x: Value, axis: int) -> Value:
+    """x with the axes from ``axis`` on joined into one."""
+    return reshape(x, (*x.shape[:axis], size(x.shape[axis:])))

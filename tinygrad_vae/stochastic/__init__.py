@@ -1,0 +1,1 @@
+"""Random nodes: what they are, the laws they follow, and the rewrites that let a gradient through."""

@@ -1,0 +1,295 @@
+"""What a distribution declares, and what every distribution can do with it.
+
+A declaration is a frozen dataclass of parameters with a transform of noise, a log-density and the moments.
+Sampling, reparameterizing, the checks of parameters and values, and the tests follow from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from .. import trees
+from ..arrays import NoiseStream, Value, describe, is_array, namespace
+from ..domains import Domain
+from ..graph import Tensor, value_of
+from ..ops import log, logit, stop_gradient, where
+from .nodes import (
+    UNIFORM,
+    Drawn,
+    Noise,
+    NoiseLaw,
+    calling_place,
+    draw_sample,
+    noise_dtype,
+    structure_of,
+    taken_care_of,
+)
+
+DISTRIBUTIONS: dict[str, type[Distribution]] = {}
+"""Every distribution that was declared, by name. The tests run over it."""
+
+D = TypeVar("D", bound="Distribution")
+
+
+def parameter(domain: Domain | Callable[[Any], Domain], *, moves_support: bool = False, **options: Any) -> Any:
+    """Declare a parameter of a distribution.
+
+    Args:
+        domain: where it may lie; a function of the distribution where that depends on the parameters before it.
+        moves_support: whether the support depends on it, which makes the score function invalid for it.
+        options: passed on to ``dataclasses.field``.
+    """
+    return dataclasses.field(metadata={"domain": domain, "moves_support": moves_support}, **options)
+
+
+class Distribution:
+    """A probability law over numbers, element by element over its batch shape.
+
+    A subclass is a ``@dataclass(frozen=True, eq=False)`` that declares
+
+    - its parameters, ``loc: Value = parameter(REAL)``;
+    - ``support``, and ``path``: ``"explicit"`` where the transform can be differentiated, ``None`` where not;
+    - ``noise_law`` and ``transform(noise)``, by default the inverse cdf of a uniform;
+    - ``log_density(x)``, ``mean``, ``variance``, and where they exist ``entropy()``, ``cdf(x)``, ``icdf(p)``.
+
+    Every formula is written once, in the library's functions: with arrays for parameters it computes, with
+    Tensors it records.
+    """
+
+    support: ClassVar[Any]
+    path: ClassVar[str | None] = "explicit"
+    noise_law: ClassVar[NoiseLaw] = UNIFORM
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        DISTRIBUTIONS[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        """Check every parameter against its domain.
+
+        Raises:
+            TypeError, ValueError: a parameter is no array of numbers, or lies outside its domain.
+        """
+        for f in parameters(self):
+            value = value_of(getattr(self, f.name))
+            if (
+                isinstance(value, bool)
+                or not (isinstance(value, (int, float)) or is_array(value))
+                or (is_array(value) and value.dtype.kind not in "fiu")
+            ):
+                raise TypeError(
+                    f"{type(self).__name__}: {f.name} must be an array or a number, found {describe(value)}"
+                )
+            check_inside(f"{type(self).__name__}: {f.name}", domain_of(self, f), value)
+        self.batch_shape  # noqa: B018  raises where the parameters do not broadcast
+
+    @classmethod
+    def example(cls: type[D], rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> D:
+        """Return a distribution with parameters drawn from their domains, for tests."""
+        blank = object.__new__(cls)
+        for f in parameters(cls):
+            domain = domain_of(blank, f)
+            object.__setattr__(
+                blank, f.name, np.asarray(domain.draw(rng, batch_shape + (3,) * domain.event_ndim), np.float64)
+            )
+        return blank
+
+    # shapes ---------------------------------------------------------------------------------------
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of the independent laws held by the parameters."""
+        shapes = {f.name: _batch_part(value_of(getattr(self, f.name)), domain_of(self, f)) for f in parameters(self)}
+        try:
+            return np.broadcast_shapes(*shapes.values())
+        except ValueError:
+            found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(
+                f"{type(self).__name__}: the shapes of the parameters do not broadcast together: {found}"
+            ) from None
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one draw of one law: ``()`` for a number."""
+        return ()
+
+    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Return the shape of the noise for draws of ``shape``."""
+        return (*shape, *self.batch_shape, *self.event_shape)
+
+    # drawing --------------------------------------------------------------------------------------
+
+    def transform(self, noise: Value) -> Value:
+        """Return the draw that belongs to this noise: ``z = g(noise, parameters)``. By default the inverse cdf."""
+        return self.icdf(noise)
+
+    def sample(self, shape: tuple[int, ...] = (), *, rng: NoiseStream, name: str | None = None) -> Value:
+        """Draw, and block the gradient.
+
+        With arrays for parameters this is an array. With a Tensor among them it is a ``Sample``: the transform
+        ran on arrays, so that there is a value and no derivative, until a rewrite says what to do.
+
+        Args:
+            shape: sample axes to put in front of the batch shape.
+            rng: a stream from ``tg.noise(seed)``.
+            name: what to call the node.
+
+        Returns:
+            Draws of shape ``shape + batch_shape + event_shape``.
+        """
+        noise = self._noise(shape, rng, name)
+        leaves = trees.leaves(self)
+        if not any(isinstance(leaf, Tensor) for leaf in leaves):
+            return self.transform(noise.value)
+        return draw_sample.record((noise, *leaves), {"dist": structure_of(self), "place": calling_place()}, name)
+
+    def rsample(self, shape: tuple[int, ...] = (), *, rng: NoiseStream, name: str | None = None) -> Value:
+        """Draw, already reparameterized: the same numbers as ``sample``, with the transform in the graph.
+
+        Raises:
+            TypeError: there is no differentiable transform, as for every discrete law.
+        """
+        if self.path is None:
+            raise TypeError(
+                f"{type(self).__name__}.rsample: {self.why_no_path}; "
+                "use sample(...) and score_function(cost), which needs no derivative of the draw"
+            )
+        noise = self._noise(shape, rng, name)
+        if not any(isinstance(leaf, Tensor) for leaf in trees.leaves(self)):
+            return self.transform(noise.value)
+        return opened(self, noise, Drawn(name, law_in_words(self), calling_place(), "pathwise"))
+
+    def _noise(self, shape: tuple[int, ...], rng: NoiseStream, name: str | None) -> Noise:
+        if not isinstance(rng, NoiseStream):
+            raise TypeError(f"{type(self).__name__}: rng takes a stream from tg.noise(seed), found {describe(rng)}")
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        leaves = [value_of(leaf) for leaf in trees.leaves(self)]
+        drawn = self.noise_law.draw(rng, self.noise_shape(shape), noise_dtype(leaves))
+        xp = next((namespace(leaf) for leaf in leaves if is_array(leaf)), np)
+        return Noise(xp.asarray(drawn), self.noise_law, f"noise of {name}" if name else None)
+
+    # densities ------------------------------------------------------------------------------------
+
+    def log_prob(self, x: Value) -> Value:
+        """Return the logarithm of the density, or of the probability for a discrete law, of each draw.
+
+        Args:
+            x: values in the support, of a shape that broadcasts with ``batch_shape + event_shape``.
+
+        Raises:
+            ValueError: a value lies outside the support, where the logarithm would be minus infinity.
+        """
+        check_inside(f"{type(self).__name__}.log_prob: x", self.support, value_of(x))
+        return self.log_density(x)
+
+    def log_density(self, x: Value) -> Value:
+        """Return the formula of ``log_prob``, without the check that x lies in the support."""
+        raise NotImplementedError(f"{type(self).__name__} declares no log_density(x)")
+
+    @property
+    def mean(self) -> Value:
+        """The expectation of a draw."""
+        raise NotImplementedError(f"{type(self).__name__} declares no mean")
+
+    @property
+    def variance(self) -> Value:
+        """The variance of a draw."""
+        raise NotImplementedError(f"{type(self).__name__} declares no variance")
+
+    def entropy(self) -> Value:
+        """Return ``-E log_prob(x)``."""
+        raise NotImplementedError(f"{type(self).__name__} declares no entropy()")
+
+    def cdf(self, x: Value) -> Value:
+        """Return the probability of a draw up to x."""
+        raise NotImplementedError(f"{type(self).__name__} declares no cdf(x)")
+
+    def icdf(self, p: Value) -> Value:
+        """Return the value that a draw stays below with probability p, for 0 < p < 1."""
+        raise NotImplementedError(f"{type(self).__name__} declares no icdf(p)")
+
+    @property
+    def why_no_path(self) -> str:
+        """Why the draw has no derivative in the parameters, in words."""
+        return f"a draw of {type(self).__name__} is discrete, so it jumps as the parameters move"
+
+    def moving(self) -> list[str]:
+        """Return the names of the parameters that move the support."""
+        return [f.name for f in parameters(self) if f.metadata["moves_support"]]
+
+    def parameter_event_ndims(self) -> list[int]:
+        """Return, for each parameter, how many of its last axes belong to one law."""
+        return [domain_of(self, f).event_ndim for f in parameters(self)]
+
+
+def parameters(dist: Any) -> list[dataclasses.Field[Any]]:
+    """Return the declared parameters of a distribution, or of a class of them."""
+    return [f for f in dataclasses.fields(dist) if "domain" in f.metadata]
+
+
+def domain_of(dist: Any, f: dataclasses.Field[Any]) -> Domain:
+    """Return the domain of one parameter of ``dist``."""
+    domain: Any = f.metadata["domain"]
+    return domain if isinstance(domain, Domain) else domain(dist)
+
+
+def _batch_part(value: Any, domain: Domain) -> tuple[int, ...]:
+    shape = tuple(getattr(value, "shape", ()))
+    return shape[: len(shape) - domain.event_ndim]
+
+
+def check_inside(what: str, domain: Domain, value: Any) -> None:
+    """Raise a ``ValueError`` that shows the first value outside the domain, if there is one."""
+    array = np.asarray(value) if isinstance(value, (bool, int, float)) else value
+    if array.ndim < domain.event_ndim:
+        raise ValueError(f"{what} must be {domain}, found {describe(value)}, which has no last axis")
+    inside = domain.contains(array)
+    if bool(inside.all()):
+        return
+    position = tuple(int(i) for i in np.argwhere(~inside)[0])
+    place = f" at index {position}" if position else ""
+    count = f" ({int((~inside).sum())} of {inside.size})" if inside.size > 1 else ""
+    raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}, in {describe(array)}")
+
+
+def opened(dist: Distribution, noise: Noise, drawn: Drawn) -> Tensor:
+    """Return the draw with its transform in the graph: the reparameterization trick."""
+    return taken_care_of(dist.transform(noise), drawn=drawn)
+
+
+def law_in_words(dist: Distribution) -> str:
+    """Return the law in words, with the names of its parameters: ``Normal(mu, sigma)``."""
+    if isinstance(getattr(dist, "base", None), Distribution):
+        rest = [str(getattr(dist, f.name)) for f in dataclasses.fields(dist) if f.metadata.get("static")]  # type: ignore[arg-type]
+        return f"{type(dist).__name__}({', '.join([law_in_words(dist.base), *rest])})"  # type: ignore[attr-defined]
+    shown = []
+    for f in parameters(dist):
+        value = getattr(dist, f.name)
+        if isinstance(value, Tensor):
+            shown.append(value.name or f.name)
+        else:
+            shown.append(repr(value) if isinstance(value, (int, float)) else f.name)
+    return f"{type(dist).__name__}({', '.join(shown)})"
+
+
+def logits_from(family: str, logits: Value | None, probs: Value | None, domain: Domain) -> Value:
+    """Return the logits of a law that takes either logits or probabilities."""
+    if (logits is None) == (probs is None):
+        raise TypeError(f"{family} takes either logits= or probs=, found {'neither' if logits is None else 'both'}")
+    if probs is None:
+        return logits
+    check_inside(f"{family}: probs", domain, value_of(probs))
+    if domain.event_ndim:
+        with np.errstate(divide="ignore"):  # the logit of probability 0 is minus infinity
+            return log(probs)
+    return logit(probs)
+
+
+def times_log(p: Value, log_ratio: Value) -> Value:
+    """Return ``p * log_ratio``, and its limit 0 where p is 0 and the logarithm infinite."""
+    vanishes = stop_gradient(p == 0)
+    return where(vanishes, 0.0, p * where(vanishes, 0.0, log_ratio))

@@ -1,0 +1,176 @@
+"""The two nodes of randomness: ``Noise``, a leaf that comes from outside, and ``Sample``, a draw made from it.
+
+A ``Sample`` has a value and no vjp: that is why backprop stops at it. Whatever depends on a ``Noise`` is
+looked over by ``verdict`` before a gradient of it is taken.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import trees
+from ..arrays import Array, NoiseStream, Value, as_array
+from ..graph import BLOCKED, Tensor, op
+
+if TYPE_CHECKING:
+    from .distribution import Distribution
+
+Labels = tuple[int | None, ...]
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@dataclass(frozen=True)
+class NoiseLaw:
+    """A law that external noise may follow: how to draw it, and which noise is its mirror image."""
+
+    name: str
+    draw: Callable[[NoiseStream, tuple[int, ...], Any], Array]
+    mirror: Callable[[Array], Array]
+
+
+NORMAL = NoiseLaw("N(0, 1)", lambda stream, shape, dtype: stream.normal(shape, dtype), lambda e: -e)
+UNIFORM = NoiseLaw("U(0, 1)", lambda stream, shape, dtype: stream.uniform(shape, dtype), lambda u: 1 - u)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of the user's code."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.file)}:{self.line}"
+
+
+def calling_place() -> Place:
+    """Return the line outside this package that the running call came from."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE + os.sep):
+        frame = frame.f_back
+    return Place(frame.f_code.co_filename, frame.f_lineno)
+
+
+class Noise(Tensor):
+    """A leaf of external noise: every draw is a deterministic function of one.
+
+    Swap its value with ``replay`` to draw anew, or to run the same draw with other parameters.
+
+    Args:
+        value: the numbers that were drawn.
+        law: the law that they follow, ``NORMAL`` or ``UNIFORM``.
+        name: what to call it in messages and drawings.
+    """
+
+    __slots__ = ("law",)
+    law: NoiseLaw
+
+    def __init__(self, value: Array, law: NoiseLaw, name: str | None = None) -> None:
+        super().__init__(value, name)
+        self.law = law
+
+    def with_value(self, value: Array) -> Noise:
+        """Return noise of the same law with other numbers."""
+        value = as_array(value)
+        if value.shape != self.shape:
+            raise ValueError(f"this noise has shape {self.shape}, found numbers of shape {value.shape}")
+        return Noise(value, self.law, self.name)
+
+    @staticmethod
+    def guard(output: Tensor, wrt: Sequence[Tensor]) -> None:
+        """Raise where a gradient through this randomness would be wrong."""
+        from .verdict import refuse_wrong_gradients
+
+        refuse_wrong_gradients(output, wrt)
+
+
+class Sample(Tensor):
+    """A random node: the value that its distribution's transform gave for its noise, and no vjp.
+
+    Made by ``distribution.sample(rng=...)``. Rewrites such as ``reparameterize`` and ``score_function`` say
+    where the gradient is to go instead.
+    """
+
+    __slots__ = ()
+
+    @property
+    def dist(self) -> Distribution:
+        """The distribution that was drawn from, with its parameters as they stand in the graph."""
+        dist: Distribution = trees.replace_leaves(self.attrs["dist"], self.inputs[1:])
+        return dist
+
+    @property
+    def noise(self) -> Noise:
+        """The noise that the draw is a function of."""
+        noise: Noise = self.inputs[0]
+        return noise
+
+    @property
+    def place(self) -> Place:
+        """The line of the user's code where it was drawn."""
+        place: Place = self.attrs["place"]
+        return place
+
+
+def _batch_axes(
+    i: int, labels: Labels, z: Value, noise: Value, *parameters: Value, dist: Distribution, place: Place
+) -> Labels:
+    """A draw works element by element over its batch axes: those of a parameter stay apart, its event axes do not."""
+    if i == 0:
+        return (None,) * len(z.shape)
+    bound: Distribution = trees.replace_leaves(dist, parameters)
+    event_axes = bound.parameter_event_ndims()[i - 1]
+    kept = labels[: len(labels) - event_axes]
+    after = len(bound.event_shape) if event_axes else 0
+    return (None,) * (len(z.shape) - after - len(kept)) + kept + (None,) * after
+
+
+@op(None, smoothness=BLOCKED, axes=_batch_axes)
+def draw_sample(*noise_and_parameters: Value, dist: Distribution, place: Place) -> Value:
+    """A draw: ``dist.transform(noise)``, run on arrays. Its derivative is blocked, which is what ``Sample`` shows."""
+    noise, *parameters = noise_and_parameters
+    return trees.replace_leaves(dist, parameters).transform(noise)
+
+
+draw_sample.node = Sample
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is remembered of a random node once an estimator has taken care of it."""
+
+    name: str | None
+    law: str
+    place: Place
+    estimator: str
+    note: str = ""
+
+    def __repr__(self) -> str:
+        return f"{self.estimator} for {self.name or 'a draw'} at {self.place}"
+
+
+@op(lambda g, y, x, *, drawn: g, axes=lambda i, labels, y, x, *, drawn: labels)
+def taken_care_of(x: Value, /, *, drawn: Drawn) -> Value:
+    """``x``, with a note of the random node that it stands for and of the estimator that was chosen for it.
+
+    Derivative 1. For the pathwise estimator x is the opened draw, for the score function its log-probability.
+    """
+    return x
+
+
+def structure_of(dist: Distribution) -> Distribution:
+    """Return the distribution with ``...`` in the place of each parameter, for the attributes of a node."""
+    return trees.map_leaves(lambda _: ..., dist)
+
+
+def noise_dtype(parameters: Sequence[Value]) -> Any:
+    """Return the dtype to draw in: float32 where every array among the parameters is, float64 otherwise."""
+    dtypes = {p.dtype for p in parameters if hasattr(p, "dtype") and p.dtype.kind == "f"}
+    return np.result_type(*dtypes) if dtypes else np.dtype(np.float64)

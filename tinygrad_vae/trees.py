@@ -1,0 +1,105 @@
+"""Trees: dicts, lists, tuples and dataclasses that hold arrays at their leaves.
+
+Models, optimizer states and distributions are such trees. This file takes a tree apart into its
+leaves and puts it together again, and knows nothing of what the leaves are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def static(**options: Any) -> Any:
+    """Declare a dataclass field that belongs to the structure of a tree and is not a leaf of it.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Scaled:
+    ...     weight: object
+    ...     power: int = static(default=2)
+    >>> leaves(Scaled(weight=3.0))
+    [3.0]
+    """
+    return dataclasses.field(metadata={"static": True}, **options)
+
+
+def _children(tree: Any) -> list[tuple[str, Any]] | None:
+    """Return the named parts of a container, or ``None`` for a leaf."""
+    if isinstance(tree, dict):
+        return [(str(key), tree[key]) for key in tree]
+    if isinstance(tree, (list, tuple)):
+        return [(str(i), part) for i, part in enumerate(tree)]
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return [(f.name, getattr(tree, f.name)) for f in dataclasses.fields(tree) if not f.metadata.get("static")]
+    return [] if tree is None else None
+
+
+def paths(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ``(path, leaf)`` in order; a path is the names on the way, joined by dots.
+
+    >>> list(paths({"encoder": [1.0, 2.0]}))
+    [('encoder.0', 1.0), ('encoder.1', 2.0)]
+    """
+    children = _children(tree)
+    if children is None:
+        yield prefix, tree
+        return
+    for name, part in children:
+        yield from paths(part, f"{prefix}.{name}" if prefix else name)
+
+
+def leaves(tree: Any) -> list[Any]:
+    """Return the leaves in order. ``None`` is an empty tree."""
+    return [leaf for _, leaf in paths(tree)]
+
+
+def replace_leaves(tree: T, new: Sequence[Any]) -> T:
+    """Return a tree of the same structure with other leaves.
+
+    A dataclass is put together without its ``__init__``, so that leaves of any kind may stand in it.
+
+    Raises:
+        ValueError: the number of leaves differs.
+    """
+    count = len(leaves(tree))
+    if count != len(new):
+        raise ValueError(f"the tree has {count} leaves, found {len(new)} new ones")
+    remaining = iter(new)
+    return _rebuild(tree, remaining)
+
+
+def _rebuild(tree: Any, remaining: Iterator[Any]) -> Any:
+    children = _children(tree)
+    if children is None:
+        return next(remaining)
+    if tree is None:
+        return None
+    parts = [_rebuild(part, remaining) for _, part in children]
+    if isinstance(tree, dict):
+        return dict(zip(tree, parts, strict=True))
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*parts)
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(parts)
+    copy = object.__new__(type(tree))
+    for f in dataclasses.fields(tree):
+        object.__setattr__(copy, f.name, getattr(tree, f.name))
+    for (name, _), part in zip(children, parts, strict=True):
+        object.__setattr__(copy, name, part)
+    return copy
+
+
+def map_leaves(function: Callable[..., Any], tree: T, *others: Any) -> T:
+    """Return the tree with ``function`` applied to each leaf, and to those that stand there in ``others``.
+
+    >>> map_leaves(lambda a, b: a + b, {"x": 1, "y": 2}, {"x": 10, "y": 20})
+    {'x': 11, 'y': 22}
+    """
+    rows = [leaves(tree), *(leaves(other) for other in others)]
+    for row in rows[1:]:
+        if len(row) != len(rows[0]):
+            raise ValueError(f"the first tree has {len(rows[0])} leaves, another has {len(row)}")
+    return replace_leaves(tree, [function(*group) for group in zip(*rows, strict=True)])
