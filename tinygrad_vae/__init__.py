@@ -5,6 +5,7 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 """
 
 from .arrays import noise, to_device, to_host
+from .calculus import grad, value_and_grad, values, wrap
 from .graph import OPS, Op, Tensor, case, elementwise, gradients, op, replay, rewrite
 from .ops import *  # noqa: F403  the ops, by the names of the array API standard
 from .stochastic.distribution import DISTRIBUTIONS, Distribution, parameter
