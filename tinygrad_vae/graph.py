@@ -225,17 +225,21 @@ class Op(Generic[P, R]):
         self.forward = forward
         self.vjps = tuple(vjps)
         self.elementwise = elementwise
-        self.smoothness = (smoothness,) if isinstance(smoothness, str) else smoothness
         self.domains = (domain,) if isinstance(domain, Domain) else domain
         self.axes = axes
         self.cases = tuple(cases)
         self.input_names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.arity = None if self.variadic else len(self.input_names)
         self.attr_names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         others = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         self.defaults = {p.name: p.default for p in others if p.default is not p.empty}
         self.__name__, self.__doc__, self.__module__ = self.name, forward.__doc__, forward.__module__
         self.__wrapped__ = forward
+        if isinstance(smoothness, str):
+            smoothness = (smoothness,) * len(self.input_names)
+        self.smoothness = smoothness
+        self.flows = tuple(kind in (SMOOTH, KINK) for kind in smoothness)
         if not self.input_names:
             raise TypeError(f"op {self.name}: its inputs must be positional-only; write ``def {self.name}(x, /)``")
         if len(self.vjps) != (1 if self.variadic else len(self.input_names)):
@@ -258,28 +262,27 @@ class Op(Generic[P, R]):
 
     def record(self, args: tuple[Any, ...], attrs: dict[str, Any], name: str | None = None) -> Tensor:
         """Compute the value from the inputs' values, and return the node that remembers how."""
-        values: list[Any] = []
-        for x in args:
-            if isinstance(x, Tensor):
-                x = x.value
-            elif x.__class__ is not float and x.__class__ is not int and len(values) < len(self.input_names):
-                try:
-                    as_array(x)  # refuses lists, text, complex numbers
-                except TypeError as error:
-                    raise self._complaint(error, args, attrs) from None
-            values.append(x)
         try:
-            value: Array = self.forward(*values, **attrs)
+            values = [x.value if isinstance(x, Tensor) else self._constant(x, i) for i, x in enumerate(args)]
+            value: Any = self.forward(*values, **attrs)
         except (TypeError, ValueError, IndexError) as error:
             raise self._complaint(error, args, attrs) from error
         if value.__class__ is not np.ndarray:
             value = as_array(value)
-        if not self.variadic and len(args) > len(self.input_names):
-            attrs = {**dict(zip(self.attr_names, args[len(self.input_names) :], strict=False)), **attrs}
-            args = args[: len(self.input_names)]
+        if self.arity is not None and len(args) > self.arity:  # attributes that were given by position
+            attrs = dict(zip(self.attr_names, args[self.arity :], strict=False)) | attrs
+            args = args[: self.arity]
         if self.elementwise and len(args) > 1 and value.dtype.char == "d":
             self._refuse_widening(values)
-        return make_node(value, self, args, {**self.defaults, **attrs} if self.defaults else attrs, name, self.node)
+        if self.defaults:
+            attrs = self.defaults | attrs
+        return make_node(value, self, args, attrs, name, self.node)
+
+    def _constant(self, x: Any, i: int) -> Any:
+        """Return an argument that is no Tensor; as an input of the node it must be an array or a number."""
+        if x.__class__ is not float and x.__class__ is not int and (self.arity is None or i < self.arity):
+            as_array(x)
+        return x
 
     def _refuse_widening(self, values: list[Any]) -> None:
         """Refuse float32 with integer arrays, which NumPy would turn into float64 without a word."""
@@ -312,6 +315,10 @@ class Op(Generic[P, R]):
             if self.variadic and i >= len(self.input_names) - 1
             else self.input_names[i]
         )
+
+    def flows_of(self, count: int) -> tuple[bool, ...]:
+        """Return, for each of ``count`` inputs, whether a gradient flows to it."""
+        return self.flows if self.arity is not None else self.flows + self.flows[-1:] * (count - len(self.flows))
 
     def smoothness_in(self, i: int) -> str:
         """Return how the value depends on input ``i``: one of ``smooth``, ``kink``, ``jump``, ``stop``, ``blocked``."""
@@ -416,25 +423,27 @@ def _register(new: Op[P, R]) -> Op[P, R]:
 def topological_order(roots: Sequence[Tensor]) -> list[Tensor]:
     """Return every node that the roots depend on, inputs before the nodes made from them.
 
-    >>> x = Tensor(1.0)
-    >>> y = x + x
-    >>> topological_order([y]) == [x, y]  # doctest: +SKIP
+    >>> x = Tensor(1.0, "x")
+    >>> topological_order([x + x])
+    [Tensor(1., name='x'), Tensor(2., made by add)]
     """
     order: list[Tensor] = []
     opened: set[int] = set()
-    done: set[int] = set()
+    placed: set[int] = set()
     stack = list(roots)
     while stack:
         node = stack[-1]
         key = id(node)
-        if key in opened:  # all that it depends on has been placed
+        if key not in opened:  # first its inputs, then itself
+            opened.add(key)
+            for x in node.inputs:
+                if isinstance(x, Tensor) and id(x) not in opened:
+                    stack.append(x)  # noqa: PERF401  this loop is hot, and a generator is slower
+        else:
             stack.pop()
-            if key not in done:
-                done.add(key)
+            if key not in placed:
+                placed.add(key)
                 order.append(node)
-            continue
-        opened.add(key)
-        stack.extend(x for x in node.inputs if isinstance(x, Tensor) and id(x) not in opened)
     return order
 
 
@@ -470,29 +479,43 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
             node.guard(output, targets)
             break
     wanted = {id(t) for t in targets}
-    reached = set(wanted)  # the nodes on a way from wrt to the output; nothing is computed for the others
+    reached = set(wanted)
+    steps: list[tuple[Tensor, list[int]]] = []  # the nodes made from wrt, each with the inputs on the way to wrt
     for node in order:
-        if node.op is not None and any(id(x) in reached for i, x in enumerate(node.inputs) if _flows(node.op, i)):
-            reached.add(id(node))
+        if node.op is not None:
+            flows = node.op.flows_of(len(node.inputs))
+            ways = [i for i, x in enumerate(node.inputs) if flows[i] and id(x) in reached]
+            if ways:
+                reached.add(id(node))
+                steps.append((node, ways))
     cotangents: dict[int, Value] = {id(output): seed}
-    for node in reversed(order):
+    for node, ways in reversed(steps):
         key = id(node)
-        if node.op is None or key not in reached or key not in cotangents:
-            continue
-        g = cotangents[key] if key in wanted else cotangents.pop(key)
-        y, inputs = (node, node.inputs) if record else (node.value, [value_of(x) for x in node.inputs])
-        for i, x in enumerate(node.inputs):
-            if id(x) in reached and _flows(node.op, i):
-                gx = node.op.vjp(i, g, y, inputs, node.attrs)
-                cotangents[id(x)] = cotangents[id(x)] + gx if id(x) in cotangents else gx
+        g = cotangents.get(key) if key in wanted else cotangents.pop(key, None)
+        if g is None:
+            continue  # the output does not depend on this node
+        y: Value = node if record else node.value
+        inputs = node.inputs if record else tuple(x.value if isinstance(x, Tensor) else x for x in node.inputs)
+        for i in ways:
+            gx = node.op.vjp(i, g, y, inputs, node.attrs)  # type: ignore[union-attr]
+            key = id(node.inputs[i])
+            cotangents[key] = cotangents[key] + gx if key in cotangents else gx
     found = [cotangents[id(t)] if id(t) in cotangents else namespace(t.value).zeros_like(t.value) for t in targets]
     if record:
         return trees.replace_leaves(wrt, [g if isinstance(g, Tensor) else Tensor(g) for g in found])
-    return trees.replace_leaves(wrt, [as_array(g) for g in found])
+    return trees.replace_leaves(wrt, _owned(found, {id(cotangent)}))
 
 
-def _flows(op: Op[..., Any], i: int) -> bool:
-    return op.smoothness_in(i) in (SMOOTH, KINK)
+def _owned(arrays: list[Array], taken: set[int]) -> list[Array]:
+    """Return the arrays, each with memory of its own, so that editing one leaves the others alone."""
+    out = []
+    for g in arrays:
+        g = as_array(g)
+        if g.base is not None or id(g) in taken:
+            g = g.copy()
+        taken.add(id(g))
+        out.append(g)
+    return out
 
 
 def _check_request(output: Tensor, targets: Sequence[Tensor], cotangent: Value | None) -> Value:
