@@ -1,0 +1,94 @@
+"""Derivatives of functions: values against closed forms, nesting, trees, and what is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_vae as tg
+
+numbers = st.floats(-2, 2)
+
+
+@given(x=numbers)
+def test_derivatives_of_every_order_of_a_polynomial(x):
+    f = lambda t: t**4 + tg.sin(t)  # noqa: E731
+    orders = [tg.grad(f), tg.grad(tg.grad(f)), tg.grad(tg.grad(tg.grad(f)))]
+    truth = [4 * x**3 + np.cos(x), 12 * x**2 - np.sin(x), 24 * x - np.cos(x)]
+    np.testing.assert_allclose([g(x) for g in orders], truth, rtol=1e-12, atol=1e-12)
+
+
+@given(x=numbers)
+def test_nested_derivatives_are_not_confused(x):
+    assert tg.grad(lambda a: tg.grad(lambda b: a * b)(a))(x) == 1  # d/dx of (d/dy xy at y = x)
+    assert tg.grad(lambda a: a * tg.grad(lambda b: a + b)(1.0))(x) == 1
+    np.testing.assert_allclose(tg.grad(lambda a: a * tg.grad(lambda b: a * b * b)(3.0))(x), 12 * x)  # by the closure
+
+
+def test_arrays_give_arrays_and_tensors_give_tensors():
+    f = lambda x: tg.sum(x * x)  # noqa: E731
+    assert isinstance(tg.grad(f)(np.ones(2)), np.ndarray)
+    assert isinstance(tg.grad(f)(tg.Tensor(np.ones(2))), tg.Tensor)
+    value, gradient = tg.value_and_grad(lambda x: tg.sum(tg.Normal(x, 1.0).rsample(rng=tg.noise(0))))(np.ones(2))
+    assert isinstance(value, np.ndarray)
+    assert isinstance(gradient, np.ndarray)  # noise drawn inside is no parameter from outside
+
+
+def test_a_blocked_draw_is_refused_here_too():
+    with pytest.raises(tg.BlockedGradientError):
+        tg.grad(lambda mu: tg.Normal(mu, 1.0).sample(rng=tg.noise(0)) ** 2)(0.5)
+
+
+def test_trees_keep_their_structure():
+    point = {"a": np.array([1.0, 2.0]), "b": [3.0, (4.0,)]}
+    f = lambda p: tg.sum(p["a"]) * p["b"][0] * p["b"][1][0]  # noqa: E731
+    gradient = tg.grad(f)(point)
+    np.testing.assert_allclose(gradient["a"], [12.0, 12.0])
+    assert gradient["b"] == [12.0, (9.0,)]
+    hessian = tg.hessian(f)(point)
+    np.testing.assert_allclose(hessian["b"][0]["a"], [4.0, 4.0])
+    np.testing.assert_allclose(hessian["a"]["b"][1][0], [3.0, 3.0])
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_products_with_the_jacobian_and_the_hessian_agree_with_them(seed):
+    rng = np.random.default_rng(seed)
+    w, x, t, g = rng.normal(size=(3, 4)), rng.normal(size=4), rng.normal(size=4), rng.normal(size=3)
+    f = lambda y: tg.tanh(w @ y)  # noqa: E731
+    jacobian = tg.jacobian(f)(x)
+    np.testing.assert_allclose(jacobian, (1 - np.tanh(w @ x) ** 2)[:, None] * w, rtol=1e-12)
+    value, pull = tg.vjp(f, x)
+    np.testing.assert_allclose(pull(g)[0], g @ jacobian, atol=1e-12)
+    value, tangent = tg.jvp(f, (x,), (t,))
+    np.testing.assert_array_equal(value, np.tanh(w @ x))
+    np.testing.assert_allclose(tangent, jacobian @ t, atol=1e-12)
+    cost = lambda y: tg.sum(f(y) ** 2)  # noqa: E731
+    np.testing.assert_allclose(tg.hvp(cost, x, t), tg.hessian(cost)(x) @ t, atol=1e-12)
+
+
+def test_a_linear_function_has_a_zero_second_derivative():
+    np.testing.assert_array_equal(tg.hessian(lambda x: tg.sum(3 * x))(np.ones(2)), np.zeros((2, 2)))
+    np.testing.assert_array_equal(tg.hvp(lambda x: tg.sum(x), np.ones(2), np.ones(2)), np.zeros(2))
+
+
+def test_a_function_that_ignores_its_argument_has_gradient_zero():
+    np.testing.assert_array_equal(tg.grad(lambda x: 5.0)(np.ones(2)), np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("f", "point", "message"),
+    [
+        (lambda x: x * x, np.ones(2), "shape \\(2,\\).*tg.jacobian"),
+        (lambda x: [x], 1.0, "type list"),
+        (lambda x: x * 1.0, 1, "int64.*only floats"),
+        (lambda x: x, "text", "found the str 'text'"),
+    ],
+)
+def test_what_has_no_gradient_is_refused_in_words(f, point, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        tg.grad(f)(point)
+
+
+def test_a_direction_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(3,\) where \(2,\)"):
+        tg.hvp(lambda x: tg.sum(x * x), np.ones(2), np.ones(3))
