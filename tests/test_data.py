@@ -1,0 +1,180 @@
+"""The images that training reads: what each source gives, and what a bad one gets."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+import tinygrad_vae as tg
+from tinygrad_vae import data
+
+GREY = np.random.default_rng(0).integers(0, 256, (12, 5, 5), dtype=np.uint8)
+BITS = (GREY >= 128).astype(np.float32).reshape(12, 25)
+LABELS = np.arange(12, dtype=np.uint8) % 10
+
+
+def idx(array):
+    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def read(path):
+    """All images of a source, in the order in which the source holds them."""
+    images, held_out = data._read(path)
+    assert held_out is None
+    return images
+
+
+# ------------------------------------------------------------------------------------ what comes out
+
+
+def test_the_bundled_digits_are_ones_from_half_of_the_full_scale_on():
+    from sklearn.datasets import load_digits
+
+    grey = load_digits()
+    images = read("digits")
+    assert images.pixels.dtype == np.float32
+    np.testing.assert_array_equal(images.pixels, grey.data >= 8)
+    np.testing.assert_array_equal(images.labels, grey.target)
+
+
+def test_the_split_holds_every_image_once_and_follows_the_seed():
+    whole = read("digits")
+    train, held_out = data.load("digits", seed=3)
+    both = np.concatenate([train.pixels, held_out.pixels])
+    np.testing.assert_array_equal(np.sort(both @ np.arange(64)), np.sort(whole.pixels @ np.arange(64)))
+    assert len(held_out) == round(len(whole) * data.HELD_OUT)
+    again, _ = data.load("digits", seed=3)
+    other, _ = data.load("digits", seed=4)
+    np.testing.assert_array_equal(again.pixels, train.pixels)
+    assert not np.array_equal(other.pixels, train.pixels)
+
+
+def test_labels_stay_with_their_images():
+    numbered = data.Images(np.repeat(LABELS[:, None], 4, axis=1), (2, 2), LABELS)
+    for part in numbered.split(0.25, tg.noise(0)):
+        np.testing.assert_array_equal(part.pixels[:, 0], part.labels)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [GREY, GREY.reshape(12, 25), GREY.astype(np.int64), GREY / np.float32(255), GREY >= 128, BITS, BITS.astype(int)],
+    ids=["bytes", "flat", "whole numbers", "floats", "booleans", "0.0 and 1.0", "0 and 1"],
+)
+def test_every_kind_of_grey_level_gives_the_same_bits(array, tmp_path):
+    np.save(tmp_path / "a.npy", array)
+    images = read(tmp_path / "a.npy")
+    assert (images.shape, images.pixels.dtype) == ((5, 5), np.float32)
+    np.testing.assert_array_equal(images.pixels, BITS)
+
+
+def test_packed_bits_are_unpacked(tmp_path):
+    bits = np.random.default_rng(1).integers(0, 2, (6, 784), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", train=np.packbits(bits, axis=1), test=np.packbits(bits[:2], axis=1))
+    train, held_out = data.load(tmp_path / "a.npz")
+    assert train.shape == held_out.shape == (28, 28)
+    np.testing.assert_array_equal(train.pixels, bits)
+    np.testing.assert_array_equal(held_out.pixels, bits[:2])
+
+
+def test_no_width_can_be_both_a_square_and_packed_bits():
+    assert not [w for w in range(1, 10_000) if data._side(w) and data._side(8 * w)]
+
+
+def test_images_need_not_be_square_where_they_have_rows_and_columns(tmp_path):
+    np.savez(tmp_path / "a.npz", images=GREY[:, :3], labels=LABELS)
+    images = read(tmp_path / "a.npz")
+    assert images.shape == (3, 5)
+    np.testing.assert_array_equal(images.labels, LABELS)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzipped"])
+def test_idx_files_alone_with_their_labels_or_as_a_folder(packed, tmp_path):
+    def write(name, array):
+        path = tmp_path / (name + ".gz" if packed else name)
+        path.write_bytes(gzip.compress(idx(array)) if packed else idx(array))
+        return path
+
+    path = write("train-images-idx3-ubyte", GREY)
+    assert read(path).labels is None
+    write("train-labels-idx1-ubyte", LABELS)
+    np.testing.assert_array_equal(read(path).pixels, BITS)
+    np.testing.assert_array_equal(read(path).labels, LABELS)
+    write("t10k-images-idx3-ubyte", GREY[:4])
+    train, held_out = data.load(tmp_path)
+    assert (len(train), len(held_out)) == (12, 4)
+
+
+# --------------------------------------------------------------------------- what bad input gets
+
+
+def refused(path, *words):
+    with pytest.raises(data.DataError) as caught:
+        data.load(path)
+    for word in (str(path), *words):
+        assert word in str(caught.value)
+
+
+def test_an_unknown_path(tmp_path):
+    refused(tmp_path / "nowhere.npz", "no such file", '"digits"')
+    refused(tmp_path, "train-images-idx3-ubyte")
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((0, 5, 5), np.uint8), ["no images", "(0, 5, 5)"]),
+        (np.full((4, 9), 1.5), ["from 0 to 1", "1.5", "(0, 0)"]),
+        (np.full((4, 9), np.nan), ["nan"]),
+        (np.full((4, 9), -1), ["-1"]),
+        (np.full((4, 9), 300), ["from 0 to 255", "300"]),
+        (np.full((4, 9), 16), ["16", "would be empty"]),
+        (np.ones((4, 10)), ["10 pixels", "(n, rows, columns)"]),
+        (np.ones(9), ["shape (9,)"]),
+        (np.ones((4, 9), complex), ["complex128"]),
+        (np.full((4, 9), "a"), ["<U1"]),
+        (np.full((4, 9), None), ["plain numbers"]),
+        (np.ones((1, 9)), ["1 image"]),
+    ],
+)
+def test_an_array_that_holds_no_images(array, words, tmp_path):
+    np.save(tmp_path / "a.npy", array)
+    refused(tmp_path / "a.npy", *words)
+
+
+def test_an_npz_names_the_arrays_it_holds(tmp_path):
+    np.savez(tmp_path / "a.npz", digits=GREY)
+    refused(tmp_path / "a.npz", "images or x_train or train", "digits")
+    np.savez(tmp_path / "b.npz", images=GREY, labels=LABELS[:5])
+    refused(tmp_path / "b.npz", "images", "12 images", "shape (5,)")
+    np.savez(tmp_path / "c.npz", images=GREY, test=GREY[:, :4])
+    refused(tmp_path / "c.npz", "5 x 5", "4 x 5")
+
+
+def test_truncated_and_foreign_files(tmp_path):
+    np.savez(tmp_path / "a.npz", images=GREY)
+    np.save(tmp_path / "a.npy", GREY)
+    (tmp_path / "a.idx").write_bytes(idx(GREY))
+    (tmp_path / "a.gz").write_bytes(gzip.compress(idx(GREY)))
+    for path in sorted(tmp_path.iterdir()):
+        content = path.read_bytes()
+        for length in (0, 3, 10, len(content) // 2, len(content) - 1):
+            path.write_bytes(content[:length])
+            refused(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\3\4 and so on", ["starts with 50 4b 03 04", ".npz"]),
+        (b"\0\0\x0d\3" + bytes(12), ["starts with 00 00 0d 03"]),
+        (idx(GREY) + b"more", ["(12, 5, 5)", "316 bytes", "found 320"]),
+        (idx(LABELS), ["1 axes"]),
+        (idx(GREY[:0]), ["no images"]),
+        (idx(GREY)[:9], ["header", "9 of 16"]),
+    ],
+    ids=["zip", "floats", "too long", "labels", "empty", "short header"],
+)
+def test_an_idx_file_that_is_none(content, words, tmp_path):
+    (tmp_path / "images").write_bytes(content)
+    refused(tmp_path / "images", *words)
