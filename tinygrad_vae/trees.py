@@ -31,7 +31,7 @@ def _children(tree: Any) -> list[tuple[str, Any]] | None:
     if isinstance(tree, dict):
         return [(str(key), tree[key]) for key in tree]
     if isinstance(tree, (list, tuple)):
-        return [(str(i), part) for i, part in enumerate(tree)]
+        return list(zip(getattr(tree, "_fields", map(str, range(len(tree)))), tree, strict=True))
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return [(f.name, getattr(tree, f.name)) for f in dataclasses.fields(tree) if not f.metadata.get("static")]
     return [] if tree is None else None
