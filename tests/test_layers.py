@@ -11,11 +11,11 @@ import tinygrad_vae as tg
 
 ROOT = Path(tg.__file__).parent
 ORDER = [
-    ("arrays", "extras"),
+    ("arrays", "extras", "places"),
     ("trees", "domains"),
     ("graph",),
     ("ops",),
-    ("calculus",),
+    ("calculus", "trouble"),
     ("stochastic",),
     ("nn", "optim"),
     ("vae",),

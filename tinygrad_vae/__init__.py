@@ -7,6 +7,7 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 from . import nn, optim
 from .arrays import noise, to_device, to_host
 from .calculus import grad, hessian, hvp, jacobian, jvp, value_and_grad, values, vjp, wrap
+from .draw import draw, draw_side_by_side
 from .graph import OPS, Op, Tensor, case, elementwise, gradients, op, replay, rewrite
 from .ops import *  # noqa: F403  the ops, by the names of the array API standard
 from .stochastic.distribution import DISTRIBUTIONS, Distribution, parameter
@@ -26,4 +27,5 @@ from .stochastic.divergences import kl_divergence, monte_carlo_kl
 from .stochastic.estimators import ESTIMATORS, reparameterize, score_function
 from .stochastic.nodes import Noise, Sample
 from .stochastic.verdict import BlockedGradientError, GradientRefusedError, InvalidGradientError, explain
+from .trouble import graph_memory, watch_numerics
 from .vae import VAE, elbo, importance_weighted_bound
