@@ -34,7 +34,13 @@ def stop_gradient(x: Value, /) -> Value:
     return x
 
 
-@elementwise(None, lambda g, y, value, path: g, smoothness=(STOP, SMOOTH))
+@op(
+    None,
+    lambda g, y, value, path: g,
+    smoothness=(STOP, SMOOTH),
+    axes=lambda i, labels, y, value, path: labels,
+    cases=[case((2, 3), (2, 3)), case((), ())],
+)
 def surrogate(value: Value, path: Value, /) -> Value:
     """The value of the first argument, bit for bit, with the derivative of the second.
 

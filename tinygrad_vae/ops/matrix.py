@@ -6,7 +6,7 @@ import numpy as np
 
 from ..arrays import Value
 from ..graph import case, op
-from .shaping import expand_dims, matrix_transpose, squeeze, sum_to
+from .shaping import expand_dims, matrix_transpose, squeeze, sum_to, unmixed_by_broadcast
 
 Labels = tuple[int | None, ...]
 
@@ -30,14 +30,11 @@ def _in_right(g: Value, z: Value, x: Value, y: Value) -> Value:
 
 def _rows_and_columns(i: int, labels: Labels, z: Value, x: Value, y: Value) -> Labels:
     """Batch axes and the rows of x, or the columns of y, stay apart; the axis summed over does not."""
-    ndim = len(z.shape)
-    if i == 0:
-        kept = labels[:-1] + (() if len(y.shape) == 1 else (None,))
-    elif len(labels) == 1:
-        kept = (None,) * ndim
-    else:
-        kept = labels[:-2] + (() if len(x.shape) == 1 else (None,)) + labels[-1:]
-    return (None,) * (ndim - len(kept)) + kept
+    own = (x, y)[i]
+    row = (labels[-2] if i == 0 else None,) if len(x.shape) > 1 else ()
+    column = (labels[-1] if i == 1 and len(labels) > 1 else None,) if len(y.shape) > 1 else ()
+    batch = z.shape[: len(z.shape) - len(row) - len(column)]
+    return unmixed_by_broadcast(labels[:-2], own.shape[:-2], batch) + row + column
 
 
 @op(

@@ -21,8 +21,12 @@ def _leading_axes(i: int, labels: Labels, y: Value, x: Value, *_: Any, **__: Any
     return labels[:kept] + (None,) * (len(y.shape) - kept)
 
 
-def _from_the_right(i: int, labels: Labels, y: Value, *_: Any, **__: Any) -> Labels:
-    return (None,) * (len(y.shape) - len(labels)) + labels
+def unmixed_by_broadcast(labels: Labels, shape: tuple[int, ...], result: tuple[int, ...]) -> Labels:
+    """Return the labels of the axes of ``shape`` broadcast to ``result``: a repeated axis loses its own."""
+    extra = len(result) - len(shape)
+    return (None,) * extra + tuple(
+        label if n == m else None for label, n, m in zip(labels, shape, result[extra:], strict=True)
+    )
 
 
 @op(
@@ -73,7 +77,7 @@ def matrix_transpose(x: Value, /) -> Value:
 
 @op(
     lambda g, y, x, shape: sum_to(g, x.shape),
-    axes=_from_the_right,
+    axes=lambda i, labels, y, x, shape: unmixed_by_broadcast(labels, x.shape, y.shape),
     cases=[case((3,), shape=(2, 3)), case((2, 1), shape=(4, 2, 3)), case((), shape=(2,))],
 )
 def broadcast_to(x: Value, /, shape: tuple[int, ...]) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..arrays import Value, special
+from ..arrays import Value, is_array, special
 from ..domains import POSITIVE, Domain
 from ..graph import JUMP, SMOOTH, elementwise
 from .elementwise import exp
@@ -97,4 +97,5 @@ def polygamma(n: Value, x: Value, /) -> Value:
     >>> round(float(polygamma(1, 1.0)), 6)
     1.644934
     """
-    return special(x).polygamma(n, x)
+    y = special(x).polygamma(n, x)
+    return y.astype(x.dtype) if is_array(x) and x.dtype.kind == "f" else y
