@@ -482,7 +482,7 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
     reached = set(wanted)
     steps: list[tuple[Tensor, list[int]]] = []  # the nodes made from wrt, each with the inputs on the way to wrt
     for node in order:
-        if node.op is not None:
+        if node.op is not None and node.value.dtype.kind == "f":  # whole numbers are constants to every gradient
             flows = node.op.flows_of(len(node.inputs))
             ways = [i for i, x in enumerate(node.inputs) if flows[i] and id(x) in reached]
             if ways:

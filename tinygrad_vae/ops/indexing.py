@@ -21,8 +21,12 @@ def _filled(key: Key, indices: tuple[Value, ...]) -> Key:
 def _axes_left_whole(
     i: int, labels: tuple[int | None, ...], y: Value, x: Value, *indices: Value, key: Key
 ) -> tuple[int | None, ...]:
-    """An axis stays unmixed where the key takes the whole of it, before anything but slices and new axes."""
-    if i > 0:
+    """An axis stays unmixed where the key takes the whole of it, before anything but slices and new axes.
+
+    Several indices with an array among them may come out in front of all slices, so that no axis is sure to stay.
+    """
+    numbers = sum(not isinstance(part, slice) and part is not None and part is not ... for part in key)
+    if i > 0 or (indices and numbers > 1):
         return (None,) * len(y.shape)
     out: list[int | None] = []
     axis = 0
@@ -32,7 +36,7 @@ def _axes_left_whole(
         elif isinstance(part, slice):
             out.append(labels[axis] if part == slice(None) else None)
             axis += 1
-        elif isinstance(part, int):
+        elif type(part) is int:
             axis += 1
         else:
             break

@@ -13,16 +13,17 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from .. import trees
-from ..arrays import NoiseStream, Value, describe, is_array, namespace
+from ..arrays import NoiseStream, Value, as_array, describe, is_array, namespace, to_host
 from ..domains import Domain
 from ..graph import Tensor, value_of
 from ..ops import log, logit, stop_gradient, where
+from ..places import calling_place
 from .nodes import (
+    PATHWISE,
     UNIFORM,
     Drawn,
     Noise,
     NoiseLaw,
-    calling_place,
     draw_sample,
     noise_dtype,
     structure_of,
@@ -67,6 +68,7 @@ class Distribution:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         DISTRIBUTIONS[cls.__name__] = cls
+        cls.__repr__ = Distribution.__repr__  # type: ignore[method-assign]  # else @dataclass would write one
 
     def __post_init__(self) -> None:
         """Check every parameter against its domain.
@@ -86,6 +88,10 @@ class Distribution:
                 )
             check_inside(f"{type(self).__name__}: {f.name}", domain_of(self, f), value)
         self.batch_shape  # noqa: B018  raises where the parameters do not broadcast
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{f.name}={_in_short(getattr(self, f.name))}" for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({shown})"
 
     @classmethod
     def example(cls: type[D], rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> D:
@@ -161,12 +167,14 @@ class Distribution:
         noise = self._noise(shape, rng, name)
         if not any(isinstance(leaf, Tensor) for leaf in trees.leaves(self)):
             return self.transform(noise.value)
-        return opened(self, noise, Drawn(name, law_in_words(self), calling_place(), "pathwise"))
+        return opened(self, noise, Drawn(name, law_in_words(self), calling_place(), PATHWISE))
 
     def _noise(self, shape: tuple[int, ...], rng: NoiseStream, name: str | None) -> Noise:
         if not isinstance(rng, NoiseStream):
             raise TypeError(f"{type(self).__name__}: rng takes a stream from tg.noise(seed), found {describe(rng)}")
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
+            raise ValueError(f"{type(self).__name__}: a shape is made of whole numbers from 0 on, found {shape}")
         leaves = [value_of(leaf) for leaf in trees.leaves(self)]
         drawn = self.noise_law.draw(rng, self.noise_shape(shape), noise_dtype(leaves))
         xp = next((namespace(leaf) for leaf in leaves if is_array(leaf)), np)
@@ -181,9 +189,23 @@ class Distribution:
             x: values in the support, of a shape that broadcasts with ``batch_shape + event_shape``.
 
         Raises:
-            ValueError: a value lies outside the support, where the logarithm would be minus infinity.
+            TypeError: x is no array of numbers.
+            ValueError: a value lies outside the support, where the logarithm would be minus infinity, or x has
+                another shape.
+
+        >>> tg.Exponential(2.0).log_prob(-1.0)
+        Traceback (most recent call last):
+        ValueError: Exponential.log_prob: x must be nonnegative, found -1.0
         """
-        check_inside(f"{type(self).__name__}.log_prob: x", self.support, value_of(x))
+        what = f"{type(self).__name__}.log_prob: x"
+        check_inside(what, self.support, value_of(x))
+        found, expected, event_shape = np.shape(value_of(x)), self.batch_shape + self.event_shape, self.event_shape
+        try:
+            fits = np.broadcast_shapes(found, expected)[-len(event_shape) :] == event_shape or not event_shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"{what} has shape {found}, which does not broadcast with that of a draw, {expected}")
         return self.log_density(x)
 
     def log_density(self, x: Value) -> Value:
@@ -244,7 +266,10 @@ def _batch_part(value: Any, domain: Domain) -> tuple[int, ...]:
 
 def check_inside(what: str, domain: Domain, value: Any) -> None:
     """Raise a ``ValueError`` that shows the first value outside the domain, if there is one."""
-    array = np.asarray(value) if isinstance(value, (bool, int, float)) else value
+    try:
+        array = as_array(value)
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}") from None
     if array.ndim < domain.event_ndim:
         raise ValueError(f"{what} must be {domain}, found {describe(value)}, which has no last axis")
     inside = domain.contains(array)
@@ -253,12 +278,31 @@ def check_inside(what: str, domain: Domain, value: Any) -> None:
     position = tuple(int(i) for i in np.argwhere(~inside)[0])
     place = f" at index {position}" if position else ""
     count = f" ({int((~inside).sum())} of {inside.size})" if inside.size > 1 else ""
-    raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}, in {describe(array)}")
+    where_in = f", in {describe(array)}" if array.ndim else ""
+    raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}{where_in}")
+
+
+def _in_short(value: Any) -> str:
+    """Return a parameter in a few characters: its name, its numbers where they are few, or its dtype and shape."""
+    if isinstance(value, Tensor) and value.name:
+        return value.name
+    value = value_of(value)
+    if not is_array(value):
+        return repr(value)
+    if value.size <= 4:
+        return np.array2string(to_host(value), precision=4, separator=", ")
+    return f"<{value.dtype} {value.shape}>"
 
 
 def opened(dist: Distribution, noise: Noise, drawn: Drawn) -> Tensor:
     """Return the draw with its transform in the graph: the reparameterization trick."""
     return taken_care_of(dist.transform(noise), drawn=drawn)
+
+
+def family_of(dist: Distribution) -> str:
+    """Return the name of the law, of that of the elements where several are taken together."""
+    base = getattr(dist, "base", None)
+    return family_of(base) if isinstance(base, Distribution) else type(dist).__name__
 
 
 def law_in_words(dist: Distribution) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import NoiseStream, Value
+from ..arrays import NoiseStream, Value, describe
 from ..graph import value_of
 from ..ops import abs, exp, lgamma, log, log_softmax, mean, sigmoid, softplus, sum, where
-from .distribution import Distribution, times_log
+from .distribution import Distribution, check_inside, times_log
 from .distributions import Bernoulli, Categorical, Exponential, Gumbel, Independent, Laplace, LogNormal, Normal, Uniform
 
 Formula = Callable[[Any, Any], Value]
@@ -45,6 +45,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Value:
     >>> float(kl_divergence(Normal(1.0, 1.0), Normal(0.0, 1.0)))
     0.5
     """
+    _check_same_event(p, q)
     formula = CLOSED_FORMS.get((type(p), type(q)))
     if formula is None:
         raise NotImplementedError(
@@ -54,15 +55,31 @@ def kl_divergence(p: Distribution, q: Distribution) -> Value:
     return formula(p, q)
 
 
+def _check_same_event(p: Distribution, q: Distribution) -> None:
+    for law in (p, q):
+        if not isinstance(law, Distribution):
+            raise TypeError(f"KL(p || q) takes two distributions, found {describe(law)}")
+    if p.event_shape != q.event_shape:
+        raise ValueError(
+            f"KL({type(p).__name__} || {type(q).__name__}): one draw of p has shape {p.event_shape}, one of q "
+            f"{q.event_shape}; make batch axes event axes with Independent(law, n)"
+        )
+
+
 def monte_carlo_kl(p: Distribution, q: Distribution, *, rng: NoiseStream, samples: int = 1) -> Value:
     """Return the mean of ``log p(x) - log q(x)`` over draws of p: an unbiased estimate of ``KL(p || q)``.
 
-    The draws are reparameterized, so that its gradient is unbiased too.
+    The draws are reparameterized where p allows it, so that the gradient is unbiased too. Those of a discrete p are
+    blocked: apply ``score_function`` to the cost that the estimate enters.
 
     Args:
-        p, q: two laws.
+        p, q: two laws with draws of one shape.
         rng: a stream from ``tg.noise(seed)``.
         samples: how many draws to average over.
+
+    Raises:
+        ValueError: ``samples`` is below 1, or p draws a value outside the support of q, where the divergence is
+            infinite.
 
     >>> from tinygrad_vae.arrays import noise
     >>> estimate = monte_carlo_kl(Normal(1.0, 1.0), Normal(0.0, 1.0), rng=noise(0), samples=100_000)
@@ -71,7 +88,9 @@ def monte_carlo_kl(p: Distribution, q: Distribution, *, rng: NoiseStream, sample
     """
     if samples < 1:
         raise ValueError(f"monte_carlo_kl: samples must be at least 1, found {samples}")
-    x = p.rsample((samples,), rng=rng)
+    _check_same_event(p, q)
+    x = (p.sample if p.path is None else p.rsample)((samples,), rng=rng)
+    check_inside(f"monte_carlo_kl: KL({type(p).__name__} || q) is infinite; a draw of p", q.support, value_of(x))
     return mean(p.log_density(x) - q.log_density(x), axis=0)
 
 
@@ -112,15 +131,17 @@ def _uniform(p: Uniform, q: Uniform) -> Value:
 
 @closed_form(Bernoulli, Bernoulli)
 def _bernoulli(p: Bernoulli, q: Bernoulli) -> Value:
-    heads = times_log(sigmoid(p.logits), softplus(-q.logits) - softplus(-p.logits))
-    tails = times_log(sigmoid(-p.logits), softplus(q.logits) - softplus(p.logits))
+    heads = times_log(sigmoid(p.logits), softplus(-q.logits)) - times_log(sigmoid(p.logits), softplus(-p.logits))
+    tails = times_log(sigmoid(-p.logits), softplus(q.logits)) - times_log(sigmoid(-p.logits), softplus(p.logits))
     return heads + tails
 
 
 @closed_form(Categorical, Categorical)
 def _categorical(p: Categorical, q: Categorical) -> Value:
+    if p.logits.shape[-1] != q.logits.shape[-1]:
+        raise ValueError(f"KL of Categorical laws on {p.logits.shape[-1]} and on {q.logits.shape[-1]} classes")
     log_p, log_q = log_softmax(p.logits), log_softmax(q.logits)
-    return sum(times_log(exp(log_p), log_p - log_q), axis=-1)
+    return sum(times_log(exp(log_p), log_p) - times_log(exp(log_p), log_q), axis=-1)
 
 
 @closed_form(Independent, Independent)

@@ -6,8 +6,8 @@ looked over by ``verdict`` before a gradient of it is taken.
 
 from __future__ import annotations
 
-import os
-import sys
+import ast
+import linecache
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import trees
-from ..arrays import Array, NoiseStream, Value, as_array
+from ..arrays import Array, NoiseStream, Value, as_array, to_host
 from ..graph import BLOCKED, Tensor, op
+from ..places import Place
 
 if TYPE_CHECKING:
     from .distribution import Distribution
 
 Labels = tuple[int | None, ...]
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 @dataclass(frozen=True)
@@ -39,25 +38,6 @@ NORMAL = NoiseLaw("N(0, 1)", lambda stream, shape, dtype: stream.normal(shape, d
 UNIFORM = NoiseLaw("U(0, 1)", lambda stream, shape, dtype: stream.uniform(shape, dtype), lambda u: 1 - u)
 
 
-@dataclass(frozen=True)
-class Place:
-    """A line of the user's code."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{os.path.basename(self.file)}:{self.line}"
-
-
-def calling_place() -> Place:
-    """Return the line outside this package that the running call came from."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE + os.sep):
-        frame = frame.f_back
-    return Place(frame.f_code.co_filename, frame.f_lineno)
-
-
 class Noise(Tensor):
     """A leaf of external noise: every draw is a deterministic function of one.
 
@@ -67,21 +47,34 @@ class Noise(Tensor):
         value: the numbers that were drawn.
         law: the law that they follow, ``NORMAL`` or ``UNIFORM``.
         name: what to call it in messages and drawings.
+
+    >>> z = tg.Normal(tg.Tensor(2.0, "mu"), 1.0).sample(rng=tg.noise(0))
+    >>> other = tg.replay(z, {z.noise: z.noise.mirrored()})
+    >>> bool(np.isclose(z.value + other.value, 2 * 2.0))
+    True
     """
 
-    __slots__ = ("law",)
+    __slots__ = ("law", "origin")
     law: NoiseLaw
+    origin: object
+    """Shared by the noises that came from one another, which are not taken for independent of each other."""
 
     def __init__(self, value: Array, law: NoiseLaw, name: str | None = None) -> None:
         super().__init__(value, name)
-        self.law = law
+        self.law, self.origin = law, object()
 
     def with_value(self, value: Array) -> Noise:
         """Return noise of the same law with other numbers."""
         value = as_array(value)
         if value.shape != self.shape:
             raise ValueError(f"this noise has shape {self.shape}, found numbers of shape {value.shape}")
-        return Noise(value, self.law, self.name)
+        noise = Noise(value, self.law, self.name)
+        noise.origin = self.origin
+        return noise
+
+    def mirrored(self) -> Noise:
+        """Return the mirror image of this noise, of the same law: with it, the other half of an antithetic pair."""
+        return self.with_value(self.law.mirror(self.value))
 
     @staticmethod
     def guard(output: Tensor, wrt: Sequence[Tensor]) -> None:
@@ -99,6 +92,12 @@ class Sample(Tensor):
     """
 
     __slots__ = ()
+
+    guard = staticmethod(Noise.guard)  # the noise itself may have been swapped for something else
+
+    def __repr__(self) -> str:
+        shown = np.array2string(to_host(self.value), threshold=10, precision=6)
+        return f"Sample({shown}, name={self.name!r}, drawn from {self.dist!r} at {self.place})"
 
     @property
     def dist(self) -> Distribution:
@@ -142,6 +141,10 @@ def draw_sample(*noise_and_parameters: Value, dist: Distribution, place: Place) 
 draw_sample.node = Sample
 
 
+PATHWISE, SCORE_FUNCTION = "pathwise", "score function"
+"""What may take care of a random node."""
+
+
 @dataclass(frozen=True)
 class Drawn:
     """What is remembered of a random node once an estimator has taken care of it."""
@@ -165,6 +168,20 @@ def taken_care_of(x: Value, /, *, drawn: Drawn) -> Value:
     return x
 
 
+def name_of_draw(name: str | None, place: Place) -> str:
+    """Return the name that was given to a draw, or that of the variable that it was assigned to."""
+    if name:
+        return name
+    try:
+        (statement,) = ast.parse(linecache.getline(place.file, place.line).strip()).body
+    except (SyntaxError, ValueError):  # only a part of a statement stands on the line
+        return "a draw"
+    match statement:
+        case ast.Assign([ast.Name(variable)], ast.Call(ast.Attribute(attr="sample" | "rsample"))):
+            return variable
+    return "a draw"
+
+
 def structure_of(dist: Distribution) -> Distribution:
     """Return the distribution with ``...`` in the place of each parameter, for the attributes of a node."""
     return trees.map_leaves(lambda _: ..., dist)
@@ -173,4 +190,7 @@ def structure_of(dist: Distribution) -> Distribution:
 def noise_dtype(parameters: Sequence[Value]) -> Any:
     """Return the dtype to draw in: float32 where every array among the parameters is, float64 otherwise."""
     dtypes = {p.dtype for p in parameters if hasattr(p, "dtype") and p.dtype.kind == "f"}
-    return np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
+    dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"draws are made in float32 or float64, found parameters of {dtype}; convert them with astype")
+    return dtype

@@ -6,16 +6,16 @@ words for a graph that one wants to understand. Nothing here computes a value.
 
 from __future__ import annotations
 
-import linecache
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import trees
+from ..arrays import describe
 from ..graph import BLOCKED, JUMP, STOP, Tensor, op, topological_order
-from .distribution import law_in_words
-from .nodes import Drawn, Noise, Sample, taken_care_of
+from ..ops import surrogate
+from .distribution import family_of, law_in_words
+from .nodes import SCORE_FUNCTION, Noise, Sample, name_of_draw, taken_care_of
 
 
 class GradientRefusedError(RuntimeError):
@@ -36,13 +36,28 @@ def refuse_gradient(x: Any, /, *, reason: str) -> Any:
     return x
 
 
+# fmt: off
+_LINEAR = frozenset({
+    "add", "astype", "broadcast_to", "concat_arrays", "getitem", "identity", "matrix_transpose", "mean", "negative",
+    "permute_dims", "put", "refuse_gradient", "reshape", "stack_arrays", "subtract", "sum", "sum_to", "surrogate",
+    "taken_care_of",
+})
+# fmt: on
+_BILINEAR = frozenset({"multiply", "matmul"})
+
+
 def live_nodes(output: Tensor) -> list[Tensor]:
     """Return the nodes from which a path that is not cut on purpose leads to the output, inputs first."""
-    order = topological_order([output])
-    live = {id(output)}
+    return _live_of(topological_order([output]))
+
+
+def _live_of(order: list[Tensor]) -> list[Tensor]:
+    live = {id(order[-1])}
     for node in reversed(order):
-        if id(node) in live and node.op is not None:
-            live.update(id(x) for i, x in enumerate(node.inputs) if node.op.smoothness_in(i) != STOP)
+        if node.op is not None and id(node) in live:
+            for i, x in enumerate(node.inputs):
+                if node.op.smoothness_in(i) != STOP:
+                    live.add(id(x))
     return [node for node in order if id(node) in live]
 
 
@@ -76,20 +91,26 @@ class RandomNode:
     note: str
     cut: list[str]
     partly_cut: list[str]
+    open: list[str]
     options: list[Option]
 
     def lines(self) -> list[str]:
         """Return the node's part of the report."""
         out = [f"  {self.name} ~ {self.law}".ljust(46) + f" {self.place}"]
         if self.estimator:
-            return [*out, f"    taken care of   {self.estimator}" + (f" ({self.note})" if self.note else "")]
-        out.append(f"    cut             {_wrapped(self.cut)}")
-        out.append(f"    partly cut      {_wrapped(self.partly_cut)}")
+            return [
+                *out,
+                f"    taken care of by the {self.estimator} estimator" + (f" ({self.note})" if self.note else ""),
+            ]
+        out.append(f"    cut          {_wrapped(self.cut)}")
+        out.append(f"    partly cut   {_wrapped(self.partly_cut)}")
         if self.partly_cut:
-            out.append("                    (other paths reach them and would train them alone, without this draw)")
-        for i, option in enumerate(sorted(self.options, key=lambda o: not o.valid)):
-            head = "valid here" if option.valid else "not valid"
-            out.append(f"    {head if i == 0 or not option.valid else '':<15} {option.call:<23} {option.reason}")
+            out.append("                 (other paths reach them: without this one they would train, and wrongly)")
+        out.append(f"    open         {_wrapped(self.open)}")
+        head = ""
+        for option in sorted(self.options, key=lambda o: not o.valid):
+            repeated, head = head, "valid here" if option.valid else "not valid"
+            out.append(f"  {'' if head == repeated else head:<14} {option.call:<23} {option.reason}")
         return out
 
 
@@ -126,15 +147,13 @@ class Explanation:
         elif self.problems:
             head = "the gradient of this graph would be wrong"
         elif self.nodes:
-            head = "UNBIASED: every random node on the way is taken care of"
+            head = "UNBIASED: every random node between the cost and a parameter is taken care of"
         else:
-            head = "UNBIASED: no random node on the way"
+            head = "UNBIASED: the cost depends on no random node"
         lines = [head]
         for node in self.nodes:
             lines += node.lines()
-        lines += [f"  INVALID           {problem}" for problem in self.problems]
-        if self.nodes:
-            lines.append(f"  open to all paths {_wrapped(self.open)}")
+        lines += [f"  INVALID      {problem}" for problem in self.problems]
         return "\n".join(lines)
 
 
@@ -148,19 +167,27 @@ def explain(cost: Tensor, wrt: Any) -> Explanation:
     Returns:
         A report; print it.
 
-    >>> import tinygrad_vae as tg
+    Raises:
+        TypeError: the cost or a parameter is no Tensor.
+
     >>> mu = tg.Tensor(0.5, "mu")
     >>> z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
-    >>> print(tg.explain(z * z, [mu]))  # doctest: +ELLIPSIS +NORMALIZE_WHITESPACE
+    >>> print(tg.explain(z * z, [mu]))
     1 random node stands between the cost and 1 of 1 parameters
       z ~ Normal(mu, 1.0) ...
-        cut             mu
-        partly cut      -
-        valid here      reparameterize(cost)    the 1 op from z to the cost is continuous
-                        score_function(cost)    the support of Normal does not move with its parameters
-      open to all paths -
+        cut          mu
+        partly cut   -
+        open         -
+      valid here     reparameterize(cost)    the 1 op from z to the cost is continuous
+                     score_function(cost)    the support of Normal does not move with mu
     """
-    return _examine(cost, trees.leaves(wrt))
+    parameters = trees.leaves(wrt)
+    for x in (cost, *parameters):
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"explain(cost, wrt) takes a Tensor and the Tensors it was computed from, found {describe(x)}"
+            )
+    return _report(_follow(cost, parameters))
 
 
 def refuse_wrong_gradients(output: Tensor, wrt: Sequence[Tensor]) -> None:
@@ -168,145 +195,230 @@ def refuse_wrong_gradients(output: Tensor, wrt: Sequence[Tensor]) -> None:
 
     Raises:
         BlockedGradientError: a random node stands in the way.
-        InvalidGradientError: a path jumps with a random value, or a score function meets a moving support.
+        InvalidGradientError: a path jumps with a random value, a score function meets a moving support, or its cost
+            was used as something else than a cost.
     """
-    report = _examine(output, wrt)
-    if report.blocked:
-        raise BlockedGradientError(str(report))
-    if report.problems:
-        raise InvalidGradientError(str(report))
+    paths = _follow(output, wrt)
+    if paths.hidden:
+        raise BlockedGradientError(str(_report(paths)))
+    if paths.problems:
+        raise InvalidGradientError(str(_report(paths)))
 
 
-def _examine(output: Tensor, wrt: Sequence[Tensor]) -> Explanation:
-    """Follow, for each parameter at once, which nodes it reaches over open paths, and which over blocked ones.
+@dataclass
+class _Paths:
+    """What one walk over a graph found. A set of parameters is a whole number with one bit for each."""
 
-    A set of parameters is a whole number with one bit for each.
+    wrt: Sequence[Tensor]
+    live: list[Tensor]
+    opened: dict[int, int]
+    """The parameters that reach a node over a path that a gradient follows."""
+    blocked: dict[int, int]
+    """Those that reach it through a random node."""
+    samples: list[Sample] = field(default_factory=list)
+    notes: list[Tensor] = field(default_factory=list)
+    problems: list[tuple[str, int]] = field(default_factory=list)
+    hidden: int = 0
+
+    def reaching(self, z: Sample) -> int:
+        """Return the parameters that the law of ``z`` depends on."""
+        bits = 0
+        for x in z.inputs:
+            bits |= self.opened.get(id(x), 0) | self.blocked.get(id(x), 0)
+        return bits
+
+    def names(self, bits: int) -> list[str]:
+        return [t.name or f"wrt[{k}]" for k, t in enumerate(self.wrt) if bits >> k & 1]
+
+
+def _follow(output: Tensor, wrt: Sequence[Tensor]) -> _Paths:
+    """Follow, for all parameters at once, which live nodes they reach over open paths and through random nodes.
+
+    This runs before every gradient of a random graph, so it finds out only whether something is wrong; the words
+    are left to ``_report``.
     """
     order = topological_order([output])
-    live = {id(node) for node in live_nodes(output)}
-    names = [t.name or f"wrt[{k}]" for k, t in enumerate(wrt)]
+    live = _live_of(order)
+    alive = {id(node) for node in live}
     opened: dict[int, int] = {}
     blocked: dict[int, int] = {}
-    random: set[int] = set()
-    samples: list[Sample] = []
-    notes: list[Tensor] = []
-    problems: list[str] = []
+    sources: dict[int, int] = {}  # the independent noises that a node depends on, a bit for each
+    origins: dict[Any, int] = {}
+    paths = _Paths(wrt, live, opened, blocked)
     for k, t in enumerate(wrt):
         opened[id(t)] = opened.get(id(t), 0) | 1 << k
     for node in order:
-        key = id(node)
-        if isinstance(node, Noise) or any(id(x) in random for x in node.inputs):
-            random.add(key)
-        through_open, through_blocked, jumps = opened.get(key, 0), 0, 0
+        key, op = id(node), node.op
+        if op is None:
+            if isinstance(node, Noise):
+                sources[key] = origins.setdefault(node.origin, 1 << len(origins))
+            continue
+        through_open, through_blocked, jumps, noises = opened.get(key, 0), 0, 0, 0
         for i, x in enumerate(node.inputs):
-            kind = node.op.smoothness_in(i) if node.op else STOP
-            a, b = opened.get(id(x), 0), blocked.get(id(x), 0)
+            a, b, random = opened.get(id(x), 0), blocked.get(id(x), 0), sources.get(id(x), 0)
+            noises |= random
+            if not a and not b:
+                continue
+            kind = _dependence(node, i)
             if kind == BLOCKED:
                 through_blocked |= a | b
             elif kind == JUMP:
                 through_blocked |= b
-                jumps |= a if id(x) in random else 0
+                jumps |= a if random else 0
             elif kind != STOP:
                 through_open |= a
                 through_blocked |= b
-        opened[key], blocked[key] = through_open, through_blocked
-        if key not in live:
-            continue
-        if jumps:
-            problems.append(_jump(node, _chosen(names, jumps)))
-        if node.op is refuse_gradient and through_open:
-            problems.append(f"{node.attrs['reason']} ({' '.join(_chosen(names, through_open))})")
         if isinstance(node, Sample):
-            samples.append(node)
-        elif node.op is taken_care_of:
-            notes.append(node)
-    everywhere_open = opened[id(output)] & ~blocked[id(output)]
-    nodes = [_blocked_node(z, output, names, opened, blocked, live) for z in samples]
-    nodes += [_noted_node(node.attrs["drawn"], node.inputs[0]) for node in notes]
-    return Explanation(names, _chosen(names, everywhere_open), nodes, problems)
+            noises = noises or origins.setdefault(node, 1 << len(origins))
+        if through_open:
+            opened[key] = through_open
+        if through_blocked:
+            blocked[key] = through_blocked
+        if noises:
+            sources[key] = noises
+        if key not in alive:
+            continue
+        if isinstance(node, Sample):
+            paths.samples.append(node)
+            paths.hidden |= through_blocked
+        elif op is taken_care_of:
+            paths.notes.append(node)
+        elif op is refuse_gradient and through_open:
+            paths.problems.append((node.attrs["reason"], through_open))
+        if jumps:
+            paths.problems.append((_jump(op.name), jumps))
+    if any(note.attrs["drawn"].estimator == SCORE_FUNCTION for note in paths.notes):
+        paths.problems += _bent_costs(paths, sources)
+    return paths
 
 
-def _jump(node: Tensor, lost: list[str]) -> str:
-    name = node.op.name if node.op else "a leaf"
+def _dependence(node: Tensor, i: int) -> str:
+    """Return how smoothly the node depends on its input ``i``; whole numbers can only jump."""
+    kind = node.op.smoothness_in(i)  # type: ignore[union-attr]
+    return JUMP if node.value.dtype.kind != "f" and kind not in (STOP, BLOCKED) else kind
+
+
+def _bent_costs(paths: _Paths, sources: dict[int, int]) -> list[tuple[str, int]]:
+    """Find where a cost that ``score_function`` has weighed is used as something else than a term of the final cost.
+
+    The weight stands for all that follows the draw, so that only sums, and factors that do not depend on the same
+    noise, may come after it.
+    """
+    weights: dict[int, tuple[int, int]] = {}  # the noises and the parameters of the log-probabilities in a node
+    costs: dict[int, tuple[int, int]] = {}  # the same, from where they weigh a cost
+    problems: dict[str, int] = {}
+    for node in paths.live:
+        if node.op is None:
+            continue
+        weight, cost = (0, 0), (0, 0)
+        if node.op is taken_care_of and node.attrs["drawn"].estimator == SCORE_FUNCTION:
+            weight = sources.get(id(node), 0), paths.opened.get(id(node), 0)
+        for i, x in enumerate(node.inputs):
+            if node.op.smoothness_in(i) in (STOP, JUMP, BLOCKED):
+                continue
+            weight = _union(weight, weights.get(id(x), (0, 0)))
+            if id(x) not in costs:
+                continue
+            noises, parameters = costs[id(x)]
+            others = 0
+            for j, other in enumerate(node.inputs):
+                others |= sources.get(id(other), 0) if j != i else 0
+            factor = node.op.name in _BILINEAR or (node.op.name == "divide" and i == 0)
+            if node.op.name in _LINEAR or (factor and not noises & others):
+                cost = _union(cost, costs[id(x)])
+            elif parameters:
+                problems[_bent(node.op.name)] = problems.get(_bent(node.op.name), 0) | parameters
+        if node.op is surrogate:
+            cost = _union(cost, weight)
+        if weight[0]:
+            weights[id(node)] = weight
+        if cost[0]:
+            costs[id(node)] = cost
+    return list(problems.items())
+
+
+def _union(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] | b[0], a[1] | b[1]
+
+
+def _bent(op_name: str) -> str:
     return (
-        f"{name} jumps with a random value that depends on {' '.join(lost)}: its derivative is 0 almost everywhere, "
-        "that of the expectation is not. Draw with sample(...) and use score_function(cost), or cut on purpose with stop_gradient"
+        f"{op_name} uses the result of score_function, whose gradient is right only where it is a term of the final "
+        "cost. Apply score_function last; sums, means and factors that do not depend on the draw may follow"
     )
 
 
-def _chosen(names: list[str], bits: int) -> list[str]:
-    return [name for k, name in enumerate(names) if bits >> k & 1]
-
-
-def _blocked_node(
-    z: Sample, output: Tensor, names: list[str], opened: dict[int, int], blocked: dict[int, int], live: set[int]
-) -> RandomNode:
-    hidden = 0
-    for x in z.inputs:
-        hidden |= opened.get(id(x), 0) | blocked.get(id(x), 0)
-    cut, partly = hidden & ~opened[id(output)], hidden & opened[id(output)]
-    options = [_pathwise_option(z, output, live), _score_option(z)]
-    return RandomNode(
-        _name(z.name, z.place),
-        law_in_words(z.dist),
-        str(z.place),
-        None,
-        "",
-        _chosen(names, cut),
-        _chosen(names, partly),
-        options,
+def _jump(op_name: str) -> str:
+    return (
+        f"{op_name} jumps with a random value: its derivative is 0 almost everywhere, that of the expectation is not. "
+        "Draw with sample(...) and use score_function(cost), or cut on purpose with stop_gradient. Where the cost "
+        "itself does not jump, write it with relu, maximum, minimum or abs; it is their slope that jumps, so that "
+        "second derivatives need score_function all the same"
     )
 
 
-def _noted_node(drawn: Drawn, x: Any) -> RandomNode:
-    return RandomNode(
-        _name(drawn.name, drawn.place), drawn.law, str(drawn.place), drawn.estimator, drawn.note, [], [], []
-    )
+def _report(paths: _Paths) -> Explanation:
+    """Put into words what the walk found."""
+    output = id(paths.live[-1])
+    opened, blocked = paths.opened.get(output, 0), paths.blocked.get(output, 0)
+    nodes = []
+    for z in paths.samples:
+        hidden = paths.reaching(z)
+        cut, partly, open_ = (paths.names(bits) for bits in (hidden & ~opened, hidden & opened, opened & ~hidden))
+        name = name_of_draw(z.name, z.place)
+        options = [_pathwise_option(z, name, paths), _score_option(z, paths)]
+        nodes.append(RandomNode(name, law_in_words(z.dist), str(z.place), None, "", cut, partly, open_, options))
+    for note in paths.notes:
+        drawn = note.attrs["drawn"]
+        name = name_of_draw(drawn.name, drawn.place)
+        nodes.append(RandomNode(name, drawn.law, str(drawn.place), drawn.estimator, drawn.note, [], [], [], []))
+    problems = [f"{text}\n{'':15}(parameters: {_wrapped(paths.names(bits))})" for text, bits in paths.problems]
+    everyone = paths.names((1 << len(paths.wrt)) - 1)
+    return Explanation(everyone, paths.names(opened & ~blocked), nodes, problems)
 
 
-def _pathwise_option(z: Sample, output: Tensor, live: set[int]) -> Option:
+def _pathwise_option(z: Sample, name: str, paths: _Paths) -> Option:
     call = "reparameterize(cost)"
     if z.dist.path is None:
         return Option(call, False, z.dist.why_no_path)
     below = {id(z)}
-    jumps = []
-    for node in topological_order([output]):
-        if id(node) not in live or node.op is None or isinstance(node, Sample):
-            continue
-        kinds = [node.op.smoothness_in(i) for i, x in enumerate(node.inputs) if id(x) in below]
-        if JUMP in kinds:
+    jumps: list[str] = []
+    for node in paths.live:
+        kinds = [_dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below]
+        if JUMP in kinds and node.op is not None and node.op.name not in jumps:
             jumps.append(node.op.name)
-        if any(kind != STOP for kind in kinds):
+        if any(kind not in (STOP, JUMP, BLOCKED) for kind in kinds):
             below.add(id(node))
-    count = len(below) - 1
     if jumps:
-        return Option(
-            call, False, f"{', '.join(sorted(set(jumps)))} between {_name(z.name, z.place)} and the cost jumps"
-        )
-    name = _name(z.name, z.place)
-    ops = f"all {count} ops" if count != 1 else "the 1 op"
-    return Option(call, True, f"{ops} from {name} to the cost {'are' if count != 1 else 'is'} continuous")
+        verb = "jump" if len(jumps) > 1 else "jumps"
+        return Option(call, False, f"{', '.join(jumps)} between {name} and the cost {verb}")
+    count = len(below) - 1
+    if count == 0:
+        return Option(call, True, f"no op stands between {name} and the cost or the next draw")
+    ops = f"all {count} ops" if count > 1 else "the 1 op"
+    return Option(call, True, f"{ops} from {name} to the cost {'are' if count > 1 else 'is'} continuous")
 
 
-def _score_option(z: Sample) -> Option:
-    moving = z.dist.moving()
-    family = type(z.dist).__name__
+def _score_option(z: Sample, paths: _Paths) -> Option:
+    """Say whether a parameter that one wants the gradient in moves the support."""
+    call, family = "score_function(cost)", family_of(z.dist)
+    reached = {
+        path: leaf.name or path.rpartition(".")[2]
+        for path, leaf in trees.paths(z.dist)
+        if isinstance(leaf, Tensor) and (paths.opened.get(id(leaf), 0) | paths.blocked.get(id(leaf), 0))
+    }
+    moving = [name for path, name in reached.items() if path in z.dist.moving()]
     if moving:
-        return Option("score_function(cost)", False, f"the support of {family} moves with {', '.join(moving)}")
-    return Option("score_function(cost)", True, f"the support of {family} does not move with its parameters")
-
-
-def _name(name: str | None, place: Any) -> str:
-    """Return the name that was given to a draw, or that of the variable on the line where it was drawn."""
-    if name:
-        return name
-    found = re.match(r"\s*(\w+)\s*(?::[^=]+)?=[^=]", linecache.getline(place.file, place.line))
-    return found.group(1) if found else "a draw"
+        return Option(call, False, f"the support of {family} moves with {', '.join(moving)}")
+    return Option(call, True, f"the support of {family} does not move with {', '.join(reached.values()) or 'anything'}")
 
 
 def _wrapped(names: list[str]) -> str:
+    """Return the names on one line, as many as it holds."""
     if not names:
         return "-"
-    if len(names) <= 8:
-        return " ".join(names)
-    return " ".join(names[:7]) + f" ... and {len(names) - 7} more"
+    kept = 1
+    while kept < len(names) and len(" ".join(names[: kept + 1])) <= 90:
+        kept += 1
+    rest = len(names) - kept
+    return " ".join(names[:kept]) + (f" ... and {rest} more" if rest else "")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ...arrays import Value
 from ...domains import NONNEGATIVE, POSITIVE, REAL
-from ...ops import exp, expm1, log, log1p, ndtri
+from ...graph import value_of
+from ...ops import exp, expm1, log, log1p, maximum, ndtri, where
 from ..distribution import Distribution, parameter
 from ..nodes import NORMAL
 from .location_scale import Normal
@@ -43,7 +44,7 @@ class Exponential(Distribution):
         return 1 - log(self.rate)
 
     def cdf(self, x: Value) -> Value:
-        return -expm1(-self.rate * x)
+        return -expm1(-self.rate * maximum(x, 0.0))
 
     def icdf(self, p: Value) -> Value:
         return -log1p(-p) / self.rate
@@ -91,7 +92,8 @@ class LogNormal(Distribution):
         return self._log.entropy() + self.loc
 
     def cdf(self, x: Value) -> Value:
-        return self._log.cdf(log(x))
+        above = value_of(x) > 0
+        return where(above, self._log.cdf(log(where(above, x, 1.0))), 0.0)
 
     def icdf(self, p: Value) -> Value:
         return exp(self.loc + self.scale * ndtri(p))

@@ -15,7 +15,7 @@ from typing import Any
 from ... import trees
 from ...graph import Tensor, make_node, rewrite
 from ..distribution import law_in_words, opened
-from ..nodes import Drawn, Sample
+from ..nodes import PATHWISE, Drawn, Sample
 from ..verdict import live_samples
 
 
@@ -50,7 +50,7 @@ def reparameterize(cost: Tensor) -> Tensor:
             return None
         noise, *parameters = inputs
         dist = trees.replace_leaves(node.attrs["dist"], parameters)
-        new = opened(dist, noise, Drawn(node.name, law_in_words(node.dist), node.place, "pathwise"))
+        new = opened(dist, noise, Drawn(node.name, law_in_words(node.dist), node.place, PATHWISE))
         return make_node(node.value, new.op, new.inputs, new.attrs, node.name)  # type: ignore[arg-type]
 
     return rewrite(cost, rule)

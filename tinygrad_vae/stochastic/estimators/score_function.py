@@ -19,7 +19,7 @@ from ...graph import Tensor, make_node, rewrite, value_of
 from ...ops import exp, stop_gradient, surrogate
 from ..credit import aligned_log_prob, mixing_op, surviving_axes
 from ..distribution import law_in_words
-from ..nodes import Drawn, Sample, taken_care_of
+from ..nodes import SCORE_FUNCTION, Drawn, Noise, Sample, name_of_draw, taken_care_of
 from ..verdict import depends_on, live_samples, refuse_gradient
 from .pathwise import _tensor
 
@@ -59,6 +59,7 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
     if not samples:
         return cost
     _check_baseline(cost, baseline, samples)
+    _check_independent(samples)
     log_probs: dict[int, Tensor] = {}
 
     def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
@@ -82,7 +83,7 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
         log_prob, gone = aligned_log_prob(log_probs[id(z)], labels)
         note = _credit_note(cost, labels, log_probs[id(z)].shape, gone)
         total = total + taken_care_of(
-            log_prob, drawn=Drawn(z.name, law_in_words(z.dist), z.place, "score function", note)
+            log_prob, drawn=Drawn(z.name, law_in_words(z.dist), z.place, SCORE_FUNCTION, note)
         )
     weight = exp(total - stop_gradient(total))
     weighed = weight * path if baseline is None else weight * path + (1 - weight) * baseline
@@ -120,11 +121,25 @@ def _check_baseline(cost: Tensor, baseline: Value | None, samples: list[Sample])
             f"score_function: the baseline has shape {shape}, which does not broadcast to the cost's, {cost.shape}"
         )
     for z in samples:
-        if isinstance(baseline, Tensor) and depends_on(baseline, z):
+        if isinstance(baseline, Tensor) and depends_on(baseline, z.inputs[0]):
             raise ValueError(
-                f"score_function: the baseline depends on {z.name or 'a draw'} ({z.place}), the draw whose gradient "
-                "it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by the "
-                "factor 1 - 1/K. Use a number from earlier steps, read before it is updated, or a function of the inputs alone"
+                f"score_function: the baseline depends on {name_of_draw(z.name, z.place)} ({z.place}), the draw whose "
+                "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
+                "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, or a function of "
+                "the inputs alone"
+            )
+
+
+def _check_independent(samples: list[Sample]) -> None:
+    """Refuse draws from one noise, such as an antithetic pair: their joint probability is not the product."""
+    drawn: dict[object, Sample] = {}
+    for z in samples:
+        other = drawn.setdefault(z.noise.origin, z) if isinstance(z.noise, Noise) else z
+        if other is not z:
+            first, second = name_of_draw(other.name, other.place), name_of_draw(z.name, z.place)
+            raise ValueError(
+                f"score_function: {first} ({other.place}) and {second} ({z.place}) were made from one noise, so that "
+                "they are not independent; apply score_function to the cost of each, and then combine the results"
             )
 
 
