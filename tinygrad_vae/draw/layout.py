@@ -1,0 +1,209 @@
+"""A layered layout: where the boxes of a graph stand and which way the arrows take, without crossing a box.
+
+It knows sizes and pairs of numbers only. Sugiyama, Tagawa and Toda 1981: layers by the longest path, order within
+a layer by barycentres, and positions by least squares with the distances kept.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from itertools import pairwise
+from math import inf
+
+SIDE_GAP, LAYER_GAP, LANE = 30.0, 58.0, 14.0
+"""The room between boxes side by side, between layers, and that an arrow takes which passes through a layer."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything stands, in a frame of ``width`` by ``height`` whose origin is the upper left corner.
+
+    ``lanes[e]`` holds, for each layer that arrow e passes through, the x at which it does so; it passes straight down,
+    and all movement to the side happens between the layers.
+    """
+
+    centres: list[tuple[float, float]]
+    layers: list[int]
+    bands: list[tuple[float, float]]
+    lanes: list[list[float]]
+    width: float
+    height: float
+
+
+def layered_layout(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]]) -> Layout:
+    """Return a layout of boxes of these sizes, with every edge pointing down.
+
+    Args:
+        sizes: the width and height of each box.
+        edges: pairs ``(from, to)`` of numbers of boxes; a pair may occur several times.
+
+    Raises:
+        graphlib.CycleError: the edges run in a circle.
+
+    >>> layered_layout([(10, 10), (10, 10)], [(0, 1)]).layers
+    [0, 1]
+    """
+    layers = _layers(len(sizes), edges)
+    widths = [w for w, _ in sizes]
+    chains: list[list[int]] = []  # each edge as the boxes and lanes it runs through
+    at = list(layers)
+    for tail, head in edges:
+        chain = [tail]
+        for layer in range(layers[tail] + 1, layers[head]):
+            chain.append(len(at))
+            at.append(layer)
+            widths.append(LANE)
+        chains.append([*chain, head])
+    links = [(a, b) for chain in chains for a, b in pairwise(chain)]
+    rows = _ordered(at, links)
+    xs = _positions(rows, widths, links, len(sizes))
+    _straighten([chain[1:-1] for chain in chains], rows, xs, widths)
+    left = min((xs[i] - widths[i] / 2 for i in range(len(at))), default=0.0)
+    xs = [x - left for x in xs]
+    bands: list[tuple[float, float]] = []
+    y = 0.0
+    for row in rows:
+        height = max((sizes[i][1] for i in row if i < len(sizes)), default=0.0)
+        bands.append((y, y + height))
+        y += height + LAYER_GAP
+    centres = [(xs[i], sum(bands[layers[i]]) / 2) for i in range(len(sizes))]
+    width = max((x + w / 2 for x, w in zip(xs, widths, strict=True)), default=0.0)
+    lanes = [[xs[i] for i in chain[1:-1]] for chain in chains]
+    return Layout(centres, layers, bands, lanes, width, bands[-1][1] if bands else 0.0)
+
+
+def _layers(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the layer of each box: as high as its inputs allow; what has no input stands right above its first use."""
+    above: dict[int, set[int]] = {i: set() for i in range(count)}
+    below: dict[int, set[int]] = {i: set() for i in range(count)}
+    for tail, head in edges:
+        above[head].add(tail)
+        below[tail].add(head)
+    layers = [0] * count
+    for i in TopologicalSorter(above).static_order():
+        layers[i] = max((layers[j] + 1 for j in above[i]), default=0)
+    for i in range(count):
+        if not above[i] and below[i]:
+            layers[i] = min(layers[j] for j in below[i]) - 1
+    return layers
+
+
+def _neighbours(count: int, links: Sequence[tuple[int, int]]) -> tuple[list[list[int]], list[list[int]]]:
+    up: list[list[int]] = [[] for _ in range(count)]
+    down: list[list[int]] = [[] for _ in range(count)]
+    for a, b in links:
+        down[a].append(b)
+        up[b].append(a)
+    return up, down
+
+
+def _ordered(at: Sequence[int], links: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return each layer from left to right, with few crossings: sweeps by barycentres, and the best one kept."""
+    rows: list[list[int]] = [[] for _ in range(max(at, default=-1) + 1)]
+    for i, layer in enumerate(at):
+        rows[layer].append(i)
+    up, down = _neighbours(len(at), links)
+    best, fewest = [list(row) for row in rows], _crossings(rows, down)
+    for sweep in range(16):
+        if not fewest:
+            break
+        place = {i: float(k) for row in rows for k, i in enumerate(row)}
+        towards = up if sweep % 2 == 0 else down
+        for row in rows if sweep % 2 == 0 else reversed(rows):
+            barycentre = {
+                i: sum(place[j] for j in towards[i]) / len(towards[i]) if towards[i] else place[i] for i in row
+            }
+            row.sort(key=barycentre.__getitem__)
+            place.update({i: float(k) for k, i in enumerate(row)})
+        found = _crossings(rows, down)
+        if found < fewest:
+            best, fewest = [list(row) for row in rows], found
+    return best
+
+
+def _crossings(rows: Sequence[Sequence[int]], down: Sequence[Sequence[int]]) -> int:
+    total = 0
+    for row, below in pairwise(rows):
+        place = {i: k for k, i in enumerate(below)}
+        seen: list[int] = []
+        for i in row:
+            ends = [place[j] for j in down[i]]
+            total += sum(len(seen) - bisect_left(seen, end + 1) for end in ends)
+            for end in ends:
+                insort(seen, end)
+    return total
+
+
+def _positions(
+    rows: Sequence[Sequence[int]], widths: Sequence[float], links: Sequence[tuple[int, int]], boxes: int
+) -> list[float]:
+    """Return the x of each box and lane: near those it is linked to, lanes nearest, and never closer than allowed."""
+    pulls: list[list[tuple[int, float]]] = [[] for _ in widths]
+    for a, b in links:
+        strength = (1.0, 3.0, 9.0)[(a >= boxes) + (b >= boxes)]
+        pulls[a].append((b, strength))
+        pulls[b].append((a, strength))
+    xs = [0.0] * len(widths)
+    offsets: list[list[float]] = []
+    for row in rows:
+        offset, line = 0.0, []
+        for k, i in enumerate(row):
+            offset += (widths[row[k - 1]] + widths[i]) / 2 + SIDE_GAP if k else 0.0
+            line.append(offset)
+        offsets.append(line)
+        for i, place in zip(row, line, strict=True):
+            xs[i] = place - line[-1] / 2
+    for sweep in range(max(24, min(400, 40_000 // max(len(xs), 1)))):
+        for row, line in list(zip(rows, offsets, strict=True))[:: 1 if sweep % 2 == 0 else -1]:
+            weights = [sum(s for _, s in pulls[i]) or 1.0 for i in row]
+            wanted = [
+                sum(xs[j] * s for j, s in pulls[i]) / w if pulls[i] else xs[i]
+                for i, w in zip(row, weights, strict=True)
+            ]
+            fitted = _rising([x - o for x, o in zip(wanted, line, strict=True)], weights)
+            for i, x, o in zip(row, fitted, line, strict=True):
+                xs[i] = x + o
+    return xs
+
+
+def _straighten(
+    lanes: Sequence[Sequence[int]], rows: Sequence[Sequence[int]], xs: list[float], widths: Sequence[float]
+) -> None:
+    """Put the lanes of one arrow on one x, where the boxes beside them leave the room."""
+    beside = {
+        i: (row[k - 1] if k else None, row[k + 1] if k + 1 < len(row) else None)
+        for row in rows
+        for k, i in enumerate(row)
+    }
+    for run in lanes:
+        low, high = -inf, inf
+        for i in run:
+            left, right = beside[i]
+            if left is not None:
+                low = max(low, xs[left] + (widths[left] + widths[i]) / 2 + SIDE_GAP / 2)
+            if right is not None:
+                high = min(high, xs[right] - (widths[right] + widths[i]) / 2 - SIDE_GAP / 2)
+        if len(run) > 1 and low <= high:
+            x = min(max(sum(xs[i] for i in run) / len(run), low), high)
+            for i in run:
+                xs[i] = x
+
+
+def _rising(wanted: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Return the non-decreasing numbers nearest to those wanted, by weighted least squares (pool adjacent violators).
+
+    >>> _rising([3.0, 1.0, 5.0], [1.0, 1.0, 1.0])
+    [2.0, 2.0, 5.0]
+    """
+    pools: list[tuple[float, float, int]] = []
+    for x, w in zip(wanted, weights, strict=True):
+        pool = (x, w, 1)
+        while pools and pools[-1][0] > pool[0]:
+            mean, weight, count = pools.pop()
+            total = weight + pool[1]
+            pool = ((mean * weight + pool[0] * pool[1]) / total, total, count + pool[2])
+        pools.append(pool)
+    return [mean for mean, _, count in pools for _ in range(count)]

@@ -1,0 +1,415 @@
+"""What a drawing shows: the boxes and arrows of a graph, and how far the gradient gets along each arrow.
+
+It knows the graph and the nodes of randomness, and nothing of pixels or file formats.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import trees
+from ..arrays import as_array, describe, is_array, to_host
+from ..graph import BLOCKED, JUMP, STOP, Tensor, gradients, rewrite, topological_order
+from ..ops import add, astype, identity, matmul, matrix_transpose, mean, negative, permute_dims, stop_gradient, subtract
+from ..ops import sum as sum_op
+from ..stochastic.distribution import law_in_words
+from ..stochastic.nodes import Noise, Sample, taken_care_of
+from ..stochastic.verdict import GradientRefusedError, refuse_gradient
+
+OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
+"""How the gradient gets along an arrow: all of it, none of it, a part of it; or none is asked for."""
+
+RANDOM_JUMP = "random jump"
+"""How the value of an op depends on a random input where it jumps: the derivative is 0 and says nothing."""
+
+LEAF, CONSTANT, OPERATION, RANDOM, NOISE, GROUP = "leaf", "constant", "operation", "random", "noise", "group"
+"""The kinds of boxes, each with a shape of its own."""
+
+LARGE = 40
+"""A graph of more boxes than this is summarised: linear layers and single-use expressions become one box each."""
+
+LARGEST = 300
+"""A graph of more boxes than this, once summarised, is refused: nobody could read it."""
+
+FOLDED = (taken_care_of, identity, refuse_gradient, astype, stop_gradient)
+"""The ops that only keep books. They are drawn with their input."""
+
+SYMBOLS = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "pow": "^"}  # noqa: RUF001
+
+
+@dataclass(eq=False)
+class Box:
+    """One shape of the drawing, which stands for a node and for those that are folded into it.
+
+    ``state`` is the fate of the gradient for a leaf that it was asked for, and empty for any other box.
+    """
+
+    kind: str
+    label: str
+    value: list[str]
+    detail: str
+    state: str = ""
+    gradient: str = ""
+    nodes: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """From the box numbered ``tail`` to the box numbered ``head``, which is computed from it.
+
+    ``mark`` is ``"cut"`` where the gradient ends at a random node, ``"stop"`` where it was ended on purpose.
+    """
+
+    tail: int
+    head: int
+    state: str
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Boxes, inputs before what is computed from them, and the arrows between them."""
+
+    boxes: list[Box]
+    arrows: list[Arrow]
+
+
+def picture_of(cost: Tensor, wrt: Any = None) -> Picture:
+    """Return the boxes and arrows of the graph of ``cost``.
+
+    Args:
+        cost: the Tensor to draw.
+        wrt: the parameters whose gradient is asked for: a Tensor or a tree of them. ``None`` colours the ways to
+            every leaf of floats, and shows no gradients.
+
+    Raises:
+        TypeError: the cost, or a leaf of ``wrt``, is no Tensor.
+        ValueError: the graph is too large to be read.
+    """
+    if not isinstance(cost, Tensor):
+        raise TypeError(
+            f"draw shows the graph of a Tensor, found {describe(cost)}, which records nothing; "
+            "wrap the parameters with tg.wrap(...) before computing the cost"
+        )
+    order = topological_order([cost])
+    targets = _targets(order, wrt)
+    flow = Flow(order, targets)
+    groups = {id(node): [node] for node in order}
+    for node in order:
+        kept = _folded_into(node)
+        if kept is not None:
+            _join(groups, kept, node)
+    if _count(groups) > LARGE:
+        _fold_linear_layers(order, groups)
+        _fold_expressions(order, groups)
+    if _count(groups) > LARGEST:
+        raise ValueError(
+            f"draw: the graph has {len(order)} nodes, {_count(groups)} boxes once summarised, and no more "
+            f"than {LARGEST} can be read; draw a node in the middle of it, or a run with fewer steps"
+        )
+    shown = _gradients_in_words(cost, wrt, targets, flow) if wrt is not None else {}
+    return _assemble(cost, order, groups, flow, shown)
+
+
+def _targets(order: Sequence[Tensor], wrt: Any) -> list[Tensor]:
+    if wrt is None:
+        return [x for x in order if x.op is None and not isinstance(x, Noise) and x.dtype.kind == "f"]
+    targets = trees.leaves(wrt)
+    for t in targets:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"draw: wrt holds {describe(t)}; pass the Tensors that the cost was computed from")
+    return targets
+
+
+# ------------------------------------------------------------------------------------- where gradients flow
+
+
+class Flow:
+    """Which nodes a gradient is asked through, and what stands between each of them and the cost.
+
+    ``asked``: a target lies at or above the node. ``open``: an unbroken way leads from it to the cost.
+    ``broken``: a way leads there that a random node blocks, or that jumps with a random value.
+    """
+
+    def __init__(self, order: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+        self.targets = {id(t) for t in targets}
+        self.asked, self.fed = set(self.targets), set(self.targets)  # fed: over an unbroken way from a target
+        self.random: set[int] = set()
+        self.open, self.broken = {id(order[-1])}, set[int]()
+        for node in order:
+            for kind, x in self._inputs(node):
+                if x in self.random:
+                    self.random.add(id(node))
+                if x in self.asked and kind not in (STOP, JUMP):
+                    self.asked.add(id(node))
+                if x in self.fed and kind not in (STOP, JUMP, BLOCKED, RANDOM_JUMP):
+                    self.fed.add(id(node))
+            if isinstance(node, Noise):
+                self.random.add(id(node))
+        for node in reversed(order):
+            for kind, x in self._inputs(node):
+                if kind not in (STOP, JUMP) and id(node) in self.open:
+                    (self.broken if kind in (BLOCKED, RANDOM_JUMP) else self.open).add(x)
+                if kind not in (STOP, JUMP) and id(node) in self.broken:
+                    self.broken.add(x)
+
+    def _inputs(self, node: Tensor) -> list[tuple[str, int]]:
+        """Return how the node depends on each of its inputs, and the input's key."""
+        return [(self._kind(node, i), id(x)) for i, x in enumerate(node.inputs)]
+
+    def _kind(self, node: Tensor, i: int) -> str:
+        kind = node.op.smoothness_in(i) if node.op else STOP
+        return RANDOM_JUMP if kind == JUMP and id(node.inputs[i]) in self.random else kind
+
+    def to_the_cost(self, node: Any) -> str:
+        """Return the state of all ways from the node to the cost."""
+        ways = id(node) in self.open, id(node) in self.broken
+        return {(True, True): PARTLY, (True, False): OPEN, (False, True): CUT, (False, False): CLOSED}[ways]
+
+    def along(self, node: Tensor, i: int) -> tuple[str, str]:
+        """Return the state and the mark of the arrow from input ``i`` of the node."""
+        x, kind, state = node.inputs[i], self._kind(node, i), self.to_the_cost(node)
+        if isinstance(x, Tensor) and x.op is stop_gradient:
+            return CLOSED, "stop"
+        if id(x) not in self.asked or state == CLOSED or kind in (STOP, JUMP):
+            return CLOSED, ""
+        if kind == BLOCKED or (kind == RANDOM_JUMP and id(x) in self.fed):
+            return CUT, "cut"
+        return (CLOSED, "") if kind == RANDOM_JUMP else (state, "")
+
+
+def _gradients_in_words(cost: Tensor, wrt: Any, targets: Sequence[Tensor], flow: Flow) -> dict[int, str]:
+    """Return what to write under each target: its gradient, or how much of it is missing.
+
+    Along the open ways alone the gradient is that of the graph in which every draw is a constant.
+    """
+    words = {OPEN: "gradient {}", PARTLY: "partly cut: only {} arrives", CUT: "cut: no gradient", CLOSED: "no gradient"}
+    if cost.shape != ():
+        words.update({OPEN: "open", PARTLY: "partly cut"})
+    shown = {id(t): words[flow.to_the_cost(t)] for t in targets}
+    reached = [t for t in targets if "{}" in shown[id(t)]]
+    if not reached:
+        return shown
+    kept = {id(t) for t in targets}
+    fixed = rewrite(
+        cost, lambda node, _: Tensor(node.value) if isinstance(node, Sample) and id(node) not in kept else None
+    )
+    try:
+        found = gradients(fixed, reached)
+    except GradientRefusedError:
+        return {key: "refused: it would be wrong" if "{}" in text else text for key, text in shown.items()}
+    shown.update({id(t): shown[id(t)].format(_gradient(g)) for t, g in zip(reached, found, strict=True)})
+    return shown
+
+
+def _gradient(g: Any) -> str:
+    g = to_host(g)
+    return f"{g.item():.4g}" if g.ndim == 0 else f"of norm {np.linalg.norm(g):.3g}"
+
+
+# ------------------------------------------------------------------------------------------------- folding
+
+
+def _count(groups: dict[int, list[Tensor]]) -> int:
+    return len({id(group) for group in groups.values()})
+
+
+def _join(groups: dict[int, list[Tensor]], node: Tensor, other: Tensor) -> None:
+    """Put the boxes of two nodes into one."""
+    group, more = groups[id(node)], groups[id(other)]
+    if group is not more:
+        group += more
+        groups.update({id(x): group for x in more})
+
+
+def _folded_into(node: Tensor) -> Tensor | None:
+    """Return the input that an op of bookkeeping, or the sum with a zero, is drawn with."""
+    tensors = [x for x in node.inputs if isinstance(x, Tensor)]
+    is_zero = node.op is add and any(isinstance(x, (int, float)) and x == 0 for x in node.inputs)
+    return tensors[0] if tensors and (node.op in FOLDED or is_zero) else None
+
+
+def _consumers(order: Sequence[Tensor]) -> dict[int, list[Tensor]]:
+    consumers: dict[int, list[Tensor]] = {id(node): [] for node in order}
+    for node in order:
+        for x in node.inputs:
+            if isinstance(x, Tensor):
+                consumers[id(x)].append(node)
+    return consumers
+
+
+def _fold_linear_layers(order: Sequence[Tensor], groups: dict[int, list[Tensor]]) -> None:
+    """Make one box of ``x @ weight + bias`` where the two names differ in their last part only."""
+    consumers = _consumers(order)
+    for node in order:
+        if node.op is not add or not all(isinstance(x, Tensor) for x in node.inputs):
+            continue
+        for product, bias in (node.inputs, node.inputs[::-1]):
+            if product.op is not matmul or bias.op is not None or len(consumers[id(product)]) > 1:
+                continue
+            for factor in product.inputs:
+                weight = factor
+                while isinstance(weight, Tensor) and weight.op in (matrix_transpose, permute_dims):
+                    weight = weight.inputs[0]
+                if isinstance(weight, Tensor) and _share_a_prefix(weight, bias):
+                    single = [x for x in (factor, weight, bias) if len(consumers[id(x)]) == 1]
+                    for x in (product, *dict.fromkeys(single)):
+                        _join(groups, node, x)
+
+
+def _share_a_prefix(weight: Tensor, bias: Tensor) -> bool:
+    prefix = (bias.name or "").rpartition(".")[0]
+    return weight.op is None and prefix != "" and (weight.name or "").rpartition(".")[0] == prefix
+
+
+def _fold_expressions(order: Sequence[Tensor], groups: dict[int, list[Tensor]]) -> None:
+    """Draw an operation inside the one that uses it, where no other does; the terms of the cost stay apart."""
+    consumers = _consumers(order)
+    apart = _terms(order[-1])
+    plain = {id(x) for group in groups.values() if _is_plain(group) for x in group}
+    for node in reversed(order):
+        group = groups[id(node)]
+        if id(node) not in plain or id(node) in apart or _head(group) is not node:
+            continue
+        users = {id(groups[id(u)]): u for x in group for u in consumers[id(x)] if groups[id(u)] is not group}
+        if len(users) == 1:
+            (user,) = users.values()
+            if id(user) in plain:
+                _join(groups, user, node)
+
+
+def _is_plain(group: list[Tensor]) -> bool:
+    """Return whether a box holds unnamed operations only, none of them random and none a matrix product."""
+    return all(x.op not in (None, matmul, taken_care_of) and not x.name and not isinstance(x, Sample) for x in group)
+
+
+def _head(group: list[Tensor]) -> Tensor:
+    """Return the node that a box shows: the last that does more than keep books."""
+    return next((x for x in reversed(group) if _folded_into(x) is None), group[-1])
+
+
+def _terms(cost: Tensor) -> set[int]:
+    """Return the terms that the cost is the sum of."""
+    node = cost
+    while node.op in (mean, sum_op, negative) and isinstance(node.inputs[0], Tensor):
+        node = node.inputs[0]
+    terms, rest = set(), [node]
+    while rest:
+        node = rest.pop()
+        if node.op in (add, subtract):
+            rest += [x for x in node.inputs if isinstance(x, Tensor)]
+        elif node is not cost:
+            terms.add(id(node))
+    return terms
+
+
+# ------------------------------------------------------------------------------------------- boxes and arrows
+
+
+def _assemble(
+    cost: Tensor, order: Sequence[Tensor], groups: dict[int, list[Tensor]], flow: Flow, shown: dict[int, str]
+) -> Picture:
+    position = {id(node): i for i, node in enumerate(order)}
+    unique = {id(group): sorted(group, key=lambda x: position[id(x)]) for group in groups.values()}
+    by_head = sorted(unique, key=lambda key: position[id(_head(unique[key]))])
+    boxes: list[Box] = []
+    number: dict[int, int] = {}
+    arrows: dict[Arrow, None] = {}
+    for key in by_head:
+        group = unique[key]
+        incoming: list[tuple[int, str, str]] = []
+        members = {id(x) for x in group}
+        for node in group:
+            for i, x in enumerate(node.inputs):
+                if id(x) in members:
+                    continue
+                if isinstance(x, Tensor):
+                    incoming.append((number[id(groups[id(x)])], *flow.along(node, i)))
+                elif is_array(x) and np.ndim(x) > 0:
+                    if id(x) not in number:
+                        number[id(x)] = len(boxes)
+                        boxes.append(Box(CONSTANT, "array", _value(x), describe(x), nodes=[x]))
+                    incoming.append((number[id(x)], CLOSED, ""))
+        number[key] = len(boxes)
+        boxes.append(_box(group, flow, shown, is_cost=groups[id(cost)] is groups[id(group[0])]))
+        arrows.update(dict.fromkeys(Arrow(tail, number[key], state, mark) for tail, state, mark in incoming))
+    return Picture(boxes, list(arrows))
+
+
+def _box(group: list[Tensor], flow: Flow, shown: dict[int, str], is_cost: bool) -> Box:
+    """Return the box of some nodes."""
+    head = _head(group)
+    made = [x for x in group if _folded_into(x) is None]
+    notes = [x.attrs["drawn"] for x in group if x.op is taken_care_of]
+    asked = [x for x in group if id(x) in flow.targets]
+    detail = "; ".join(repr(note) for note in notes) or ", ".join(x.op.name for x in made if x.op)
+    kind = OPERATION
+    if isinstance(head, Sample):
+        kind, label = RANDOM, f"{head.name or 'draw'} ~ {_family(head.dist)}"
+        detail = f"{law_in_words(head.dist)}, drawn at {head.place}"
+    elif isinstance(head, Noise):
+        kind, label, detail = NOISE, "noise", f"{head.name or 'noise'}, {head.law.name}"
+    elif head.op is None:
+        kind, label = LEAF, head.name or "leaf"
+        detail = describe(head.value)
+    elif any(x.op is None for x in made):
+        kind, label = GROUP, (next(x.name for x in made if x.op is None) or "").rpartition(".")[0]
+    else:
+        label = head.name or _symbol(head)
+    if notes and kind == OPERATION:
+        name = notes[-1].name or "draw"
+        label = f"log p({name})" if notes[-1].estimator == "score function" else f"{name} ({notes[-1].estimator})"
+    if is_cost and kind != LEAF:
+        label = f"cost: {label}"
+    value = [*([head.law.name] if isinstance(head, Noise) else []), *_value(head.value)]
+    if kind == OPERATION and len(made) > 1:
+        value.insert(0, f"{len(made)} ops")
+        counted = Counter(x.op.name for x in made if x.op)
+        detail = ", ".join(f"{name} {n} times" if n > 1 else name for name, n in counted.items())
+    states = {flow.to_the_cost(x) for x in asked}
+    state = next((s for s in (CUT, PARTLY, OPEN, CLOSED) if s in states), "")
+    gradient = shown.get(id(asked[0]), "") if len(asked) == 1 else ""
+    if len(asked) > 1:
+        gradient = {CUT: "cut: no gradient", PARTLY: "partly cut", OPEN: "open", CLOSED: "no gradient"}[state]
+    return Box(kind, label, value, detail, state, gradient, list(group))
+
+
+def _family(dist: Any) -> str:
+    """Return the name of a law, and for one that wraps another that of the innermost."""
+    while hasattr(dist, "base"):
+        dist = dist.base
+    return type(dist).__name__
+
+
+def _symbol(node: Tensor) -> str:
+    """Return an op in a word or a sign, with the numbers among its inputs: ``× 0.5``."""
+    assert node.op is not None
+    name = SYMBOLS.get(node.op.name, node.op.name)
+    numbers = {
+        i: f"{as_array(x).item():.4g}"
+        for i, x in enumerate(node.inputs)
+        if not isinstance(x, Tensor) and not np.ndim(x)
+    }
+    if not numbers:
+        return name
+    if node.op.name in SYMBOLS:
+        return f"{numbers[0]} {name}" if 0 in numbers else f"{name} {numbers[1]}"
+    return f"{name}({', '.join(numbers.get(i, '·') for i in range(len(node.inputs)))})"
+
+
+def _value(value: Any) -> list[str]:
+    """Return a number as it is, an array as its shape and mean.
+
+    >>> _value(np.ones((2, 3)))
+    ['(2, 3)', 'mean 1']
+    """
+    array = to_host(value)
+    if array.ndim == 0:
+        return [str(array.item()) if array.dtype.kind in "b" else f"{array.item():.4g}"]
+    with np.errstate(all="ignore"):
+        return [str(array.shape), f"mean {np.mean(array):.3g}"] if array.size else [str(array.shape)]

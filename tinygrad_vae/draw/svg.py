@@ -1,0 +1,323 @@
+"""Pictures as SVG: shapes by kind, colours by what becomes of the gradient, a legend of what occurs.
+
+It knows pictures and layouts. A light card lies behind everything, so that the drawing reads the same on a dark page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from graphlib import CycleError
+from xml.sax.saxutils import escape
+
+from .layout import Layout, layered_layout
+from .picture import CLOSED, CONSTANT, CUT, GROUP, LEAF, NOISE, OPEN, OPERATION, PARTLY, RANDOM, Arrow, Box, Picture
+
+COLOURS = {OPEN: "#1f7a54", CUT: "#d1242f", PARTLY: "#d9730d", CLOSED: "#9aa3ad"}
+
+LEGEND = {
+    LEAF: "parameter or data",
+    CONSTANT: "constant",
+    GROUP: "linear layer",
+    OPERATION: "deterministic",
+    RANDOM: "random",
+    NOISE: "noise from outside",
+    OPEN: "gradient flows back",
+    PARTLY: "a part of it is cut",
+    CUT: "cut: no gradient comes back",
+    CLOSED: "no gradient asked for",
+    "stop": "cut on purpose",
+}
+
+_STYLE = (
+    """
+.card { fill: #ffffff; stroke: #d0d7de; }
+text { font-family: "Helvetica Neue", Helvetica, Arial, "DejaVu Sans", sans-serif; fill: #1f2328; text-anchor: middle; }
+.heading { font-size: 17px; font-weight: bold; }
+.label { font-size: 14px; font-weight: bold; }
+.value, .gradient { font-size: 12px; }
+.value { fill: #57606a; }
+.legend text { font-size: 12px; text-anchor: start; }
+.shape { stroke: #57606a; stroke-width: 1.5; }
+.leaf .shape { fill: #eaf2fb; }
+.constant .shape { fill: #f6f8fa; stroke: #9aa3ad; stroke-dasharray: 4 3; }
+.group .shape { fill: #eef0fa; }
+.operation .shape { fill: #ffffff; }
+.random .shape { fill: #fff1c9; stroke-width: 2; }
+.noise .shape { fill: #ffffff; stroke: #9aa3ad; stroke-dasharray: 4 3; }
+.line { fill: none; stroke-width: 1.8; }
+.closed .line { stroke-dasharray: 5 4; stroke-width: 1.4; }
+.cut .line { stroke-width: 2.2; }
+.mark .halo { stroke: #ffffff; stroke-width: 8; stroke-linecap: round; fill: none; }
+.mark .sign { stroke-width: 3.6; stroke-linecap: round; fill: none; }
+"""
+    + "".join(
+        f".arrow.{state} .line, .arrow.{state} .sign, .node.{state} .shape {{ stroke: {colour}; }}\n"
+        f".arrow.{state} .head, .node.{state} .gradient {{ fill: {colour}; }}\n"
+        for state, colour in COLOURS.items()
+    )
+    + ".node.open .shape, .node.cut .shape, .node.partly .shape { stroke-width: 2.2; }\n"
+)
+
+_MARGIN, _HEADING, _LINE, _CHARACTER, _BOLD = 28.0, 44.0, 16.0, 0.6, 0.66
+_LEGEND_ROW = 26.0
+
+
+def svg(panels: Sequence[tuple[str, Picture]], title: str) -> str:
+    """Return pictures next to each other as one SVG document; boxes of one draw stand in the same place in each.
+
+    Args:
+        panels: a heading, which may be empty, and a picture, for each.
+        title: what the whole is, for screen readers and as a tooltip.
+    """
+    pictures = [picture for _, picture in panels]
+    frames = _frames(pictures)
+    headed = any(heading for heading, _ in panels)
+    top = _MARGIN + (_HEADING if headed else 0.0)
+    body: list[str] = []
+    left = _MARGIN
+    tallest = max(frame.layout.height for frame in frames)
+    for k, ((heading, picture), frame) in enumerate(zip(panels, frames, strict=True)):
+        width = max(frame.layout.width, _text_width(heading, 17.0))
+        shift = left + (width - frame.layout.width) / 2
+        if heading:
+            body.append(
+                f'<text class="heading" x="{left + width / 2:.1f}" y="{_MARGIN + 16:.1f}">{escape(heading)}</text>'
+            )
+        body.append(f'<g class="panel" transform="translate({shift:.1f} {top:.1f})">')
+        body += [_arrow(arrow, lane, picture, frame) for arrow, lane in _ported(picture, frame)]
+        body += [_node(box, frame.centre(i), frame.size(i)) for i, box in enumerate(picture.boxes)]
+        body.append("</g>")
+        left += width + _MARGIN * 1.5
+        if k < len(panels) - 1:
+            x = left - _MARGIN * 0.75
+            body.append(f'<path d="M{x:.1f},{_MARGIN} V{top + tallest:.1f}" stroke="#d0d7de" fill="none"/>')
+    width = max(left - _MARGIN / 2, 420.0)
+    legend, legend_height = _legend(pictures, width - 2 * _MARGIN, top + tallest + _MARGIN)
+    height = top + tallest + _MARGIN + legend_height + _MARGIN / 2
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:.0f}" height="{height:.0f}" '
+            f'viewBox="0 0 {width:.1f} {height:.1f}">',
+            f"<title>{escape(title)}</title>",
+            f"<desc>{escape(_description(panels))}</desc>",
+            f"<style>{_STYLE}</style>",
+            f'<rect class="card" x="0.5" y="0.5" width="{width - 1:.1f}" height="{height - 1:.1f}" rx="10"/>',
+            *body,
+            *legend,
+            "</svg>\n",
+        ]
+    )
+
+
+def _description(panels: Sequence[tuple[str, Picture]]) -> str:
+    said = []
+    for heading, picture in panels:
+        fates = [f"{box.label}: {box.gradient or box.state}" for box in picture.boxes if box.state]
+        said.append(f"{heading or 'A graph'}, with {len(picture.boxes)} boxes. {'. '.join(fates)}.")
+    return " ".join(said)
+
+
+# ------------------------------------------------------------------------------------------- where it all stands
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The layout of one panel: the size and the place of each box, and the lanes of each arrow."""
+
+    layout: Layout
+    sizes: Sequence[tuple[float, float]]
+    places: Sequence[int]
+    lanes: Sequence[list[float]]
+
+    def centre(self, box: int) -> tuple[float, float]:
+        return self.layout.centres[self.places[box]]
+
+    def size(self, box: int) -> tuple[float, float]:
+        return self.sizes[box]
+
+    def band(self, layer: int) -> tuple[float, float]:
+        return self.layout.bands[layer]
+
+    def layer(self, box: int) -> int:
+        return self.layout.layers[self.places[box]]
+
+
+def _frames(pictures: Sequence[Picture]) -> list[_Frame]:
+    """Lay out the pictures so that the boxes of one value share a place, and each apart where that runs in circles."""
+    try:
+        return _shared_frames(pictures)
+    except CycleError:
+        return [_shared_frames([picture])[0] for picture in pictures]
+
+
+def _shared_frames(pictures: Sequence[Picture]) -> list[_Frame]:
+    room: list[tuple[float, float]] = []
+    owners: list[set[int]] = []  # for each place, the nodes and values that stand there
+    places: list[list[int]] = []
+    for picture in pictures:
+        taken: list[int] = []
+        for box in picture.boxes:
+            keys = {id(x) for x in box.nodes} | {id(getattr(x, "value", x)) for x in box.nodes}
+            place = next((p for p, owned in enumerate(owners) if p not in taken and owned & keys), len(owners))
+            if place == len(owners):
+                owners.append(set())
+                room.append((0.0, 0.0))
+            owners[place] |= keys
+            width, height = _size(box)
+            room[place] = max(room[place][0], width), max(room[place][1], height)
+            taken.append(place)
+        places.append(taken)
+    edges: dict[tuple[int, int, int], None] = {}
+    wanted: list[list[tuple[int, int, int]]] = []
+    for picture, taken in zip(pictures, places, strict=True):
+        seen: dict[tuple[int, int], int] = {}
+        keys_here = []
+        for arrow in picture.arrows:
+            pair = taken[arrow.tail], taken[arrow.head]
+            seen[pair] = seen.get(pair, 0) + 1
+            keys_here.append((*pair, seen[pair]))
+        wanted.append(keys_here)
+        edges.update(dict.fromkeys(keys_here))
+    layout = layered_layout(room, [(a, b) for a, b, _ in edges])
+    lanes = dict(zip(edges, layout.lanes, strict=True))
+    return [
+        _Frame(layout, [_size(box) for box in picture.boxes], taken, [lanes[key] for key in keys_here])
+        for picture, taken, keys_here in zip(pictures, places, wanted, strict=True)
+    ]
+
+
+def _text_width(text: str, size: float) -> float:
+    """Return about how wide a text is; the larger sizes are set in bold."""
+    return len(text) * size * (_CHARACTER if size < 14 else _BOLD)
+
+
+def _lines(box: Box) -> list[tuple[str, str, float]]:
+    """Return the lines of text in a box: class, text and width."""
+    value = ["  ".join(box.value)] if box.kind in (LEAF, CONSTANT, GROUP) else box.value
+    lines = [("label", box.label, 14.0)] + [("value", line, 12.0) for line in value]
+    if box.gradient:
+        lines.append(("gradient", box.gradient, 12.0))
+    return [(kind, text, _text_width(text, size)) for kind, text, size in lines]
+
+
+def _size(box: Box) -> tuple[float, float]:
+    """Return the width and height that hold the text of a box in its shape."""
+    lines = _lines(box)
+    heights = [abs(k - (len(lines) - 1) / 2) * _LINE + _LINE / 2 for k in range(len(lines))]
+    if box.kind in (RANDOM, NOISE):
+        radius = max(math.hypot(w / 2, h) for (_, _, w), h in zip(lines, heights, strict=True)) + 5
+        return 2 * radius, 2 * radius
+    if box.kind == OPERATION:
+        height = max(w / 1.9 + 2 * h for (_, _, w), h in zip(lines, heights, strict=True)) + 2
+        return 1.9 * height, height
+    return max(w for _, _, w in lines) + 28, len(lines) * _LINE + 18
+
+
+# ------------------------------------------------------------------------------------------------------ shapes
+
+
+def _node(box: Box, centre: tuple[float, float], size: tuple[float, float]) -> str:
+    (x, y), (w, h) = centre, size
+    lines = _lines(box)
+    texts = "".join(
+        f'<text class="{kind}" x="{x:.1f}" y="{y + (k - (len(lines) - 1) / 2) * _LINE + 4.5:.1f}">{escape(text)}</text>'
+        for k, (kind, text, _) in enumerate(lines)
+    )
+    classes = f"node {box.kind} {box.state}".strip()
+    return f'<g class="{classes}"><title>{escape(box.detail)}</title>{_shape(box.kind, x, y, w, h)}{texts}</g>'
+
+
+def _shape(kind: str, x: float, y: float, w: float, h: float) -> str:
+    if kind in (RANDOM, NOISE):
+        return f'<circle class="shape" cx="{x:.1f}" cy="{y:.1f}" r="{w / 2:.1f}"/>'
+    if kind == OPERATION:
+        corners = f"{x:.1f},{y - h / 2:.1f} {x + w / 2:.1f},{y:.1f} {x:.1f},{y + h / 2:.1f} {x - w / 2:.1f},{y:.1f}"
+        return f'<polygon class="shape" points="{corners}"/>'
+    rounded = ' rx="9"' if kind == GROUP else ""
+    return f'<rect class="shape" x="{x - w / 2:.1f}" y="{y - h / 2:.1f}" width="{w:.1f}" height="{h:.1f}"{rounded}/>'
+
+
+def _edge_of(kind: str, dx: float, w: float, h: float) -> float:
+    """Return how far above its centre the outline of a shape lies, ``dx`` beside it."""
+    if kind in (RANDOM, NOISE):
+        return math.sqrt(max((w / 2) ** 2 - dx * dx, 0.0))
+    return h / 2 * (1 - 2 * abs(dx) / w) if kind == OPERATION else h / 2
+
+
+def _ported(picture: Picture, frame: _Frame) -> list[tuple[Arrow, tuple[float, float, list[float]]]]:
+    """Return each arrow with the x at which it leaves, that at which it arrives, and its lanes.
+
+    Where several arrows leave or arrive they are set apart, in the order of where they go or come from.
+    """
+    leaving: dict[int, float] = {}
+    arriving: dict[int, float] = {}
+    arrows = list(enumerate(picture.arrows))
+    for i in range(len(picture.boxes)):
+        x, width = frame.centre(i)[0], frame.size(i)[0]
+        out = [(frame.lanes[e] or [frame.centre(a.head)[0]])[0] for e, a in arrows if a.tail == i]
+        into = [(frame.lanes[e] or [frame.centre(a.tail)[0]])[-1] for e, a in arrows if a.head == i]
+        for ends, numbers, ports in (
+            (out, [e for e, a in arrows if a.tail == i], leaving),
+            (into, [e for e, a in arrows if a.head == i], arriving),
+        ):
+            step = min(26.0, 0.55 * width / max(len(ends) - 1, 1))
+            for k, j in enumerate(sorted(range(len(ends)), key=ends.__getitem__)):
+                ports[numbers[j]] = x + (k - (len(ends) - 1) / 2) * step
+    return [(arrow, (leaving[e], arriving[e], frame.lanes[e])) for e, arrow in arrows]
+
+
+def _arrow(arrow: Arrow, way: tuple[float, float, list[float]], picture: Picture, frame: _Frame) -> str:
+    """Draw an arrow: straight down past boxes, and aside in the gaps between layers only."""
+    start, end, lanes = way
+    (tail_x, tail_y), (head_x, head_y) = frame.centre(arrow.tail), frame.centre(arrow.head)
+    first, last = frame.layer(arrow.tail), frame.layer(arrow.head)
+    from_y = tail_y + _edge_of(picture.boxes[arrow.tail].kind, start - tail_x, *frame.size(arrow.tail))
+    to_y = head_y - _edge_of(picture.boxes[arrow.head].kind, end - head_x, *frame.size(arrow.head)) - 2
+    path = f"M{start:.1f},{from_y:.1f}"
+    x, y = start, frame.band(first)[1]
+    for layer, next_x in zip(range(first + 1, last + 1), [*lanes, end], strict=True):
+        top, bottom = frame.band(layer)
+        middle = (y + top) / 2
+        mark_at = (x + next_x) / 2, middle
+        path += f" V{y:.1f} C{x:.1f},{middle:.1f} {next_x:.1f},{middle:.1f} {next_x:.1f},{top:.1f}"
+        x, y = next_x, bottom
+    path += f" V{to_y - 7:.1f}"
+    head = f'<path class="head" d="M{end:.1f},{to_y:.1f} l-4.8,-10 h9.6 z"/>'
+    return f'<g class="arrow {arrow.state}"><path class="line" d="{path}"/>{head}{_mark(arrow.mark, *mark_at)}</g>'
+
+
+def _mark(mark: str, x: float, y: float) -> str:
+    """Draw the sign of a cut: a cross where a random node cuts, a bar where it was done on purpose."""
+    if not mark:
+        return ""
+    sign = f"M{x - 8:.1f},{y - 8:.1f} l16,16 m0,-16 l-16,16" if mark == "cut" else f"M{x:.1f},{y - 8:.1f} v16"
+    return f'<g class="mark {mark}"><path class="halo" d="{sign}"/><path class="sign" d="{sign}"/></g>'
+
+
+def _legend(pictures: Sequence[Picture], width: float, top: float) -> tuple[list[str], float]:
+    """Return the legend of what occurs, in as many rows as it takes, and its height."""
+    kinds = {box.kind for picture in pictures for box in picture.boxes}
+    states = {arrow.state for picture in pictures for arrow in picture.arrows}
+    states |= {box.state for picture in pictures for box in picture.boxes}
+    marks = {arrow.mark for picture in pictures for arrow in picture.arrows}
+    entries = [(name, words) for name, words in LEGEND.items() if name in kinds | states | (marks - {"cut"})]
+    out = [f'<g class="legend" transform="translate({_MARGIN:.1f} {top:.1f})">']
+    x, y = 0.0, 0.0
+    for name, words in entries:
+        room = 36 + _text_width(words, 12.0) + 14
+        if x and x + room > width:
+            x, y = 0.0, y + _LEGEND_ROW
+        if name in COLOURS or name == "stop":
+            mark = _mark(name, x + 13, y) if name in (CUT, "stop") else ""
+            line = f'<path class="line" d="M{x:.1f},{y:.1f} h26"/>'
+            out.append(f'<g class="arrow {CLOSED if name == "stop" else name}">{line}{mark}</g>')
+        else:
+            out.append(f'<g class="node {name}">{_shape(name, x + 13, y, *_LEGEND_SIZES.get(name, (24, 14)))}</g>')
+        out.append(f'<text x="{x + 34:.1f}" y="{y + 4:.1f}">{escape(words)}</text>')
+        x += room
+    return [*out, "</g>"], y + _LEGEND_ROW
+
+
+_LEGEND_SIZES = {RANDOM: (18.0, 18.0), NOISE: (18.0, 18.0), OPERATION: (26.0, 16.0)}
