@@ -46,7 +46,8 @@ SYMBOLS = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "pow
 class Box:
     """One shape of the drawing, which stands for a node and for those that are folded into it.
 
-    ``state`` is the fate of the gradient for a leaf that it was asked for, and empty for any other box.
+    ``state`` is the fate of the gradient where it was asked for, and empty for any other box. ``drawn``: it stands for
+    a draw that an estimator has taken care of.
     """
 
     kind: str
@@ -55,6 +56,7 @@ class Box:
     detail: str
     state: str = ""
     gradient: str = ""
+    drawn: bool = False
     nodes: list[Any] = field(default_factory=list)
 
 
@@ -188,7 +190,7 @@ def _gradients_in_words(cost: Tensor, wrt: Any, targets: Sequence[Tensor], flow:
 
     Along the open ways alone the gradient is that of the graph in which every draw is a constant.
     """
-    words = {OPEN: "gradient {}", PARTLY: "partly cut: only {} arrives", CUT: "cut: no gradient", CLOSED: "no gradient"}
+    words = {OPEN: "gradient {}", PARTLY: "partly cut; only {} arrives", CUT: "cut: no gradient", CLOSED: "no gradient"}
     if cost.shape != ():
         words.update({OPEN: "open", PARTLY: "partly cut"})
     shown = {id(t): words[flow.to_the_cost(t)] for t in targets}
@@ -315,7 +317,9 @@ def _assemble(
     cost: Tensor, order: Sequence[Tensor], groups: dict[int, list[Tensor]], flow: Flow, shown: dict[int, str]
 ) -> Picture:
     position = {id(node): i for i, node in enumerate(order)}
-    unique = {id(group): sorted(group, key=lambda x: position[id(x)]) for group in groups.values()}
+    unique: dict[int, list[Tensor]] = {}
+    for node in order:
+        unique.setdefault(id(groups[id(node)]), []).append(node)
     by_head = sorted(unique, key=lambda key: position[id(_head(unique[key]))])
     boxes: list[Box] = []
     number: dict[int, int] = {}
@@ -376,7 +380,8 @@ def _box(group: list[Tensor], flow: Flow, shown: dict[int, str], is_cost: bool) 
     gradient = shown.get(id(asked[0]), "") if len(asked) == 1 else ""
     if len(asked) > 1:
         gradient = {CUT: "cut: no gradient", PARTLY: "partly cut", OPEN: "open", CLOSED: "no gradient"}[state]
-    return Box(kind, label, value, detail, state, gradient, list(group))
+    drawn = any(note.estimator != "score function" for note in notes)
+    return Box(kind, label, value, detail, state, gradient, drawn, list(group))
 
 
 def _family(dist: Any) -> str:

@@ -44,7 +44,7 @@ text { font-family: "Helvetica Neue", Helvetica, Arial, "DejaVu Sans", sans-seri
 .constant .shape { fill: #f6f8fa; stroke: #9aa3ad; stroke-dasharray: 4 3; }
 .group .shape { fill: #eef0fa; }
 .operation .shape { fill: #ffffff; }
-.random .shape { fill: #fff1c9; stroke-width: 2; }
+.random .shape, .drawn .shape { fill: #fff1c9; stroke-width: 2; }
 .noise .shape { fill: #ffffff; stroke: #9aa3ad; stroke-dasharray: 4 3; }
 .line { fill: none; stroke-width: 1.8; }
 .closed .line { stroke-dasharray: 5 4; stroke-width: 1.4; }
@@ -197,8 +197,7 @@ def _lines(box: Box) -> list[tuple[str, str, float]]:
     """Return the lines of text in a box: class, text and width."""
     value = ["  ".join(box.value)] if box.kind in (LEAF, CONSTANT, GROUP) else box.value
     lines = [("label", box.label, 14.0)] + [("value", line, 12.0) for line in value]
-    if box.gradient:
-        lines.append(("gradient", box.gradient, 12.0))
+    lines += [("gradient", line, 12.0) for line in box.gradient.split("; ") if line]
     return [(kind, text, _text_width(text, size)) for kind, text, size in lines]
 
 
@@ -225,7 +224,7 @@ def _node(box: Box, centre: tuple[float, float], size: tuple[float, float]) -> s
         f'<text class="{kind}" x="{x:.1f}" y="{y + (k - (len(lines) - 1) / 2) * _LINE + 4.5:.1f}">{escape(text)}</text>'
         for k, (kind, text, _) in enumerate(lines)
     )
-    classes = f"node {box.kind} {box.state}".strip()
+    classes = " ".join(word for word in ("node", box.kind, box.state, "drawn" * box.drawn) if word)
     return f'<g class="{classes}"><title>{escape(box.detail)}</title>{_shape(box.kind, x, y, w, h)}{texts}</g>'
 
 

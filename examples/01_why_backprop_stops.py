@@ -1,0 +1,186 @@
+"""Why does backprop stop at a random node?
+
+One random number is drawn inside a cost. We ask for the gradient, are refused, and find out why. Then two rewrites of
+the very same draw give the gradient somewhere to go, and both are held against the truth.
+
+Runs in about a second and needs nothing but the library. It writes one picture, ``figures/01_why_backprop_stops.svg``,
+or the file that is named on the command line.
+"""
+
+# %% A cost with a draw in it
+#
+# A sample z comes from a bell curve with mean mu and width sigma. The cost is
+#
+#     cost = w z^2 + mu^2 / 2,        z ~ Normal(mu, sigma).
+#
+# Three parameters, in three different positions. w multiplies the sample. sigma acts through the sample alone. mu acts
+# through it as well, and in a second way beside it. (The last term is there for that: it is what the KL term of a
+# variational autoencoder looks like.)
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import tinygrad_vae as tg
+
+parameters = tg.wrap({"mu": 1.0, "sigma": 0.5, "w": 2.0})  # from here on, what is computed is recorded
+
+
+def cost_of(z, p):
+    return p["w"] * tg.square(z) + tg.square(p["mu"]) / 2
+
+
+z = tg.Normal(parameters["mu"], parameters["sigma"]).sample(rng=tg.noise(7), name="z")
+cost = cost_of(z, parameters)
+
+print(f"z = {z.value:.4f}, cost = {cost.value:.4f}\n")
+
+# %% What we want
+#
+# The cost is another number in each run, so "its gradient" cannot mean the slope of one run. We want the slope of the
+# average over all draws. Here it can be worked out, because E z^2 = mu^2 + sigma^2:
+#
+#     E cost = w (mu^2 + sigma^2) + mu^2 / 2
+
+mu, sigma, w = (float(x) for x in tg.values(parameters).values())
+truth = {"mu": 2 * w * mu + mu, "sigma": 2 * w * sigma, "w": mu**2 + sigma**2}
+
+# %% Ask for it
+#
+# From one draw we would like an estimate of the truth: a number that is right on average.
+
+try:
+    tg.gradients(cost, parameters)
+    raise SystemExit("a wrong gradient was handed out")
+except tg.BlockedGradientError as error:
+    print(f"{type(error).__name__}: {error}\n")
+
+# %% Why it stops
+#
+# Backprop multiplies derivatives along the arrows of the graph, from the cost back to the parameters. It comes back
+# from the cost to z without trouble: the derivative there is 2 w z. The next one it needs is dz/dmu. What is that?
+#
+# z is a number that came out of a random number generator. "How much would z have changed, had mu been larger?" has no
+# answer yet. The law of z changes with mu. The number z is only one draw from that law, and a number does not
+# remember where it came from. The derivative of a draw is not hard to compute, it is not *defined*, until we say
+# what is to stay the same while mu moves.
+#
+# There are two good choices, and all of the literature grows out of them:
+#
+# - hold the NOISE fixed. Then the draw moves along with mu, and the gradient goes through the draw;
+# - hold the DRAW fixed. Then it stays where it is, becomes more or less probable, and the gradient goes through
+#   its probability.
+
+assert isinstance(z, tg.Sample)  # the node keeps its law, its parameters and its noise
+assert z.op.vjps == (None,)  # and has no derivative: that is all there is to the cut
+
+# %% What happens where nobody refuses
+#
+# Many programs take the draw for a constant and carry on. Here is what they return. w is fine. sigma gets 0. And mu
+# gets a number that looks like a gradient and is not: only its second way into the cost was open. We call that partly
+# cut. It is the dangerous case, for training goes on, without an error, towards the wrong place.
+
+silent = tg.gradients(cost_of(tg.stop_gradient(z), parameters), parameters)
+print("taking the draw for a constant")
+for name in parameters:
+    print(f"  d/d{name:<6}{silent[name]:8.4f}   the truth is {truth[name]:.4f}")
+
+assert silent["sigma"] == 0
+assert silent["mu"] == mu != truth["mu"]
+
+# %% First choice: hold the noise fixed
+#
+# A draw from Normal(mu, sigma) can be made in two steps: draw e from Normal(0, 1), which knows nothing of mu and sigma,
+# then set z = mu + sigma e. That is how z was made above, only that the second step ran outside of the graph.
+# reparameterize puts that step, mu + sigma e, into the graph. Nothing is drawn again. The same numbers, one cut less.
+
+opened = tg.reparameterize(cost)
+assert opened.value == cost.value  # bit for bit
+
+pathwise = tg.gradients(opened, parameters)
+
+# With the noise held fixed, the gradient is an ordinary derivative. So we can move mu by hand and look.
+
+step = 1e-4
+above, below = (tg.replay(cost, {parameters["mu"]: mu + h}).value for h in (step, -step))
+print(f"\nhold the noise fixed\n  moving mu by hand {(above - below) / (2 * step):.6f}, backprop {pathwise['mu']:.6f}")
+assert np.isclose((above - below) / (2 * step), pathwise["mu"])
+
+# %% Second choice: hold the draw fixed
+#
+# Write p(z) for the density that z was drawn from. Then E cost = integral of cost(z) p(z) dz: the parameters stand in
+# p, and z is a mere variable. Since dp = p dlog p,
+#
+#     d/dmu E cost = E [ cost * d log p(z)/dmu ]  +  E [ the derivative of cost at that fixed z ].
+#
+# score_function multiplies the cost by a factor of value 1 whose derivative is that of log p(z). It never needs the
+# derivative of the cost in z, so it works where there is none: for a coin, a word, a move in a game.
+
+scored = tg.score_function(cost)
+assert scored.value == cost.value  # bit for bit
+
+score = tg.gradients(scored, parameters)
+
+print("\none draw, one cost, two gradients")
+for name in parameters:
+    print(f"  d/d{name:<6}pathwise {pathwise[name]:9.4f}   score function {score[name]:9.4f}   truth {truth[name]:.4f}")
+
+# %% Are they right? Average over many draws
+#
+# Neither is the truth: each is one draw of an estimate. Both must be right on average. To get one estimate for each of
+# many draws at once, give each draw parameters of its own and add up the costs.
+
+draws = 100_000
+many = tg.wrap({name: np.full(draws, value) for name, value in tg.values(parameters).items()})
+z = tg.Normal(many["mu"], many["sigma"]).sample(rng=tg.noise(0), name="z")
+costs = cost_of(z, many)
+
+print(f"\naverage over {draws} draws, and its standard error")
+spread = {}
+for title, estimator in {"pathwise": tg.reparameterize, "score function": tg.score_function}.items():
+    estimates = tg.gradients(tg.sum(estimator(costs)), many)
+    for name, estimate in estimates.items():
+        mean, error = estimate.mean(), estimate.std(ddof=1) / np.sqrt(draws)
+        spread[title, name] = estimate.var(ddof=1)
+        print(f"  {title:<15} d/d{name:<6}{mean:8.4f} +- {error:.4f}   truth {truth[name]:.4f}")
+        assert abs(mean - truth[name]) < 4.5 * error
+
+# Both are right. The pathwise one needs far fewer draws, since it knows in which direction the cost falls. The score
+# function only learns which draws were expensive.
+
+ratio = {name: spread["score function", name] / spread["pathwise", name] for name in ("mu", "sigma")}
+print(f"  variance, score function over pathwise: {ratio['mu']:.0f} for mu, {ratio['sigma']:.0f} for sigma")
+assert min(ratio.values()) > 4
+
+# %% See it
+#
+# The same draw twice. Left, as it was sampled: red crosses where the gradient ends. Right, reparameterized.
+
+path = Path(next((a for a in sys.argv[1:] if a.endswith(".svg")), "figures/01_why_backprop_stops.svg"))
+path.parent.mkdir(parents=True, exist_ok=True)
+tg.draw_side_by_side(
+    cost,
+    opened,
+    path,
+    titles=("sampled: backprop stops at z", "reparameterized: it passes through"),
+    wrt=parameters,
+)
+print(f"\n{tg.draw(cost, wrt=parameters, title='the graph of the cost')}\n\nthe picture is in {path}")
+
+# %% Where to read on
+#
+# In the source, in this order:
+#
+# - tinygrad_vae/stochastic/nodes.py         Noise and Sample, the two nodes of randomness
+# - tinygrad_vae/stochastic/estimators/      pathwise.py and score_function.py, each a rewrite of a page
+# - tinygrad_vae/stochastic/verdict.py       how the cut is found, and which rewrite is valid where
+# - tinygrad_vae/graph.py                    gradients(), the whole of backprop in one loop
+#
+# In the literature:
+#
+# - Kingma and Welling 2014, Auto-Encoding Variational Bayes: the reparameterization trick, and the autoencoder
+# - Rezende, Mohamed and Wierstra 2014, Stochastic Backpropagation and Approximate Inference in Deep Generative Models
+# - Williams 1992, Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning: REINFORCE
+# - Schulman, Heess, Weber and Abbeel 2015, Gradient Estimation Using Stochastic Computation Graphs: both, in one graph
+# - Mohamed, Rosca, Figurnov and Mnih 2020, Monte Carlo Gradient Estimation in Machine Learning: the whole field
