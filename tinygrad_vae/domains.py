@@ -67,6 +67,8 @@ def whole_numbers(low: int, high: int) -> Domain:
 
 def _short(bound: Any) -> str:
     values = np.asarray(bound)
+    if not values.size:
+        return "no numbers"
     return f"{values.item():g}" if values.size == 1 else f"{values.min():g}..{values.max():g}"
 
 

@@ -174,7 +174,8 @@ class Gumbel(Distribution):
         return 1 + float(np.euler_gamma) + log(self.scale) + 0.0 * self.loc
 
     def cdf(self, x: Value) -> Value:
-        return exp(-exp(-(x - self.loc) / self.scale))
+        d = (x - self.loc) / self.scale
+        return exp(-exp(minimum(-d, 80.0)))  # 0 from there on, in float64 too
 
     def icdf(self, p: Value) -> Value:
         return self.loc - self.scale * log(-log(p))

@@ -1,0 +1,20 @@
+"""How a statistical test compares: the distance to the truth in standard errors that come from the same draws."""
+
+import numpy as np
+
+ALLOWED = 4.5
+"""By chance one honest comparison in 150 000 is further off; seeds are fixed all the same."""
+
+
+def assert_agrees(draws, truth, rounding=1e-10):
+    """Assert that the mean of ``draws`` over their first axis is the truth, within its standard errors."""
+    draws = np.asarray(draws, np.float64)
+    error = np.abs(draws.mean(0) - truth)
+    allowed = ALLOWED * draws.std(0, ddof=1) / np.sqrt(len(draws)) + rounding
+    assert np.all(error <= allowed), f"off by {error}, allowed are {allowed} around {truth}"
+
+
+def assert_variance_agrees(draws, truth):
+    """Assert that the variance of ``draws`` over their first axis is ``truth``, within its standard errors."""
+    draws = np.asarray(draws, np.float64)
+    assert_agrees((draws - draws.mean(0)) ** 2 * len(draws) / (len(draws) - 1), truth)

@@ -1,0 +1,137 @@
+"""Kullback-Leibler divergences: each closed form against draws, and what has none."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from standard_errors import assert_agrees
+
+import tinygrad_vae as tg
+from tinygrad_vae import trees
+from tinygrad_vae.checks import check_vjp
+from tinygrad_vae.stochastic.divergences import CLOSED_FORMS
+
+PAIRS = pytest.mark.parametrize("pair", list(CLOSED_FORMS), ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")
+DRAWS = 20_000
+
+
+def neighbours(pair, seed=0, shape=()):
+    """Return two laws of the pair that are not far apart, q with the wider support."""
+    p = pair[0].example(np.random.default_rng(seed), shape)
+    if pair[1] is tg.Uniform:
+        return p, tg.Uniform(p.low - 0.5, p.high + 1.0)
+    assert pair[0] is pair[1], "a mixed pair needs a q of its own here"
+    return p, trees.map_leaves(lambda x: 1.2 * x, p)
+
+
+@PAIRS
+def test_the_closed_form_is_the_mean_over_draws(pair):
+    p, q = neighbours(pair, shape=(3,))
+    x = p.sample((DRAWS,), rng=tg.noise(1))
+    assert_agrees(p.log_prob(x) - q.log_prob(x), tg.kl_divergence(p, q))
+
+
+@PAIRS
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_it_is_positive_between_two_laws_and_zero_from_a_law_to_itself(pair, seed):
+    p, q = neighbours(pair, seed, (3,))
+    assert (tg.kl_divergence(p, q) > 0).all()
+    np.testing.assert_allclose(tg.kl_divergence(p, p), np.zeros(3), atol=1e-12)
+
+
+@PAIRS
+def test_its_gradient_is_right_in_the_parameters_of_both(pair):
+    p, q = neighbours(pair)
+    both = [p, q]
+    check_vjp(lambda *leaves: tg.kl_divergence(*trees.replace_leaves(both, leaves)), *trees.leaves(both))
+
+
+@PAIRS
+def test_the_estimate_is_the_mean_over_its_draws(pair):
+    p, q = neighbours(pair)
+    x = p.sample((7,), rng=tg.noise(3))
+    estimate = tg.monte_carlo_kl(p, q, rng=tg.noise(3), samples=7)
+    np.testing.assert_allclose(estimate, (p.log_prob(x) - q.log_prob(x)).mean(0), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("p", "q"),
+    [
+        (tg.Uniform(0.0, 2.0), tg.Uniform(0.0, 1.0)),
+        (tg.Uniform(-1.0, 0.5), tg.Uniform(0.0, 1.0)),
+        (tg.Bernoulli(probs=0.5), tg.Bernoulli(probs=0.0)),
+        (tg.Bernoulli(probs=0.5), tg.Bernoulli(probs=1.0)),
+        (tg.Categorical(probs=np.array([0.5, 0.5])), tg.Categorical(probs=np.array([1.0, 0.0]))),
+    ],
+)
+def test_it_is_infinite_where_q_excludes_what_p_draws(p, q):
+    assert tg.kl_divergence(p, q) == math.inf
+
+
+@pytest.mark.parametrize("logit", [-math.inf, math.inf])
+def test_certain_laws_have_finite_divergences(logit):
+    certain = tg.Bernoulli(logits=logit)
+    assert tg.kl_divergence(certain, certain) == 0
+    assert tg.kl_divergence(certain, tg.Bernoulli(probs=0.5)) == pytest.approx(math.log(2))
+    class_0 = tg.Categorical(logits=np.array([0.0, -math.inf]))
+    assert tg.kl_divergence(class_0, class_0) == 0
+    assert tg.kl_divergence(class_0, tg.Categorical(probs=np.array([0.5, 0.5]))) == pytest.approx(math.log(2))
+
+
+def test_without_a_closed_form_the_estimate_is_offered_and_works():
+    p, q = tg.Normal(0.0, 1.0), tg.Logistic(0.5, 1.0)
+    with pytest.raises(
+        NotImplementedError, match=r"KL\(Normal \|\| Logistic\) has no closed form.*monte_carlo_kl\(p, q"
+    ):
+        tg.kl_divergence(p, q)
+    x = np.linspace(-12, 12, 20_001)
+    truth = np.trapezoid(np.exp(p.log_prob(x)) * (p.log_prob(x) - q.log_prob(x)), x)
+    assert_agrees([tg.monte_carlo_kl(p, q, rng=tg.noise(s)) for s in range(2000)], truth)
+
+
+@pytest.mark.parametrize("family", [tg.Bernoulli, tg.Categorical])
+def test_draws_of_a_discrete_law_are_blocked_until_score_function_opens_them(family):
+    rng = np.random.default_rng(0)
+    logits, q = tg.Tensor(rng.normal(size=3), "logits"), family(logits=rng.normal(size=3))
+    closed = tg.gradients(tg.sum(tg.kl_divergence(family(logits=logits), q)), logits)
+    estimates = []
+    for seed in range(500):
+        estimate = tg.sum(tg.monte_carlo_kl(family(logits=logits), q, rng=tg.noise(seed), samples=10))
+        with pytest.raises(tg.BlockedGradientError):
+            tg.gradients(estimate, logits)
+        estimates.append(tg.gradients(tg.score_function(estimate), logits))
+    assert_agrees(estimates, closed)
+
+
+def test_the_reparameterized_estimate_has_the_gradient_of_the_closed_form():
+    p, q = tg.wrap([tg.Normal(0.5, 1.5), tg.Normal(0.0, 1.0)])
+    parameters = trees.leaves([p, q])
+    closed = tg.gradients(tg.kl_divergence(p, q), parameters)
+    estimates = [tg.gradients(tg.monte_carlo_kl(p, q, rng=tg.noise(s)), parameters) for s in range(2000)]
+    assert_agrees(estimates, closed)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tg.kl_divergence(tg.Normal(), 0.0), "takes two distributions, found the float 0.0"),
+        (
+            lambda: tg.monte_carlo_kl(
+                tg.Independent(tg.Normal(np.zeros(2)), 1), tg.Normal(np.zeros(2)), rng=tg.noise(0)
+            ),
+            r"one draw of p has shape \(2,\), one of q \(\); make batch axes event axes with Independent",
+        ),
+        (lambda: tg.kl_divergence(*(tg.Categorical(logits=np.zeros(k)) for k in (1, 3))), "on 1 and on 3 classes"),
+        (lambda: tg.monte_carlo_kl(tg.Normal(), tg.Normal(), rng=tg.noise(0), samples=0), "at least 1, found 0"),
+        (
+            lambda: tg.monte_carlo_kl(tg.Normal(), tg.LogNormal(), rng=tg.noise(0), samples=50),
+            "is infinite; a draw of p must be positive, found -",
+        ),
+    ],
+)
+def test_a_pair_that_makes_no_sense_is_refused(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()

@@ -1,0 +1,113 @@
+"""Noise from outside: streams, and graphs that are run again with the same, with new and with mirrored noise."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_vae as tg
+from tinygrad_vae import trees
+from tinygrad_vae.testing import shapes
+
+SEEDS = st.integers(0, 2**64)
+LAWS = [law for law in tg.DISTRIBUTIONS.values() if law.__module__.startswith("tinygrad_vae.")]
+every_law = pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+
+
+def drawn(law, seed=0, shape=(4,)):
+    """Return a draw from a law with Tensors for parameters."""
+    return tg.wrap(law.example(np.random.default_rng(seed))).sample(shape, rng=tg.noise(seed), name="z")
+
+
+# ------------------------------------------------------------------------------------------- streams
+
+
+@given(seed=SEEDS, shape=shapes())
+def test_a_stream_is_a_function_of_its_seed_and_of_where_it_stands(seed, shape):
+    a, b = tg.noise(seed), tg.noise(seed)
+    a.normal((100,))  # how much was drawn before does not matter, only how often
+    b.uniform(())
+    np.testing.assert_array_equal(a.normal(shape), b.normal(shape))
+    np.testing.assert_array_equal(a.at("step", 7).uniform(shape), b.at("step", 7).uniform(shape))
+
+
+def test_places_and_seeds_have_streams_of_their_own():
+    stream = tg.noise(0)
+    streams = [stream, tg.noise(1), stream.at("a"), stream.at("b"), stream.at(0), stream.at(1), stream.at("a", 0)]
+    assert len({float(s.normal()) for s in streams}) == len(streams)
+    assert len({float(stream.normal()) for _ in range(10)}) == 10
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_uniform_noise_is_never_0_or_1_and_its_mirror_is_exact(dtype):
+    u = tg.noise(0).uniform((300_000,), dtype)
+    steps = 2.0 ** (23 if dtype == np.float32 else 52)
+    assert u.dtype == dtype
+    assert u.min() >= 0.5 / steps
+    assert u.max() <= 1 - 0.5 / steps
+    np.testing.assert_array_equal(1 - (1 - u), u)
+
+
+@pytest.mark.parametrize("seed", [1.5, "0", None, True])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(TypeError, match=r"noise\(seed\) takes a whole number, found"):
+        tg.noise(seed)
+
+
+# -------------------------------------------------------------------------------------------- replay
+
+
+@every_law
+def test_the_same_noise_gives_the_very_same_node(law):
+    z = drawn(law)
+    assert tg.replay(z, {}) is z
+    np.testing.assert_array_equal(tg.replay(z, {z.noise: z.noise.value.copy()}).value, z.value)
+
+
+@every_law
+def test_new_noise_gives_the_draw_that_belongs_to_it(law):
+    z = drawn(law)
+    other = tg.noise(99).uniform(z.noise.shape) if z.noise.law.name == "U(0, 1)" else tg.noise(99).normal(z.noise.shape)
+    again = tg.replay(z * 2.0, {z.noise: other})
+    np.testing.assert_array_equal(again.value, 2.0 * z.dist.transform(other).value)
+    assert isinstance(again.inputs[0], tg.Sample)
+    assert again.inputs[0].place == z.place
+
+
+@every_law
+def test_other_parameters_with_the_same_noise_give_the_draw_of_that_law(law):
+    z = drawn(law)
+    other = law.example(np.random.default_rng(1))
+    swaps = dict(zip(trees.leaves(z.dist), tg.trees.leaves(other), strict=True))
+    np.testing.assert_array_equal(tg.replay(z, swaps).value, other.transform(z.noise.value))
+
+
+@every_law
+def test_mirrored_noise_follows_the_same_law_and_its_mirror_is_where_one_started(law):
+    z = drawn(law)
+    mirrored = z.noise.mirrored()
+    assert mirrored.law is z.noise.law
+    np.testing.assert_array_equal(mirrored.mirrored().value, z.noise.value)
+    assert not np.array_equal(mirrored.value, z.noise.value)
+
+
+@pytest.mark.parametrize("law", [tg.Normal, tg.Laplace, tg.Logistic], ids=lambda law: law.__name__)
+def test_an_antithetic_pair_of_a_symmetric_law_lies_around_its_mean(law):
+    z = drawn(law)
+    pair = [z.value, tg.replay(z, {z.noise: z.noise.mirrored()}).value]
+    np.testing.assert_allclose(np.mean(pair, 0), np.full(4, z.dist.mean.value), rtol=1e-9)
+
+
+def test_noise_keeps_its_shape_and_a_node_of_another_graph_is_refused():
+    z = drawn(tg.Normal)
+    with pytest.raises(ValueError, match=r"this noise has shape \(4,\), found numbers of shape \(5,\)"):
+        tg.replay(z, {z.noise: np.zeros(5)})
+    with pytest.raises(ValueError, match="is not part of the graph"):
+        tg.replay(z, {drawn(tg.Normal).noise: np.zeros(4)})
+
+
+def test_a_draw_whose_noise_was_swapped_for_a_constant_still_blocks():
+    z = drawn(tg.Normal)
+    fixed = tg.replay(tg.sum(z), {z.noise: tg.Tensor(np.zeros(4))})
+    with pytest.raises(tg.BlockedGradientError):
+        tg.gradients(fixed, trees.leaves(z.dist))
