@@ -19,7 +19,7 @@ from ..ops import add, astype, identity, matmul, matrix_transpose, mean, negativ
 from ..ops import sum as sum_op
 from ..stochastic.distribution import law_in_words
 from ..stochastic.nodes import Noise, Sample, taken_care_of
-from ..stochastic.verdict import GradientRefusedError, refuse_gradient
+from ..stochastic.verdict import dependence, explain, refuse_gradient
 
 OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
 """How the gradient gets along an arrow: all of it, none of it, a part of it; or none is asked for."""
@@ -165,7 +165,7 @@ class Flow:
         return [(self._kind(node, i), id(x)) for i, x in enumerate(node.inputs)]
 
     def _kind(self, node: Tensor, i: int) -> str:
-        kind = node.op.smoothness_in(i) if node.op else STOP
+        kind = dependence(node, i)
         return RANDOM_JUMP if kind == JUMP and id(node.inputs[i]) in self.random else kind
 
     def to_the_cost(self, node: Any) -> str:
@@ -197,16 +197,11 @@ def _gradients_in_words(cost: Tensor, wrt: Any, targets: Sequence[Tensor], flow:
     reached = [t for t in targets if "{}" in shown[id(t)]]
     if not reached:
         return shown
-    kept = {id(t) for t in targets}
-    fixed = rewrite(
-        cost, lambda node, _: Tensor(node.value) if isinstance(node, Sample) and id(node) not in kept else None
-    )
-    try:
-        found = gradients(fixed, reached)
-    except GradientRefusedError:
-        return {key: "refused: it would be wrong" if "{}" in text else text for key, text in shown.items()}
-    shown.update({id(t): shown[id(t)].format(_gradient(g)) for t, g in zip(reached, found, strict=True)})
-    return shown
+    if explain(cost, targets).problems:
+        return shown | {id(t): "refused: it would be wrong" for t in reached}
+    fixed, *ends = rewrite([cost, *reached], lambda node, _: Tensor(node.value) if isinstance(node, Sample) else None)
+    found = gradients(fixed, ends)
+    return shown | {id(t): shown[id(t)].format(_gradient(g)) for t, g in zip(reached, found, strict=True)}
 
 
 def _gradient(g: Any) -> str:

@@ -259,7 +259,7 @@ def _follow(output: Tensor, wrt: Sequence[Tensor]) -> _Paths:
             noises |= random
             if not a and not b:
                 continue
-            kind = _dependence(node, i)
+            kind = dependence(node, i)
             if kind == BLOCKED:
                 through_blocked |= a | b
             elif kind == JUMP:
@@ -292,7 +292,7 @@ def _follow(output: Tensor, wrt: Sequence[Tensor]) -> _Paths:
     return paths
 
 
-def _dependence(node: Tensor, i: int) -> str:
+def dependence(node: Tensor, i: int) -> str:
     """Return how smoothly the node depends on its input ``i``; whole numbers can only jump."""
     kind = node.op.smoothness_in(i)  # type: ignore[union-attr]
     return JUMP if node.value.dtype.kind != "f" and kind not in (STOP, BLOCKED) else kind
@@ -384,7 +384,7 @@ def _pathwise_option(z: Sample, name: str, paths: _Paths) -> Option:
     below = {id(z)}
     jumps: list[str] = []
     for node in paths.live:
-        kinds = [_dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below]
+        kinds = [dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below]
         if JUMP in kinds and node.op is not None and node.op.name not in jumps:
             jumps.append(node.op.name)
         if any(kind not in (STOP, JUMP, BLOCKED) for kind in kinds):
