@@ -1,0 +1,255 @@
+"""A run is a function of its configuration and its data, however often it is stopped on the way."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import tinygrad_vae as tg
+from tinygrad_vae import checkpoint, train, trees
+from tinygrad_vae.checkpoint import CheckpointError
+from tinygrad_vae.train import DivergedError, RunError, TrainConfig
+
+GREY = (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8)
+
+
+@pytest.fixture
+def config(tmp_path):
+    np.savez(tmp_path / "images.npz", images=GREY, labels=np.arange(40) % 10)
+    return TrainConfig(str(tmp_path / "images.npz"), epochs=3, batch=10, hidden=(6,), latent=2)
+
+
+def finished(config, folder):
+    run, state = train.begin(config, folder)
+    train.train(run, state)
+    return (folder / train.CHECKPOINT).read_bytes()
+
+
+class StopAfter:
+    """A Ctrl-C that falls into the report after some steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __call__(self, state):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+# ---------------------------------------------------------------------------- the same run, bit for bit
+
+
+def test_a_seed_gives_the_same_run_and_another_seed_another(config, tmp_path):
+    first = finished(config, tmp_path / "a")
+    assert finished(config, tmp_path / "b") == first
+    assert finished(dataclasses.replace(config, seed=1), tmp_path / "c") != first
+
+
+@pytest.mark.parametrize("estimator", tg.ESTIMATORS)
+@pytest.mark.parametrize("steps", [1, 4, 6], ids=["first step", "end of an epoch", "middle of an epoch"])
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(config, steps, estimator, tmp_path):
+    config = dataclasses.replace(config, estimator=estimator)
+    undisturbed = finished(config, tmp_path / "a")
+    run, state = train.begin(config, tmp_path / "b")
+    with pytest.raises(KeyboardInterrupt):
+        train.train(run, state, report=StopAfter(steps))
+    run, state = train.resume(tmp_path / "b")
+    assert state.step == steps
+    train.train(run, state)
+    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
+
+
+def test_an_interrupt_in_the_middle_of_a_step_loses_that_step_only(config, tmp_path, monkeypatch):
+    undisturbed = finished(config, tmp_path / "a")
+    run, state = train.begin(config, tmp_path / "b")
+    update, calls = train.Adam.update, []
+
+    def interrupted(*args):
+        calls.append(None)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return update(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Adam, "update", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(run, state)
+    run, state = train.resume(tmp_path / "b")
+    assert state.step == 5
+    train.train(run, state)
+    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
+
+
+def test_a_longer_run_begins_with_the_shorter_one(config, tmp_path):
+    longer = finished(dataclasses.replace(config, epochs=5), tmp_path / "a")
+    finished(config, tmp_path / "b")
+    train.train(*train.resume(tmp_path / "b", epochs=5))
+    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == longer
+
+
+# ------------------------------------------------------------------------------------- what it computes
+
+
+@pytest.mark.parametrize("estimator", tg.ESTIMATORS)
+def test_the_bound_of_the_digits_rises(estimator, tmp_path):
+    config = TrainConfig(epochs=4, hidden=(32,), latent=2, estimator=estimator)
+    state = train.train(*train.begin(config, tmp_path / "run"))
+    first, last = state.history[0], state.history[-1]
+    assert last["bound_train"] > first["bound_train"]
+    assert last["bound_held_out"] > first["bound_held_out"]
+
+
+def test_a_step_is_adam_along_the_gradient_of_the_mean_bound(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    batch = run.images.pixels[tg.noise(0).at("order", 0).permutation(len(run.images))[:10]]
+
+    def loss(model):
+        return -tg.mean(tg.reparameterize(tg.elbo(model, batch, rng=tg.noise(0).at("noise", 0))))
+
+    value, gradient = tg.value_and_grad(loss)(state.model)
+    adam = tg.optim.Adam(config.learning_rate)
+    expected, _ = adam.update(state.model, gradient, adam.init(state.model))
+    after = train.step(run, state)
+    for found, wanted in zip(trees.leaves(after.model), trees.leaves(expected), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert after.baseline == -float(value)
+
+
+def test_the_baseline_is_read_before_it_is_updated(config, tmp_path, monkeypatch):
+    run, state = train.begin(dataclasses.replace(config, estimator="score-function"), tmp_path / "run")
+    read = []
+
+    def watched(bound, baseline):
+        read.append((baseline, float(bound.value.mean())))
+        return tg.score_function(bound, baseline)
+
+    monkeypatch.setattr(train, "score_function", watched)
+    train.train(run, state)
+    expected = None
+    for baseline, bound in read:
+        assert baseline == pytest.approx(expected)
+        memory = train.BASELINE_MEMORY
+        expected = bound if expected is None else memory * expected + (1 - memory) * bound
+
+
+def test_every_image_is_seen_once_in_an_epoch_the_last_batch_is_smaller(config, tmp_path, monkeypatch):
+    run, state = train.begin(dataclasses.replace(config, epochs=1, batch=9), tmp_path / "run")
+    seen = []
+
+    def watched(model, x, *, rng):
+        if isinstance(model.pixels.weight, tg.Tensor):
+            seen.append(x)
+        return tg.elbo(model, x, rng=rng)
+
+    monkeypatch.setattr(train, "elbo", watched)
+    train.train(run, state)
+    assert [len(x) for x in seen] == [9, 9, 9, 6]
+    key = 2.0 ** np.arange(16)
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen) @ key), np.sort(run.images.pixels @ key))
+
+
+def test_what_a_run_leaves(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    state = train.train(run, state)
+    metrics = train.conclude(run, state, draws=5)
+    assert {path.name for path in run.folder.iterdir()} == set(train.OUTPUTS)
+    assert json.loads((run.folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    rows = np.genfromtxt(run.folder / "history.csv", delimiter=",", names=True)
+    np.testing.assert_array_equal(rows["epoch"], [1, 2, 3])
+    np.testing.assert_array_equal(rows["bound_held_out"], [row["bound_held_out"] for row in state.history])
+    found = tg.vae.evaluate(state.model, run.held_out.pixels, rng=run.rng.at("evaluate"), samples=5)
+    assert metrics["held_out"] == found
+
+
+def test_a_model_can_be_loaded_without_its_data(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    (tmp_path / "images.npz").unlink()
+    model, shape, loaded = train.load_model(run.folder)
+    assert (shape, loaded) == ((4, 4), config)
+    for found, saved in zip(trees.leaves(model), trees.leaves(state.model), strict=True):
+        np.testing.assert_array_equal(found, saved)
+
+
+# --------------------------------------------------------------------------------- what bad input gets
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("epochs", 0, "epochs: expected a whole number from 1 on, found 0"),
+        ("epochs", 2.5, "found 2.5"),
+        ("epochs", True, "found True"),
+        ("batch", 0, "batch: expected a whole number from 1 on"),
+        ("latent", 0, "latent: expected a whole number from 1 on"),
+        ("hidden", (8, 0), "hidden: expected a whole number from 1 on, found 0"),
+        ("seed", -1, "seed: expected a whole number from 0 on"),
+        ("learning_rate", -1e-3, "learning rate: expected a positive number, found -0.001"),
+        ("learning_rate", float("nan"), "found nan"),
+        ("learning_rate", float("inf"), "found inf"),
+        ("activation", "swish", "activation: expected relu or tanh.*found 'swish'"),
+        ("estimator", "reinforce", "estimator: expected pathwise or score-function, found 'reinforce'"),
+    ],
+)
+def test_bad_numbers_and_names(field, value, words):
+    with pytest.raises(RunError, match=words):
+        TrainConfig(**{field: value})
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_the_folder_is_made(config, tmp_path):
+    with pytest.raises(RunError, match="41 is more than the 33 training images"):
+        train.begin(dataclasses.replace(config, batch=41), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_overwritten(config, tmp_path):
+    before = finished(config, tmp_path / "run")
+    with pytest.raises(RunError, match=r"run: holds a run already; resume it \(--resume\)"):
+        train.begin(config, tmp_path / "run")
+    assert (tmp_path / "run" / train.CHECKPOINT).read_bytes() == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "samples.png").write_text("precious")
+    with pytest.raises(RunError, match=r"mine: holds samples\.png"):
+        train.begin(config, tmp_path / "mine")
+
+
+def test_a_folder_that_cannot_be_written(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="file/run: the output folder cannot be written"):
+        train.begin(config, tmp_path / "file" / "run")
+
+
+def test_a_resumed_run_is_the_same_run(config, tmp_path):
+    before = finished(config, tmp_path / "run")
+    for changes, words in [
+        ({"latent": 3}, "this run has latent 2, 3 was asked for"),
+        ({"learning_rate": 0.1}, "this run has learning_rate 0.002, 0.1 was asked for"),
+        ({"epochs": 2}, "this run is 3 epochs long already, 2 were asked for"),
+        ({"epochs": 0}, "epochs: expected"),
+    ]:
+        with pytest.raises(RunError, match=words):
+            train.resume(tmp_path / "run", **changes)
+    train.resume(tmp_path / "run", latent=2)
+    np.savez(tmp_path / "images.npz", images=255 - GREY)
+    with pytest.raises(RunError, match="the images are not those"):
+        train.resume(tmp_path / "run")
+    assert (tmp_path / "run" / train.CHECKPOINT).read_bytes() == before
+
+
+def test_what_is_no_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no run"):
+        train.resume(tmp_path)
+    checkpoint.save(tmp_path / train.CHECKPOINT, {"w": np.ones(2)}, {"step": 1})
+    with pytest.raises(CheckpointError, match="not one of a training run"):
+        train.resume(tmp_path)
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e8, 1e30])
+def test_divergence_stops_and_keeps_the_last_good_state(rate, config, tmp_path):
+    run, state = train.begin(dataclasses.replace(config, learning_rate=rate, epochs=50), tmp_path / "run")
+    with pytest.raises(DivergedError, match=r"step \d+.*holds the last good state.*a learning rate below") as caught:
+        train.train(run, state)
+    assert f"{rate:g}" in str(caught.value)
+    _, kept = train.resume(run.folder)
+    assert all(np.isfinite(leaf).all() for leaf in trees.leaves(kept.model))
