@@ -1,12 +1,14 @@
 """Every op keeps what it declares, on shapes that hypothesis draws too, and has the values of NumPy and SciPy."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_vae as tg
-from tinygrad_vae.checks import check_case, check_op
+from tinygrad_vae.checks import check_case, check_op, check_second_order, check_vjp
 from tinygrad_vae.testing import cases_for
 
 OWN = [op for op in tg.OPS.values() if op.__module__.startswith("tinygrad_vae.ops.")]
@@ -26,3 +28,207 @@ def test_elementwise_op_on_drawn_shapes(op):
         check_case(op, trial, np.random.default_rng(seed))
 
     holds()
+
+
+@pytest.mark.parametrize(
+    "op", [op for op in ELEMENTWISE if hasattr(np, op.name) and op is not tg.identity], ids=lambda op: op.name
+)
+def test_elementwise_op_has_the_value_of_numpy(op):
+    rng = np.random.default_rng(0)
+    inputs = [np.asarray(op.domain_of(i).draw(rng, (3, 4))) for i in range(len(op.input_names))]
+    np.testing.assert_array_equal(op(*inputs), getattr(np, op.name)(*inputs))
+
+
+X = np.random.default_rng(0).normal(size=(2, 3, 4))
+Y = np.random.default_rng(1).normal(size=(4, 3))
+SQUARE = Y @ Y.T + 3 * np.eye(4)
+ORDER = np.argsort(X, axis=1)
+
+
+def of(constant, x):
+    """The constant in the dtype of x."""
+    return constant.astype(x.dtype)
+
+
+def norm(name, order, xp, x, **options):
+    return getattr(xp.linalg, name)(x, ord=order, **options)
+
+
+CALLS = {
+    # Each is run with NumPy and with this library, on arrays and on Tensors, and its derivatives are checked.
+    "flip all": (lambda xp, x: xp.flip(x), X),
+    "flip one": (lambda xp, x: xp.flip(x, axis=1), X),
+    "roll flat": (lambda xp, x: xp.roll(x, 5), X),
+    "roll axes": (lambda xp, x: xp.roll(x, (1, -2), axis=(0, 2)), X),
+    "tile": (lambda xp, x: xp.tile(x, (2, 1, 3, 1)), X),
+    "tile fewer": (lambda xp, x: xp.tile(x, (2,)), X),
+    "repeat": (lambda xp, x: xp.repeat(x, 2, axis=1), X),
+    "repeat counts": (lambda xp, x: xp.repeat(x, np.array([1, 0, 2]), axis=1), X),
+    "unstack": (lambda xp, x: xp.unstack(x, axis=1)[2], X),
+    "moveaxis": (lambda xp, x: xp.moveaxis(x, 0, -1), X),
+    "moveaxis two": (lambda xp, x: xp.moveaxis(x, (0, 1), (2, 0)), X),
+    "broadcast_arrays": (lambda xp, x: xp.broadcast_arrays(x, np.ones((5, 1, 1, 1)))[0], X),
+    "expand_dims": (lambda xp, x: xp.expand_dims(x, axis=-2), X),
+    "squeeze": (lambda xp, x: xp.squeeze(x, axis=(0, 2)), X[:1, :, :1]),
+    "concat": (lambda xp, x: xp.concat([x, of(X[:1], x)], axis=0), X),
+    "concat flat": (lambda xp, x: xp.concat([x, of(Y, x)], axis=None), X),
+    "stack": (lambda xp, x: xp.stack([x, of(X, x)], axis=-1), X),
+    "take": (lambda xp, x: xp.take(x, np.array([2, 0, 0]), axis=1), X),
+    "take_along_axis": (lambda xp, x: xp.take_along_axis(x, ORDER, axis=1), X),
+    "sort": (lambda xp, x: xp.sort(x, axis=1), X),
+    "tril": (lambda xp, x: xp.tril(x, k=-1), X),
+    "triu": (lambda xp, x: xp.triu(x, k=1), X),
+    "diff": (lambda xp, x: xp.diff(x, axis=1, n=2), X),
+    "clip": (lambda xp, x: xp.clip(x, -0.5, 0.5), X),
+    "remainder": (lambda xp, x: xp.remainder(x, 0.37), X),
+    "cumulative_sum": (lambda xp, x: xp.cumulative_sum(x, axis=1, include_initial=True), X),
+    "cumulative_prod": (lambda xp, x: xp.cumulative_prod(x, axis=1), X),
+    "prod": (lambda xp, x: xp.prod(x, axis=(0, 2)), X),
+    "var": (lambda xp, x: xp.var(x, axis=(0, 2), correction=1), X),
+    "std": (lambda xp, x: xp.std(x, axis=0, keepdims=True), X),
+    "vecdot": (lambda xp, x: xp.vecdot(x, x), X),
+    "outer": (lambda xp, x: xp.linalg.outer(x, of(Y[0], x)), X[0, 0]),
+    "tensordot": (lambda xp, x: xp.tensordot(x, of(Y, x), axes=((2, 1), (0, 1))), X),
+    "tensordot number": (lambda xp, x: xp.tensordot(x, of(Y, x), axes=1), X),
+    "einsum product": (lambda xp, x: xp.einsum("ijk,kj->ij", x, of(Y, x)), X),
+    "einsum implicit": (lambda xp, x: xp.einsum("ijk,kj", x, of(Y, x)), X),
+    "einsum ellipsis": (lambda xp, x: xp.einsum("...k,k...->...", x, of(Y, x)), X),
+    "einsum batch": (lambda xp, x: xp.einsum("...ij,jk->...ik", x, of(Y, x)), X),
+    "einsum diagonal": (lambda xp, x: xp.einsum("ii->i", x), SQUARE),
+    "einsum trace": (lambda xp, x: xp.einsum("ii", x), SQUARE),
+    "einsum sum": (lambda xp, x: xp.einsum("ijk->j", x), X),
+    "diagonal": (lambda xp, x: xp.linalg.diagonal(x, offset=-1), X),
+    "trace": (lambda xp, x: xp.linalg.trace(x, offset=1), X),
+    "cross": (lambda xp, x: xp.linalg.cross(x, of(X[:1, :, :1], x), axis=1), X),
+    "matrix_power": (lambda xp, x: xp.linalg.matrix_power(x, 5), SQUARE),
+    "matrix_power -2": (lambda xp, x: xp.linalg.matrix_power(x, -2), SQUARE),
+    "inv": (lambda xp, x: xp.linalg.inv(x), SQUARE),
+    "det": (lambda xp, x: xp.linalg.det(x), SQUARE),
+    "slogdet": (lambda xp, x: xp.linalg.slogdet(x).logabsdet, SQUARE),
+    "solve": (lambda xp, x: xp.linalg.solve(x, of(Y, x)), SQUARE),
+    "solve vector": (lambda xp, x: xp.linalg.solve(x, of(Y[:, 0], x)), SQUARE),
+    "cholesky": (lambda xp, x: xp.linalg.cholesky(x), SQUARE),
+    "cholesky upper": (lambda xp, x: xp.linalg.cholesky(x, upper=True), SQUARE),
+    "eigvalsh": (lambda xp, x: xp.linalg.eigvalsh(x), SQUARE),
+    "eigh": (lambda xp, x: xp.linalg.eigh(x).eigenvectors, SQUARE),
+    "qr Q": (lambda xp, x: xp.linalg.qr(x).Q, X),
+    "qr R": (lambda xp, x: xp.linalg.qr(x).R, X),
+    "qr R tall": (lambda xp, x: xp.linalg.qr(x).R, Y),
+    "svd S": (lambda xp, x: xp.linalg.svdvals(x), X),
+    "pinv": (lambda xp, x: xp.linalg.pinv(x), X),
+}
+for order in (1, 2, 3, 1.5, np.inf, -np.inf):
+    CALLS[f"vector_norm {order}"] = partial(norm, "vector_norm", order, axis=1), X
+for order in ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf):
+    CALLS[f"matrix_norm {order}"] = partial(norm, "matrix_norm", order), X
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_function_has_the_value_of_numpy_and_right_derivatives(name):
+    call, x = CALLS[name]
+    expected = call(np, x)
+    np.testing.assert_allclose(call(tg, x), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(call(tg, tg.Tensor(x)).value, call(tg, x))
+    assert call(tg, x.astype(np.float32)).dtype == np.float32
+    if name.startswith(("cholesky", "eig")):
+        x = x + 0.1 * np.tri(len(x))  # not symmetric: the derivative is one in every direction
+    check_vjp(lambda t: call(tg, t), x)
+    check_second_order(lambda t: call(tg, t), x)
+
+
+@pytest.mark.parametrize("x", [X, Y, SQUARE], ids=str)
+def test_decompositions_put_together_again(x):
+    u, s, vh = tg.linalg.svd(tg.Tensor(x))
+    np.testing.assert_allclose((u * s[..., None, :] @ vh).value, x, atol=1e-12)
+    q, r = tg.linalg.qr(tg.Tensor(x))
+    np.testing.assert_allclose((q @ r).value, x, atol=1e-12)
+    check_vjp(lambda t: tg.matmul(*tg.linalg.qr(t)), x)  # the derivative of x itself
+
+
+ZEROS = {
+    "prod": (tg.prod, np.array([2.0, 0.0, 3.0]), [0.0, 6.0, 0.0]),
+    "prod of two zeros": (tg.prod, np.array([0.0, 0.0, 3.0]), [0.0, 0.0, 0.0]),
+    "cumulative_prod": (lambda x: tg.sum(tg.cumulative_prod(x)), np.array([2.0, 0.0, 3.0]), [1.0, 8.0, 0.0]),
+    "std": (tg.std, np.ones(3), [0.0, 0.0, 0.0]),
+    "norm": (tg.linalg.vector_norm, np.zeros(3), [0.0, 0.0, 0.0]),
+    "hypot": (lambda x: tg.hypot(x[0], x[1]), np.zeros(2), [0.0, 0.0]),
+    "atan2": (lambda x: tg.atan2(x[0], x[1]), np.zeros(2), [0.0, 0.0]),
+    "abs": (lambda x: tg.sum(tg.abs(x)), np.array([-1.0, 0.0, 1.0]), [-1.0, 0.0, 1.0]),
+    "relu": (lambda x: tg.sum(tg.relu(x)), np.array([-1.0, 0.0, 1.0]), [0.0, 0.0, 1.0]),
+    "max of ties": (tg.max, np.array([1.0, 1.0, 0.0]), [0.5, 0.5, 0.0]),
+    "maximum of ties": (lambda x: tg.maximum(x[0], x[1]), np.ones(2), [0.5, 0.5]),
+    "clip at a bound": (lambda x: tg.sum(tg.clip(x, 0.0, 1.0)), np.array([0.0, 0.5, 1.0]), [0.5, 1.0, 0.5]),
+    "logsumexp of nothing": (tg.logsumexp, np.full(2, -np.inf), [0.0, 0.0]),
+    "logaddexp of nothing": (lambda x: tg.logaddexp(x[0], x[1]), np.full(2, -np.inf), [0.5, 0.5]),
+    "logaddexp of one": (lambda x: tg.logaddexp(x[0], x[1]), np.array([-np.inf, 1.0]), [0.0, 1.0]),
+    "pow 0": (lambda x: tg.sum(x**0), np.zeros(2), [0.0, 0.0]),
+    "pow 1": (lambda x: tg.sum(x**1), np.zeros(2), [1.0, 1.0]),
+    "pow 2": (lambda x: tg.sum(x**2), np.zeros(2), [0.0, 0.0]),
+    "sort of ties": (lambda x: tg.sort(x)[0], np.ones(2), [1.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("name", ZEROS)
+def test_convention_where_there_is_no_derivative(name):
+    function, x, expected = ZEROS[name]
+    leaf = tg.Tensor(x)
+    np.testing.assert_array_equal(tg.gradients(function(leaf), leaf), expected)
+
+
+LARGE = {
+    "atan": (tg.atan, 1e200, 0.0),
+    "asinh": (tg.asinh, 1e200, 1e-200),
+    "acosh": (tg.acosh, 1e200, 1e-200),
+    "atan2": (lambda x: tg.atan2(1e200, x), 1e200, -0.5e-200),
+    "hypot": (lambda x: tg.hypot(x, 1e200), 1e200, 0.5**0.5),
+    "softplus": (tg.softplus, 1e5, 1.0),
+    "softplus below": (tg.softplus, -1e5, 0.0),
+    "log_sigmoid": (tg.log_sigmoid, -1e5, 1.0),
+    "sigmoid": (tg.sigmoid, -1e5, 0.0),
+    "logaddexp": (lambda x: tg.logaddexp(x, 0.0), 1e5, 1.0),
+    "tanh": (tg.tanh, 1e5, 0.0),
+    "norm": (lambda x: tg.linalg.vector_norm(x * np.array([3.0, 4.0])), 1e200, 5.0),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_nothing_overflows_that_need_not(name):
+    function, x, expected = LARGE[name]
+    leaf = tg.Tensor(x)
+    y = function(leaf)
+    assert np.isfinite(y.value)
+    assert tg.gradients(y, leaf) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("function", [tg.linalg.inv, tg.linalg.cholesky, lambda x: tg.linalg.solve(x, np.ones(2))])
+def test_a_singular_matrix_is_an_error_that_names_the_op(function):
+    with pytest.raises(ValueError, match=r"inv|cholesky|solve"):
+        function(tg.Tensor(np.zeros((2, 2))))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: tg.einsum("ij,jk->ik", x), "names 2 arrays, found 1"),
+        (lambda x: tg.einsum("ijk->ik", x), "does not fit an array of shape"),
+        (lambda x: tg.tensordot(x, x, axes=1), "they must agree"),
+        (lambda x: tg.outer(x, x), "one axis each"),
+        (lambda x: tg.cumulative_sum(x), "name the axis"),
+        (lambda x: tg.var(x, correction=6), "variance of 6 elements"),
+        (lambda x: tg.linalg.cross(x, x, axis=0), "must have length 3"),
+        (lambda x: tg.linalg.matrix_norm(x, ord=3), "ord must be"),
+        (lambda x: tg.linalg.vector_norm(x, ord=0.5), "at least 1"),
+        (lambda x: tg.moveaxis(x, (0, 1), (0,)), "equally many axes"),
+        (lambda x: tg.squeeze(x, 0), "not 1"),
+        (lambda x: tg.take_along_axis(x, np.zeros(2, int)), "the indices have 1"),
+        (lambda x: tg.linalg.svd(x, full_matrices=True), "leave it out"),
+    ],
+)
+def test_bad_input_gets_an_error_that_says_what_was_found(call, message):
+    with pytest.raises((ValueError, IndexError), match=message):
+        call(tg.Tensor(np.ones((2, 3))))
+
+
+def test_complex_numbers_are_refused():
+    with pytest.raises(TypeError, match="complex128"):
+        tg.exp(tg.Tensor(np.ones(2))) * np.ones(2, complex)

@@ -26,7 +26,7 @@ STEP = 2.0**-7
 TOLERANCE = 1e-7
 """How far a derivative may be from the difference, relative to the sizes of what is compared."""
 
-_FULL = (2, 3)
+_FULL: tuple[int, ...] = (2, 3)
 
 
 class CheckError(AssertionError):

@@ -1,4 +1,4 @@
-"""Ops that work element by element and broadcast: arithmetic and the elementary functions.
+"""Ops that work element by element and broadcast: arithmetic, powers, exponentials and logarithms.
 
 Each is one declaration: the function on arrays, its derivatives as formulas in the same functions, where its
 inputs may lie, and how smooth it is.
@@ -6,12 +6,15 @@ inputs may lie, and how smooth it is.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from ..arrays import Value, special
+from ..arrays import Value
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE
 from ..graph import JUMP, KINK, elementwise
-from .gates import where
+from .gates import equal, logical_and, logical_xor, surrogate, where
+from .rounding import floor_divide, isinf, remainder_value, sign, signbit
 
 
 @elementwise(lambda g, z, x, y: g, lambda g, z, x, y: g)
@@ -54,6 +57,33 @@ def divide(x: Value, y: Value, /) -> Value:
     return np.divide(x, y)
 
 
+def ratio(x: Value, y: Value) -> Value:
+    """Return ``x / y``, and 0 where y is 0: the convention for derivatives at a point where there is none."""
+    vanishes = equal(y, 0)
+    return where(vanishes, 0.0, x / where(vanishes, 1.0, y))
+
+
+@elementwise(lambda g, y, x: -g * y * y, domain=NONZERO)
+def reciprocal(x: Value, /) -> Value:
+    """``1 / x``. Derivative -1 / x^2.
+
+    >>> float(reciprocal(4.0))
+    0.25
+    """
+    return 1 / np.asarray(x) if isinstance(x, (int, float)) else np.reciprocal(x)
+
+
+def remainder(x: Value, y: Value, /) -> Value:
+    """``x - floor(x / y) y``, with the sign of y. Derivatives 1 and -floor(x / y).
+
+    The value jumps where x is a multiple of y, and the graph says so: it holds a ``floor_divide``.
+
+    >>> float(remainder(-1.0, 3.0))
+    2.0
+    """
+    return surrogate(remainder_value(x, y), x - floor_divide(x, y) * y)
+
+
 def _less_one(exponent: Value) -> Value:
     """Return ``exponent - 1``, and 0 for the exponent 0: the derivative of x^0 is 0 also at x = 0."""
     if isinstance(exponent, (int, float)):
@@ -85,6 +115,16 @@ def negative(x: Value, /) -> Value:
     return np.negative(x)
 
 
+@elementwise(lambda g, y, x: g)
+def positive(x: Value, /) -> Value:
+    """``+x``. Derivative 1.
+
+    >>> float(positive(2.0))
+    2.0
+    """
+    return np.positive(x)
+
+
 @elementwise(lambda g, y, x: g * sign(x), smoothness=KINK)
 def abs(x: Value, /) -> Value:
     """``|x|``. Derivative sign(x), and 0 at the kink.
@@ -93,6 +133,31 @@ def abs(x: Value, /) -> Value:
     2.0
     """
     return np.abs(x)
+
+
+@elementwise(
+    lambda g, z, x, y: where(logical_xor(signbit(x), signbit(y)), -g, g),
+    None,
+    smoothness=(KINK, JUMP),
+    domain=(NONZERO, NONZERO),
+)
+def copysign(x: Value, y: Value, /) -> Value:
+    """``|x|`` with the sign of y. Derivative 1 in x where the signs agree, -1 where not; a jump in y.
+
+    >>> float(copysign(2.0, -0.5))
+    -2.0
+    """
+    return np.copysign(x, y)
+
+
+@elementwise(lambda g, z, x, y: g * ratio(x, z), lambda g, z, x, y: g * ratio(y, z), domain=NONZERO)
+def hypot(x: Value, y: Value, /) -> Value:
+    """``sqrt(x^2 + y^2)``, without overflow. Derivatives x / hypot and y / hypot, 0 at the origin.
+
+    >>> float(hypot(3.0, 4.0))
+    5.0
+    """
+    return np.hypot(x, y)
 
 
 @elementwise(lambda g, y, x: 2 * g * x)
@@ -145,6 +210,45 @@ def log(x: Value, /) -> Value:
     return np.log(x)
 
 
+@elementwise(lambda g, y, x: g / (x * math.log(2)), domain=POSITIVE)
+def log2(x: Value, /) -> Value:
+    """Logarithm to the base 2, for x > 0. Derivative 1 / (x log 2).
+
+    >>> float(log2(8.0))
+    3.0
+    """
+    return np.log2(x)
+
+
+@elementwise(lambda g, y, x: g / (x * math.log(10)), domain=POSITIVE)
+def log10(x: Value, /) -> Value:
+    """Logarithm to the base 10, for x > 0. Derivative 1 / (x log 10).
+
+    >>> float(log10(100.0))
+    2.0
+    """
+    return np.log10(x)
+
+
+def _distance(x: Value, y: Value) -> Value:
+    """Return ``x - y``, and 0 where both are the same infinity."""
+    same = logical_and(equal(x, y), isinf(x))
+    return where(same, 0.0, x) - where(same, 0.0, y)
+
+
+@elementwise(
+    lambda g, z, x, y: g * sigmoid(_distance(x, y)),
+    lambda g, z, x, y: g * sigmoid(_distance(y, x)),
+)
+def logaddexp(x: Value, y: Value, /) -> Value:
+    """``log(exp(x) + exp(y))``, without overflow. Derivatives sigmoid(x - y) and sigmoid(y - x).
+
+    >>> float(logaddexp(-np.inf, 2.0))
+    2.0
+    """
+    return np.logaddexp(x, y)
+
+
 @elementwise(lambda g, y, x: g / (1 + x), domain=ABOVE_MINUS_ONE)
 def log1p(x: Value, /) -> Value:
     """``log(1 + x)``, accurate near 0, for x > -1. Derivative 1 / (1 + x).
@@ -155,44 +259,14 @@ def log1p(x: Value, /) -> Value:
     return np.log1p(x)
 
 
-@elementwise(lambda g, y, x: g * cos(x))
-def sin(x: Value, /) -> Value:
-    """Sine of an angle in radians. Derivative cos x.
-
-    >>> float(sin(0.0))
-    0.0
-    """
-    return np.sin(x)
-
-
-@elementwise(lambda g, y, x: -g * sin(x))
-def cos(x: Value, /) -> Value:
-    """Cosine of an angle in radians. Derivative -sin x.
-
-    >>> float(cos(0.0))
-    1.0
-    """
-    return np.cos(x)
-
-
-@elementwise(lambda g, y, x: g * (1 - y * y))
-def tanh(x: Value, /) -> Value:
-    """Hyperbolic tangent. Derivative 1 - tanh(x)^2.
-
-    >>> float(tanh(0.0))
-    0.0
-    """
-    return np.tanh(x)
-
-
 @elementwise(lambda g, y, x: g * (y * (1 - y)))
 def sigmoid(x: Value, /) -> Value:
-    """``1 / (1 + exp(-x))``. Derivative sigmoid(x) (1 - sigmoid(x)).
+    """``1 / (1 + exp(-x))``, accurate in both tails. Derivative sigmoid(x) (1 - sigmoid(x)).
 
     >>> float(sigmoid(0.0))
     0.5
     """
-    return special(x).expit(x)
+    return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 
 @elementwise(lambda g, y, x: g * sigmoid(x))
@@ -203,6 +277,15 @@ def softplus(x: Value, /) -> Value:
     1000.0
     """
     return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
+
+
+def log_sigmoid(x: Value, /) -> Value:
+    """``log(sigmoid(x))``, without overflow: ``-softplus(-x)``. Derivative sigmoid(-x).
+
+    >>> float(log_sigmoid(-1000.0))
+    -1000.0
+    """
+    return -softplus(-x)
 
 
 @elementwise(lambda g, y, x: g * (x > 0), smoothness=KINK)
@@ -254,23 +337,3 @@ def clip(x: Value, /, min: Value | None = None, max: Value | None = None) -> Val
     if min is not None:
         x = maximum(x, min)
     return x if max is None else minimum(x, max)
-
-
-@elementwise(None, smoothness=JUMP, domain=NONZERO)
-def sign(x: Value, /) -> Value:
-    """-1, 0 or 1. Flat almost everywhere: no gradient.
-
-    >>> float(sign(-3.0))
-    -1.0
-    """
-    return np.sign(x)
-
-
-@elementwise(None, smoothness=JUMP)
-def floor(x: Value, /) -> Value:
-    """The largest whole number not above x. Flat almost everywhere: no gradient.
-
-    >>> float(floor(2.5))
-    2.0
-    """
-    return np.floor(x)

@@ -164,6 +164,16 @@ def logical_or(x: Value, y: Value, /) -> Value:
     return np.logical_or(x, y)
 
 
+@elementwise(None, None, smoothness=JUMP, domain=TRUTH)
+def logical_xor(x: Value, y: Value, /) -> Value:
+    """``either x or y``, element by element. A jump: no gradient.
+
+    >>> bool(logical_xor(True, True))
+    False
+    """
+    return np.logical_xor(x, y)
+
+
 @elementwise(None, smoothness=JUMP, domain=TRUTH)
 def logical_not(x: Value, /) -> Value:
     """``not x``, element by element. A jump: no gradient.

@@ -1,12 +1,15 @@
-"""Ops that pick elements by position, and the one that puts them back."""
+"""Ops that pick elements by position, the one that puts them back, and those that order."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from ..arrays import Value, namespace
+import numpy as np
+
+from ..arrays import Array, Value, namespace
 from ..domains import REAL, whole_numbers
-from ..graph import INDEX, JUMP, SMOOTH, case, op
+from ..graph import INDEX, JUMP, KINK, SMOOTH, case, op, value_of
+from .gates import where
 
 _POSITION = whole_numbers(0, 1)
 Key = tuple[Any, ...]
@@ -101,3 +104,130 @@ def take(x: Value, indices: Value, /, *, axis: int) -> Value:
     """
     before = axis % len(x.shape)
     return getitem(x, indices, key=(slice(None),) * before + (INDEX,))
+
+
+def _mesh(x: Value, indices: Value, axis: int) -> list[Value]:
+    """Return index arrays for all axes: ``indices`` for one, every position for the others."""
+    positions = np.ogrid[tuple(slice(n) for n in x.shape)] if len(x.shape) else ()
+    return [indices if a == axis % len(x.shape) else p for a, p in enumerate(positions)]
+
+
+def take_along_axis(x: Value, indices: Value, /, *, axis: int = -1) -> Value:
+    """``y[i, j] = x[i, indices[i, j]]``, here for axis 1 of two: along ``axis``, other elements for each place.
+
+    x and the indices have equally many axes and broadcast, except along ``axis``.
+
+    >>> take_along_axis(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0], [1]]), axis=1)
+    array([[1.],
+           [4.]])
+    """
+    if len(x.shape) != len(indices.shape):
+        raise ValueError(f"take_along_axis: x has {len(x.shape)} axes, the indices have {len(indices.shape)}")
+    return getitem(x, *_mesh(x, indices, axis), key=(INDEX,) * len(x.shape))
+
+
+def _all_but_axis(i: int, labels: tuple[int | None, ...], y: Value, x: Value, *, axis: int, **_: bool) -> Any:
+    return tuple(None if a == axis % len(labels) else label for a, label in enumerate(labels))
+
+
+@op(
+    lambda g, y, x, *, axis, descending, stable: put(
+        g,
+        *_mesh(x, argsort(x, axis=axis, descending=descending, stable=stable), axis),
+        key=(INDEX,) * len(x.shape),
+        shape=x.shape,
+    ),
+    smoothness=KINK,
+    axes=_all_but_axis,
+    cases=[case((4,)), case((2, 3), axis=0), case((2, 3), descending=True)],
+)
+def sort(x: Value, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:
+    """The elements in ascending order along ``axis``. Each gradient goes back to where its element came from.
+
+    Of equal elements the first one is taken for the smaller.
+
+    >>> sort(np.array([3.0, 1.0]))
+    array([1., 3.])
+    """
+    return np.take_along_axis(x, _order(x, axis, descending, stable), axis=axis)
+
+
+@op(
+    None,
+    smoothness=JUMP,
+    axes=_all_but_axis,
+    cases=[case((4,)), case((2, 3), axis=0), case((2, 3), descending=True)],
+)
+def argsort(x: Value, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:
+    """The indices that sort x along ``axis``; of equal elements the first one comes first. A jump: no gradient.
+
+    >>> argsort(np.array([3.0, 1.0]))
+    array([1, 0])
+    """
+    return _order(x, axis, descending, stable)
+
+
+def _order(x: Array, axis: int, descending: bool, stable: bool) -> Array:
+    kind: Any = "stable" if stable else None
+    if not descending:
+        return np.argsort(x, axis=axis, kind=kind)
+    backwards = np.argsort(np.flip(x, axis=axis), axis=axis, kind=kind)
+    return np.flip(x.shape[axis] - 1 - backwards, axis=axis)
+
+
+@op(None, None, smoothness=JUMP, cases=[case((4,), (3,)), case((4,), (2, 3), side="right")])
+def searchsorted(x1: Value, x2: Value, /, *, side: Literal["left", "right"] = "left") -> Value:
+    """For each element of ``x2``, where to insert it into the ascending ``x1``. A jump: no gradient.
+
+    >>> searchsorted(np.array([1.0, 2.0]), np.array([1.5]))
+    array([1])
+    """
+    return np.asarray(np.searchsorted(x1, x2, side=side))
+
+
+def diagonal(x: Value, /, *, offset: int = 0) -> Value:
+    """The elements ``x[..., i, i + offset]``, along a last axis of their own.
+
+    >>> diagonal(np.eye(3), offset=1)
+    array([0., 0.])
+    """
+    rows, columns = x.shape[-2:]
+    i = np.arange(max(-offset, 0), max(min(rows, columns - offset), max(-offset, 0)))
+    return x[..., i, i + offset]
+
+
+def triu(x: Value, /, *, k: int = 0) -> Value:
+    """x with 0 in place of what lies below diagonal k of its last two axes.
+
+    >>> triu(np.ones((2, 2)))
+    array([[1., 1.],
+           [0., 1.]])
+    """
+    return where(~_below(x, k - 1), x, 0.0)
+
+
+def tril(x: Value, /, *, k: int = 0) -> Value:
+    """x with 0 in place of what lies above diagonal k of its last two axes.
+
+    >>> tril(np.ones((2, 2)))
+    array([[1., 0.],
+           [1., 1.]])
+    """
+    return where(_below(x, k), x, 0.0)
+
+
+def _below(x: Value, k: int) -> Array:
+    """Return whether an element lies on diagonal k or below."""
+    return namespace(value_of(x)).tri(*x.shape[-2:], k, dtype=bool)
+
+
+def diff(x: Value, /, *, axis: int = -1, n: int = 1) -> Value:
+    """Differences of neighbours along ``axis``, n times over.
+
+    >>> diff(np.array([1.0, 3.0, 6.0]))
+    array([2., 3.])
+    """
+    before = (slice(None),) * (axis % len(x.shape))
+    for _ in range(n):
+        x = x[(*before, slice(1, None))] - x[(*before, slice(0, -1))]
+    return x

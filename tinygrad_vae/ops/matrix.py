@@ -1,12 +1,27 @@
-"""Matrix products."""
+"""Products: of matrices and vectors, and over any axes."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..arrays import Value
-from ..graph import case, op
-from .shaping import expand_dims, matrix_transpose, squeeze, sum_to, unmixed_by_broadcast
+from ..graph import case, op, value_of
+from .indexing import diagonal
+from .reductions import sum
+from .shaping import (
+    broadcast_to,
+    expand_dims,
+    matrix_transpose,
+    moveaxis,
+    permute_dims,
+    reshape,
+    squeeze,
+    sum_to,
+    unmixed_by_broadcast,
+)
 
 Labels = tuple[int | None, ...]
 
@@ -60,3 +75,133 @@ def matmul(x: Value, y: Value, /) -> Value:
     (2, 4)
     """
     return np.matmul(x, y)
+
+
+def vecdot(x: Value, y: Value, /, *, axis: int = -1) -> Value:
+    """``sum(x * y)`` over one axis, counted from the last.
+
+    >>> float(vecdot(np.ones(3), np.ones(3)))
+    3.0
+    """
+    return sum(x * y, axis=axis)
+
+
+def outer(x: Value, y: Value, /) -> Value:
+    """``x[i] * y[j]`` for two vectors.
+
+    >>> outer(np.ones(2), np.ones(3)).shape
+    (2, 3)
+    """
+    if len(x.shape) != 1 or len(y.shape) != 1:
+        raise ValueError(f"outer: x and y must have one axis each, found shapes {x.shape} and {y.shape}")
+    return expand_dims(x, axis=1) * y
+
+
+def tensordot(x: Value, y: Value, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Value:
+    """Product summed over pairs of axes: the last n of x with the first n of y, or ``(axes of x, axes of y)``.
+
+    >>> tensordot(np.ones((2, 3, 4)), np.ones((3, 4, 5))).shape
+    (2, 5)
+    """
+    if isinstance(axes, int):
+        axes = (range(len(x.shape) - axes, len(x.shape)), range(axes))
+    of_x, of_y = ([a % len(z.shape) for a in chosen] for z, chosen in zip((x, y), axes, strict=True))
+    lengths = [[z.shape[a] for a in chosen] for z, chosen in ((x, of_x), (y, of_y))]
+    if lengths[0] != lengths[1]:
+        raise ValueError(
+            f"tensordot: axes {of_x} of x have lengths {lengths[0]}, axes {of_y} of y have {lengths[1]}; "
+            "they must agree"
+        )
+    kept_x = [a for a in range(len(x.shape)) if a not in of_x]
+    kept_y = [a for a in range(len(y.shape)) if a not in of_y]
+    summed = math.prod(lengths[0])
+    left = reshape(permute_dims(x, (*kept_x, *of_x)), (math.prod(x.shape[a] for a in kept_x), summed))
+    right = reshape(permute_dims(y, (*of_y, *kept_y)), (summed, math.prod(y.shape[a] for a in kept_y)))
+    return reshape(matmul(left, right), (*(x.shape[a] for a in kept_x), *(y.shape[a] for a in kept_y)))
+
+
+def einsum(subscripts: str, /, *arrays: Value) -> Value:
+    """Einstein's summation: ``"ij,jk->ik"`` multiplies matrices, ``"ii->i"`` takes a diagonal, ``...`` are batch axes.
+
+    Letters that are missing behind the arrow are summed over. Without an arrow, the letters that occur once remain,
+    in alphabetical order.
+
+    >>> einsum("ij,jk->ik", np.ones((2, 3)), np.ones((3, 4))).shape
+    (2, 4)
+    """
+    terms, output = _explicit(subscripts, arrays)
+    once = [_without_repeats(term, x) for term, x in zip(terms, arrays, strict=True)]
+    return einsum_arrays(*(x for _, x in once), subscripts=",".join(term for term, _ in once) + "->" + output)
+
+
+def _explicit(subscripts: str, arrays: Sequence[Value]) -> tuple[list[str], str]:
+    """Return the letters of each array and of the result, with letters of their own in the place of ``...``."""
+    before, arrow, output = subscripts.replace(" ", "").partition("->")
+    terms = before.split(",")
+    if len(terms) != len(arrays):
+        raise ValueError(f"einsum: {subscripts!r} names {len(terms)} arrays, found {len(arrays)}")
+    unused = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in subscripts]
+    lengths = [len(x.shape) - len(term.replace("...", "")) for term, x in zip(terms, arrays, strict=True)]
+    for term, x, extra in zip(terms, arrays, lengths, strict=True):
+        if extra < 0 or (extra and "..." not in term):
+            raise ValueError(f"einsum: {term!r} of {subscripts!r} does not fit an array of shape {x.shape}")
+    batch = max([0, *(extra for term, extra in zip(terms, lengths, strict=True) if "..." in term)])
+    letters = "".join(unused[:batch])
+    terms = [term.replace("...", letters[batch - extra :]) for term, extra in zip(terms, lengths, strict=True)]
+    if not arrow:
+        joined = "".join(terms)
+        return terms, letters + "".join(sorted(c for c in set(joined) - set(letters) if joined.count(c) == 1))
+    return terms, output.replace("...", letters)
+
+
+def _without_repeats(term: str, x: Value) -> tuple[str, Value]:
+    """Return the term and the array with every pair of equal letters replaced by their diagonal."""
+    while repeated := [c for c in term if term.count(c) > 1]:
+        first = term.index(repeated[0])
+        second = term.index(repeated[0], first + 1)
+        x = diagonal(moveaxis(x, (first, second), (-2, -1)))
+        term = term[:first] + term[first + 1 : second] + term[second + 1 :] + repeated[0]
+    return term, x
+
+
+def _through_einsum(i: int, g: Value, y: Value, *arrays: Value, subscripts: str) -> Value:
+    """Einstein's summation again, of g and the other arrays, over what the array itself does not have."""
+    before, _, output = subscripts.partition("->")
+    terms = before.split(",")
+    others = [(term, x) for k, (term, x) in enumerate(zip(terms, arrays, strict=True)) if k != i]
+    known = set(output).union(*(term for term, _ in others))
+    reached = "".join(c for c in terms[i] if c in known)
+    summed = ",".join([output, *(term for term, _ in others)]) + "->" + reached
+    gx = einsum_arrays(g, *(x for _, x in others), subscripts=summed)
+    spread = reshape(gx, tuple(gx.shape[reached.index(c)] if c in reached else 1 for c in terms[i]))
+    full = tuple(max(n, m) for n, m in zip(spread.shape, arrays[i].shape, strict=True))
+    return sum_to(broadcast_to(spread, full), arrays[i].shape)
+
+
+def _letters_kept(i: int, labels: Labels, y: Value, *arrays: Value, subscripts: str) -> Labels:
+    before, _, output = subscripts.partition("->")
+    term = before.split(",")[i]
+    found = [labels[term.index(c)] if c in term else None for c in output]
+    return tuple(
+        label if c in term and arrays[i].shape[term.index(c)] == y.shape[a] else None
+        for a, (c, label) in enumerate(zip(output, found, strict=True))
+    )
+
+
+@op(
+    _through_einsum,
+    axes=_letters_kept,
+    cases=[
+        case((2, 3), (3, 4), subscripts="ij,jk->ik"),
+        case((2, 3), subscripts="ij->i"),
+        case((2, 3), (2, 3), subscripts="ij,ij->"),
+        case((5, 2, 3), (1, 3), (2,), subscripts="Aij,Aj,i->A"),
+    ],
+)
+def einsum_arrays(*arrays: Value, subscripts: str) -> Value:
+    """Einstein's summation with an arrow, without ``...`` or a letter twice in a term: what ``einsum`` records.
+
+    >>> float(einsum_arrays(np.ones(3), np.ones(3), subscripts="i,i->"))
+    3.0
+    """
+    return np.asarray(np.einsum(subscripts, *(value_of(x) for x in arrays), optimize=True))

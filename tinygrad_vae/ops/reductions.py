@@ -1,15 +1,17 @@
-"""Ops that reduce axes, and those that normalise along one: sum, mean, max, logsumexp, softmax."""
+"""Ops that reduce axes, and those that normalise along one: sum, mean, var, prod, max, logsumexp, softmax."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..arrays import Value, size
-from ..domains import LOGITS
+from ..domains import LOGITS, NONZERO, TRUTH
 from ..graph import JUMP, KINK, case, op
-from .elementwise import exp
+from .cumulative import cumulative_prod
+from .elementwise import exp, ratio
 from .gates import astype, where
-from .shaping import broadcast_to, reshape
+from .rounding import isfinite
+from .shaping import broadcast_to, flatten_from, permute_dims, reshape
 
 Axis = int | tuple[int, ...] | None
 
@@ -20,6 +22,7 @@ _CASES = [
     case((3,), axis=-1, keepdims=True),
     case(()),
 ]
+_SPREAD_CASES = [c for c in _CASES if c.shapes != ((),)]
 
 
 def reduced(axis: Axis, ndim: int) -> tuple[int, ...]:
@@ -35,9 +38,10 @@ def _keep(reduction: Value, x: Value, axis: Axis) -> Value:
     return reshape(reduction, tuple(1 if a in gone else n for a, n in enumerate(x.shape)))
 
 
-def _remaining_axes(
-    i: int, labels: tuple[int | None, ...], y: Value, x: Value, *, axis: Axis, keepdims: bool
+def remaining_axes(
+    i: int, labels: tuple[int | None, ...], y: Value, x: Value, *, axis: Axis, keepdims: bool, **_: float
 ) -> tuple[int | None, ...]:
+    """Every axis that is not reduced stays unmixed."""
     gone = reduced(axis, len(labels))
     return tuple(None if a in gone else label for a, label in enumerate(labels) if keepdims or a not in gone)
 
@@ -48,7 +52,7 @@ def _all_but_axis(i: int, labels: tuple[int | None, ...], y: Value, x: Value, *,
 
 @op(
     lambda g, y, x, *, axis, keepdims: broadcast_to(_keep(g, x, axis), x.shape),
-    axes=_remaining_axes,
+    axes=remaining_axes,
     cases=_CASES,
 )
 def sum(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -64,7 +68,7 @@ def sum(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     lambda g, y, x, *, axis, keepdims: broadcast_to(
         _keep(g, x, axis) / size(tuple(x.shape[a] for a in reduced(axis, x.ndim))), x.shape
     ),
-    axes=_remaining_axes,
+    axes=remaining_axes,
     cases=_CASES,
 )
 def mean(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -78,6 +82,76 @@ def mean(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 
+def _degrees(x: Value, axis: Axis, correction: float) -> float:
+    return size(tuple(x.shape[a] for a in reduced(axis, x.ndim))) - correction
+
+
+@op(
+    lambda g, y, x, *, axis, correction, keepdims: (
+        _keep(g, x, axis) * (x - mean(x, axis=axis, keepdims=True)) * (2 / _degrees(x, axis, correction))
+    ),
+    axes=remaining_axes,
+    cases=[*_SPREAD_CASES, case((4,), correction=1.0)],
+)
+def var(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
+    """``sum((x - mean(x))^2) / (n - correction)`` over ``axis``. Derivative 2 (x - mean(x)) / (n - correction).
+
+    >>> float(var(np.array([1.0, 3.0])))
+    1.0
+    """
+    _check_degrees(x, axis, correction)
+    return np.var(x, axis=axis, ddof=correction, keepdims=keepdims)
+
+
+@op(
+    lambda g, y, x, *, axis, correction, keepdims: (
+        ratio(_keep(g, x, axis) * (x - mean(x, axis=axis, keepdims=True)), _keep(y, x, axis))
+        * (1 / _degrees(x, axis, correction))
+    ),
+    axes=remaining_axes,
+    cases=[*_SPREAD_CASES, case((4,), correction=1.0)],
+)
+def std(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
+    """Square root of ``var``. Derivative (x - mean(x)) / ((n - correction) std), and 0 where all elements are equal.
+
+    >>> float(std(np.array([1.0, 3.0])))
+    1.0
+    """
+    _check_degrees(x, axis, correction)
+    return np.std(x, axis=axis, ddof=correction, keepdims=keepdims)
+
+
+def _check_degrees(x: Value, axis: Axis, correction: float) -> None:
+    count = size(tuple(np.shape(x)[a] for a in reduced(axis, np.ndim(x))))
+    if count - correction <= 0:
+        raise ValueError(f"the variance of {count} elements with correction={correction:g} is not defined")
+
+
+def _others(x: Value) -> Value:
+    """Return, for each element along the last axis, the product of all others, without dividing."""
+    from_left = cumulative_prod(x, axis=-1, include_initial=True)[..., :-1]
+    from_right = cumulative_prod(x[..., ::-1], axis=-1, include_initial=True)[..., :-1][..., ::-1]
+    return from_left * from_right
+
+
+def _through_prod(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool) -> Value:
+    gone = reduced(axis, x.ndim)
+    order = (*(a for a in range(x.ndim) if a not in gone), *gone)
+    ordered = permute_dims(x, order)
+    others = reshape(_others(flatten_from(ordered, x.ndim - len(gone))), ordered.shape)
+    return _keep(g, x, axis) * permute_dims(others, tuple(order.index(a) for a in range(x.ndim)))
+
+
+@op(_through_prod, axes=remaining_axes, cases=_CASES)
+def prod(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Product over ``axis``. Derivative the product of all other elements, right also where some are 0.
+
+    >>> float(prod(np.array([2.0, 3.0])))
+    6.0
+    """
+    return np.prod(x, axis=axis, keepdims=keepdims)
+
+
 def _shared(g: Value, y: Value, x: Value, axis: Axis) -> Value:
     """Return ``g`` shared evenly among the elements of ``x`` that are equal to ``y``."""
     ties = x == _keep(y, x, axis)
@@ -88,7 +162,7 @@ def _shared(g: Value, y: Value, x: Value, axis: Axis) -> Value:
 @op(
     lambda g, y, x, *, axis, keepdims: _shared(g, y, x, axis),
     smoothness=KINK,
-    axes=_remaining_axes,
+    axes=remaining_axes,
     cases=_CASES,
 )
 def max(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -103,7 +177,7 @@ def max(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
 @op(
     lambda g, y, x, *, axis, keepdims: _shared(g, y, x, axis),
     smoothness=KINK,
-    axes=_remaining_axes,
+    axes=remaining_axes,
     cases=_CASES,
 )
 def min(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -115,7 +189,7 @@ def min(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     return np.min(x, axis=axis, keepdims=keepdims)
 
 
-@op(None, smoothness=JUMP, axes=_remaining_axes, cases=[case((2, 3), axis=-1), case((4,))])
+@op(None, smoothness=JUMP, axes=remaining_axes, cases=[case((2, 3), axis=-1), case((4,))])
 def argmax(x: Value, /, *, axis: int | None = None, keepdims: bool = False) -> Value:
     """Index of the largest element along ``axis``, the first where several are. A jump: no gradient.
 
@@ -125,13 +199,57 @@ def argmax(x: Value, /, *, axis: int | None = None, keepdims: bool = False) -> V
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
+@op(None, smoothness=JUMP, axes=remaining_axes, cases=[case((2, 3), axis=-1), case((4,))])
+def argmin(x: Value, /, *, axis: int | None = None, keepdims: bool = False) -> Value:
+    """Index of the smallest element along ``axis``, the first where several are. A jump: no gradient.
+
+    >>> int(argmin(np.array([1.0, 3.0])))
+    0
+    """
+    return np.argmin(x, axis=axis, keepdims=keepdims)
+
+
+@op(None, smoothness=JUMP, domain=TRUTH, axes=remaining_axes, cases=_CASES)
+def any(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Whether any element is true, over ``axis``. A jump: no gradient.
+
+    >>> bool(any(np.array([True, False])))
+    True
+    """
+    return np.any(x, axis=axis, keepdims=keepdims)
+
+
+@op(None, smoothness=JUMP, domain=TRUTH, axes=remaining_axes, cases=_CASES)
+def all(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Whether all elements are true, over ``axis``. A jump: no gradient.
+
+    >>> bool(all(np.array([True, False])))
+    False
+    """
+    return np.all(x, axis=axis, keepdims=keepdims)
+
+
+@op(None, smoothness=JUMP, domain=NONZERO, axes=remaining_axes, cases=_CASES)
+def count_nonzero(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+    """Number of elements that are not 0, over ``axis``. A jump: no gradient.
+
+    >>> int(count_nonzero(np.array([1.0, 0.0])))
+    1
+    """
+    return np.asarray(np.count_nonzero(x, axis=axis, keepdims=keepdims))
+
+
+def _finite_or_zero(y: Value) -> Value:
+    return where(isfinite(y), y, 0.0)
+
+
 @op(
-    lambda g, y, x, *, axis, keepdims: _keep(g, x, axis) * exp(x - _keep(y, x, axis)),
-    axes=_remaining_axes,
+    lambda g, y, x, *, axis, keepdims: _keep(g, x, axis) * exp(x - _finite_or_zero(_keep(y, x, axis))),
+    axes=remaining_axes,
     cases=_CASES,
 )
 def logsumexp(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
-    """``log(sum(exp(x)))`` over ``axis``, without overflow. Derivative softmax(x).
+    """``log(sum(exp(x)))`` over ``axis``, without overflow. Derivative softmax(x), and 0 where all are minus infinity.
 
     >>> float(logsumexp(np.array([1000.0, 1000.0]))) - 1000 == float(np.log(2.0))
     False
@@ -140,7 +258,8 @@ def logsumexp(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Valu
     """
     top = np.max(x, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, np.zeros_like(top))
-    y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    with np.errstate(divide="ignore"):  # the logarithm of no probability at all is minus infinity
+        y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
     return y if keepdims else np.squeeze(y, axis=reduced(axis, np.ndim(x)))
 
 

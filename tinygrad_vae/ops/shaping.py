@@ -1,4 +1,4 @@
-"""Ops that move elements without computing: shapes, axes, joining."""
+"""Ops that move elements without computing: shapes, axes, joining, repeating; and arrays of the shape of another."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Value, size
-from ..graph import case, op
+from ..arrays import Array, Value, namespace, size
+from ..graph import case, op, value_of
 
 Labels = tuple[int | None, ...]
 
@@ -105,6 +105,8 @@ def sum_to(x: Value, /, shape: tuple[int, ...]) -> Value:
     >>> sum_to(np.ones((2, 3)), (3,))
     array([2., 2., 2.])
     """
+    if x.shape == shape:
+        return x
     extra = x.ndim - len(shape)
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
         raise ValueError(f"an array of shape {x.shape} does not come from broadcasting shape {shape}")
@@ -199,3 +201,140 @@ def stack(arrays: Sequence[Value], /, *, axis: int = 0) -> Value:
 def flatten_from(x: Value, axis: int) -> Value:
     """x with the axes from ``axis`` on joined into one."""
     return reshape(x, (*x.shape[:axis], size(x.shape[axis:])))
+
+
+def unstack(x: Value, /, *, axis: int = 0) -> tuple[Value, ...]:
+    """The slices of x along ``axis``, as a tuple: the inverse of ``stack``.
+
+    >>> a, b = unstack(np.ones((2, 3)))
+    >>> a.shape
+    (3,)
+    """
+    before = (slice(None),) * _axis(x, axis)
+    return tuple(x[(*before, i)] for i in range(x.shape[axis]))
+
+
+def moveaxis(x: Value, source: int | tuple[int, ...], destination: int | tuple[int, ...], /) -> Value:
+    """x with the axes at ``source`` moved to ``destination``, the others kept in order.
+
+    >>> moveaxis(np.ones((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    sources, destinations = (
+        [_axis(x, a) for a in (axes if isinstance(axes, tuple) else (axes,))] for axes in (source, destination)
+    )
+    if not len(set(sources)) == len(sources) == len(set(destinations)) == len(destinations):
+        raise ValueError(f"moveaxis: source {source} and destination {destination} must name equally many axes once")
+    order = [a for a in range(len(x.shape)) if a not in sources]
+    for to, a in sorted(zip(destinations, sources, strict=True)):
+        order.insert(to, a)
+    return permute_dims(x, tuple(order))
+
+
+def _axis(x: Value, axis: int) -> int:
+    """Return ``axis`` counted from 0."""
+    ndim = len(x.shape)
+    if not -ndim <= axis < ndim:
+        raise IndexError(f"axis {axis} is out of range for an array of shape {x.shape}")
+    return axis % ndim
+
+
+def _axes(x: Value, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(len(x.shape)))
+    return tuple(_axis(x, a) for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def flip(x: Value, /, *, axis: int | tuple[int, ...] | None = None) -> Value:
+    """x with its elements in reverse order along ``axis``: one, several, or all.
+
+    >>> flip(np.array([1.0, 2.0]))
+    array([2., 1.])
+    """
+    backwards = _axes(x, axis)
+    return x[tuple(slice(None, None, -1 if a in backwards else 1) for a in range(len(x.shape)))]
+
+
+def roll(x: Value, /, shift: int | tuple[int, ...], *, axis: int | tuple[int, ...] | None = None) -> Value:
+    """x with its elements moved on by ``shift`` places along ``axis``; those pushed out at the end come in in front.
+
+    Without an axis, x is rolled as if it were flat.
+
+    >>> roll(np.array([1.0, 2.0, 3.0]), 1)
+    array([3., 1., 2.])
+    """
+    if axis is None:
+        return reshape(roll(reshape(x, (-1,)), shift, axis=0), x.shape)
+    axes = _axes(x, axis)
+    shifts = shift if isinstance(shift, tuple) else (shift,) * len(axes)
+    if len(shifts) != len(axes):
+        raise ValueError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+    for a, n in zip(axes, shifts, strict=True):
+        before, length = (slice(None),) * a, x.shape[a]
+        if length and n % length:
+            cut = length - n % length
+            x = concat([x[(*before, slice(cut, None))], x[(*before, slice(0, cut))]], axis=a)
+    return x
+
+
+def tile(x: Value, repetitions: tuple[int, ...], /) -> Value:
+    """x laid side by side, ``repetitions[i]`` times along axis i, counted from the last.
+
+    >>> tile(np.array([1.0, 2.0]), (2,))
+    array([1., 2., 1., 2.])
+    """
+    ndim = max(len(x.shape), len(repetitions))
+    shape = (1,) * (ndim - len(x.shape)) + tuple(x.shape)
+    times = (1,) * (ndim - len(repetitions)) + tuple(repetitions)
+    apart = reshape(x, tuple(m for n in shape for m in (1, n)))
+    laid = broadcast_to(apart, tuple(m for n, k in zip(shape, times, strict=True) for m in (k, n)))
+    return reshape(laid, tuple(n * k for n, k in zip(shape, times, strict=True)))
+
+
+def repeat(x: Value, repeats: int | Array, /, *, axis: int | None = None) -> Value:
+    """Each element repeated ``repeats`` times along ``axis``, or as often as an array of counts says; flat without one.
+
+    >>> repeat(np.array([1.0, 2.0]), 2)
+    array([1., 1., 2., 2.])
+    """
+    if axis is None:
+        return repeat(reshape(x, (-1,)), repeats, axis=0)
+    a = _axis(x, axis)
+    return x[(*(slice(None),) * a, namespace(value_of(x)).repeat(np.arange(x.shape[a]), repeats))]
+
+
+def broadcast_arrays(*arrays: Value) -> tuple[Value, ...]:
+    """The arrays, each broadcast to the shape that they have in common.
+
+    >>> [x.shape for x in broadcast_arrays(np.ones(3), np.ones((2, 1)))]
+    [(2, 3), (2, 3)]
+    """
+    shape = np.broadcast_shapes(*(np.shape(value_of(x)) for x in arrays))
+    return tuple(x if x.shape == shape else broadcast_to(x, shape) for x in arrays)
+
+
+def zeros_like(x: Value, /, *, dtype: Any = None) -> Array:
+    """An array of zeros with the shape and dtype of x; a constant, also where x is a Tensor.
+
+    >>> zeros_like(tg.Tensor(np.ones(2)))
+    array([0., 0.])
+    """
+    return full_like(x, 0, dtype=dtype)
+
+
+def ones_like(x: Value, /, *, dtype: Any = None) -> Array:
+    """An array of ones with the shape and dtype of x; a constant, also where x is a Tensor.
+
+    >>> ones_like(tg.Tensor(np.zeros(2)))
+    array([1., 1.])
+    """
+    return full_like(x, 1, dtype=dtype)
+
+
+def full_like(x: Value, /, fill_value: float, *, dtype: Any = None) -> Array:
+    """An array of one number with the shape and dtype of x; a constant, also where x is a Tensor.
+
+    >>> full_like(tg.Tensor(np.zeros(2)), 5)
+    array([5., 5.])
+    """
+    return namespace(value_of(x)).full_like(value_of(x), fill_value, dtype=dtype)

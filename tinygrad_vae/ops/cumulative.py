@@ -1,0 +1,122 @@
+"""Ops that run along an axis: cumulative sums and products, and the linear recurrence behind their derivatives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..arrays import Value, namespace
+from ..graph import case, op, value_of
+from .shaping import concat, zeros_like
+
+Labels = tuple[int | None, ...]
+
+
+def _all_but_axis(i: int, labels: Labels, y: Value, *inputs: Value, axis: int, **_: bool) -> Labels:
+    return tuple(None if a == axis % len(labels) else label for a, label in enumerate(labels))
+
+
+def _along(x: Value, axis: int, part: slice) -> Value:
+    """Return ``x`` with a slice taken along one axis."""
+    return x[(slice(None),) * (axis % len(x.shape)) + (part,)]
+
+
+def _reversed(x: Value, axis: int) -> Value:
+    return _along(x, axis, slice(None, None, -1))
+
+
+def _delayed(x: Value, axis: int) -> Value:
+    """Return ``x`` moved on by one place, with 0 in the first."""
+    first = _along(x, axis, slice(0, 1))
+    return concat([zeros_like(first), _along(x, axis, slice(0, -1))], axis=axis)
+
+
+def _backwards(g: Value, factor: Value, axis: int) -> Value:
+    """Return the cotangent of the recurrence's terms: the same recurrence, from the end."""
+    return _reversed(recurrence(_delayed(_reversed(factor, axis), axis), _reversed(g, axis), axis=axis), axis)
+
+
+@op(
+    lambda g, y, factor, term, *, axis: _backwards(g, factor, axis) * _delayed(y, axis),
+    lambda g, y, factor, term, *, axis: _backwards(g, factor, axis),
+    axes=_all_but_axis,
+    cases=[case((2, 3), (2, 3), axis=-1), case((3, 2), (3, 2), axis=0), case((1,), (1,), axis=0)],
+)
+def recurrence(factor: Value, term: Value, /, *, axis: int) -> Value:
+    """``y[i] = factor[i] y[i-1] + term[i]`` along ``axis``, from y[-1] = 0. Both inputs have one shape.
+
+    Derivatives: the cotangent of ``term`` is the same recurrence from the end, ``c[i] = g[i] + factor[i+1] c[i+1]``;
+    that of ``factor`` is c[i] y[i-1].
+
+    >>> recurrence(np.full(3, 0.5), np.ones(3), axis=0)
+    array([1.  , 1.5 , 1.75])
+    """
+    if np.shape(factor) != np.shape(term):
+        raise ValueError(f"factor and term must have one shape, found {np.shape(factor)} and {np.shape(term)}")
+    xp = namespace(term)
+    factors, y = xp.moveaxis(factor, axis, 0), xp.moveaxis(term.copy(), axis, 0)
+    for i in range(1, len(y)):
+        y[i] += factors[i] * y[i - 1]
+    return xp.moveaxis(y, 0, axis)
+
+
+def _only_axis(x: Value, axis: int | None) -> int:
+    """Return the axis to run along: the only one, where none is named."""
+    ndim = len(np.shape(value_of(x)))
+    if axis is None and ndim != 1:
+        raise ValueError(f"name the axis to run along: x has {ndim} axes")
+    return 0 if axis is None else axis
+
+
+@op(
+    lambda g, y, x, *, axis, include_initial: _reversed(
+        cumulative_sum(
+            _reversed(_along(g, _only_axis(x, axis), slice(include_initial * 1, None)), _only_axis(x, axis)),
+            axis=_only_axis(x, axis),
+        ),
+        _only_axis(x, axis),
+    ),
+    axes=lambda i, labels, y, x, *, axis, include_initial: _all_but_axis(i, labels, y, axis=_only_axis(x, axis)),
+    cases=[case((2, 3), axis=-1), case((3, 2), axis=0, include_initial=True), case((4,))],
+)
+def cumulative_sum(x: Value, /, *, axis: int | None = None, include_initial: bool = False) -> Value:
+    """The sums of the first 1, 2, 3, ... elements along ``axis``, which may be left out where there is only one.
+
+    Derivative: each element counts in its own sum and in all later ones. ``include_initial`` puts a 0 in front.
+
+    >>> cumulative_sum(np.ones(3))
+    array([1., 2., 3.])
+    """
+    axis = _only_axis(x, axis)
+    return _with_initial(np.cumsum(x, axis=axis), 0, axis) if include_initial else np.cumsum(x, axis=axis)
+
+
+def _through_products(g: Value, y: Value, x: Value, *, axis: int | None, include_initial: bool) -> Value:
+    """The element i times, in all later products: those before it, times a recurrence of those after it."""
+    axis = _only_axis(x, axis)
+    g = _along(g, axis, slice(include_initial * 1, None))
+    before = _along(cumulative_prod(x, axis=axis, include_initial=True), axis, slice(0, -1))
+    return before * _backwards(g, x, axis)
+
+
+@op(
+    _through_products,
+    axes=lambda i, labels, y, x, *, axis, include_initial: _all_but_axis(i, labels, y, axis=_only_axis(x, axis)),
+    cases=[case((2, 3), axis=-1), case((3, 2), axis=0, include_initial=True), case((4,))],
+)
+def cumulative_prod(x: Value, /, *, axis: int | None = None, include_initial: bool = False) -> Value:
+    """The products of the first 1, 2, 3, ... elements along ``axis``, which may be left out where there is only one.
+
+    Derivative: in each product that an element is part of, the product of the others; right also where some are 0.
+    ``include_initial`` puts a 1 in front.
+
+    >>> cumulative_prod(np.array([2.0, 3.0, 4.0]))
+    array([ 2.,  6., 24.])
+    """
+    axis = _only_axis(x, axis)
+    return _with_initial(np.cumprod(x, axis=axis), 1, axis) if include_initial else np.cumprod(x, axis=axis)
+
+
+def _with_initial(y: Value, initial: int, axis: int) -> Value:
+    xp = namespace(y)
+    shape = [1 if a == axis % y.ndim else n for a, n in enumerate(y.shape)]
+    return xp.concatenate([xp.full(shape, initial, y.dtype), y], axis=axis)
