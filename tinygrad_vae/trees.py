@@ -7,6 +7,7 @@ leaves and puts it together again, and knows nothing of what the leaves are.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -32,9 +33,18 @@ def _children(tree: Any) -> list[tuple[str, Any]] | None:
         return [(str(key), tree[key]) for key in tree]
     if isinstance(tree, (list, tuple)):
         return list(zip(getattr(tree, "_fields", map(str, range(len(tree)))), tree, strict=True))
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        return [(f.name, getattr(tree, f.name)) for f in dataclasses.fields(tree) if not f.metadata.get("static")]
-    return [] if tree is None else None
+    if tree is None:
+        return []
+    fields = _fields(tree.__class__)
+    return None if fields is None else [(name, getattr(tree, name)) for name, is_part in fields if is_part]
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[tuple[str, bool], ...] | None:
+    """Return the fields of a dataclass, each with whether it is a part of the tree; ``None`` for any other class."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple((f.name, not f.metadata.get("static")) for f in dataclasses.fields(kind))
 
 
 def paths(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -53,7 +63,8 @@ def paths(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def leaves(tree: Any) -> list[Any]:
     """Return the leaves in order. ``None`` is an empty tree."""
-    return [leaf for _, leaf in paths(tree)]
+    children = _children(tree)
+    return [tree] if children is None else [leaf for _, part in children for leaf in leaves(part)]
 
 
 def replace_leaves(tree: T, new: Sequence[Any]) -> T:
@@ -85,10 +96,9 @@ def _rebuild(tree: Any, remaining: Iterator[Any]) -> Any:
     if isinstance(tree, (list, tuple)):
         return type(tree)(parts)
     copy = object.__new__(type(tree))
-    for f in dataclasses.fields(tree):
-        object.__setattr__(copy, f.name, getattr(tree, f.name))
-    for (name, _), part in zip(children, parts, strict=True):
-        object.__setattr__(copy, name, part)
+    remaining_parts = iter(parts)
+    for name, is_part in _fields(tree.__class__) or ():
+        object.__setattr__(copy, name, next(remaining_parts) if is_part else getattr(tree, name))
     return copy
 
 
