@@ -46,6 +46,15 @@ def greater_than(bound: Any) -> Domain:
     )
 
 
+def at_least(bound: Any) -> Domain:
+    """Return the numbers from ``bound`` on, which is included and may be an array."""
+    return Domain(
+        f"at least {_short(bound)}",
+        lambda x: (x >= bound) & (x < np.inf),
+        lambda rng, shape: bound + np.exp(rng.uniform(-1, 1, shape)),
+    )
+
+
 def interval(low: Any, high: Any) -> Domain:
     """Return the numbers from ``low`` to ``high``, both included; they may be arrays."""
     return Domain(
@@ -87,7 +96,16 @@ NONZERO = Domain(
 ABOVE_MINUS_ONE = Domain(
     "greater than -1", lambda x: (x > -1) & (x < np.inf), lambda rng, shape: rng.uniform(-0.7, 3, shape)
 )
+COUNT = Domain(
+    "a whole number from 0 on",
+    lambda x: (x >= 0) & (x < np.inf) & _is_whole(x),
+    lambda rng, shape: rng.integers(0, 8, shape),
+    discrete=True,
+)
 UNIT = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), lambda rng, shape: rng.uniform(0.1, 0.9, shape))
+OPEN_UNIT = Domain(
+    "between 0 and 1, both excluded", lambda x: (x > 0) & (x < 1), lambda rng, shape: rng.uniform(0.1, 0.9, shape)
+)
 BOOLEAN = Domain(
     "0 or 1",
     lambda x: (x == 0) | (x == 1),
@@ -111,4 +129,26 @@ SIMPLEX = Domain(
     ),
     lambda rng, shape: rng.dirichlet(np.full(shape[-1], 3.0), shape[:-1]),
     event_ndim=1,
+)
+ONE_HOT = Domain(
+    "a vector of zeros with a single 1",
+    lambda x: ((x == 0) | (x == 1)).all(-1) & (x.sum(-1) == 1),
+    lambda rng, shape: np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])],
+    event_ndim=1,
+    discrete=True,
+)
+VECTOR = Domain("a vector of real numbers", lambda x: np.isfinite(x).all(-1), REAL.draw, event_ndim=1)
+POSITIVE_VECTOR = Domain(
+    "a vector of positive numbers", lambda x: POSITIVE.contains(x).all(-1), POSITIVE.draw, event_ndim=1
+)
+MATRIX = Domain("a matrix of real numbers", lambda x: np.isfinite(x).all((-2, -1)), REAL.draw, event_ndim=2)
+LOWER_TRIANGULAR = Domain(
+    "a lower triangular matrix with a positive diagonal",
+    lambda x: (
+        np.isfinite(x).all((-2, -1))
+        & (np.triu(x, 1) == 0).all((-2, -1))
+        & (np.diagonal(x, axis1=-2, axis2=-1) > 0).all(-1)
+    ),
+    lambda rng, shape: np.tril(rng.uniform(-1, 1, shape), -1) + np.eye(shape[-1]) * POSITIVE.draw(rng, shape),
+    event_ndim=2,
 )
