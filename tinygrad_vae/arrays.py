@@ -81,7 +81,7 @@ def describe(x: object) -> str:
     if isinstance(x, (bool, int, float, complex, str)):
         return f"the {type(x).__name__} {x!r}"
     if hasattr(x, "dtype") and hasattr(x, "shape"):
-        return f"a {x.dtype} array of shape {tuple(x.shape)}"
+        return f"a {x.dtype} {'array' if is_array(x) else type(x).__name__} of shape {tuple(x.shape)}"
     if isinstance(x, (list, tuple)):
         return f"a {type(x).__name__} of length {len(x)}"
     return f"an object of type {type(x).__name__}"

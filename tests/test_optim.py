@@ -1,0 +1,160 @@
+"""Optimizers: the formulas, purity, and what they refuse before anything has changed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import tinygrad_vae as tg
+from tinygrad_vae import trees
+from tinygrad_vae.nn import MLP
+from tinygrad_vae.optim import SGD, Adam
+
+OPTIMIZERS = [SGD(0.1), SGD(0.1, momentum=0.9), Adam(0.1)]
+
+
+def _parameters(dtype=np.float64):
+    rng = np.random.default_rng(0)
+    return {
+        "w": rng.normal(size=(3, 2)).astype(dtype),
+        "rest": [rng.normal(size=4).astype(dtype), np.asarray(1, dtype)],
+    }
+
+
+def _gradients(parameters, seed):
+    rng = np.random.default_rng(seed)
+    return trees.map_leaves(lambda p: np.asarray(rng.normal(size=p.shape), p.dtype), parameters)
+
+
+def _assert_same(a, b, **tolerance):
+    for (path, x), (_, y) in zip(trees.paths(a), trees.paths(b), strict=True):
+        np.testing.assert_allclose(x, y, err_msg=path, **tolerance)
+
+
+def test_sgd_with_momentum_is_its_formula():
+    sgd, p = SGD(0.1, momentum=0.9), {"x": np.array(1.0)}
+    state = sgd.init(p)
+    position, velocity = 1.0, 0.0
+    for g in (2.0, -1.0, 0.5):
+        p, state = sgd.update(p, {"x": np.array(g)}, state)
+        velocity = 0.9 * velocity + g
+        position -= 0.1 * velocity
+        assert p["x"] == pytest.approx(position, rel=1e-14)
+
+
+def test_adam_is_its_formula():
+    adam, p = Adam(0.1, beta1=0.8, beta2=0.95, epsilon=1e-3), _parameters()
+    state = adam.init(p)
+    position, m, v = p, trees.map_leaves(np.zeros_like, p), trees.map_leaves(np.zeros_like, p)
+    for t in range(1, 6):
+        g = _gradients(p, t)
+        p, state = adam.update(p, g, state)
+        m = trees.map_leaves(lambda m, g: 0.8 * m + 0.2 * g, m, g)
+        v = trees.map_leaves(lambda v, g: 0.95 * v + 0.05 * g**2, v, g)
+        position = trees.map_leaves(
+            lambda p, m, v, t=t: p - 0.1 * (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.95**t)) + 1e-3), position, m, v
+        )
+        _assert_same(p, position, rtol=1e-12)
+    assert state["step"] == 5
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_the_inputs_are_never_edited_and_never_returned(optimizer):
+    p = _parameters()
+    g, state = _gradients(p, 1), optimizer.init(p)
+    p, state = optimizer.update(p, g, state)  # a state that is not all zeros
+    everything = [p, g, state]
+    for leaf in trees.leaves(everything):
+        leaf.flags.writeable = False
+    before = trees.map_leaves(np.copy, everything)
+    new, new_state = optimizer.update(p, g, state)
+    _assert_same(everything, before, rtol=0)
+    for leaf in trees.leaves([new, new_state]):
+        assert not any(np.shares_memory(leaf, old) for old in trees.leaves(everything))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_structure_shapes_and_dtype_stay(optimizer, dtype):
+    model = MLP.init((3, 4, 2), rng=tg.noise(0), dtype=dtype)
+    new, state = optimizer.update(model, _gradients(model, 1), optimizer.init(model))
+    assert isinstance(new, MLP)
+    assert new.activation == model.activation
+    for tree in [new, *(state[name] for name in state if name != "step")]:
+        assert [(path, x.shape, x.dtype) for path, x in trees.paths(tree)] == [
+            (path, x.shape, x.dtype) for path, x in trees.paths(model)
+        ]
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.05), SGD(0.02, momentum=0.9), Adam(0.1)], ids=repr)
+def test_the_minimum_of_a_bowl_is_found(optimizer):
+    target = np.array([3.0, -1.0])
+    p = {"x": np.zeros(2)}
+    state = optimizer.init(p)
+    for _ in range(500):
+        x = tg.wrap(p)
+        loss = tg.sum(np.array([1.0, 10.0]) * (x["x"] - target) ** 2)
+        p, state = optimizer.update(p, tg.gradients(loss, x), state)
+    np.testing.assert_allclose(p["x"], target, atol=1e-3)
+
+
+def test_a_tree_with_other_order_of_keys_is_matched_by_name():
+    p = {"a": np.zeros(2), "b": np.zeros(2)}
+    new, _ = SGD(1.0).update(p, {"b": np.ones(2), "a": np.full(2, 5.0)}, {})
+    np.testing.assert_array_equal(new["a"], [-5, -5])
+
+
+@pytest.mark.parametrize("rate", [0, -0.1, np.nan, np.inf, True, "0.1", None])
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_a_learning_rate_is_a_positive_number(kind, rate):
+    with pytest.raises(ValueError, match=f"{kind.__name__}: learning_rate must be a positive number, found"):
+        kind(learning_rate=rate)
+
+
+@pytest.mark.parametrize("option", [{"beta1": 1.0}, {"beta2": -0.1}, {"epsilon": 0.0}])
+def test_adam_refuses_other_numbers_out_of_range(option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        Adam(**option)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda g: {"w": g["w"]}, r"missing: rest.0, rest.1; not known: nothing"),
+        (lambda g: {**g, "extra": np.ones(1)}, "not known: extra"),
+        (lambda g: {**g, "w": g["w"].T}, r"gradients at w must be .*\(3, 2\) like the parameter, found .*\(2, 3\)"),
+        (lambda g: {**g, "w": g["w"].astype(np.float32)}, "float64 .* like the parameter, found a float32"),
+        (
+            lambda g: {**g, "w": np.where(g["w"] == g["w"].max(), np.nan, g["w"])},
+            "1 of 6 elements .* at w are not finite",
+        ),
+        (lambda g: tg.wrap(g), r"found a float64 Tensor of shape \(3, 2\)"),
+    ],
+)
+def test_gradients_that_do_not_match_are_refused(optimizer, edit, message):
+    p = _parameters()
+    with pytest.raises(ValueError, match=message):
+        optimizer.update(p, edit(_gradients(p, 1)), optimizer.init(p))
+
+
+def test_a_state_of_another_optimizer_is_refused():
+    p = _parameters()
+    g = _gradients(p, 1)
+    with pytest.raises(ValueError, match=r"dict of mean, square, step, found a dict of velocity; begin with"):
+        Adam().update(p, g, SGD(0.1, momentum=0.9).init(p))
+    with pytest.raises(ValueError, match="dict of nothing, found a dict of mean, square, step"):
+        SGD(0.1).update(p, g, Adam().init(p))
+    with pytest.raises(ValueError, match="mean must be a tree like the parameters"):
+        Adam().update(p, g, Adam().init({"w": p["w"]}))
+
+
+def test_parameters_are_arrays_of_floats():
+    for bad in (np.arange(3), tg.Tensor(np.ones(3)), [1.0]):
+        with pytest.raises(TypeError, match=r"a parameter is an array of floats, found .* at x"):
+            Adam().init({"x": bad})
+
+
+def test_an_optimizer_cannot_be_edited():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Adam().learning_rate = 1.0
