@@ -113,7 +113,7 @@ def test_the_way_to_a_partly_cut_parameter_is_orange():
     picture = picture_of(cost, mu)
     by_label = {(picture.boxes[a.tail].label, picture.boxes[a.head].label): a.state for a in picture.arrows}
     assert by_label["mu", "exp"] == PARTLY
-    assert by_label["exp", "draw ~ Normal"] == CUT
+    assert by_label["exp", "a draw ~ Normal"] == CUT
     assert by_label["exp", "cost: +"] == OPEN
 
 

@@ -15,7 +15,7 @@ from .svg import svg
 from .text import dot, mermaid, terminal
 
 FORMATS = {
-    ".svg": lambda picture, title: svg([("", picture)] if not title else [(title, picture)], title or "A graph"),
+    ".svg": lambda picture, title: svg([(title or "", picture)], title or "A graph"),
     ".dot": lambda picture, title: dot(picture, title or "A graph"),
     ".mmd": lambda picture, title: mermaid(picture, title or "A graph"),
     ".txt": lambda picture, title: terminal(picture, title or "A graph") + "\n",

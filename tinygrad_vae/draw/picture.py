@@ -18,7 +18,7 @@ from ..graph import BLOCKED, JUMP, STOP, Tensor, gradients, rewrite, topological
 from ..ops import add, astype, identity, matmul, matrix_transpose, mean, negative, permute_dims, stop_gradient, subtract
 from ..ops import sum as sum_op
 from ..stochastic.distribution import law_in_words
-from ..stochastic.nodes import Noise, Sample, taken_care_of
+from ..stochastic.nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
 from ..stochastic.verdict import dependence, explain, refuse_gradient
 
 OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
@@ -26,6 +26,8 @@ OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
 
 RANDOM_JUMP = "random jump"
 """How the value of an op depends on a random input where it jumps: the derivative is 0 and says nothing."""
+
+IN_WORDS = {OPEN: "open", CUT: "cut: no gradient", PARTLY: "partly cut", CLOSED: "no gradient"}
 
 LEAF, CONSTANT, OPERATION, RANDOM, NOISE, GROUP = "leaf", "constant", "operation", "random", "noise", "group"
 """The kinds of boxes, each with a shape of its own."""
@@ -190,9 +192,9 @@ def _gradients_in_words(cost: Tensor, wrt: Any, targets: Sequence[Tensor], flow:
 
     Along the open ways alone the gradient is that of the graph in which every draw is a constant.
     """
-    words = {OPEN: "gradient {}", PARTLY: "partly cut; only {} arrives", CUT: "cut: no gradient", CLOSED: "no gradient"}
-    if cost.shape != ():
-        words.update({OPEN: "open", PARTLY: "partly cut"})
+    words = IN_WORDS
+    if cost.shape == ():
+        words = IN_WORDS | {OPEN: "gradient {}", PARTLY: "partly cut; only {} arrives"}
     shown = {id(t): words[flow.to_the_cost(t)] for t in targets}
     reached = [t for t in targets if "{}" in shown[id(t)]]
     if not reached:
@@ -269,9 +271,10 @@ def _fold_expressions(order: Sequence[Tensor], groups: dict[int, list[Tensor]]) 
     consumers = _consumers(order)
     apart = _terms(order[-1])
     plain = {id(x) for group in groups.values() if _is_plain(group) for x in group}
+    noted = {id(x) for group in groups.values() if any(x.op is taken_care_of for x in group) for x in group}
     for node in reversed(order):
         group = groups[id(node)]
-        if id(node) not in plain or id(node) in apart or _head(group) is not node:
+        if id(node) not in plain or id(node) in noted or id(node) in apart or _head(group) is not node:
             continue
         users = {id(groups[id(u)]): u for x in group for u in consumers[id(x)] if groups[id(u)] is not group}
         if len(users) == 1:
@@ -282,7 +285,10 @@ def _fold_expressions(order: Sequence[Tensor], groups: dict[int, list[Tensor]]) 
 
 def _is_plain(group: list[Tensor]) -> bool:
     """Return whether a box holds unnamed operations only, none of them random and none a matrix product."""
-    return all(x.op not in (None, matmul, taken_care_of) and not x.name and not isinstance(x, Sample) for x in group)
+    return all(
+        x.op not in (None, matmul) and not isinstance(x, Sample) and (not x.name or x.op is taken_care_of)
+        for x in group
+    )
 
 
 def _head(group: list[Tensor]) -> Tensor:
@@ -346,37 +352,55 @@ def _box(group: list[Tensor], flow: Flow, shown: dict[int, str], is_cost: bool) 
     made = [x for x in group if _folded_into(x) is None]
     notes = [x.attrs["drawn"] for x in group if x.op is taken_care_of]
     asked = [x for x in group if id(x) in flow.targets]
-    detail = "; ".join(repr(note) for note in notes) or ", ".join(x.op.name for x in made if x.op)
-    kind = OPERATION
-    if isinstance(head, Sample):
-        kind, label = RANDOM, f"{head.name or 'draw'} ~ {_family(head.dist)}"
-        detail = f"{law_in_words(head.dist)}, drawn at {head.place}"
-    elif isinstance(head, Noise):
-        kind, label, detail = NOISE, "noise", f"{head.name or 'noise'}, {head.law.name}"
-    elif head.op is None:
-        kind, label = LEAF, head.name or "leaf"
-        detail = describe(head.value)
-    elif any(x.op is None for x in made):
-        kind, label = GROUP, (next(x.name for x in made if x.op is None) or "").rpartition(".")[0]
-    else:
-        label = head.name or _symbol(head)
-    if notes and kind == OPERATION:
-        name = notes[-1].name or "draw"
-        label = f"log p({name})" if notes[-1].estimator == "score function" else f"{name} ({notes[-1].estimator})"
+    kind = _kind(head, made)
+    label, value = _label(kind, head, made, notes), _value(head.value)
     if is_cost and kind != LEAF:
         label = f"cost: {label}"
-    value = [*([head.law.name] if isinstance(head, Noise) else []), *_value(head.value)]
+    if isinstance(head, Noise):
+        value.insert(0, head.law.name)
     if kind == OPERATION and len(made) > 1:
         value.insert(0, f"{len(made)} ops")
-        counted = Counter(x.op.name for x in made if x.op)
-        detail = ", ".join(f"{name} {n} times" if n > 1 else name for name, n in counted.items())
     states = {flow.to_the_cost(x) for x in asked}
     state = next((s for s in (CUT, PARTLY, OPEN, CLOSED) if s in states), "")
-    gradient = shown.get(id(asked[0]), "") if len(asked) == 1 else ""
-    if len(asked) > 1:
-        gradient = {CUT: "cut: no gradient", PARTLY: "partly cut", OPEN: "open", CLOSED: "no gradient"}[state]
-    drawn = any(note.estimator != "score function" for note in notes)
-    return Box(kind, label, value, detail, state, gradient, drawn, list(group))
+    gradient = shown.get(id(asked[0]), "") if len(asked) == 1 else IN_WORDS.get(state, "")
+    drawn = any(not note.weighs for note in notes)
+    return Box(kind, label, value, _detail(head, made, notes), state, gradient, drawn, group)
+
+
+def _kind(head: Tensor, made: list[Tensor]) -> str:
+    if head.op is None:
+        return NOISE if isinstance(head, Noise) else LEAF
+    if isinstance(head, Sample):
+        return RANDOM
+    return GROUP if any(x.op is None for x in made) else OPERATION
+
+
+def _label(kind: str, head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
+    """Return what to call a box: a name that the user gave, or the op."""
+    if isinstance(head, Sample):
+        return f"{name_of_draw(head.name, head.place)} ~ {_family(head.dist)}"
+    if kind == GROUP:
+        return next(x.name or "" for x in made if x.op is None).rpartition(".")[0]
+    if kind != OPERATION:
+        return "noise" if kind == NOISE else head.name or "leaf"
+    if notes:
+        note = notes[-1]
+        name = name_of_draw(note.name, note.place)
+        return f"log p({name})" if note.estimator == "score-function" else f"{name} ({note.estimator})"
+    return head.name or _symbol(head)
+
+
+def _detail(head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
+    """Return what a tooltip says of a box."""
+    if isinstance(head, Sample):
+        return f"{law_in_words(head.dist)}, drawn at {head.place}"
+    if isinstance(head, Noise):
+        return f"{head.name or 'noise'}, {head.law.name}"
+    if head.op is None:
+        return describe(head.value)
+    counted = Counter(x.op.name for x in made if x.op)
+    ops = [f"{name} {n} times" if n > 1 else name for name, n in counted.items()]
+    return "; ".join([*(repr(note) for note in notes), ", ".join(ops)])
 
 
 def _family(dist: Any) -> str:
