@@ -363,7 +363,7 @@ def _box(group: list[Tensor], flow: Flow, shown: dict[int, str], is_cost: bool) 
     states = {flow.to_the_cost(x) for x in asked}
     state = next((s for s in (CUT, PARTLY, OPEN, CLOSED) if s in states), "")
     gradient = shown.get(id(asked[0]), "") if len(asked) == 1 else IN_WORDS.get(state, "")
-    drawn = any(not note.weighs for note in notes)
+    drawn = any(not _is_log_probability(note) for note in notes)
     return Box(kind, label, value, _detail(head, made, notes), state, gradient, drawn, group)
 
 
@@ -384,10 +384,14 @@ def _label(kind: str, head: Tensor, made: list[Tensor], notes: list[Drawn]) -> s
     if kind != OPERATION:
         return "noise" if kind == NOISE else head.name or "leaf"
     if notes:
-        note = notes[-1]
-        name = name_of_draw(note.name, note.place)
-        return f"log p({name})" if note.estimator == "score-function" else f"{name} ({note.estimator})"
+        name = name_of_draw(notes[-1].name, notes[-1].place)
+        return f"log p({name})" if _is_log_probability(notes[-1]) else f"{name} ({notes[-1].estimator})"
     return head.name or _symbol(head)
+
+
+def _is_log_probability(note: Drawn) -> bool:
+    """Return whether a note stands at the log-probability of a draw, and not at the draw itself."""
+    return note.estimator.replace("-", " ") == "score function"
 
 
 def _detail(head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
