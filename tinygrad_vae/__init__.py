@@ -24,8 +24,14 @@ from .stochastic.distributions import (
     Uniform,
 )
 from .stochastic.divergences import kl_divergence, monte_carlo_kl
-from .stochastic.estimators import ESTIMATORS, reparameterize, score_function
+from .stochastic.estimators import *  # noqa: F403
 from .stochastic.nodes import Noise, Sample
-from .stochastic.verdict import BlockedGradientError, GradientRefusedError, InvalidGradientError, explain
+from .stochastic.verdict import (
+    BiasedGradientWarning,
+    BlockedGradientError,
+    GradientRefusedError,
+    InvalidGradientError,
+    explain,
+)
 from .trouble import graph_memory, watch_numerics
 from .vae import VAE, elbo, importance_weighted_bound

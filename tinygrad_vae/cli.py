@@ -24,8 +24,7 @@ from .checkpoint import CheckpointError, write_atomically
 from .data import DataError
 from .extras import MissingExtraError, require
 from .nn import ACTIVATIONS
-from .stochastic.estimators import ESTIMATORS
-from .train import DivergedError, Run, RunError, State, TrainConfig
+from .train import TRAINING_ESTIMATORS, DivergedError, Run, RunError, State, TrainConfig
 
 USER_ERRORS = (DataError, CheckpointError, RunError, MissingExtraError, OSError)
 """What may be wrong with a request, as opposed to the program."""
@@ -203,7 +202,7 @@ def _progress(run: Run, state: State) -> Iterator[Callable[[State], None]]:
             speed = (state.step - first) / (time.monotonic() - begun) * run.config.batch
             advance(
                 state.step,
-                f"epoch {epoch}/{run.config.epochs}  bound {bound:8.2f} nats  {speed:7,.0f} images/s",
+                f"epoch {epoch}/{run.config.epochs}  bound {bound:7.2f} nats  {speed:6,.0f} images/s",
                 line=not position and (epoch % lines == 0 or epoch == run.config.epochs),
             )
 
@@ -217,9 +216,9 @@ def _bar(what: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
     console = require("rich.console").Console(stderr=True)
     columns = (
         progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TaskProgressColumn(),
+        progress.BarColumn(bar_width=16),
         progress.TimeRemainingColumn(),
+        progress.TextColumn("left"),
     )
     with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total, completed=done)
@@ -367,7 +366,7 @@ Examples:
     steps = parser.add_argument_group("the steps")
     steps.add_argument(
         "--estimator",
-        choices=ESTIMATORS,
+        choices=TRAINING_ESTIMATORS,
         default=argparse.SUPPRESS,
         help="how the gradient gets past the draw of z: through the draw (pathwise, the reparameterization trick) or "
         f"through its probability (score-function, with a running baseline) (default: {default.estimator}, "

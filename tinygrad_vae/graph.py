@@ -245,7 +245,7 @@ class Op(Generic[P, R]):
         if len(self.vjps) != (1 if self.variadic else len(self.input_names)):
             raise TypeError(
                 f"op {self.name}: {len(self.vjps)} vjps for the inputs {', '.join(self.input_names)}; "
-                "declare one for each, None where nothing flows (for *inputs one in all, which takes the input's number)"
+                "declare one for each, None where nothing flows (for *inputs one in all, taking the input's number)"
             )
 
     def __repr__(self) -> str:

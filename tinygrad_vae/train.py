@@ -29,7 +29,7 @@ from .graph import Tensor, gradients
 from .nn import ACTIVATIONS
 from .ops import mean
 from .optim import Adam
-from .stochastic.estimators import ESTIMATORS, score_function
+from .stochastic.estimators import reparameterize, score_function
 from .vae import VAE, elbo, evaluate
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -39,6 +39,9 @@ OUTPUTS = (CHECKPOINT, "history.csv", "metrics.json", *PICTURES)
 
 DRAWS = 100
 """How many draws of z for each held-out image estimate its log-likelihood."""
+
+TRAINING_ESTIMATORS = ("pathwise", "score-function")
+"""What may take care of the draw in a training step."""
 
 BASELINE_MEMORY = 0.9
 """How much of the baseline is kept from step to step: it is a mean over about the last ten batches."""
@@ -85,6 +88,10 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, str):
+            raise RunError(f'data: expected "digits" or a path as text, found {self.data!r}')
+        if not isinstance(self.hidden, tuple):
+            raise RunError(f"hidden: expected a tuple of sizes, found {self.hidden!r}")
         for name in ("epochs", "batch", "latent"):
             _check_whole(name, getattr(self, name), 1)
         _check_whole("seed", self.seed, 0)
@@ -93,7 +100,7 @@ class TrainConfig:
         rate = self.learning_rate
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
             raise RunError(f"learning rate: expected a positive number, found {rate!r}")
-        for name, known in (("activation", ACTIVATIONS), ("estimator", ESTIMATORS)):
+        for name, known in (("activation", ACTIVATIONS), ("estimator", TRAINING_ESTIMATORS)):
             if getattr(self, name) not in known:
                 raise RunError(f"{name}: expected {' or '.join(known)}, found {getattr(self, name)!r}")
 
@@ -369,7 +376,7 @@ def _order(seed: int, epoch: int, count: int) -> Array:
 
 def _opened(bound: Tensor, estimator: str, baseline: float | None) -> Tensor:
     """Let the gradient past the draw. The baseline is that of the steps before, so it knows nothing of this draw."""
-    return score_function(bound, baseline) if estimator == "score-function" else ESTIMATORS[estimator](bound)
+    return score_function(bound, baseline) if estimator == "score-function" else reparameterize(bound)
 
 
 def _close_epoch(run: Run, state: State, epoch: int) -> State:
@@ -437,10 +444,11 @@ def _table(rows: tuple[dict[str, Any], ...]) -> str:
 
 def draw(run: Run, state: State) -> None:
     """Draw the pictures of a run into its folder."""
-    model, held_out, rng = state.model, run.held_out, run.rng
+    model, rng = state.model, run.rng
+    shuffled = run.held_out[rng.at("shown").permutation(len(run.held_out))]  # a file may be sorted by label
+    some = shuffled.pixels[:12]
     curve, reconstructions, samples, plane = (run.folder / name for name in PICTURES)
-    shown = held_out.pixels[:12]
     plots.learning_curve(state.history, curve)
-    plots.reconstructions(shown, model.reconstruct(shown), held_out.shape, reconstructions)
-    plots.images(model.generate(100, rng=rng.at("samples")), held_out.shape, samples)
-    plots.latent_plane(model.encode(held_out.pixels).mean, held_out.labels, plane)
+    plots.reconstructions(some, model.reconstruct(some), shuffled.shape, reconstructions)
+    plots.images(model.generate(100, rng=rng.at("samples")), shuffled.shape, samples)
+    plots.latent_plane(model.encode(shuffled.pixels).mean, shuffled.labels, plane)

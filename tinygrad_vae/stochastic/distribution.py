@@ -19,7 +19,6 @@ from ..graph import Tensor, value_of
 from ..ops import log, logit, stop_gradient, where
 from ..places import calling_place
 from .nodes import (
-    PATHWISE,
     UNIFORM,
     Drawn,
     Noise,
@@ -167,7 +166,7 @@ class Distribution:
         noise = self._noise(shape, rng, name)
         if not any(isinstance(leaf, Tensor) for leaf in trees.leaves(self)):
             return self.transform(noise.value)
-        return opened(self, noise, Drawn(name, law_in_words(self), calling_place(), PATHWISE))
+        return opened(self, noise, Drawn(name, law_in_words(self), calling_place(), "pathwise"))
 
     def _noise(self, shape: tuple[int, ...], rng: NoiseStream, name: str | None) -> Noise:
         if not isinstance(rng, NoiseStream):
@@ -233,6 +232,10 @@ class Distribution:
     def icdf(self, p: Value) -> Value:
         """Return the value that a draw stays below with probability p, for 0 < p < 1."""
         raise NotImplementedError(f"{type(self).__name__} declares no icdf(p)")
+
+    def enumerate_support(self) -> list[Any] | None:
+        """Return every value that a draw of one law may have, or ``None`` where they are not finitely many."""
+        return None
 
     @property
     def why_no_path(self) -> str:

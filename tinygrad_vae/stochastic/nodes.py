@@ -141,19 +141,21 @@ def draw_sample(*noise_and_parameters: Value, dist: Distribution, place: Place) 
 draw_sample.node = Sample
 
 
-PATHWISE, SCORE_FUNCTION = "pathwise", "score function"
-"""What may take care of a random node."""
-
-
 @dataclass(frozen=True)
 class Drawn:
-    """What is remembered of a random node once an estimator has taken care of it."""
+    """What is remembered of a random node once an estimator has taken care of it.
+
+    ``weighs`` where the estimator weighs the whole cost that follows, so that the cost may only be summed afterwards;
+    ``biased`` is the reason where the gradient is not that of the expectation.
+    """
 
     name: str | None
     law: str
     place: Place
     estimator: str
     note: str = ""
+    weighs: bool = False
+    biased: str = ""
 
     def __repr__(self) -> str:
         return f"{self.estimator} for {self.name or 'a draw'} at {self.place}"

@@ -6,6 +6,7 @@ words for a graph that one wants to understand. Nothing here computes a value.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from ..arrays import describe
 from ..graph import BLOCKED, JUMP, STOP, Tensor, op, topological_order
 from ..ops import surrogate
 from .distribution import family_of, law_in_words
-from .nodes import SCORE_FUNCTION, Noise, Sample, name_of_draw, taken_care_of
+from .nodes import Noise, Sample, name_of_draw, taken_care_of
 
 
 class GradientRefusedError(RuntimeError):
@@ -28,6 +29,10 @@ class BlockedGradientError(GradientRefusedError):
 
 class InvalidGradientError(GradientRefusedError):
     """An estimator was used where its conditions do not hold."""
+
+
+class BiasedGradientWarning(UserWarning):
+    """A gradient was asked for that is not that of the expectation, by an estimator that says so."""
 
 
 @op(lambda g, y, x, *, reason: g, axes=lambda i, labels, y, x, *, reason: labels)
@@ -89,6 +94,7 @@ class RandomNode:
     place: str
     estimator: str | None
     note: str
+    biased: str
     cut: list[str]
     partly_cut: list[str]
     open: list[str]
@@ -101,6 +107,7 @@ class RandomNode:
             return [
                 *out,
                 f"    taken care of by the {self.estimator} estimator" + (f" ({self.note})" if self.note else ""),
+                *([f"    BIASED: {self.biased}"] if self.biased else []),
             ]
         out.append(f"    cut          {_wrapped(self.cut)}")
         out.append(f"    partly cut   {_wrapped(self.partly_cut)}")
@@ -134,7 +141,7 @@ class Explanation:
     @property
     def unbiased(self) -> bool:
         """Whether the gradient of this graph is an unbiased estimate of the gradient of the expectation."""
-        return not self.blocked and not self.problems
+        return not self.blocked and not self.problems and not any(node.biased for node in self.nodes)
 
     def __str__(self) -> str:
         hidden = {name for node in self.blocked for name in (*node.cut, *node.partly_cut)}
@@ -146,6 +153,8 @@ class Explanation:
             )
         elif self.problems:
             head = "the gradient of this graph would be wrong"
+        elif any(node.biased for node in self.nodes):
+            head = "BIASED: a random node is taken care of by an estimator that is not that of the expectation"
         elif self.nodes:
             head = "UNBIASED: every random node between the cost and a parameter is taken care of"
         else:
@@ -197,12 +206,21 @@ def refuse_wrong_gradients(output: Tensor, wrt: Sequence[Tensor]) -> None:
         BlockedGradientError: a random node stands in the way.
         InvalidGradientError: a path jumps with a random value, a score function meets a moving support, or its cost
             was used as something else than a cost.
+
+    Warns:
+        BiasedGradientWarning: once for each draw, where an estimator says that it is biased.
     """
     paths = _follow(output, wrt)
     if paths.hidden:
         raise BlockedGradientError(str(_report(paths)))
     if paths.problems:
         raise InvalidGradientError(str(_report(paths)))
+    for note in paths.notes:
+        drawn = note.attrs["drawn"]
+        if drawn.biased and paths.opened.get(id(note), 0):
+            where = f"{name_of_draw(drawn.name, drawn.place)} ({drawn.place})"
+            text = f"the gradient through {where} is biased: {drawn.biased} [{drawn.estimator}]"
+            warnings.warn(BiasedGradientWarning(text), stacklevel=4)
 
 
 @dataclass
@@ -287,7 +305,7 @@ def _follow(output: Tensor, wrt: Sequence[Tensor]) -> _Paths:
             paths.problems.append((node.attrs["reason"], through_open))
         if jumps:
             paths.problems.append((_jump(op.name), jumps))
-    if any(note.attrs["drawn"].estimator == SCORE_FUNCTION for note in paths.notes):
+    if any(note.attrs["drawn"].weighs for note in paths.notes):
         paths.problems += _bent_costs(paths, sources)
     return paths
 
@@ -311,7 +329,7 @@ def _bent_costs(paths: _Paths, sources: dict[int, int]) -> list[tuple[str, int]]
         if node.op is None:
             continue
         weight, cost = (0, 0), (0, 0)
-        if node.op is taken_care_of and node.attrs["drawn"].estimator == SCORE_FUNCTION:
+        if node.op is taken_care_of and node.attrs["drawn"].weighs:
             weight = sources.get(id(node), 0), paths.opened.get(id(node), 0)
         for i, x in enumerate(node.inputs):
             if node.op.smoothness_in(i) in (STOP, JUMP, BLOCKED):
@@ -367,11 +385,13 @@ def _report(paths: _Paths) -> Explanation:
         cut, partly, open_ = (paths.names(bits) for bits in (hidden & ~opened, hidden & opened, opened & ~hidden))
         name = name_of_draw(z.name, z.place)
         options = [_pathwise_option(z, name, paths), _score_option(z, paths)]
-        nodes.append(RandomNode(name, law_in_words(z.dist), str(z.place), None, "", cut, partly, open_, options))
+        nodes.append(RandomNode(name, law_in_words(z.dist), str(z.place), None, "", "", cut, partly, open_, options))
     for note in paths.notes:
         drawn = note.attrs["drawn"]
         name = name_of_draw(drawn.name, drawn.place)
-        nodes.append(RandomNode(name, drawn.law, str(drawn.place), drawn.estimator, drawn.note, [], [], [], []))
+        nodes.append(
+            RandomNode(name, drawn.law, str(drawn.place), drawn.estimator, drawn.note, drawn.biased, [], [], [], [])
+        )
     problems = [f"{text}\n{'':15}(parameters: {_wrapped(paths.names(bits))})" for text, bits in paths.problems]
     everyone = paths.names((1 << len(paths.wrt)) - 1)
     return Explanation(everyone, paths.names(opened & ~blocked), nodes, problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ...arrays import Value, namespace
 from ...domains import BOOLEAN, LOGIT, LOGITS, SIMPLEX, UNIT, Domain, whole_numbers
@@ -47,6 +48,9 @@ class Bernoulli(Distribution):
     def __init__(self, *, logits: Value | None = None, probs: Value | None = None) -> None:
         object.__setattr__(self, "logits", logits_from("Bernoulli", logits, probs, UNIT))
         self.__post_init__()
+
+    def enumerate_support(self) -> list[Any] | None:
+        return [0, 1]
 
     def transform(self, noise: Value) -> Value:
         return astype(less(sigmoid(-self.logits), noise), noise.dtype)
@@ -95,6 +99,9 @@ class Categorical(Distribution):
 
     def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
         return (*shape, *self.logits.shape)
+
+    def enumerate_support(self) -> list[Any] | None:
+        return list(range(self.logits.shape[-1]))
 
     def transform(self, noise: Value) -> Value:
         return argmax(self.logits - log(-log(noise)), axis=-1)

@@ -1,9 +1,30 @@
 """The estimators: each turns a graph into one of the same value in which the gradient has somewhere to go."""
 
-from .pathwise import reparameterize
-from .score_function import score_function
+from .control import REBAR, RELAX
+from .coupled import ARM, DisARM, MeasureValued
+from .enumeration import Enumeration, Quadrature
+from .estimate import ESTIMATORS, Estimator, estimate
+from .pathwise import Pathwise, reparameterize
+from .relaxed import GumbelSoftmax, StraightThrough
+from .score_function import LeaveOneOut, ScoreFunction, SecondDraw, score_function
 
-ESTIMATORS = {"pathwise": reparameterize, "score-function": score_function}
-"""The rewrites by name. The tests and the command run over it."""
-
-__all__ = ["ESTIMATORS", "reparameterize", "score_function"]
+__all__ = [
+    "ARM",
+    "ESTIMATORS",
+    "REBAR",
+    "RELAX",
+    "DisARM",
+    "Enumeration",
+    "Estimator",
+    "GumbelSoftmax",
+    "LeaveOneOut",
+    "MeasureValued",
+    "Pathwise",
+    "Quadrature",
+    "ScoreFunction",
+    "SecondDraw",
+    "StraightThrough",
+    "estimate",
+    "reparameterize",
+    "score_function",
+]

@@ -10,13 +10,29 @@ Welling 2014, Rezende, Mohamed and Wierstra 2014, Titsias and Lazaro-Gredilla 20
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
-from ... import trees
-from ...graph import Tensor, make_node, rewrite
-from ..distribution import law_in_words, opened
-from ..nodes import PATHWISE, Drawn, Sample
+from ...graph import Tensor, make_node
+from ..nodes import Sample
 from ..verdict import live_samples
+from .estimate import Estimator, Rest, estimate
+
+
+class Pathwise(Estimator):
+    """``K(transform(noise, theta))``: one copy of the cost, with the transform of the draw in the graph.
+
+    Valid where every live path from the draw to the cost is continuous; ``gradients`` looks at that.
+    """
+
+    name: ClassVar[str] = "pathwise"
+    weighs: ClassVar[bool] = False
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        return None if z.dist.path is not None else z.dist.why_no_path
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        new = self.noted(z.dist.transform(z.noise), z)
+        return rest(make_node(z.value, new.op, new.inputs, new.attrs, z.name))  # type: ignore[arg-type]
 
 
 def reparameterize(cost: Tensor) -> Tensor:
@@ -34,29 +50,11 @@ def reparameterize(cost: Tensor) -> Tensor:
     Raises:
         TypeError: the cost is no Tensor.
 
-    >>> import tinygrad_vae as tg
     >>> mu = tg.Tensor(2.0, "mu")
     >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
     >>> gradient, = tg.gradients(tg.reparameterize(x * x), [mu])
     >>> bool(gradient == 2 * x.value)
     True
     """
-    to_open = {id(z) for z in live_samples(_tensor(cost)) if z.dist.path is not None}
-    if not to_open:
-        return cost
-
-    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-        if not isinstance(node, Sample) or id(node) not in to_open:
-            return None
-        noise, *parameters = inputs
-        dist = trees.replace_leaves(node.attrs["dist"], parameters)
-        new = opened(dist, noise, Drawn(node.name, law_in_words(node.dist), node.place, PATHWISE))
-        return make_node(node.value, new.op, new.inputs, new.attrs, node.name)  # type: ignore[arg-type]
-
-    return rewrite(cost, rule)
-
-
-def _tensor(cost: Any) -> Tensor:
-    if not isinstance(cost, Tensor):
-        raise TypeError(f"an estimator rewrites the graph of a Tensor, found an object of type {type(cost).__name__}")
-    return cost
+    samples = live_samples(cost) if isinstance(cost, Tensor) else []
+    return estimate(cost, {z: Pathwise() for z in samples if z.dist.path is not None})

@@ -9,19 +9,120 @@ order, a factor of value 1 with the derivative of log p: Foerster et al. 2018.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ... import trees
-from ...arrays import Value
-from ...graph import Tensor, make_node, rewrite, value_of
-from ...ops import exp, stop_gradient, surrogate
+from ...arrays import NoiseStream, Value
+from ...graph import Tensor, value_of
+from ...ops import exp, stop_gradient, sum
 from ..credit import aligned_log_prob, mixing_op, surviving_axes
-from ..distribution import law_in_words
-from ..nodes import SCORE_FUNCTION, Drawn, Noise, Sample, name_of_draw, taken_care_of
+from ..nodes import Noise, Sample, name_of_draw
 from ..verdict import depends_on, live_samples, refuse_gradient
-from .pathwise import _tensor
+from .estimate import Estimator, Rest, estimate, zero
+
+
+class ScoreFunction(Estimator):
+    """``magic(log p(z; theta)) K(z)``, where ``magic(l) = exp(l - stop(l))`` is 1 and has the derivative of l.
+
+    With a baseline b it is ``magic K + (1 - magic) b``, whose expectation is the same and whose variance is smaller
+    where b is near the expectation of K.
+
+    Args:
+        baseline: a number, or an array or Tensor that broadcasts to the cost and does not depend on the draw.
+        credit: ``"auto"`` weighs each element of the cost with the log-probability of its own draws where the graph
+            shows that it depends on no others, and with that of all draws where it does not; ``"example"`` insists on
+            the former, ``"joint"`` on the latter.
+    """
+
+    name: ClassVar[str] = "score-function"
+
+    def __init__(self, baseline: Value | None = None, *, credit: str = "auto") -> None:
+        if credit not in ("auto", "example", "joint"):
+            raise ValueError(f'score_function: credit must be "auto", "example" or "joint", found {credit!r}')
+        self.baseline, self.credit = baseline, credit
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        if self.baseline is not None:
+            _check_baseline(cost, self.baseline, z)
+        labels = (None,) * cost.ndim if self.credit == "joint" else surviving_axes(cost, z)
+        if self.credit == "example" and (cost.ndim == 0 or labels[0] is None):
+            raise ValueError(
+                'score_function(credit="example"): the cost of one example depends on the draws of others '
+                f"({mixing_op(cost, z) or 'an op'} mixes the axis of the examples), so that its own log-probability "
+                'is not enough; use credit="auto" or "joint"'
+            )
+        stopped = stop_gradient(z)
+        weight = self.weight(z, cost, stopped, labels)
+        k = rest(stopped)
+        return weight * k if self.baseline is None else weight * k + (1 - weight) * self.baseline
+
+    def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...]) -> Tensor:
+        """Return ``magic(log p(z))`` along the axes of the cost."""
+        log_prob = _without_moving(z).log_density(stopped)
+        lying, gone = aligned_log_prob(log_prob, labels)
+        return exp(zero(self.noted(lying, z, _credit_note(cost, labels, log_prob.shape, gone))))
+
+
+class LeaveOneOut(ScoreFunction):
+    """The score function with, for each of n draws along the first axis, the mean cost of the others for a baseline.
+
+    ``b_i = (sum of K - K_i) / (n - 1)`` does not depend on draw i, so it is a valid baseline for it, at no cost. The
+    mean over *all* draws would contain the draw itself and shrink the gradient by the factor 1 - 1/n.
+    Salimans and Knowles 2014; Mnih and Rezende 2016; Kool, van Hoof and Welling 2019.
+
+    >>> mu = tg.Tensor(2.0, "mu")
+    >>> z = tg.Normal(mu, 1.0).sample((10,), rng=tg.noise(0), name="z")
+    >>> cost = tg.mean(tg.estimate(z * z, {"z": "leave-one-out"}))
+    >>> bool(cost.value == np.mean(z.value**2))
+    True
+    """
+
+    name: ClassVar[str] = "leave-one-out"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        if not cost.ndim or cost.shape[0] < 2:
+            return "it needs several draws: draw with sample((n,), ...), and average the cost afterwards"
+        if surviving_axes(cost, z)[0] != 0:
+            return "the first axis of the cost must count the draws, and cost i must depend on draw i alone"
+        return None
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        stopped = stop_gradient(z)
+        weight = self.weight(z, cost, stopped, surviving_axes(cost, z))
+        k = rest(stopped)
+        others = stop_gradient((sum(k, axis=0, keepdims=True) - k) / (k.shape[0] - 1))
+        return weight * k + (1 - weight) * others
+
+
+class SecondDraw(ScoreFunction):
+    """The score function with the cost of an independent second draw for a baseline: ``magic (K(z) - K(z')) + K(z')``.
+
+    Unbiased, at the price of a second copy of the cost.
+
+    Args:
+        rng: a stream from ``tg.noise(seed)`` for the second draw.
+    """
+
+    name: ClassVar[str] = "second-draw"
+
+    def __init__(self, rng: NoiseStream) -> None:
+        super().__init__()
+        self.rng = rng
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        stopped = stop_gradient(z)
+        weight = self.weight(z, cost, stopped, surviving_axes(cost, z))
+        again = z.dist.sample(_sample_shape(z), rng=self.rng)
+        return weight * rest(stopped) + (1 - weight) * stop_gradient(rest(stop_gradient(again)))
+
+
+def _sample_shape(z: Sample) -> tuple[int, ...]:
+    return z.shape[: z.ndim - len(z.dist.batch_shape) - len(z.dist.event_shape)]
 
 
 def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str = "auto") -> Tensor:
@@ -33,11 +134,8 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
 
     Args:
         cost: a Tensor; best with one element for each example or sample, and averaged afterwards.
-        baseline: what to subtract from the cost in the gradient, to lower its variance: a number, or an array or
-            Tensor that broadcasts to the cost. It must not depend on the draws.
-        credit: ``"auto"`` weighs each element of the cost with the log-probability of its own draws where the graph
-            shows that it depends on no others, and with that of all draws where it does not; ``"example"`` insists on
-            the former, ``"joint"`` on the latter.
+        baseline: what to subtract from the cost in the gradient, to lower its variance; see ``ScoreFunction``.
+        credit: which log-probability weighs which part of the cost; see ``ScoreFunction``.
 
     Returns:
         The cost with the new gradient; the very same object where no random node is left.
@@ -46,53 +144,20 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
         TypeError: the cost is no Tensor.
         ValueError: the baseline depends on a draw or has another shape; or ``credit="example"`` would be wrong.
 
-    >>> import tinygrad_vae as tg
     >>> mu = tg.Tensor(2.0, "mu")
     >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
     >>> gradient, = tg.gradients(tg.score_function(x * x), [mu])
     >>> bool(np.isclose(gradient, x.value**2 * (x.value - 2.0)))
     True
     """
-    if credit not in ("auto", "example", "joint"):
-        raise ValueError(f'score_function: credit must be "auto", "example" or "joint", found {credit!r}')
-    samples = live_samples(_tensor(cost))
-    if not samples:
-        return cost
-    _check_baseline(cost, baseline, samples)
-    _check_independent(samples)
-    log_probs: dict[int, Tensor] = {}
-
-    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-        if not any(node is z for z in samples):
-            return None
-        z = make_node(node.value, node.op, inputs, node.attrs, node.name, Sample)  # type: ignore[arg-type]
-        stopped = stop_gradient(z)
-        log_probs[id(node)] = _without_moving(z).log_density(stopped)
-        return stopped
-
-    path = rewrite(cost, rule)
-    total: Any = 0.0
-    for z in samples:
-        labels = (None,) * cost.ndim if credit == "joint" else surviving_axes(cost, z)
-        if credit == "example" and (cost.ndim == 0 or labels[0] is None):
-            raise ValueError(
-                'score_function(credit="example"): the cost of one example depends on the draws of others '
-                f"({mixing_op(cost, z) or 'an op'} mixes the axis of the examples), so that its own log-probability "
-                'is not enough; use credit="auto" or "joint"'
-            )
-        log_prob, gone = aligned_log_prob(log_probs[id(z)], labels)
-        note = _credit_note(cost, labels, log_probs[id(z)].shape, gone)
-        total = total + taken_care_of(
-            log_prob, drawn=Drawn(z.name, law_in_words(z.dist), z.place, SCORE_FUNCTION, note)
-        )
-    weight = exp(total - stop_gradient(total))
-    weighed = weight * path if baseline is None else weight * path + (1 - weight) * baseline
-    return surrogate(path, weighed)
+    estimator = ScoreFunction(baseline, credit=credit)
+    if isinstance(cost, Tensor):
+        check_independent(live_samples(cost))
+    return estimate(cost, default=estimator)
 
 
-def _without_moving(z: Tensor) -> Any:
+def _without_moving(z: Sample) -> Any:
     """Return the law of z with every parameter that moves its support closed to gradients."""
-    assert isinstance(z, Sample)
     dist = z.dist
     moving = set(dist.moving())
     if not moving:
@@ -108,9 +173,7 @@ def _without_moving(z: Tensor) -> Any:
     return trees.replace_leaves(dist, new)
 
 
-def _check_baseline(cost: Tensor, baseline: Value | None, samples: list[Sample]) -> None:
-    if baseline is None:
-        return
+def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
     shape = np.shape(value_of(baseline))
     try:
         fits = np.broadcast_shapes(shape, cost.shape) == cost.shape
@@ -120,17 +183,16 @@ def _check_baseline(cost: Tensor, baseline: Value | None, samples: list[Sample])
         raise ValueError(
             f"score_function: the baseline has shape {shape}, which does not broadcast to the cost's, {cost.shape}"
         )
-    for z in samples:
-        if isinstance(baseline, Tensor) and depends_on(baseline, z.inputs[0]):
-            raise ValueError(
-                f"score_function: the baseline depends on {name_of_draw(z.name, z.place)} ({z.place}), the draw whose "
-                "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
-                "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, or a function of "
-                "the inputs alone"
-            )
+    if isinstance(baseline, Tensor) and depends_on(baseline, z.inputs[0]):
+        raise ValueError(
+            f"score_function: the baseline depends on {name_of_draw(z.name, z.place)} ({z.place}), the draw whose "
+            "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
+            "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, or a function of "
+            "the inputs alone"
+        )
 
 
-def _check_independent(samples: list[Sample]) -> None:
+def check_independent(samples: list[Sample]) -> None:
     """Refuse draws from one noise, such as an antithetic pair: their joint probability is not the product."""
     drawn: dict[object, Sample] = {}
     for z in samples:

@@ -1,0 +1,106 @@
+"""Exact expectations: the sum over a finite support, and quadrature over the noise.
+
+``E K(z) = sum over v of p(v) K(v)`` has no variance at all. For continuous noise,
+``E K(g(noise)) = sum over i of w_i K(g(noise_i))`` up to the error of the rule. Both put an expectation in the place of
+a draw, so that the value of the cost changes too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...graph import Tensor
+from ...ops import exp
+from ..nodes import NORMAL, Sample
+from .coordinates import aligned, batch_ndim, element_law, mixed_shape
+from .estimate import Estimator, Rest
+
+LARGEST = 4096
+"""How many copies of the cost an exact expectation may take."""
+
+
+class Enumeration(Estimator):
+    """The exact expectation over a finite support, ``sum over v of p(v; theta) K(v)``.
+
+    One copy of the cost for each value; where the cost mixes n draws, for each combination of their values.
+
+    >>> p = tg.Tensor(0.3, "p")
+    >>> b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="b")
+    >>> cost = tg.estimate((b - 0.45) ** 2, {"b": "enumeration"})
+    >>> [round(float(x), 6) for x in (cost.value, tg.gradients(cost, p))]
+    [0.2325, 0.1]
+    """
+
+    name: ClassVar[str] = "enumeration"
+    weighs: ClassVar[bool] = False
+    keeps_value: ClassVar[bool] = False
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        support = element_law(z).enumerate_support()
+        if support is None:
+            return f"the support of {type(z.dist).__name__} is not finite"
+        copies = len(support) ** int(np.prod(mixed_shape(z, cost)))
+        if copies > LARGEST:
+            return f"the cost mixes so many draws that {copies} copies of it would be needed, more than {LARGEST}"
+        return None
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        support = element_law(z).enumerate_support() or []
+        shape = mixed_shape(z, cost)
+        total: Any = 0.0
+        for combination in itertools.product(support, repeat=int(np.prod(shape))):
+            values = np.asarray(combination, z.dtype).reshape(shape + element_law(z).event_shape)
+            v = np.broadcast_to(values, z.shape).copy()
+            total = total + exp(aligned(element_law(z).log_density(v), z, cost)) * rest(v)
+        return self.noted(total, z)
+
+
+class Quadrature(Estimator):
+    """The expectation by a Gauss rule over the noise: exact up to rounding for smooth costs, an oracle for audits.
+
+    Gauss-Hermite for normal noise, Gauss-Legendre for uniform noise. The cost must depend on each draw by itself.
+
+    Args:
+        points: how many points; a polynomial cost of degree up to ``2 points - 1`` in normal noise is integrated
+            exactly.
+
+    >>> mu = tg.Tensor(0.5, "mu")
+    >>> z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+    >>> cost = tg.estimate(z**4, {"z": tg.Quadrature(8)})
+    >>> round(float(cost.value), 6), round(float(tg.gradients(cost, mu)), 6)
+    (4.5625, 6.5)
+    """
+
+    name: ClassVar[str] = "quadrature"
+    weighs: ClassVar[bool] = False
+    keeps_value: ClassVar[bool] = False
+
+    def __init__(self, points: int = 64) -> None:
+        if points < 1:
+            raise ValueError(f"Quadrature: points must be at least 1, found {points}")
+        self.points = points
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        if z.dist.path is None:
+            return z.dist.why_no_path
+        if z.noise.shape != z.shape:
+            return f"{type(z.dist).__name__} takes {z.noise.shape} numbers of noise for draws of shape {z.shape}"
+        if batch_ndim(z) != z.ndim or int(np.prod(mixed_shape(z, cost))) > 1:
+            return "the cost mixes several draws, and the rule runs over one"
+        return None
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        if z.noise.law is NORMAL:
+            points, weights = np.polynomial.hermite_e.hermegauss(self.points)
+            weights = weights / np.sqrt(2 * np.pi)
+        else:
+            points, weights = np.polynomial.legendre.leggauss(self.points)
+            points, weights = (points + 1) / 2, weights / 2
+        total: Any = 0.0
+        for point, weight in zip(points, weights, strict=True):
+            noise = np.full(z.noise.shape, point, z.noise.dtype)
+            total = total + float(weight) * rest(z.dist.transform(noise))
+        return self.noted(total, z)

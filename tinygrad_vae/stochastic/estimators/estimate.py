@@ -1,0 +1,157 @@
+"""The one mechanism of all estimators: a random node and the rest of the cost after it, taken apart and rejoined.
+
+``z = transform(noise, parameters)`` is a random node, and ``K`` everything from z to the cost. An estimator gives a
+combination of copies of K whose expectation, and whose derivative's expectation, are those of ``E K(z)``. The earliest
+node comes first, and K takes care of the later ones. The value of the cost is put back at the very end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from ...arrays import Value
+from ...graph import Tensor, rewrite
+from ...ops import stop_gradient, surrogate
+from ..distribution import law_in_words
+from ..nodes import Drawn, Sample, name_of_draw, taken_care_of
+from ..verdict import InvalidGradientError, live_samples
+
+Rest = Callable[[Value], Tensor]
+"""K: the cost as a function of what stands in the place of a random node."""
+
+ESTIMATORS: dict[str, type[Estimator]] = {}
+"""Every estimator, by name. The tests, ``explain`` and the command run over it."""
+
+
+class Estimator:
+    """How the gradient of ``E K(z)`` is to be estimated at one random node.
+
+    A subclass declares ``name``, ``apply``, and what stands below where it differs. An instance is a rewrite too:
+    ``ScoreFunction()(cost)`` takes care of every random node that is left.
+    """
+
+    name: ClassVar[str]
+    biased: ClassVar[str] = ""
+    """Why the gradient is not that of the expectation; empty where it is."""
+    weighs: ClassVar[bool] = True
+    """Whether it weighs the whole cost, which may then be summed and scaled only, and not put into a function."""
+    keeps_value: ClassVar[bool] = True
+    """Whether the cost keeps its value; where not, it becomes an expectation, or that of a relaxed draw."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        ESTIMATORS[cls.name] = cls
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        """Return why the estimator would be wrong for this node, or ``None``."""
+        return None
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        """Return the cost with a path for the gradient at z.
+
+        Args:
+            z: the random node; those before it have been taken care of.
+            cost: what depends on it.
+            rest: K, the cost with a value in the place of z, later random nodes taken care of.
+        """
+        raise NotImplementedError
+
+    def __call__(self, cost: Tensor) -> Tensor:
+        """Return the cost with every random node taken care of by this estimator; see ``estimate``."""
+        return estimate(cost, default=self)
+
+    def noted(self, x: Tensor, z: Sample, note: str = "") -> Tensor:
+        """Return ``x`` with the note that it stands for z, for ``explain`` and the drawings."""
+        drawn = Drawn(z.name, law_in_words(z.dist), z.place, self.name, note, self.weighs, self.biased)
+        return taken_care_of(x, drawn=drawn)
+
+
+def estimate(
+    cost: Tensor,
+    choices: Mapping[Tensor | str, Estimator | str] | None = None,
+    *,
+    default: Estimator | str | None = None,
+) -> Tensor:
+    """Take care of random nodes, each with the estimator that was chosen for it.
+
+    Args:
+        cost: a Tensor of any shape.
+        choices: for a random node, or its name, an estimator or the name of one.
+        default: for all other random nodes; without it they stay blocked.
+
+    Returns:
+        The cost with the same value bit for bit, unless an estimator that says otherwise was chosen; the very same
+        object where there was nothing to do.
+
+    Raises:
+        TypeError, ValueError: the cost is no Tensor, or a choice names no random node or no estimator.
+        InvalidGradientError: an estimator would be wrong at its node; the reason is in the message.
+
+    >>> p, mu = tg.Tensor(0.3, "p"), tg.Tensor(0.5, "mu")
+    >>> rng = tg.noise(0)
+    >>> b = tg.Bernoulli(probs=p).sample(rng=rng, name="b")
+    >>> x = tg.Normal(mu + b, 1.0).sample(rng=rng, name="x")
+    >>> cost = tg.estimate(x**2 * (1 + b), {"b": "enumeration", "x": "pathwise"})
+    """
+    if not isinstance(cost, Tensor):
+        raise TypeError(f"an estimator rewrites the graph of a Tensor, found an object of type {type(cost).__name__}")
+    samples = live_samples(cost)
+    plan = _plan(samples, choices or {}, default)
+    if not plan:
+        return cost
+    for z in samples:
+        estimator = plan.get(id(z.noise))
+        objection = estimator.objection(z, cost) if estimator else None
+        if estimator and objection:
+            raise InvalidGradientError(f"{estimator.name} for {name_of_draw(z.name, z.place)} ({z.place}): {objection}")
+    new = _continued(cost, plan)
+    if not any(estimator.weighs for estimator in plan.values()):
+        return new
+    kept = all(estimator.keeps_value for estimator in plan.values())
+    return surrogate(cost if kept else new, new)
+
+
+def _plan(
+    samples: list[Sample], choices: Mapping[Tensor | str, Estimator | str], default: Estimator | str | None
+) -> dict[int, Estimator]:
+    """Return the estimator of each random node by the id of its noise, which every copy of the node shares."""
+    by_key: dict[Any, Sample] = {id(z): z for z in samples} | {z.name: z for z in samples if z.name}
+    chosen: dict[int, Estimator] = {}
+    for key, choice in choices.items():
+        z = by_key.get(key if isinstance(key, str) else id(key))
+        if z is None:
+            names = ", ".join(name_of_draw(s.name, s.place) for s in samples) or "none"
+            raise ValueError(f"estimate: {key!r} is no random node that the cost is blocked at; those are: {names}")
+        chosen[id(z.noise)] = _estimator(choice)
+    for z in samples:
+        if default is not None:
+            chosen.setdefault(id(z.noise), _estimator(default))
+    return chosen
+
+
+def _estimator(choice: Estimator | str) -> Estimator:
+    if isinstance(choice, Estimator):
+        return choice
+    if choice not in ESTIMATORS:
+        raise ValueError(f"estimate: there is no estimator {choice!r}; choose one of {', '.join(sorted(ESTIMATORS))}")
+    return ESTIMATORS[choice]()
+
+
+def _continued(cost: Tensor, plan: dict[int, Estimator]) -> Tensor:
+    """Return the cost with its earliest planned random node taken care of, and through ``rest`` the later ones."""
+    z = next((z for z in live_samples(cost) if id(z.noise) in plan), None)
+    if z is None:
+        return cost
+    later = {key: estimator for key, estimator in plan.items() if key != id(z.noise)}
+
+    def rest(value: Value) -> Tensor:
+        new = value if isinstance(value, Tensor) else Tensor(value)
+        return _continued(rewrite(cost, lambda node, inputs: new if node is z else None), later)
+
+    return plan[id(z.noise)].apply(z, cost, rest)
+
+
+def zero(x: Value) -> Value:
+    """Return ``x - stop(x)``: the value 0 with the derivative of x."""
+    return x - stop_gradient(x)
