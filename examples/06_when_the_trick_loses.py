@@ -1,0 +1,221 @@
+"""Is the gradient through the draw always the better one?
+
+No. It multiplies by the slope of the cost, and where the slope is wilder than the cost itself, the score function wins:
+for cos(k x) from k = 1.06 on, and for |x|^(1/4) by any factor you like.
+
+Runs in about three seconds. Picture: ``figures/06_when_the_trick_loses.png``; another folder may be named on the
+command line.
+"""
+
+# %% [markdown]
+# # 6. When the trick loses
+#
+# Both estimators are unbiased. Pathwise averages f'(x), the score function f(x) (x - mu). Compare how large those are:
+# a cost that is small and wiggles has large slopes.
+
+# %%
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy import integrate, optimize, special
+
+import tinygrad_vae as tg
+
+plt.style.use("tinygrad_vae.course")
+figures = Path(next((arg for arg in sys.argv[1:2] if not arg.startswith("-")), "figures"))
+figures.mkdir(parents=True, exist_ok=True)
+
+ESTIMATORS = {"score function": tg.score_function, "pathwise": tg.reparameterize}
+LOOK = {"score function": ("C1", "s"), "pathwise": ("C0", "o")}
+
+
+def gradients_in_mu(estimator, f, mu, draws, seed):
+    """Return single-draw gradients of E f(x), x ~ N(mu, 1), in mu."""
+    mu = tg.Tensor(np.full(draws, mu), "mu")
+    x = tg.Normal(mu, 1.0).sample(rng=tg.noise(seed), name="x")
+    return tg.gradients(tg.sum(estimator(f(x))), mu)
+
+
+def measure(f, truth, second_moment, ks, mu, draws=50_000):
+    """Return mean squares of the gradients over k, and hold means and mean squares against their theory."""
+    found = {}
+    for name, estimator in ESTIMATORS.items():
+        rows = []
+        for seed, k in enumerate(ks):
+            g = gradients_in_mu(estimator, lambda x, k=k: f(x, k), mu, draws, seed)
+            rows.append((np.mean(g * g), np.std(g * g) / np.sqrt(draws)))
+            assert abs(g.mean() - truth(k)) < 4.5 * g.std() / np.sqrt(draws)
+            assert abs(rows[-1][0] - second_moment[name](k)) < 4.5 * rows[-1][1]
+        found[name] = np.array(rows).T
+    return found
+
+
+# %% [markdown]
+# ## cos(k x)
+#
+# At mu = 1, with c = cos(2 k mu) exp(-2 k^2), the mean squares of a single gradient are
+#
+#     score function: (1 + (1 - 4 k^2) c) / 2        pathwise: k^2 (1 - c) / 2.
+#
+# As k grows, the one stays at 1/2 and the other grows like k^2 / 2. They cross once.
+
+# %%
+mu = 1.0
+
+
+def c(k):
+    return np.cos(2 * k * mu) * np.exp(-2 * k**2)
+
+
+cosine_theory = {
+    "score function": lambda k: (1 + (1 - 4 * k**2) * c(k)) / 2,
+    "pathwise": lambda k: k**2 * (1 - c(k)) / 2,
+}
+cosine_ks = np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0])
+cosine = measure(
+    lambda x, k: tg.cos(k * x),
+    lambda k: -k * np.sin(k * mu) * np.exp(-(k**2) / 2),
+    cosine_theory,
+    cosine_ks,
+    mu,
+)
+crossing = optimize.brentq(lambda k: cosine_theory["pathwise"](k) - cosine_theory["score function"](k), 0.5, 2.0)
+print(f"cos(k x): the score function is the better one from k = {crossing:.4f} on")
+for name, (square, error) in cosine.items():
+    print(f"  {name:<15} at k = 4: {square[7]:.3f} +- {error[7]:.3f}, theory {cosine_theory[name](4.0):.3f}")
+
+# %% [markdown]
+# ## exp(-k x^2)
+#
+# A narrow bump of width 1 / sqrt(2 k). Few draws meet it, and its slope is steep. With D = 1 + 4 k, m = mu / D, v = 1/D
+# and Z = exp(-2 k mu^2 / D) / sqrt(D), the mean squares are
+#
+#     score function: Z (v + (m - mu)^2)        pathwise: 4 k^2 Z (m^2 + v).
+
+# %%
+
+
+def bump_moments(k):
+    d = 1 + 4 * k
+    return np.exp(-2 * k * mu**2 / d) / np.sqrt(d), mu / d, 1 / d
+
+
+def bump_score(k):
+    z, m, v = bump_moments(k)
+    return z * (v + (m - mu) ** 2)
+
+
+def bump_pathwise(k):
+    z, m, v = bump_moments(k)
+    return 4 * k**2 * z * (m**2 + v)
+
+
+bump_theory = {"score function": bump_score, "pathwise": bump_pathwise}
+bump_ks = np.array([0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0])
+bump = measure(
+    lambda x, k: tg.exp(-k * x * x),
+    lambda k: -2 * k * mu / (1 + 2 * k) ** 1.5 * np.exp(-k * mu**2 / (1 + 2 * k)),
+    bump_theory,
+    bump_ks,
+    mu,
+)
+bump_crossing = optimize.brentq(lambda k: bump_pathwise(k) - bump_score(k), 0.1, 10)
+print(f"exp(-k x^2): from k = {bump_crossing:.4f} on")
+
+# %% [markdown]
+# ## |x|^(1/4): a variance without end
+#
+# The slope is |x|^(-3/4) / 4. Its square is not integrable at 0, so the pathwise gradient has a mean and no variance.
+# The mean of n squares keeps growing, like sqrt(n), as ever smaller x turn up. The score function never looks at the
+# slope: its variance is finite, and its theory is an ordinary integral.
+
+# %%
+power, at = 0.25, 0.5
+
+
+def root(x):
+    return tg.pow(tg.abs(x), power)
+
+
+truth = (power * at * 2 ** (power / 2) * special.gamma((power + 1) / 2) / np.sqrt(np.pi)) * special.hyp1f1(
+    1 - power / 2, 1.5, -(at**2) / 2
+)
+
+
+def square_of_score(e):
+    return abs(at + e) ** (2 * power) * e**2 * np.exp(-e * e / 2) / np.sqrt(2 * np.pi)
+
+
+score_square = sum(integrate.quad(square_of_score, *ends)[0] for ends in ((-np.inf, -at), (-at, np.inf)))
+
+runs, longest = 200, 20_000
+counts = np.logspace(1, np.log10(longest), 12).astype(int)
+squares = {}
+print(f"|x|^(1/4) at mu = {at}, truth {truth:.5f}")
+for name, estimator in ESTIMATORS.items():
+    g = gradients_in_mu(estimator, root, at, runs * longest, seed=20).reshape(runs, longest)
+    running = np.cumsum(g * g, axis=1)[:, counts - 1] / counts
+    squares[name] = np.median(running, axis=0)
+    slopes = np.log(running[:, -1] / running[:, -7]) / np.log(counts[-1] / counts[-7])
+    slope, error = slopes.mean(), slopes.std(ddof=1) / np.sqrt(runs)
+    expected = {"score function": 0.0, "pathwise": 0.5}[name]
+    print(f"  {name:<15} mean {g.mean():.4f}; the mean square grows as n to the {slope:.3f} +- {error:.3f}", end="")
+    print(f", theory {expected}")
+    assert abs(slope - expected) < 4.5 * error
+    if name == "score function":
+        assert abs(g.mean() - truth) < 4.5 * g.std() / np.sqrt(g.size)
+        assert abs(np.mean(g * g) - score_square) < 4.5 * np.std(g * g) / np.sqrt(g.size)
+
+# %% [markdown]
+# A standard error that one computes from pathwise draws here is a finite number, and means nothing. This lesson
+# asserts none.
+#
+# ## The picture
+
+# %%
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.0))
+for axes, ks, found, theory, meeting in (
+    (left, cosine_ks, cosine, cosine_theory, crossing),
+    (middle, bump_ks, bump, bump_theory, bump_crossing),
+):
+    fine = np.geomspace(ks[0], ks[-1], 300)
+    for name, (square, error) in found.items():
+        colour, marker = LOOK[name]
+        axes.loglog(fine, theory[name](fine), color=colour)
+        axes.errorbar(ks, square, error, fmt=marker, color=colour, label=name)
+    axes.plot(meeting, theory["pathwise"](meeting), "o", markersize=13, markerfacecolor="none", color="#22303c")
+    axes.set_xlabel("$k$")
+    axes.set_ylabel("mean square of one gradient in $\\mu$")
+left.text(crossing * 1.1, 0.25, f"from $k = {crossing:.2f}$ on")
+middle.text(bump_crossing, 0.08, f"from $k = {bump_crossing:.2f}$ on", ha="center")
+left.set_xticks(ticks := [0.25, 0.5, 1, 2, 4, 8], ticks)
+left.set_xticks([], minor=True)
+left.set_title("$\\cos(k x)$: it wiggles")
+middle.set_title("$\\exp(-k x^2)$: a narrow bump")
+middle.legend(loc="upper left")
+for name, median in squares.items():
+    colour, marker = LOOK[name]
+    right.loglog(counts, median, marker, color=colour)
+right.loglog(counts, np.full(len(counts), score_square), color="C1")
+late = counts[3:]
+right.loglog(late, squares["pathwise"][-1] * np.sqrt(late / counts[-1]), color="C0")
+right.text(1100, 6.5, "$\\propto \\sqrt{n}$", color="C0", ha="right")
+right.text(counts[-1], 1.02, f"finite: {score_square:.2f}", color="C1", ha="right", va="top")
+right.set_title("$|x|^{1/4}$: a variance without end")
+right.set_xlabel("number of draws $n$")
+right.set_ylabel(f"mean of $n$ squares (median of {runs} runs)")
+figure.savefig(figures / "06_when_the_trick_loses.png")
+
+# %% [markdown]
+# ## Where to read on
+#
+# In the source: `tinygrad_vae/stochastic/estimators/`, two files whose docstrings say what each estimator asks of f.
+#
+# In the literature:
+#
+# - Gal 2016, Uncertainty in Deep Learning, section 3.1: the costs of this lesson, and no winner among estimators
+# - Mohamed, Rosca, Figurnov and Mnih 2020, section 3: variance as a function of the cost
+# - Metz, Freeman, Schoenholz and Kachman 2021, Gradients Are Not All You Need: slopes of long simulations
+# - Glasserman 2003, Monte Carlo Methods in Financial Engineering, chapter 7: the same choice for option prices
