@@ -234,6 +234,16 @@ def test_svg_says_in_words_what_it_shows(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".dot", ".mmd", ".txt"])
+def test_a_name_that_no_file_could_hold_is_made_one_line(tmp_path, suffix):
+    x = tg.Tensor(1.0, "a\x00b\nc" + "d" * 1000)
+    text = tg.draw(x * 2, tmp_path / f"graph{suffix}", title="\ud800\n")
+    assert len(text.splitlines()) == len(["title", "x", "cost", "legend"])
+    assert "a b cddd" in (tmp_path / f"graph{suffix}").read_text(encoding="utf-8")
+    if suffix == ".svg":
+        ET.parse(tmp_path / "graph.svg")
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".dot", ".mmd", ".txt"])
 def test_the_same_graph_gives_the_same_file_and_names_are_escaped(tmp_path, suffix):
     x = tg.Tensor(1.0, NASTY)
     cost = tg.Normal(x, 1.0).sample(rng=tg.noise(0), name=NASTY) * x

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..graph import Tensor
-from .picture import picture_of
+from .picture import one_line, picture_of
 from .svg import svg
 from .text import dot, mermaid, terminal
 
 FORMATS = {
-    ".svg": lambda picture, title: svg([(title or "", picture)], title or "A graph"),
+    ".svg": lambda picture, title: svg([(title, picture)], title or "A graph"),
     ".dot": lambda picture, title: dot(picture, title or "A graph"),
     ".mmd": lambda picture, title: mermaid(picture, title or "A graph"),
     ".txt": lambda picture, title: terminal(picture, title or "A graph") + "\n",
@@ -57,7 +57,7 @@ def draw(cost: Tensor, path: str | Path | None = None, *, wrt: Any = None, title
     [ ] leaf   < > deterministic   (( )) random   ( ) noise
     """
     target = None if path is None else _checked(path, FORMATS)
-    picture = picture_of(cost, wrt)
+    picture, title = picture_of(cost, wrt), one_line(title or "")
     if target is not None:
         target.write_text(FORMATS[target.suffix.lower()](picture, title), encoding="utf-8")
     return terminal(picture, title or "A graph")
@@ -94,6 +94,7 @@ def draw_side_by_side(
     target = _checked(path, [".svg"])
     if len(titles) != 2:
         raise ValueError(f"draw_side_by_side: titles takes two headings, found {len(titles)}")
+    titles = one_line(titles[0]), one_line(titles[1])
     panels = list(zip(titles, (picture_of(left, wrt), picture_of(right, wrt)), strict=True))
     target.write_text(svg(panels, " and ".join(titles)), encoding="utf-8")
 

@@ -38,6 +38,9 @@ LARGE = 40
 LARGEST = 300
 """A graph of more boxes than this, once summarised, is refused: nobody could read it."""
 
+LONGEST_LABEL, LONGEST_DETAIL = 60, 400
+"""How many characters of a label or a heading, and of a tooltip, are shown."""
+
 FOLDED = (taken_care_of, identity, refuse_gradient, astype, stop_gradient)
 """The ops that only keep books. They are drawn with their input."""
 
@@ -353,7 +356,7 @@ def _box(group: list[Tensor], flow: Flow, shown: dict[int, str], is_cost: bool) 
     notes = [x.attrs["drawn"] for x in group if x.op is taken_care_of]
     asked = [x for x in group if id(x) in flow.targets]
     kind = _kind(head, made)
-    label, value = _label(kind, head, made, notes), _value(head.value)
+    label, value = one_line(_label(kind, head, made, notes)), _value(head.value)
     if is_cost and kind != LEAF:
         label = f"cost: {label}"
     if isinstance(head, Noise):
@@ -397,14 +400,24 @@ def _is_log_probability(note: Drawn) -> bool:
 def _detail(head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
     """Return what a tooltip says of a box."""
     if isinstance(head, Sample):
-        return f"{law_in_words(head.dist)}, drawn at {head.place}"
+        return one_line(f"{law_in_words(head.dist)}, drawn at {head.place}", LONGEST_DETAIL)
     if isinstance(head, Noise):
-        return f"{head.name or 'noise'}, {head.law.name}"
+        return one_line(f"{head.name or 'noise'}, {head.law.name}", LONGEST_DETAIL)
     if head.op is None:
-        return describe(head.value)
+        return one_line(f"{head.name or 'leaf'}: {describe(head.value)}", LONGEST_DETAIL)
     counted = Counter(x.op.name for x in made if x.op)
     ops = [f"{name} {n} times" if n > 1 else name for name, n in counted.items()]
-    return "; ".join([*(repr(note) for note in notes), ", ".join(ops)])
+    return one_line("; ".join([*(repr(note) for note in notes), ", ".join(ops)]), LONGEST_DETAIL)
+
+
+def one_line(text: str, longest: int = LONGEST_LABEL) -> str:
+    """Return a text that any of the formats can hold: without control characters, and not too long.
+
+    >>> one_line("a\\nb", 40), one_line("encoder.layers.0.weight", 10)
+    ('a b', 'encoder.l…')
+    """
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return printable if len(printable) <= longest else printable[: longest - 1] + "…"
 
 
 def _family(dist: Any) -> str:
