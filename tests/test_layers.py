@@ -23,7 +23,8 @@ ORDER = [
     ("data", "checkpoint"),
     ("draw", "plots"),
     ("train",),
-    ("cli", "__main__", "__init__"),
+    ("cli",),
+    ("__main__", "__init__"),
 ]
 LAYER = {name: i for i, names in enumerate(ORDER) for name in names}
 

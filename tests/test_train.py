@@ -189,7 +189,7 @@ def test_a_model_can_be_loaded_without_its_data(config, tmp_path):
         ("learning_rate", float("nan"), "found nan"),
         ("learning_rate", float("inf"), "found inf"),
         ("activation", "swish", "activation: expected relu or tanh.*found 'swish'"),
-        ("estimator", "reinforce", "estimator: expected pathwise or score-function.*found 'reinforce'"),
+        ("estimator", "reinforce", "estimator: expected pathwise or score-function, found 'reinforce'"),
         ("hidden", [8], "hidden: expected a tuple"),
         ("data", None, "data: expected .* found None"),
     ],

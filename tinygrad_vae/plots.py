@@ -53,6 +53,7 @@ def learning_curve(history: Sequence[dict[str, Any]], path: str | Path) -> None:
     if len(set(later)) > 1:  # the first epochs would take up most of the height
         margin = 0.05 * (max(later) - min(later))
         axes.set_ylim(min(later) - margin, max(later) + margin)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel("evidence lower bound (nats per image)")
     _save(figure, path)

@@ -41,7 +41,7 @@ DRAWS = 100
 """How many draws of z for each held-out image estimate its log-likelihood."""
 
 TRAINING_ESTIMATORS = ("pathwise", "score-function")
-"""What may take care of the draw in a training step."""
+"""How the gradient may get past the draw of z: with the reparameterization trick, and without."""
 
 BASELINE_MEMORY = 0.9
 """How much of the baseline is kept from step to step: it is a mean over about the last ten batches."""
