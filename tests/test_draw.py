@@ -315,6 +315,8 @@ def test_arguments_of_the_wrong_kind_are_refused_before_anything_is_written(tmp_
         tg.draw(cost, path, wrt=[1.0])
     with pytest.raises(TypeError, match="path takes a file name, found an object of type int"):
         tg.draw(cost, 3)
+    with pytest.raises(TypeError, match="a title is text, found the int 3"):
+        tg.draw(cost, path, title=3)
     with pytest.raises(ValueError, match="titles takes two headings, found 1"):
         tg.draw_side_by_side(cost, cost, path, titles=("one",), wrt=p)
     assert not list(tmp_path.iterdir())

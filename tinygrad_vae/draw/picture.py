@@ -416,6 +416,8 @@ def one_line(text: str, longest: int = LONGEST_LABEL) -> str:
     >>> one_line("a\\nb", 40), one_line("encoder.layers.0.weight", 10)
     ('a b', 'encoder.l…')
     """
+    if not isinstance(text, str):
+        raise TypeError(f"draw: a title is text, found {describe(text)}")
     printable = "".join(c if c.isprintable() else " " for c in text)
     return printable if len(printable) <= longest else printable[: longest - 1] + "…"
 

@@ -6,6 +6,7 @@ It knows pictures and layouts. A light card lies behind everything, so that the 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import CycleError
@@ -137,9 +138,6 @@ class _Frame:
     def size(self, box: int) -> tuple[float, float]:
         return self.sizes[box]
 
-    def band(self, layer: int) -> tuple[float, float]:
-        return self.layout.bands[layer]
-
     def layer(self, box: int) -> int:
         return self.layout.layers[self.places[box]]
 
@@ -153,39 +151,45 @@ def _frames(pictures: Sequence[Picture]) -> list[_Frame]:
 
 
 def _shared_frames(pictures: Sequence[Picture]) -> list[_Frame]:
-    room: list[tuple[float, float]] = []
-    owners: list[set[int]] = []  # for each place, the nodes and values that stand there
+    places = _places(pictures)
+    room = [(0.0, 0.0)] * (1 + max(place for taken in places for place in taken))
+    edges: dict[tuple[int, int, int], None] = {}  # from, to, and the how manieth arrow between the two
+    wanted: list[list[tuple[int, int, int]]] = []
+    for picture, taken in zip(pictures, places, strict=True):
+        for place, box in zip(taken, picture.boxes, strict=True):
+            width, height = _size(box)
+            room[place] = max(room[place][0], width), max(room[place][1], height)
+        count: Counter[tuple[int, int]] = Counter()
+        here = []
+        for arrow in picture.arrows:
+            pair = taken[arrow.tail], taken[arrow.head]
+            count[pair] += 1
+            here.append((*pair, count[pair]))
+        wanted.append(here)
+        edges.update(dict.fromkeys(here))
+    layout = layered_layout(room, [(a, b) for a, b, _ in edges])
+    lanes = dict(zip(edges, layout.lanes, strict=True))
+    return [
+        _Frame(layout, [_size(box) for box in picture.boxes], taken, [lanes[edge] for edge in here])
+        for picture, taken, here in zip(pictures, places, wanted, strict=True)
+    ]
+
+
+def _places(pictures: Sequence[Picture]) -> list[list[int]]:
+    """Return a number for each box of each picture: the same one where boxes stand for one node or hold one value."""
+    owners: list[set[int]] = []
     places: list[list[int]] = []
     for picture in pictures:
         taken: list[int] = []
         for box in picture.boxes:
             keys = {id(x) for x in box.nodes} | {id(getattr(x, "value", x)) for x in box.nodes}
-            place = next((p for p, owned in enumerate(owners) if p not in taken and owned & keys), len(owners))
+            place = next((p for p, owned in enumerate(owners) if owned & keys and p not in taken), len(owners))
             if place == len(owners):
                 owners.append(set())
-                room.append((0.0, 0.0))
             owners[place] |= keys
-            width, height = _size(box)
-            room[place] = max(room[place][0], width), max(room[place][1], height)
             taken.append(place)
         places.append(taken)
-    edges: dict[tuple[int, int, int], None] = {}
-    wanted: list[list[tuple[int, int, int]]] = []
-    for picture, taken in zip(pictures, places, strict=True):
-        seen: dict[tuple[int, int], int] = {}
-        keys_here = []
-        for arrow in picture.arrows:
-            pair = taken[arrow.tail], taken[arrow.head]
-            seen[pair] = seen.get(pair, 0) + 1
-            keys_here.append((*pair, seen[pair]))
-        wanted.append(keys_here)
-        edges.update(dict.fromkeys(keys_here))
-    layout = layered_layout(room, [(a, b) for a, b, _ in edges])
-    lanes = dict(zip(edges, layout.lanes, strict=True))
-    return [
-        _Frame(layout, [_size(box) for box in picture.boxes], taken, [lanes[key] for key in keys_here])
-        for picture, taken, keys_here in zip(pictures, places, wanted, strict=True)
-    ]
+    return places
 
 
 def _text_width(text: str, size: float) -> float:
@@ -252,19 +256,20 @@ def _ported(picture: Picture, frame: _Frame) -> list[tuple[Arrow, tuple[float, f
     """
     leaving: dict[int, float] = {}
     arriving: dict[int, float] = {}
-    arrows = list(enumerate(picture.arrows))
+    for e, arrow in enumerate(picture.arrows):
+        tail_x, head_x = frame.centre(arrow.tail)[0], frame.centre(arrow.head)[0]
+        way = [tail_x, *frame.lanes[e], head_x]
+        leaving[e], arriving[e] = way[1], way[-2]
     for i in range(len(picture.boxes)):
         x, width = frame.centre(i)[0], frame.size(i)[0]
-        out = [(frame.lanes[e] or [frame.centre(a.head)[0]])[0] for e, a in arrows if a.tail == i]
-        into = [(frame.lanes[e] or [frame.centre(a.tail)[0]])[-1] for e, a in arrows if a.head == i]
-        for ends, numbers, ports in (
-            (out, [e for e, a in arrows if a.tail == i], leaving),
-            (into, [e for e, a in arrows if a.head == i], arriving),
+        for ports, ends in (
+            (leaving, [e for e, arrow in enumerate(picture.arrows) if arrow.tail == i]),
+            (arriving, [e for e, arrow in enumerate(picture.arrows) if arrow.head == i]),
         ):
             step = min(26.0, 0.55 * width / max(len(ends) - 1, 1))
-            for k, j in enumerate(sorted(range(len(ends)), key=ends.__getitem__)):
-                ports[numbers[j]] = x + (k - (len(ends) - 1) / 2) * step
-    return [(arrow, (leaving[e], arriving[e], frame.lanes[e])) for e, arrow in arrows]
+            for k, e in enumerate(sorted(ends, key=ports.__getitem__)):
+                ports[e] = x + (k - (len(ends) - 1) / 2) * step
+    return [(arrow, (leaving[e], arriving[e], frame.lanes[e])) for e, arrow in enumerate(picture.arrows)]
 
 
 def _arrow(arrow: Arrow, way: tuple[float, float, list[float]], picture: Picture, frame: _Frame) -> str:
@@ -275,9 +280,9 @@ def _arrow(arrow: Arrow, way: tuple[float, float, list[float]], picture: Picture
     from_y = tail_y + _edge_of(picture.boxes[arrow.tail].kind, start - tail_x, *frame.size(arrow.tail))
     to_y = head_y - _edge_of(picture.boxes[arrow.head].kind, end - head_x, *frame.size(arrow.head)) - 2
     path = f"M{start:.1f},{from_y:.1f}"
-    x, y = start, frame.band(first)[1]
+    x, y = start, frame.layout.bands[first][1]
     for layer, next_x in zip(range(first + 1, last + 1), [*lanes, end], strict=True):
-        top, bottom = frame.band(layer)
+        top, bottom = frame.layout.bands[layer]
         middle = (y + top) / 2
         mark_at = (x + next_x) / 2, middle
         path += f" V{y:.1f} C{x:.1f},{middle:.1f} {next_x:.1f},{middle:.1f} {next_x:.1f},{top:.1f}"
