@@ -72,8 +72,15 @@ def live_samples(output: Tensor) -> list[Sample]:
 
 
 def depends_on(output: Tensor, node: Tensor) -> bool:
-    """Return whether the *value* of the output depends on the node, a cut path counted too."""
-    return any(other is node for other in topological_order([output]))
+    """Return whether the *value* of the output depends on a node or, for noise, on what was made from it.
+
+    A cut path counts too.
+    """
+    origin = node.origin if isinstance(node, Noise) else None
+    return any(
+        other is node or (origin is not None and isinstance(other, Noise) and other.origin is origin)
+        for other in topological_order([output])
+    )
 
 
 @dataclass(frozen=True)
@@ -286,7 +293,7 @@ def _follow(output: Tensor, wrt: Sequence[Tensor]) -> _Paths:
             elif kind != STOP:
                 through_open |= a
                 through_blocked |= b
-        if isinstance(node, Sample):
+        if isinstance(node, Sample) or (op is taken_care_of and node.attrs["drawn"].weighs):
             noises = noises or origins.setdefault(node, 1 << len(origins))
         if through_open:
             opened[key] = through_open
@@ -361,8 +368,8 @@ def _union(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
 
 def _bent(op_name: str) -> str:
     return (
-        f"{op_name} uses the result of score_function, whose gradient is right only where it is a term of the final "
-        "cost. Apply score_function last; sums, means and factors that do not depend on the draw may follow"
+        f"{op_name} uses a cost that an estimator has weighed, whose gradient is right only where it is a term of the "
+        "final cost. Apply the estimator last; sums, means and factors that do not depend on the draw may follow"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ...arrays import NoiseStream, Value, namespace
 from ...graph import Tensor
-from ...ops import exp, logit, sigmoid, stop_gradient
+from ...ops import exp, logit, sigmoid, stop_gradient, sum
 from ..distributions import Bernoulli
 from ..nodes import UNIFORM, Sample
 from .coordinates import aligned, element_law
@@ -34,6 +34,10 @@ class RELAX(Estimator):
 
     def __init__(self, control: Callable[[Value], Value], rng: NoiseStream) -> None:
         self.control, self.rng = control, rng
+
+    @classmethod
+    def example(cls, rng: NoiseStream) -> RELAX:
+        return cls(lambda relaxed: sum(sigmoid(relaxed), axis=-1) if len(relaxed.shape) > 1 else sigmoid(relaxed), rng)
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         law = element_law(z)
@@ -73,6 +77,10 @@ class REBAR(RELAX):
         if not temperature > 0:
             raise ValueError(f"REBAR: the temperature must be positive, found {temperature}")
         self.rng, self.temperature, self.eta = rng, temperature, eta
+
+    @classmethod
+    def example(cls, rng: NoiseStream) -> REBAR:
+        return cls(rng)
 
     def controlled(self, relaxed: Value, rest: Rest) -> Value:
         return self.eta * rest(sigmoid(relaxed / self.temperature))

@@ -76,6 +76,10 @@ class MeasureValued(Estimator):
     def __init__(self, rng: NoiseStream) -> None:
         self.rng = rng
 
+    @classmethod
+    def example(cls, rng: NoiseStream) -> MeasureValued:
+        return cls(rng)
+
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         law = element_law(z)
         if isinstance(law, (Normal, Exponential)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from ...arrays import Value
+from ...arrays import NoiseStream, Value
 from ...graph import Tensor, rewrite
 from ...ops import stop_gradient, surrogate
 from ..distribution import law_in_words
@@ -42,6 +42,11 @@ class Estimator:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         ESTIMATORS[cls.name] = cls
+
+    @classmethod
+    def example(cls, rng: NoiseStream) -> Estimator:
+        """Return an instance for tests and comparisons; ``rng`` is for the noise that it may need."""
+        return cls()
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         """Return why the estimator would be wrong for this node, or ``None``."""

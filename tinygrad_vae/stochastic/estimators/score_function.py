@@ -114,6 +114,10 @@ class SecondDraw(ScoreFunction):
         super().__init__()
         self.rng = rng
 
+    @classmethod
+    def example(cls, rng: NoiseStream) -> SecondDraw:
+        return cls(rng)
+
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         stopped = stop_gradient(z)
         weight = self.weight(z, cost, stopped, surviving_axes(cost, z))

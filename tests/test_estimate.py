@@ -1,0 +1,244 @@
+"""The mechanism of all estimators: mixtures, nestings, closed forms, and what each refuses."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from standard_errors import assert_agrees, assert_variance_agrees
+
+import tinygrad_vae as tg
+
+DRAWS = 20_000
+OPTIONAL = {name: kind for name, kind in tg.ESTIMATORS.items() if not kind.biased}
+
+
+def instance(name, seed=11):
+    return tg.ESTIMATORS[name].example(tg.noise(seed))
+
+
+def valid(name, z, cost):
+    return instance(name).objection(z, cost) is None
+
+
+def mixed_program(draws=DRAWS):
+    """Return the smallest graph that breaks a careless nesting: d/dp = 5.25 and d/dmu = 2.5 at these parameters."""
+    p, mu = tg.Tensor(np.full(draws, 0.3), "p"), tg.Tensor(np.full(draws, 0.5), "mu")
+    rng = tg.noise(0)
+    b = tg.Bernoulli(probs=p).sample(rng=rng, name="b")
+    x = tg.Normal(mu + b, 1.0).sample(rng=rng, name="x")
+    return x**2 * (1 + b), b, x, p, mu
+
+
+PAIRS = [
+    (for_b, for_x)
+    for for_b, for_x in itertools.product(OPTIONAL, OPTIONAL)
+    for cost, b, x, _, _ in [mixed_program(3)]
+    if valid(for_b, b, cost) and valid(for_x, x, cost)
+]
+
+
+def test_every_kind_of_estimator_takes_part_in_the_mixtures():
+    assert {name for pair in PAIRS for name in pair} == set(OPTIONAL)
+
+
+@pytest.mark.parametrize(("for_b", "for_x"), PAIRS)
+def test_every_mixture_of_estimators_is_unbiased_on_the_nested_program(for_b, for_x):
+    cost, b, _x, p, mu = mixed_program()
+    new = tg.estimate(cost, {b: instance(for_b, 1), "x": instance(for_x, 2)})
+    gradients = tg.gradients(tg.sum(new), [p, mu])
+    for found, truth in zip(gradients, (5.25, 2.5), strict=True):
+        assert_agrees(found, truth)
+
+
+@pytest.mark.parametrize(("for_b", "for_x"), PAIRS)
+def test_the_value_is_kept_bit_for_bit_and_the_original_left_alone(for_b, for_x):
+    cost, b, x, p, mu = mixed_program(50)
+    before = cost.value.copy()
+    new = tg.estimate(cost, {b: instance(for_b), x: instance(for_x)})
+    if tg.ESTIMATORS[for_b].keeps_value and tg.ESTIMATORS[for_x].keeps_value:
+        np.testing.assert_array_equal(new.value, before)
+    np.testing.assert_array_equal(cost.value, before)
+    with pytest.raises(tg.BlockedGradientError):
+        tg.gradients(tg.sum(cost), p)
+    assert tg.explain(tg.sum(new), [p, mu]).unbiased
+    assert tg.estimate(new, default="pathwise") is new
+
+
+@pytest.mark.parametrize("name", ["pathwise", "score-function", "enumeration", "quadrature", "leave-one-out"])
+def test_second_derivatives_are_unbiased_where_that_is_promised(name):
+    if name == "enumeration":
+        theta = tg.Tensor(np.full(DRAWS, 0.4), "logit")
+        z = tg.Bernoulli(logits=theta).sample(rng=tg.noise(0), name="z")
+        s = 1 / (1 + np.exp(-0.4))
+        cost, truth = (z - 0.3) ** 2, 0.4 * s * (1 - s) * (1 - 2 * s)
+    else:
+        theta = tg.Tensor(np.full(DRAWS, 2.0), "theta")
+        z = tg.Normal(theta, 1.0).sample(rng=tg.noise(0), name="z")
+        cost, truth = z**2, 2.0
+    first = tg.gradients(tg.sum(tg.estimate(cost, {"z": name})), theta, record=True)
+    assert_agrees(tg.gradients(tg.sum(first), theta), truth)
+
+
+def test_enumeration_and_quadrature_have_no_variance():
+    p = tg.Tensor(np.full(100, 0.3), "p")
+    b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0))
+    exact = tg.gradients(tg.sum(tg.Enumeration()((b - 0.45) ** 2)), p)
+    np.testing.assert_allclose(exact, 1 - 2 * 0.45, rtol=1e-12)
+    mu, s = tg.Tensor(np.full(100, 0.5), "mu"), tg.Tensor(np.full(100, 0.8), "s")
+    x = tg.Normal(mu, s).sample(rng=tg.noise(0))
+    for k in (0.5, 1.0, 3.0):
+        in_mu, in_s = tg.gradients(tg.sum(tg.Quadrature(40)(tg.cos(k * x))), [mu, s])
+        decay = np.exp(-(k**2) * 0.8**2 / 2)
+        np.testing.assert_allclose(in_mu, -k * np.sin(k * 0.5) * decay, atol=1e-12)
+        np.testing.assert_allclose(in_s, -(k**2) * 0.8 * np.cos(k * 0.5) * decay, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["enumeration", "score-function", "arm", "disarm", "rebar", "relax", "second-draw"])
+def test_costs_that_mix_several_discrete_draws(name):
+    w = np.array([1.0, -2.0, 0.5])
+
+    def gradient(estimator, draws):
+        logits = tg.Tensor(np.tile([0.3, -0.5, 1.0], (draws, 1)), "logits")
+        b = tg.Independent(tg.Bernoulli(logits=logits), 1).sample(rng=tg.noise(4), name="b")
+        cost = (tg.sum(b * w, axis=1) + b[:, 0] * b[:, 1]) ** 2
+        return tg.gradients(tg.sum(tg.estimate(cost, {"b": estimator})), logits)
+
+    truth = np.zeros(3)
+    p = 1 / (1 + np.exp(-np.array([0.3, -0.5, 1.0])))
+    for bits in itertools.product([0, 1], repeat=3):
+        v = np.array(bits)
+        weight = np.prod(np.where(v, p, 1 - p))
+        truth += weight * (v - p) * (v @ w + v[0] * v[1]) ** 2
+    found = gradient(instance(name), 5 if name == "enumeration" else DRAWS)
+    assert_agrees(found, truth)
+    if name == "enumeration":
+        np.testing.assert_allclose(found, np.tile(truth, (5, 1)), rtol=1e-12)
+
+
+def test_the_variances_of_the_measure_valued_derivative_are_those_of_theory():
+    for mu, s in ((2.0, 1.0), (1.0, 1.0), (0.5, 2.0)):
+        loc, scale = tg.Tensor(np.full(DRAWS, mu), "mu"), tg.Tensor(np.full(DRAWS, s), "s")
+        x = tg.Normal(loc, scale).sample(rng=tg.noise(1))
+        in_mu, in_s = tg.gradients(tg.sum(tg.MeasureValued(tg.noise(2))(x * x)), [loc, scale])
+        assert_agrees(in_mu, 2 * mu)
+        assert_agrees(in_s, 2 * s)
+        assert_variance_agrees(in_mu, (16 / np.pi - 4) * mu**2)
+        assert_variance_agrees(in_s, 4 * mu**2 + 4 * s**2)
+
+
+def test_measure_valued_derivatives_take_each_coordinate_that_the_cost_mixes():
+    mu = tg.Tensor(np.zeros((DRAWS, 3)), "mu")
+    x = tg.Normal(mu, 1.0).sample(rng=tg.noise(1))
+    assert_agrees(tg.gradients(tg.sum(tg.MeasureValued(tg.noise(2))(tg.sum(x, axis=1) ** 3)), mu), 9.0)
+    rate = tg.Tensor(np.full(DRAWS, 1.7), "rate")
+    y = tg.Exponential(rate).sample(rng=tg.noise(3))
+    assert_agrees(tg.gradients(tg.sum(tg.MeasureValued(tg.noise(4))(tg.where(y > 1.0, y, 0.0))), rate), _tail(1.7))
+
+
+def _tail(r):
+    """Return d/dr of E [y 1(y > 1)] = (1 + 1/r) exp(-r)."""
+    return -(1 + 1 / r + 1 / r**2) * np.exp(-r)
+
+
+def test_leave_one_out_has_the_variance_of_a_baseline_and_no_bias_where_the_batch_mean_has_one():
+    n, runs = 4, DRAWS // 4
+    mu = tg.Tensor(np.full((1, runs), 2.0), "mu")
+    z = tg.Normal(mu, 1.0).sample((n,), rng=tg.noise(0), name="z")
+    cost = tg.sum(z * z, axis=1)
+    found = tg.gradients(tg.sum(tg.mean(tg.LeaveOneOut()(cost), axis=0)), mu)[0]
+    assert_agrees(found, 4.0)
+    zv = z.value[:, 0]
+    biased = ((zv**2 - (zv**2).mean(0)) * (zv - 2.0)).mean(0)
+    with pytest.raises(AssertionError):
+        assert_agrees(biased, 4.0)
+    assert_agrees(biased, 4.0 * (1 - 1 / n))
+
+
+@pytest.mark.parametrize("name", [name for name, kind in tg.ESTIMATORS.items() if kind.biased])
+def test_a_biased_estimator_says_so_and_is_biased(name):
+    p = tg.Tensor(np.full(DRAWS, 0.3), "p")
+    b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="b")
+    new = tg.sum(tg.estimate((b - 0.45) ** 2, {"b": name}))
+    report = tg.explain(new, p)
+    assert not report.unbiased
+    assert "BIASED" in str(report)
+    with pytest.warns(tg.BiasedGradientWarning, match=rf"b \(test_estimate.py:\d+\) is biased.*\[{name}\]"):
+        found = tg.gradients(new, p)
+    with pytest.raises(AssertionError):
+        assert_agrees(found, 1 - 2 * 0.45)
+    if name == "straight-through":
+        assert_agrees(found, 2 * 0.3 - 2 * 0.45)
+
+
+@pytest.mark.filterwarnings("ignore::tinygrad_vae.BiasedGradientWarning")
+def test_a_bias_that_no_requested_parameter_meets_is_not_warned_of():
+    p, w = tg.Tensor(0.3, "p"), tg.Tensor(2.0, "w")
+    b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="b")
+    new = tg.StraightThrough()(w * b)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tg.gradients(new, w) == b.value
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("pathwise", "pathwise for b .*discrete"),
+        ("leave-one-out", "several draws"),
+        ("measure-valued", "no weak derivative is declared for Bernoulli"),
+        ("quadrature", "discrete"),
+    ],
+)
+def test_an_estimator_that_would_be_wrong_at_its_node_is_refused_with_the_reason(choice, message):
+    b = tg.Bernoulli(probs=tg.Tensor(0.3, "p")).sample(rng=tg.noise(0), name="b")
+    with pytest.raises(tg.InvalidGradientError, match=message):
+        tg.estimate(b * 2.0, {"b": instance(choice)})
+
+
+@pytest.mark.parametrize("name", ["enumeration", "arm", "disarm", "rebar", "relax", "gumbel-softmax"])
+def test_estimators_of_discrete_draws_refuse_continuous_ones(name):
+    z = tg.Normal(tg.Tensor(0.3, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
+    with pytest.raises(tg.InvalidGradientError, match=rf"{name} for z .*Normal"):
+        tg.estimate(z * 2.0, {"z": instance(name)})
+
+
+def test_choices_that_name_nothing_are_refused():
+    z = tg.Normal(tg.Tensor(0.3, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
+    with pytest.raises(ValueError, match=r"'y' is no random node.*those are: z"):
+        tg.estimate(z * 2.0, {"y": "pathwise"})
+    with pytest.raises(ValueError, match="no estimator 'reinforce'; choose one of arm, disarm"):
+        tg.estimate(z * 2.0, {"z": "reinforce"})
+    with pytest.raises(TypeError, match="graph of a Tensor"):
+        tg.estimate(np.ones(2), default="pathwise")
+
+
+def test_a_weighed_cost_put_into_a_function_is_refused_for_every_estimator_that_weighs():
+    mu = tg.Tensor(0.3, "mu")
+    for estimator in (tg.ScoreFunction(), tg.MeasureValued(tg.noise(0))):
+        z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+        with pytest.raises(tg.InvalidGradientError, match="term of the final cost"):
+            tg.gradients(tg.exp(estimator(z * z)), mu)
+
+
+def test_nodes_that_nobody_chose_for_stay_blocked():
+    cost, _b, x, p, mu = mixed_program(5)
+    half = tg.estimate(cost, {x: "pathwise"})
+    assert tg.gradients(tg.sum(half), mu).shape == (5,)
+    with pytest.raises(tg.BlockedGradientError, match="b ~ Bernoulli"):
+        tg.gradients(tg.sum(half), [p])
+
+
+def test_the_control_of_relax_can_be_trained_on_the_variance():
+    p = tg.Tensor(np.full(DRAWS, 0.3), "p")
+    scale = tg.Tensor(0.0, "scale")
+    b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="b")
+    new = tg.RELAX(lambda s: scale * tg.sigmoid(s), tg.noise(1))((b - 0.45) ** 2)
+    g = tg.gradients(tg.sum(new), p, record=True)
+    slope = tg.gradients(tg.mean(g * g), scale)
+
+    def spread(at):
+        return tg.replay(tg.mean(g * g), {scale: np.asarray(at)}).value
+
+    np.testing.assert_allclose(slope, (spread(1e-4) - spread(-1e-4)) / 2e-4, rtol=1e-6)
+    assert spread(0.1 * -np.sign(slope)) < spread(0.0)
