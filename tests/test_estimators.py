@@ -1,4 +1,4 @@
-"""What every estimator promises: the value stays, the original stays, nothing is left blocked, the gradient is unbiased."""
+"""What every rewrite promises: the value and the original stay, nothing is left blocked, the gradient is unbiased."""
 
 import numpy as np
 import pytest
@@ -258,7 +258,7 @@ def test_a_baseline_may_be_learned_from_the_inputs():
 
 @every_rewrite
 def test_a_rewrite_takes_a_tensor(rewrite):
-    with pytest.raises(TypeError, match="Tensor.* found .*float"):
+    with pytest.raises(TypeError, match=r"Tensor.* found .*float"):
         rewrite(3.0)
 
 

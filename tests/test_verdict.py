@@ -1,0 +1,385 @@
+"""Wrong gradients are refused with the reason, right ones are not; what is said of which draw belongs to which cost."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from standard_errors import assert_agrees
+
+import tinygrad_vae as tg
+from tinygrad_vae.graph import topological_order
+from tinygrad_vae.stochastic.credit import surviving_axes
+
+DRAWS = 20_000
+
+
+def draw(law=tg.Normal, shape=(), **parameters):
+    """Return a draw and its parameters as Tensors."""
+    theta = {name: tg.Tensor(value, name) for name, value in parameters.items()}
+    return law(**theta).sample(shape, rng=tg.noise(0), name="z"), theta
+
+
+def refused(cost, theta, kind=tg.InvalidGradientError):
+    with pytest.raises(kind) as caught:
+        tg.gradients(cost, theta)
+    assert not tg.explain(cost, theta).unbiased
+    return str(caught.value)
+
+
+# -------------------------------------------------------------------------------------- blocked draws
+
+
+def test_the_error_names_parameter_node_line_and_the_valid_rewrites():
+    mu, sigma = tg.Tensor(0.5, "mu"), tg.Tensor(1.5, "sigma")
+    w = tg.Tensor(2.0, "w")
+    latent = tg.Normal(mu, sigma).sample(rng=tg.noise(0))
+    line = test_the_error_names_parameter_node_line_and_the_valid_rewrites.__code__.co_firstlineno + 3
+    message = refused((latent - w) ** 2 + mu * mu, [mu, sigma, w], tg.BlockedGradientError)
+    assert message.splitlines() == [
+        "1 random node stands between the cost and 2 of 3 parameters",
+        f"  latent ~ Normal(mu, sigma)                   test_verdict.py:{line}",
+        "    cut          sigma",
+        "    partly cut   mu",
+        "                 (other paths reach them: without this one they would train, and wrongly)",
+        "    open         w",
+        "  valid here     reparameterize(cost)    all 3 ops from latent to the cost are continuous",
+        "                 score_function(cost)    the support of Normal does not move with mu, sigma",
+    ]
+
+
+def test_each_draw_gets_the_rewrites_that_are_valid_for_it():
+    theta = {"logits": tg.Tensor(0.0, "logits"), "h": tg.Tensor(2.0, "h")}
+    b = tg.Bernoulli(logits=theta["logits"]).sample(rng=tg.noise(0))
+    u = tg.Uniform(0.0, theta["h"]).sample(rng=tg.noise(1))
+    report = tg.explain(b * u, theta)
+    options = {node.name: {o.call: (o.valid, o.reason) for o in node.options} for node in report.nodes}
+    assert options["b"]["reparameterize(cost)"] == (False, b.dist.why_no_path)
+    assert options["b"]["score_function(cost)"][0]
+    assert options["u"]["reparameterize(cost)"][0]
+    assert options["u"]["score_function(cost)"] == (False, "the support of Uniform moves with h")
+
+
+def test_a_draw_is_no_obstacle_to_parameters_that_do_not_reach_it():
+    z, theta = draw(loc=0.0)
+    w = tg.Tensor(2.0, "w")
+    assert tg.gradients(z * w, w) == z.value
+    assert tg.gradients(z * z, z) == 2 * z.value
+    assert "cut          -" in str(tg.explain(z * w, w))
+    refused(z * w, [w, theta["loc"]], tg.BlockedGradientError)
+
+
+def test_the_only_open_path_does_not_hide_the_cut_one():
+    """The partly cut posterior: the divergence alone would train it, to the prior."""
+    z, theta = draw(loc=0.5)
+    cost = (z - 3.0) ** 2 + tg.kl_divergence(tg.Normal(theta["loc"], 1.0), tg.Normal())
+    report = tg.explain(cost, theta)
+    assert (report.nodes[0].cut, report.nodes[0].partly_cut) == ([], ["loc"])
+    refused(cost, theta, tg.BlockedGradientError)
+
+
+def test_unnamed_draws_and_parameters_are_named_as_well_as_possible():
+    mu = tg.Tensor(0.0)
+    inline = tg.explain(tg.Normal(mu, 1.0).sample(rng=tg.noise(0)) ** 2, [mu])
+    assert (inline.nodes[0].name, inline.nodes[0].cut) == ("a draw", ["wrt[0]"])
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
+    assert tg.explain(z, [mu]).nodes[0].name == "z"
+
+
+def test_a_long_list_of_parameters_stays_on_one_line():
+    parameters = [tg.Tensor(1.0, f"layer{i}.weight") for i in range(100)]
+    z = tg.Normal(sum(parameters), 1.0).sample(rng=tg.noise(0))
+    message = refused(z, parameters, tg.BlockedGradientError)
+    assert max(len(line) for line in message.splitlines()) <= 130
+    assert "layer0.weight layer1.weight" in message
+    assert "94 more" in message
+
+
+# ------------------------------------------------------------------------------------- wrong programs
+
+
+def test_a_support_that_moves_refuses_the_score_function():
+    """E x of Uniform(0, h) has the derivative 1/2. Without the term at the edge the formula says -1/2."""
+    x, theta = draw(tg.Uniform, (DRAWS,), low=0.0, high=np.array(2.0))
+    formula = x.value * tg.gradients(tg.Uniform(0.0, theta["high"]).log_prob(1.0), theta["high"])
+    assert_agrees(formula, -0.5)
+    message = refused(tg.mean(tg.score_function(x)), theta["high"])
+    assert "the support of Uniform moves with high, low" in message
+    assert "use reparameterize(cost)" in message
+    assert_agrees(x.value / 2.0, tg.gradients(tg.mean(tg.reparameterize(x)), theta["high"]))
+    assert_agrees(x.value / 2.0, 0.5)
+
+
+def test_a_support_that_moves_is_no_matter_to_other_parameters():
+    x, theta = draw(tg.Uniform, low=0.0, high=2.0)
+    w = tg.Tensor(3.0, "w")
+    cost = tg.score_function(x * w)
+    assert tg.gradients(cost, w) == x.value
+    assert tg.explain(cost, w).unbiased
+    assert not tg.explain(cost, [w, theta["low"]]).unbiased
+
+
+JUMPS = {
+    "less": lambda z: tg.where(z > 0, 1.0, 0.0),
+    "floor": lambda z: tg.floor(z) * 2.0,
+    "sign": lambda z: tg.sign(z) + 1.0,
+    "equal": lambda z: tg.where(z == 0.0, 1.0, 2.0),
+    "argmax": lambda z: np.array([1.0, 2.0, 3.0]) * tg.argmax(tg.stack([z, -z]), axis=0),
+    "getitem": lambda z: tg.Tensor(np.arange(9.0))[tg.astype(tg.clip(z + 4.0, 0.0, 8.0), np.int64)],
+    "astype": lambda z: tg.astype(tg.astype(z, np.int64), np.float64),
+}
+
+
+@pytest.mark.parametrize("name", JUMPS)
+def test_a_path_that_jumps_with_the_draw_is_refused(name):
+    z, theta = draw(loc=0.0)
+    cost = tg.sum(JUMPS[name](z))
+    opened = tg.reparameterize(cost)
+    jumping = "astype" if name == "getitem" else name
+    assert f"{jumping} jumps with a random value" in refused(opened, theta)
+    (pathwise, score) = tg.explain(cost, theta).nodes[0].options
+    assert (pathwise.valid, score.valid) == (False, True)
+    assert jumping in pathwise.reason
+    assert np.isfinite(tg.gradients(tg.score_function(cost), theta["loc"]))
+
+
+def test_the_score_function_finds_the_gradient_that_a_jump_hides():
+    mu = tg.Tensor(np.zeros(DRAWS), "mu")
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
+    found = tg.gradients(tg.sum(tg.score_function(tg.where(z > 0, 1.0, 0.0))), mu)
+    assert_agrees(found, 1 / math.sqrt(2 * math.pi))
+
+
+def test_a_jump_with_randomness_that_was_cut_is_a_jump_all_the_same():
+    """E where(z + w > 0, 1, 0) depends smoothly on w, also for a z that is none of its business."""
+    z, _ = draw(loc=0.5)
+    w = tg.Tensor(1.0, "w")
+    refused(tg.where(tg.stop_gradient(z) + w > 0, 1.0, 0.0) * w, [w])
+    tg.gradients(tg.where(z > 0, w, 2.0 * w), w)
+
+
+@pytest.mark.parametrize(
+    "mean_of",
+    [
+        lambda z: tg.mean(z * z),
+        lambda z: tg.stop_gradient(tg.mean(z * z)),
+        lambda z: tg.reparameterize(tg.mean(z * z)),
+        lambda z: tg.replay(tg.mean(z * z), {z.noise: z.noise.mirrored()}),
+    ],
+    ids=["its mean", "cut", "opened", "mirrored"],
+)
+def test_a_baseline_that_contains_its_own_draw_is_refused(mean_of):
+    z, _ = draw(shape=(4,), loc=0.0)
+    with pytest.raises(ValueError, match=r"the baseline depends on z \(test_verdict.py:.*factor 1 - 1/K"):
+        tg.score_function(z * z, mean_of(z))
+
+
+def test_a_weighed_cost_is_a_term_of_the_final_cost_and_nothing_else():
+    z, theta = draw(loc=2.0)
+    part, w = tg.score_function(z), tg.Tensor(3.0, "w")
+    bent = {
+        "multiply": part * part,
+        "square": tg.square(part),
+        "exp": tg.exp(part),
+        "logsumexp": tg.logsumexp(tg.stack([part, 2.0 * part])),
+        "divide": 1.0 / part,
+    }
+    for name, cost in bent.items():
+        assert f"{name} uses a cost that an estimator has weighed" in refused(cost, theta)
+    again = tg.score_function(part + z * z)  # would weigh the first part twice
+    assert "multiply uses a cost that an estimator has weighed" in refused(again, theta)
+    for cost in (part + 1.0, w * part / 4.0 - part, tg.mean(tg.stack([part, part])) * w, tg.sum(part) - w):
+        tg.gradients(cost, [theta["loc"], w])
+
+
+def test_a_weighed_cost_may_be_multiplied_by_what_does_not_depend_on_its_draw():
+    mu = tg.Tensor(np.full(DRAWS, 2.0), "mu")
+    z, other = (tg.Normal(mu, 1.0).sample(rng=tg.noise(seed)) for seed in (0, 1))
+    cost = tg.score_function(z) * tg.reparameterize(other)
+    assert_agrees(tg.gradients(tg.sum(cost), mu), 4)
+
+
+def test_an_antithetic_pair_is_weighed_one_by_one():
+    """Under one joint log-probability the two scores cancel, and the gradient would be 0."""
+    mu = tg.Tensor(np.full(DRAWS, 2.0), "mu")
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+    cost = z * z
+    twin = tg.replay(cost, {z.noise: z.noise.mirrored()})
+    with pytest.raises(ValueError, match=r"z \(test_verdict.py:.*and z .* were made from one noise"):
+        tg.score_function(cost + twin)
+    pair = (tg.score_function(cost) + tg.score_function(twin)) / 2.0
+    found = tg.gradients(tg.sum(pair), mu)
+    assert_agrees(found, 4)
+    np.testing.assert_allclose(
+        tg.gradients(tg.sum(tg.reparameterize(cost + twin)), mu), 8.0, rtol=1e-12, err_msg="no noise is left"
+    )
+
+
+def test_a_kink_has_a_first_derivative_but_no_second_one():
+    """E relu(z) has the second derivative exp(-mu^2/2) / sqrt(2 pi); that of the path is 0 almost everywhere."""
+    z, theta = draw(loc=0.0)
+    for kink in (tg.relu, tg.abs, lambda x: tg.maximum(x, 0.0), lambda x: tg.max(tg.stack([x, -x]))):
+        first = tg.gradients(tg.reparameterize(kink(z)), theta["loc"], record=True)
+        message = refused(first, theta)
+        assert "second derivatives need score_function" in message
+    mu = tg.Tensor(np.zeros(DRAWS), "mu")
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
+    first = tg.gradients(tg.sum(tg.score_function(tg.relu(z))), mu, record=True)
+    assert_agrees(tg.gradients(tg.sum(first), mu), 1 / math.sqrt(2 * math.pi))
+
+
+# ---------------------------------------------------------------------------------------- right ones
+
+
+def test_no_false_alarms():
+    z, theta = draw(shape=(3,), loc=0.5)
+    w, keep = tg.Tensor(np.array([1.0, -2.0, 3.0]), "w"), tg.noise(1).uniform((3,)) < 0.5
+    dropped = tg.where(keep, z * w, 0.0)
+    mask = tg.Bernoulli(probs=0.5).sample((3,), rng=tg.noise(2))
+    for cost in (
+        dropped,
+        z * w * mask,
+        tg.relu(z) + tg.abs(w * z) + tg.maximum(z, w) + tg.clip(z, -1.0, 1.0),
+        tg.max(z) + tg.min(z * w),
+        tg.where(w > 0, z, 2.0 * z),
+        tg.where(tg.stop_gradient(z) > 0, z, 2.0 * z),
+        z * tg.stop_gradient(tg.floor(z)),
+    ):
+        tg.gradients(tg.sum(tg.reparameterize(cost)), [w, theta["loc"]])
+
+
+def test_explain_names_the_estimator_that_was_chosen():
+    z, theta = draw(loc=0.5)
+    for rewrite, estimator in ((tg.reparameterize, "pathwise"), (tg.score_function, "score")):
+        report = tg.explain(rewrite(z * z), theta)
+        assert report.unbiased
+        assert report.nodes[0].estimator.startswith(estimator)
+        assert str(report).startswith("UNBIASED: every random node between the cost and a parameter is taken care of")
+    assert str(tg.explain(theta["loc"] * 2.0, theta)) == "UNBIASED: the cost depends on no random node"
+
+
+def test_explain_takes_tensors():
+    z, theta = draw(loc=0.5)
+    for wrong in ((3.0, theta), (z, [3.0])):
+        with pytest.raises(TypeError, match=r"explain\(cost, wrt\) takes a Tensor .* found the float 3.0"):
+            tg.explain(*wrong)
+
+
+def test_looking_at_a_graph_is_linear_in_its_size():
+    z, theta = draw(loc=0.5)
+    cost = z
+    for _ in range(20_000):
+        cost = cost * 0.999 + 0.001
+    assert tg.explain(cost, theta).nodes[0].options[0].reason == "all 40000 ops from z to the cost are continuous"
+    assert np.isfinite(tg.gradients(tg.reparameterize(cost), theta["loc"]))
+
+
+# ------------------------------------------------------------------------------------------- credit
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda x: (x - tg.mean(x)) ** 2,
+        lambda x: (x - tg.mean(x)) / tg.sqrt(tg.mean((x - tg.mean(x)) ** 2)) * np.arange(4.0),
+        lambda x: x * x[::-1],
+    ],
+    ids=["centred", "batch normalised", "reversed"],
+)
+def test_a_cost_that_mixes_examples_gets_the_joint_log_probability(mixed):
+    mu = tg.Tensor(np.array([0.0, 0.5, 1.0, 1.5]), "mu")
+    rng, estimates, truth = tg.noise(0), [], []
+    for _ in range(800):
+        cost = mixed(tg.Normal(mu, 1.0).sample(rng=rng, name="x"))
+        with pytest.raises(ValueError, match=r"of one example depends on the draws of others \((mean|getitem) mixes"):
+            tg.score_function(cost, credit="example")
+        estimates.append(tg.gradients(tg.sum(tg.score_function(cost)), mu))
+        truth.append(tg.gradients(tg.sum(tg.reparameterize(cost)), mu))
+    assert_agrees(np.array(estimates) - np.array(truth), 0)
+    report = tg.explain(tg.sum(tg.score_function(cost)), mu)
+    assert report.unbiased
+    assert "joint log-probability: the cost of one example depends on the draws of others" in str(report)
+
+
+def test_a_cost_that_was_averaged_too_early_is_unbiased_and_said_to_be_noisy():
+    x, theta = draw(shape=(4,), loc=0.5)
+    report = tg.explain(tg.score_function(tg.mean(x * x)), theta)
+    assert report.unbiased
+    assert "one cost for all draws of shape (4,): unbiased, and noisier" in str(report)
+
+
+def one_op(x, rng):
+    """Return x after one op, drawn at random from those that fit its shape."""
+    axis = int(rng.integers(x.ndim)) if x.ndim else 0
+    key = tuple(rng.choice([slice(None), slice(0, 2), slice(None, None, -1)]) for _ in range(x.ndim))
+    indices = rng.integers(0, x.shape[axis] if x.ndim else 1, 3)
+    fitting = [
+        lambda: tg.sin(x),
+        lambda: x + rng.normal(size=x.shape[x.ndim // 2 :]),
+        lambda: x * rng.normal(size=(2, *(1,) * x.ndim)),
+        lambda: tg.where(x > 0, x, 0.5),
+        lambda: tg.Normal(x, 1.0).sample(rng=tg.noise(int(rng.integers(100)))),
+        lambda: tg.stop_gradient(x),
+    ]
+    if x.ndim:
+        fitting += [
+            lambda: tg.permute_dims(x, tuple(int(a) for a in rng.permutation(x.ndim))),
+            lambda: tg.sum(x, axis=axis, keepdims=bool(rng.integers(2))),
+            lambda: x - tg.mean(x, axis=axis, keepdims=True),
+            lambda: tg.max(x, axis=axis),
+            lambda: tg.softmax(x, axis=axis),
+            lambda: tg.logsumexp(x, axis=axis),
+            lambda: x[key],
+            lambda: x[key[:-1]],
+            lambda: tg.take(x, indices, axis=axis),
+            lambda: tg.concat([x, tg.cos(x)], axis=axis),
+            lambda: tg.stack([x, tg.cos(x)], axis=axis),
+            lambda: tg.reshape(x, (*x.shape[:axis], -1)),
+            lambda: tg.reshape(x, (-1, *x.shape[axis + 1 :])),
+            lambda: tg.expand_dims(x, axis=axis),
+            lambda: x[(*(slice(None),) * axis, 0)],
+            lambda: tg.broadcast_to(x, (2, *x.shape)),
+            lambda: tg.sum_to(x, (1, *x.shape[1:])),
+            lambda: tg.argmax(x, axis=axis) * 1.0,
+            lambda: tg.matmul(x, rng.normal(size=(x.shape[-1], 2))),
+        ]
+    if x.ndim > 1 and x.shape == x.shape[::-1]:
+        fitting.append(lambda: x + tg.permute_dims(x, tuple(range(x.ndim))[::-1]))
+    if x.ndim > 1:
+        fitting += [
+            lambda: tg.matmul(rng.normal(size=x.shape[-2]), x),
+            lambda: tg.matrix_transpose(x),
+            lambda: tg.matmul(x, tg.matrix_transpose(tg.sin(x))),
+            lambda: x[0, ..., np.array([0, 0])],
+            lambda: x[:, np.array([0, 0])],
+        ]
+    return fitting[rng.integers(len(fitting))]()
+
+
+@given(seed=st.integers(0, 2**32 - 1), shape=st.sampled_from([(3,), (2, 3), (3, 3), (2, 1, 3), (2, 2, 2)]))
+@settings(max_examples=300, deadline=None)
+def test_no_axis_is_called_unmixed_that_is_mixed(seed, shape):
+    """Brute force: what a slice of z can change must lie in the slices of the cost that carry it."""
+    rng = np.random.default_rng(seed)
+    z = tg.Tensor(rng.normal(size=shape))
+    cost, seen = z, [z]
+    for _ in range(rng.integers(1, 6)):
+        cost = one_op(cost, rng)
+        same = [x for x in seen if x.shape == cost.shape]
+        if same and rng.random() < 0.3:
+            cost = cost * same[0]
+        seen.append(cost)
+    for axis, carried in enumerate(surviving_axes(cost, z)):
+        if carried is None or shape[carried] == 1:
+            continue
+        assert cost.shape[axis] == shape[carried]
+        for i in range(shape[carried]):
+            moved = z.value.copy()
+            moved[(*(slice(None),) * carried, i)] = rng.normal(size=np.take(moved, i, axis=carried).shape)
+            changed = tg.replay(cost, {z: moved}).value != cost.value
+            assert not np.delete(changed, i, axis=axis).any(), (
+                carried,
+                axis,
+                [node.op for node in topological_order([cost])],
+            )
