@@ -49,6 +49,7 @@ from .gates import (
     surrogate,
     where,
 )
+from .incomplete import betainc, betaincinv, gammainc, gammaincinv
 from .indexing import argsort, diagonal, diff, getitem, put, searchsorted, sort, take, take_along_axis, tril, triu
 from .matrix import einsum, matmul, outer, tensordot, vecdot
 from .reductions import (
@@ -90,7 +91,27 @@ from .shaping import (
     unstack,
     zeros_like,
 )
-from .special import digamma, erf, erfinv, lgamma, logit, ndtr, ndtri, polygamma
+from .special import (
+    betaln,
+    digamma,
+    erf,
+    erfc,
+    erfcinv,
+    erfcx,
+    erfinv,
+    gammaln,
+    i0e,
+    i1e,
+    inverse_mills,
+    lgamma,
+    log_ndtr,
+    logit,
+    ndtr,
+    ndtri,
+    polygamma,
+    xlog1py,
+    xlogy,
+)
 from .trigonometric import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, sin, sinh, tan, tanh
 
 __all__ = [
@@ -109,6 +130,9 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "betainc",
+    "betaincinv",
+    "betaln",
     "broadcast_arrays",
     "broadcast_to",
     "ceil",
@@ -127,6 +151,9 @@ __all__ = [
     "einsum",
     "equal",
     "erf",
+    "erfc",
+    "erfcinv",
+    "erfcx",
     "erfinv",
     "exp",
     "expand_dims",
@@ -135,11 +162,17 @@ __all__ = [
     "floor",
     "floor_divide",
     "full_like",
+    "gammainc",
+    "gammaincinv",
+    "gammaln",
     "getitem",
     "greater",
     "greater_equal",
     "hypot",
+    "i0e",
+    "i1e",
     "identity",
+    "inverse_mills",
     "isfinite",
     "isinf",
     "isnan",
@@ -151,6 +184,7 @@ __all__ = [
     "log1p",
     "log2",
     "log10",
+    "log_ndtr",
     "log_sigmoid",
     "log_softmax",
     "logaddexp",
@@ -220,5 +254,7 @@ __all__ = [
     "var",
     "vecdot",
     "where",
+    "xlog1py",
+    "xlogy",
     "zeros_like",
 ]

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import math
 
-from ..arrays import Value, is_array, special
-from ..domains import POSITIVE, Domain
-from ..graph import JUMP, SMOOTH, elementwise
-from .elementwise import exp
+import numpy as np
 
-_OPEN_UNIT = Domain(
+from ..arrays import Value, is_array, special
+from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE, Domain
+from ..graph import JUMP, KINK, SMOOTH, elementwise
+from .elementwise import exp, log, log1p, ratio
+from .gates import equal, where
+from .rounding import sign
+from .trigonometric import INSIDE_ONE
+
+OPEN_UNIT = Domain(
     "between 0 and 1, exclusive", lambda x: (x > 0) & (x < 1), lambda rng, shape: rng.uniform(0.1, 0.9, shape)
 )
-_INSIDE_ONE = Domain(
-    "between -1 and 1, exclusive", lambda x: abs(x) < 1, lambda rng, shape: rng.uniform(-0.9, 0.9, shape)
+_BELOW_TWO = Domain(
+    "between 0 and 2, exclusive", lambda x: (x > 0) & (x < 2), lambda rng, shape: rng.uniform(0.2, 1.8, shape)
 )
+
+
+def in_one_dtype(*inputs: Value) -> list[Value]:
+    """Return the inputs with Python's numbers in the dtype of the arrays beside them, as NumPy takes them.
+
+    SciPy's functions would make float64 of float32 and a number.
+    """
+    dtype = next((x.dtype for x in inputs if is_array(x) and x.dtype.kind == "f"), np.dtype(np.float64))
+    return [dtype.type(x) if isinstance(x, (int, float)) else x for x in inputs]
+
+
+# ---------------------------------------------------------------------- error function, normal law
 
 
 @elementwise(lambda g, y, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
@@ -27,7 +44,27 @@ def erf(x: Value, /) -> Value:
     return special(x).erf(x)
 
 
-@elementwise(lambda g, y, x: g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=_INSIDE_ONE)
+@elementwise(lambda g, y, x: -g * (2 / math.sqrt(math.pi)) * exp(-x * x))
+def erfc(x: Value, /) -> Value:
+    """``1 - erf(x)``, accurate for large x. Derivative -2 / sqrt(pi) exp(-x^2).
+
+    >>> float(erfc(0.0))
+    1.0
+    """
+    return special(x).erfc(x)
+
+
+@elementwise(lambda g, y, x: g * (2 * x * y - 2 / math.sqrt(math.pi)))
+def erfcx(x: Value, /) -> Value:
+    """``exp(x^2) erfc(x)``, which falls as 1 / x where ``erfc`` underflows. Derivative 2 x erfcx(x) - 2 / sqrt(pi).
+
+    >>> float(erfcx(0.0))
+    1.0
+    """
+    return special(x).erfcx(x)
+
+
+@elementwise(lambda g, y, x: g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=INSIDE_ONE)
 def erfinv(x: Value, /) -> Value:
     """Inverse of ``erf``, for -1 < x < 1. Derivative sqrt(pi) / 2 exp(erfinv(x)^2).
 
@@ -35,6 +72,16 @@ def erfinv(x: Value, /) -> Value:
     0.0
     """
     return special(x).erfinv(x)
+
+
+@elementwise(lambda g, y, x: -g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=_BELOW_TWO)
+def erfcinv(x: Value, /) -> Value:
+    """Inverse of ``erfc``, for 0 < x < 2, accurate near 0. Derivative -sqrt(pi) / 2 exp(erfcinv(x)^2).
+
+    >>> round(float(erfcinv(0.5)), 6)
+    0.476936
+    """
+    return special(x).erfcinv(x)
 
 
 @elementwise(lambda g, y, x: g * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
@@ -47,7 +94,29 @@ def ndtr(x: Value, /) -> Value:
     return special(x).ndtr(x)
 
 
-@elementwise(lambda g, y, x: g * math.sqrt(2 * math.pi) * exp(0.5 * y * y), domain=_OPEN_UNIT)
+@elementwise(lambda g, y, x: -g * y * (x + y))
+def inverse_mills(x: Value, /) -> Value:
+    """``density(x) / ndtr(x)`` of the standard normal law, inverse Mills ratio: -x for far negative x.
+
+    Derivative -y (x + y), which loses digits as x^2 for far negative x.
+
+    >>> round(float(inverse_mills(0.0)), 6)
+    0.797885
+    """
+    return math.sqrt(2 / math.pi) / special(x).erfcx(-x / math.sqrt(2))
+
+
+@elementwise(lambda g, y, x: g * inverse_mills(x))
+def log_ndtr(x: Value, /) -> Value:
+    """``log(ndtr(x))``, also where ``ndtr`` underflows. Derivative inverse_mills(x).
+
+    >>> round(float(log_ndtr(0.0)), 6)
+    -0.693147
+    """
+    return special(x).log_ndtr(x)
+
+
+@elementwise(lambda g, y, x: g * math.sqrt(2 * math.pi) * exp(0.5 * y * y), domain=OPEN_UNIT)
 def ndtri(x: Value, /) -> Value:
     """Inverse cdf of the standard normal law, for 0 < x < 1. Derivative sqrt(2 pi) exp(ndtri(x)^2 / 2).
 
@@ -57,7 +126,10 @@ def ndtri(x: Value, /) -> Value:
     return special(x).ndtri(x)
 
 
-@elementwise(lambda g, y, x: g / (x * (1 - x)), domain=_OPEN_UNIT)
+# ------------------------------------------------------------------------------------- logarithms
+
+
+@elementwise(lambda g, y, x: g / (x * (1 - x)), domain=OPEN_UNIT)
 def logit(x: Value, /) -> Value:
     """``log(x / (1 - x))``, inverse of ``sigmoid``, for 0 <= x <= 1. Derivative 1 / (x (1 - x)).
 
@@ -67,19 +139,53 @@ def logit(x: Value, /) -> Value:
     return special(x).logit(x)
 
 
-@elementwise(lambda g, y, x: g * digamma(x), domain=POSITIVE)
-def lgamma(x: Value, /) -> Value:
-    """Logarithm of the gamma function, for x > 0. Derivative digamma(x).
+@elementwise(
+    lambda g, z, x, y: g * log(where(equal(x, 0), where(equal(y, 0), 1.0, y), y)),
+    lambda g, z, x, y: g * ratio(x, y),
+    domain=(NONZERO, POSITIVE),
+)
+def xlogy(x: Value, y: Value, /) -> Value:
+    """``x log(y)``, and 0 where x is 0. Derivatives log(y) and x / y; at x = y = 0 both are taken for 0.
 
-    >>> float(lgamma(1.0))
+    >>> float(xlogy(0.0, 0.0))
+    0.0
+    """
+    return special(y).xlogy(*in_one_dtype(x, y))
+
+
+@elementwise(
+    lambda g, z, x, y: g * log1p(where(equal(x, 0), where(equal(y, -1), 0.0, y), y)),
+    lambda g, z, x, y: g * ratio(x, 1 + y),
+    domain=(NONZERO, ABOVE_MINUS_ONE),
+)
+def xlog1py(x: Value, y: Value, /) -> Value:
+    """``x log(1 + y)``, and 0 where x is 0. Derivatives log(1 + y), x / (1 + y); at x = 0, y = -1 taken for 0.
+
+    >>> float(xlog1py(0.0, -1.0))
+    0.0
+    """
+    return special(y).xlog1py(*in_one_dtype(x, y))
+
+
+# ------------------------------------------------------------------------------- gamma and Bessel
+
+
+@elementwise(lambda g, y, x: g * digamma(x), domain=POSITIVE)
+def gammaln(x: Value, /) -> Value:
+    """Logarithm of the gamma function, for x > 0. Derivative digamma(x). Also called ``lgamma``.
+
+    >>> float(gammaln(1.0))
     0.0
     """
     return special(x).gammaln(x)
 
 
+lgamma = gammaln
+
+
 @elementwise(lambda g, y, x: g * polygamma(1, x), domain=POSITIVE)
 def digamma(x: Value, /) -> Value:
-    """Derivative of ``lgamma``, for x > 0. Its own derivative is polygamma(1, x), the trigamma function.
+    """Derivative of ``gammaln``, for x > 0. Its own derivative is polygamma(1, x), the trigamma function.
 
     >>> round(float(digamma(1.0)), 6)
     -0.577216
@@ -87,15 +193,60 @@ def digamma(x: Value, /) -> Value:
     return special(x).digamma(x)
 
 
-_ORDER = Domain("whole numbers from 1", lambda x: x >= 1, lambda rng, shape: rng.integers(1, 3, shape), discrete=True)
+_ORDER = Domain(
+    "whole numbers from 0",
+    lambda x: (x >= 0) & (np.floor(x) == x),
+    lambda rng, shape: rng.integers(0, 3, shape),
+    discrete=True,
+)
 
 
 @elementwise(None, lambda g, y, n, x: g * polygamma(n + 1, x), smoothness=(JUMP, SMOOTH), domain=(_ORDER, POSITIVE))
 def polygamma(n: Value, x: Value, /) -> Value:
-    """The n-th derivative of ``digamma``, for n >= 1 and x > 0. Derivative polygamma(n + 1, x).
+    """The n-th derivative of ``digamma``, for n >= 0 and x > 0. Derivative polygamma(n + 1, x).
 
     >>> round(float(polygamma(1, 1.0)), 6)
     1.644934
     """
     y = special(x).polygamma(n, x)
     return y.astype(x.dtype) if is_array(x) and x.dtype.kind == "f" else y
+
+
+@elementwise(
+    lambda g, y, a, b: g * (digamma(a) - digamma(a + b)),
+    lambda g, y, a, b: g * (digamma(b) - digamma(a + b)),
+    domain=POSITIVE,
+)
+def betaln(a: Value, b: Value, /) -> Value:
+    """Logarithm of the beta function, ``gammaln(a) + gammaln(b) - gammaln(a + b)``, for a, b > 0.
+
+    Derivatives digamma(a) - digamma(a + b) and digamma(b) - digamma(a + b).
+
+    >>> float(betaln(1.0, 1.0))
+    0.0
+    """
+    return special(b).betaln(*in_one_dtype(a, b))
+
+
+@elementwise(lambda g, y, x: g * (i1e(x) - sign(x) * y), smoothness=KINK)
+def i0e(x: Value, /) -> Value:
+    """``exp(-|x|) I0(x)``, the modified Bessel function of order 0 without its growth.
+
+    Derivative i1e(x) - sign(x) i0e(x), and 0 at the kink.
+
+    >>> float(i0e(0.0))
+    1.0
+    """
+    return special(x).i0e(x)
+
+
+@elementwise(lambda g, y, x: g * (i0e(x) - sign(x) * y - where(equal(x, 0), 0.5, ratio(y, x))), smoothness=KINK)
+def i1e(x: Value, /) -> Value:
+    """``exp(-|x|) I1(x)``, the modified Bessel function of order 1 without its growth.
+
+    Derivative i0e(x) - (sign(x) + 1 / x) i1e(x), and 1/2 at 0, where the second derivative has a kink.
+
+    >>> float(i1e(0.0))
+    0.0
+    """
+    return special(x).i1e(x)

@@ -9,7 +9,7 @@ from ..domains import NONZERO, Domain, greater_than
 from ..graph import elementwise
 from .elementwise import hypot, ratio, reciprocal, sqrt
 
-_INSIDE_ONE = Domain(
+INSIDE_ONE = Domain(
     "between -1 and 1, exclusive", lambda x: abs(x) < 1, lambda rng, shape: rng.uniform(-0.9, 0.9, shape)
 )
 _NOT_A_POLE = Domain(
@@ -77,7 +77,7 @@ def cosh(x: Value, /) -> Value:
     return np.cosh(x)
 
 
-@elementwise(lambda g, y, x: g / sqrt((1 - x) * (1 + x)), domain=_INSIDE_ONE)
+@elementwise(lambda g, y, x: g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE)
 def asin(x: Value, /) -> Value:
     """Inverse sine, for -1 <= x <= 1. Derivative 1 / sqrt(1 - x^2), infinite at -1 and 1.
 
@@ -87,7 +87,7 @@ def asin(x: Value, /) -> Value:
     return np.arcsin(x)
 
 
-@elementwise(lambda g, y, x: -g / sqrt((1 - x) * (1 + x)), domain=_INSIDE_ONE)
+@elementwise(lambda g, y, x: -g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE)
 def acos(x: Value, /) -> Value:
     """Inverse cosine, for -1 <= x <= 1. Derivative -1 / sqrt(1 - x^2), infinite at -1 and 1.
 
@@ -127,7 +127,7 @@ def acosh(x: Value, /) -> Value:
     return np.arccosh(x)
 
 
-@elementwise(lambda g, y, x: g / ((1 - x) * (1 + x)), domain=_INSIDE_ONE)
+@elementwise(lambda g, y, x: g / ((1 - x) * (1 + x)), domain=INSIDE_ONE)
 def atanh(x: Value, /) -> Value:
     """Inverse hyperbolic tangent, for -1 < x < 1. Derivative 1 / (1 - x^2).
 
