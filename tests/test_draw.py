@@ -146,6 +146,16 @@ def test_a_gradient_that_would_be_wrong_is_not_written():
     assert text.count("refused: it would be wrong") == 2
 
 
+def test_a_biased_gradient_is_called_so_and_no_other_is():
+    p = tg.wrap({"logit": 0.2, "mu": 0.5})
+    b = tg.Bernoulli(logits=p["logit"]).sample(rng=tg.noise(0), name="b")
+    text = tg.draw(tg.estimate(b * b + tg.square(p["mu"]), {b: "straight-through"}), wrt=p)
+    assert [line.split("  ")[-1].strip() for line in text.splitlines() if "gradient" in line] == [
+        "gradient 1",
+        f"biased gradient {tg.grad(lambda logit: 2 * b.value * tg.sigmoid(logit))(0.2):.4g}",
+    ]
+
+
 def test_a_draw_that_was_taken_care_of_keeps_its_name_and_no_bookkeeping():
     cost, p = blocked_cost()
     labels = [box.label for box in picture_of(tg.reparameterize(cost), p).boxes]

@@ -5,6 +5,7 @@ It knows the graph and the nodes of randomness, and nothing of pixels or file fo
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from ..ops import add, astype, identity, matmul, matrix_transpose, mean, negativ
 from ..ops import sum as sum_op
 from ..stochastic.distribution import law_in_words
 from ..stochastic.nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
-from ..stochastic.verdict import dependence, explain, refuse_gradient
+from ..stochastic.verdict import BiasedGradientWarning, dependence, explain, refuse_gradient
 
 OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
 """How the gradient gets along an arrow: all of it, none of it, a part of it; or none is asked for."""
@@ -140,7 +141,8 @@ class Flow:
     """Which nodes a gradient is asked through, and what stands between each of them and the cost.
 
     ``asked``: a target lies at or above the node. ``open``: an unbroken way leads from it to the cost.
-    ``broken``: a way leads there that a random node blocks, or that jumps with a random value.
+    ``broken``: a way leads there that a random node blocks, or that jumps with a random value. ``biased``: an open way
+    leads there through a draw whose estimator says that it is biased.
     """
 
     def __init__(self, order: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
@@ -148,6 +150,7 @@ class Flow:
         self.asked, self.fed = set(self.targets), set(self.targets)  # fed: over an unbroken way from a target
         self.random: set[int] = set()
         self.open, self.broken = {id(order[-1])}, set[int]()
+        self.biased: set[int] = set()
         for node in order:
             for kind, x in self._inputs(node):
                 if x in self.random:
@@ -159,7 +162,11 @@ class Flow:
             if isinstance(node, Noise):
                 self.random.add(id(node))
         for node in reversed(order):
+            if node.op is taken_care_of and node.attrs["drawn"].biased and id(node) in self.open:
+                self.biased.add(id(node))
             for kind, x in self._inputs(node):
+                if kind not in (STOP, JUMP, BLOCKED, RANDOM_JUMP) and id(node) in self.biased:
+                    self.biased.add(x)
                 if kind not in (STOP, JUMP) and id(node) in self.open:
                     (self.broken if kind in (BLOCKED, RANDOM_JUMP) else self.open).add(x)
                 if kind not in (STOP, JUMP) and id(node) in self.broken:
@@ -205,8 +212,13 @@ def _gradients_in_words(cost: Tensor, wrt: Any, targets: Sequence[Tensor], flow:
     if explain(cost, targets).problems:
         return shown | {id(t): "refused: it would be wrong" for t in reached}
     fixed, *ends = rewrite([cost, *reached], lambda node, _: Tensor(node.value) if isinstance(node, Sample) else None)
-    found = gradients(fixed, ends)
-    return shown | {id(t): shown[id(t)].format(_gradient(g)) for t, g in zip(reached, found, strict=True)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BiasedGradientWarning)  # it is written in the box instead
+        found = gradients(fixed, ends)
+    for t, g in zip(reached, found, strict=True):
+        text = shown[id(t)].format(_gradient(g))
+        shown[id(t)] = f"biased {text}" if id(t) in flow.biased and text.startswith("gradient") else text
+    return shown
 
 
 def _gradient(g: Any) -> str:
@@ -366,7 +378,7 @@ def _box(group: list[Tensor], flow: Flow, shown: dict[int, str], is_cost: bool) 
     states = {flow.to_the_cost(x) for x in asked}
     state = next((s for s in (CUT, PARTLY, OPEN, CLOSED) if s in states), "")
     gradient = shown.get(id(asked[0]), "") if len(asked) == 1 else IN_WORDS.get(state, "")
-    drawn = any(not _is_log_probability(note) for note in notes)
+    drawn = any(not note.weighs for note in notes)
     return Box(kind, label, value, _detail(head, made, notes), state, gradient, drawn, group)
 
 
@@ -388,13 +400,8 @@ def _label(kind: str, head: Tensor, made: list[Tensor], notes: list[Drawn]) -> s
         return "noise" if kind == NOISE else head.name or "leaf"
     if notes:
         name = name_of_draw(notes[-1].name, notes[-1].place)
-        return f"log p({name})" if _is_log_probability(notes[-1]) else f"{name} ({notes[-1].estimator})"
+        return f"log p({name})" if notes[-1].estimator == "score-function" else f"{name} ({notes[-1].estimator})"
     return head.name or _symbol(head)
-
-
-def _is_log_probability(note: Drawn) -> bool:
-    """Return whether a note stands at the log-probability of a draw, and not at the draw itself."""
-    return note.estimator.replace("-", " ") == "score function"
 
 
 def _detail(head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
