@@ -170,6 +170,9 @@ print(f"\n{tg.draw(cost, wrt=parameters, title='the graph of the cost')}\n\nthe 
 
 # %% Where to read on
 #
+# In the examples: 02_the_engine.py shows how backprop works where nothing is random, 04_the_log_derivative_trick.py and
+# 05_two_steps.py take the two choices further, and 06_when_the_trick_loses.py asks which of them to make.
+#
 # In the source, in this order:
 #
 # - tinygrad_vae/stochastic/nodes.py         Noise and Sample, the two nodes of randomness
