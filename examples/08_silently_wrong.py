@@ -1,0 +1,173 @@
+"""How can a gradient be wrong without anything looking wrong?
+
+It has the right shape, a sensible size and a small error bar, and training goes on. Here are four ways to get one, the
+number that comes out, the truth, and what the library says instead.
+
+Runs in about two seconds. Picture: ``figures/08_silently_wrong.png``; another folder may be named on the command line.
+"""
+
+# %% [markdown]
+# # 8. Silently wrong
+#
+# Each case below is computed three times: in the wrong way, with the library's refusal switched off by hand; in the way
+# that the library advises; and in closed form.
+
+# %%
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import tinygrad_vae as tg
+
+plt.style.use("tinygrad_vae.course")
+figures = Path(next((arg for arg in sys.argv[1:2] if not arg.startswith("-")), "figures"))
+figures.mkdir(parents=True, exist_ok=True)
+
+draws = 100_000
+results = {}
+
+
+def refusal_of(attempt):
+    """Return the error that the library raises instead of a wrong number."""
+    try:
+        attempt()
+    except (tg.GradientRefusedError, ValueError) as error:
+        return error
+    raise AssertionError("a wrong gradient was handed out")
+
+
+def compare(case, error, wrong, expected_wrong, right, truth):
+    """Print the three numbers, and hold each mean against its theory in standard errors."""
+    print(f"\n{case}\n  the library: {type(error).__name__}: {error}\n")
+    row = []
+    for what, g, theory in (("wrong", wrong, expected_wrong), ("right", right, truth)):
+        spread = g.std(ddof=1) / np.sqrt(len(g))
+        print(f"  {what}: {g.mean():8.4f} +- {spread:.4f}   theory {theory:8.4f}")
+        assert abs(g.mean() - theory) <= 4.5 * spread
+        row.append((g.mean() / truth, spread / abs(truth)))
+    results[case] = row
+
+
+# %% [markdown]
+# ## A step after a path
+#
+# The cost is 1 where x > 0 and 0 elsewhere, x ~ N(mu, 1). Its slope is 0 at almost every x, so the path through the
+# draw carries 0. But the chance of x > 0 does grow with mu: P = Phi(mu), whose derivative at 0 is 0.3989. All of the
+# gradient sits at the one point where there is no slope.
+
+# %%
+mu = tg.Tensor(np.zeros(draws), "mu")
+x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
+step = tg.where(x > 0, 1.0, 0.0)
+
+error = refusal_of(lambda: tg.gradients(tg.sum(tg.reparameterize(step)), mu))
+wrong = tg.gradients(tg.sum(tg.where(tg.stop_gradient(x > 0), 1.0, 0.0) + 0.0 * mu), mu)
+right = tg.gradients(tg.sum(tg.score_function(step)), mu)
+compare("a step after a path", error, wrong, 0.0, right, 1 / np.sqrt(2 * np.pi))
+
+# %% [markdown]
+# ## A support that moves
+#
+# x ~ Uniform(0, h), cost x, h = 2. E x = h / 2, so the truth is 1/2. Inside, log p = -log h, so the score is -1 / h and
+# the score function says E[-x / h] = -1/2: the opposite direction. What is missing is the new ground that the support
+# gains at its end, worth p(h) f(h) = 1.
+
+# %%
+h = tg.Tensor(np.full(draws, 2.0), "h")
+x = tg.Uniform(0.0, h).sample(rng=tg.noise(1), name="x")
+
+error = refusal_of(lambda: tg.gradients(tg.sum(tg.score_function(x)), h))
+wrong = tg.gradients(tg.sum(x.value * -tg.log(h)), h)
+right = tg.gradients(tg.sum(tg.reparameterize(x)), h)
+compare("a support that moves", error, wrong, -0.5, right, 0.5)
+
+# %% [markdown]
+# ## A baseline that knows the draw
+#
+# The score function may subtract any number that does not depend on the draw. The mean of a batch of K costs is a
+# popular choice, and contains each draw's own cost with the weight 1 / K. So it takes away 1 / K of the gradient. At
+# theta = 2, cost x^2, K = 4: 3 for 4. The mean of the *other* costs is free of that.
+#
+# The refusal needs a Tensor: an array has forgotten where it came from. That is how the wrong number is made here, and
+# the right one.
+
+# %%
+batch = 4
+theta = tg.Tensor(np.full((draws // batch, batch), 2.0), "theta")
+x = tg.Normal(theta, 1.0).sample(rng=tg.noise(2), name="x")
+cost = x * x
+batch_mean = tg.mean(cost, axis=1, keepdims=True)
+mean_of_others = (cost.value.sum(axis=1, keepdims=True) - cost.value) / (batch - 1)
+
+error = refusal_of(lambda: tg.score_function(cost, baseline=batch_mean))
+wrong = tg.gradients(tg.sum(tg.score_function(cost, baseline=batch_mean.value)), theta).mean(axis=1)
+right = tg.gradients(tg.sum(tg.score_function(cost, baseline=mean_of_others)), theta).mean(axis=1)
+compare("a baseline that knows the draw", error, wrong, 4 * (1 - 1 / batch), right, 4.0)
+
+# %% [markdown]
+# ## Partly cut
+#
+# theta acts on the cost through a draw, and beside it: x ~ N(theta, 1), cost x^2 + theta^2 / 2. Where sampling cuts the
+# gradient without a word, the second term still trains theta, towards the wrong place. The truth at theta = 2 is
+# 4 + 2 = 6; what is left is 2. In a variational autoencoder the second term is the divergence from the prior.
+
+# %%
+theta = tg.Tensor(np.full(draws, 2.0), "theta")
+x = tg.Normal(theta, 1.0).sample(rng=tg.noise(3), name="x")
+
+
+def cost_of(x):
+    return x * x + theta * theta / 2
+
+
+error = refusal_of(lambda: tg.gradients(tg.sum(cost_of(x)), theta))
+wrong = tg.gradients(tg.sum(cost_of(tg.stop_gradient(x))), theta)
+right = tg.gradients(tg.sum(tg.reparameterize(cost_of(x))), theta)
+compare("partly cut", error, wrong, 2.0, right, 6.0)
+
+# %% [markdown]
+# ## The picture
+
+# %%
+figure, axes = plt.subplots(figsize=(8.2, 3.9))
+names = list(results)
+for k, name in enumerate(names):
+    (wrong, wrong_error), (right, right_error) = results[name]
+    axes.annotate(
+        "", (wrong, k), (1, k), arrowprops={"arrowstyle": "-", "color": "C1", "linewidth": 1, "linestyle": ":"}
+    )
+    axes.errorbar(wrong, k, xerr=4.5 * wrong_error, fmt="X", color="C1", markersize=9)
+    axes.errorbar(right, k, xerr=4.5 * right_error, fmt="o", color="C0", markersize=7)
+    label = axes.text(
+        wrong, k - 0.2, f"{wrong:.2f}".replace("-", "\N{MINUS SIGN}"), color="C1", ha="center", va="bottom"
+    )
+    label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
+axes.axvline(1, color="#22303c", linewidth=1)
+axes.axvline(0, color="#22303c", linewidth=0.7, linestyle=(0, (2, 3)))
+axes.text(1, -0.62, "truth", ha="center", va="bottom")
+axes.text(0, -0.62, "no gradient", ha="center", va="bottom", fontsize=9)
+axes.text(-0.5, -0.62, "uphill", ha="center", va="bottom", fontsize=9)
+axes.set_yticks(range(len(names)), names)
+axes.tick_params(axis="y", length=0)
+axes.grid(axis="y", visible=False)
+axes.set_ylim(len(names) - 0.6, -0.65)
+axes.set_xlim(-1.2, 1.25)
+axes.set_xlabel("mean gradient / truth, with 4.5 standard errors")
+axes.set_title("Without a refusal (crosses), and with its advice (dots)", pad=18)
+figure.savefig(figures / "08_silently_wrong.png")
+
+# %% [markdown]
+# ## Where to read on
+#
+# In the source: `tinygrad_vae/stochastic/verdict.py`. The whole check is one walk over the graph, before any derivative
+# is computed.
+#
+# In the literature:
+#
+# - L'Ecuyer 1990, A Unified View of the IPA, SF, and LR Gradient Estimation Techniques: what each one needs
+# - Glasserman 1991, section 1.3, and Gong and Ho 1987, Smoothed Perturbation Analysis: costs that jump
+# - Flanders 1973, Differentiation Under the Integral Sign: the term from a support that moves
+# - Mnih and Rezende 2016; Kool, van Hoof and Welling 2019: the mean of the others as a baseline
+# - Foerster et al. 2018, and Schulman et al. 2015: surrogate costs, and how they go wrong
