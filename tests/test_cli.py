@@ -137,7 +137,7 @@ def test_a_real_ctrl_c_saves_and_says_how_to_go_on(images, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert re.search(r"stopped after step \d+ of 400, which is saved in run/checkpoint.safetensors", err)
+    assert re.search(r"stopped; run/checkpoint.safetensors holds the state after step \d+ of 400", err)
     assert "To go on: tinygrad-vae train --out run --resume" in err
     assert "Traceback" not in err
     subprocess.run([*command, "--out", "run", "--resume"], check=True, capture_output=True, timeout=60)
@@ -163,6 +163,7 @@ def test_a_real_ctrl_c_saves_and_says_how_to_go_on(images, tmp_path):
         ("--estimator reinforce", "invalid choice: 'reinforce' (choose from"),
         ("--activation swish", "invalid choice: 'swish'"),
         ("--data nowhere.npz", "nowhere.npz: no such file or folder"),
+        ("--batch 10 --hidden 1000000000000", "Unable to allocate"),
         ("--batch 10 --out images.npy/run", "images.npy/run: the output folder cannot be written"),
         ("--resume", "run: holds no run"),
         ("--speed 3", "unrecognized arguments: --speed 3"),

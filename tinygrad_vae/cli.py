@@ -26,7 +26,7 @@ from .extras import MissingExtraError, require
 from .nn import ACTIVATIONS
 from .train import TRAINING_ESTIMATORS, DivergedError, Run, RunError, State, TrainConfig
 
-USER_ERRORS = (DataError, CheckpointError, RunError, MissingExtraError, OSError)
+USER_ERRORS = (DataError, CheckpointError, RunError, MissingExtraError, OSError, MemoryError)
 """What may be wrong with a request, as opposed to the program."""
 
 STEP = """\
@@ -77,22 +77,16 @@ def _train(arguments: argparse.Namespace) -> int:
     folder = arguments.out or Path("runs") / Path(asked.get("data", "digits")).name.partition(".")[0]
     run, state = train.resume(folder, **asked) if arguments.resume else train.begin(TrainConfig(**asked), folder)
     print(_introduction(run, state))
-    latest = state
     try:
         with _progress(run, state) as show:
-
-            def report(state: State) -> None:
-                nonlocal latest
-                latest = state
-                show(state)
-
-            state = train.train(run, state, report=report)
+            state = train.train(run, state, report=show)
         return _conclude(run, state, train.DRAWS)
     except KeyboardInterrupt:
+        saved = train.saved_step(run)
         words = "" if folder == Path("runs/digits") else f" --out {folder}"
         return _fail(
             130,
-            f"stopped after step {latest.step} of {run.steps}, which is saved in {run.checkpoint}\n"
+            f"stopped; {run.checkpoint} holds the state after step {saved} of {run.steps}\n"
             f"To go on: tinygrad-vae train{words} --resume",
         )
 
@@ -311,7 +305,7 @@ if it is stopped with Ctrl-C and resumed.
 Examples:
   tinygrad-vae train
       the bundled digits, 1797 images of 8 x 8 pixels, into runs/digits
-  tinygrad-vae train --resume --epochs 120
+  tinygrad-vae train --resume --epochs 160
       go on with that run
   tinygrad-vae train --data mnist/ --out runs/mnist --hidden 400 --latent 20 --epochs 50
       MNIST, from the folder of its four IDX files

@@ -71,7 +71,7 @@ def reconstructions(originals: Array, reconstructed: Array, shape: tuple[int, in
     both = np.concatenate([to_host(originals), to_host(reconstructed)])
     picture = _mosaic(both, shape, columns=len(originals))
     rows, columns = picture.shape[:2]
-    figure, axes = _figure(columns / DPI + 1.1, rows / DPI + 0.1)
+    figure, axes = _figure(columns / DPI + 1.3, rows / DPI + 0.1)
     axes.imshow(picture)
     axes.spines[:].set_visible(False)
     axes.set_xticks([])

@@ -78,10 +78,10 @@ class TrainConfig:
     """
 
     data: str = "digits"
-    epochs: int = 60
+    epochs: int = 80
     batch: int = 100
     learning_rate: float = 2e-3
-    hidden: tuple[int, ...] = (400, 200)
+    hidden: tuple[int, ...] = (200, 100)
     latent: int = 8
     activation: str = "relu"
     estimator: str = "pathwise"
@@ -293,6 +293,11 @@ def save(run: Run, state: State) -> None:
         "history": list(state.history),
     }
     checkpoint.save(run.checkpoint, {"model": state.model, "optimizer": state.optimizer}, facts)
+
+
+def saved_step(run: Run) -> int:
+    """Return after which step the state in the run's checkpoint was saved."""
+    return int(checkpoint.load(run.checkpoint)[1]["step"])
 
 
 # ------------------------------------------------------------------------------------------ the loop
