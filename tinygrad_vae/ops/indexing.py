@@ -58,6 +58,7 @@ def _axes_left_whole(
         case((3, 4), key=(slice(None), slice(0, 4, 2))),
         case((3, 4), key=(..., None, 0)),
         case((3, 4), (5,), key=(INDEX,)),
+        case((3, 4), key=([0, 2, 0], slice(1, None))),
         case((3, 4), (2,), (2,), key=(INDEX, INDEX)),
         case((3, 4), (2, 2), key=(slice(None), INDEX)),
     ],
@@ -88,11 +89,11 @@ def put(x: Value, /, *indices: Value, key: Key, shape: tuple[int, ...]) -> Value
     """
     xp = namespace(x)
     out = xp.zeros(shape, x.dtype)
-    where = _filled(key, indices)
-    if indices:
-        xp.add.at(out, where, x)
+    place = tuple(xp.asarray(part) if isinstance(part, list) else part for part in _filled(key, indices))
+    if any(hasattr(part, "dtype") for part in place):  # an element may be taken several times
+        xp.add.at(out, place, x)
     else:
-        out[where] = x
+        out[place] = x
     return out
 
 
