@@ -83,22 +83,20 @@ def replace_leaves(tree: T, new: Sequence[Any]) -> T:
 
 
 def _rebuild(tree: Any, remaining: Iterator[Any]) -> Any:
-    children = _children(tree)
-    if children is None:
-        return next(remaining)
+    if isinstance(tree, dict):
+        return {key: _rebuild(part, remaining) for key, part in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        parts = [_rebuild(part, remaining) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     if tree is None:
         return None
-    parts = [_rebuild(part, remaining) for _, part in children]
-    if isinstance(tree, dict):
-        return dict(zip(tree, parts, strict=True))
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*parts)
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(parts)
+    fields = _fields(tree.__class__)
+    if fields is None:
+        return next(remaining)
     copy = object.__new__(type(tree))
-    remaining_parts = iter(parts)
-    for name, is_part in _fields(tree.__class__) or ():
-        object.__setattr__(copy, name, next(remaining_parts) if is_part else getattr(tree, name))
+    for name, is_part in fields:
+        part = getattr(tree, name)
+        object.__setattr__(copy, name, _rebuild(part, remaining) if is_part else part)
     return copy
 
 

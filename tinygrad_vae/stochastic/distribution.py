@@ -7,6 +7,7 @@ Sampling, reparameterizing, the checks of parameters and values, and the tests f
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -253,7 +254,12 @@ class Distribution:
 
 def parameters(dist: Any) -> list[dataclasses.Field[Any]]:
     """Return the declared parameters of a distribution, or of a class of them."""
-    return [f for f in dataclasses.fields(dist) if "domain" in f.metadata]
+    return _parameters(dist if isinstance(dist, type) else dist.__class__)
+
+
+@functools.cache
+def _parameters(family: type) -> list[dataclasses.Field[Any]]:
+    return [f for f in dataclasses.fields(family) if "domain" in f.metadata]
 
 
 def domain_of(dist: Any, f: dataclasses.Field[Any]) -> Domain:

@@ -59,16 +59,21 @@ def live_nodes(output: Tensor) -> list[Tensor]:
 def _live_of(order: list[Tensor]) -> list[Tensor]:
     live = {id(order[-1])}
     for node in reversed(order):
-        if node.op is not None and id(node) in live:
-            for i, x in enumerate(node.inputs):
-                if node.op.smoothness_in(i) != STOP:
-                    live.add(id(x))
+        if node.op is None or id(node) not in live:
+            continue
+        if STOP in node.op.smoothness:
+            live.update(id(x) for i, x in enumerate(node.inputs) if node.op.smoothness_in(i) != STOP)
+        else:
+            live.update(map(id, node.inputs))
     return [node for node in order if id(node) in live]
 
 
 def live_samples(output: Tensor) -> list[Sample]:
     """Return the blocked random nodes on live paths to the output, the earliest first."""
-    return [node for node in live_nodes(output) if isinstance(node, Sample)]
+    order = topological_order([output])
+    if not any(isinstance(node, Sample) for node in order):
+        return []
+    return [node for node in _live_of(order) if isinstance(node, Sample)]
 
 
 def depends_on(output: Tensor, node: Tensor) -> bool:
