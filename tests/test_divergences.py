@@ -22,7 +22,8 @@ def neighbours(pair, seed=0, shape=()):
     p = pair[0].example(np.random.default_rng(seed), shape)
     if pair[1] is tg.Uniform:
         return p, tg.Uniform(p.low - 0.5, p.high + 1.0)
-    assert pair[0] is pair[1], "a mixed pair needs a q of its own here"
+    if pair[0] is not pair[1]:
+        return p, pair[1].example(np.random.default_rng(seed + 1), shape)
     return p, trees.map_leaves(lambda x: 1.2 * x, p)
 
 

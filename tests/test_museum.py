@@ -1,0 +1,182 @@
+"""A museum of programs that are silently wrong elsewhere: the line that makes the mistake, and what is right."""
+
+import gc
+import math
+
+import numpy as np
+import pytest
+
+import tinygrad_vae as tg
+
+
+def test_a_node_that_is_used_twice_collects_both_gradients():
+    """``self.grad = gradient`` in place of ``+=``: d(x x + x) at 3 comes out as 1."""
+    x = tg.Tensor(3.0)
+    assert tg.gradients(x * x + x, x) == 7
+
+
+def test_a_node_is_visited_once_its_own_gradient_is_complete():
+    """``for x in node.inputs: x.backward()``: b = a + a, c = b + b reaches b while half of its gradient is missing."""
+    a = tg.Tensor(1.0)
+    b = a + a
+    c = b + b
+    assert tg.gradients(c * b, a) == 16  # 8 a^2
+
+
+def test_inner_and_outer_derivatives_are_kept_apart():
+    """``x.grad`` shared by both levels: d/dx of (d/dy (x + y) at y = x), times x, comes out as 2."""
+    assert tg.grad(lambda x: x * tg.grad(lambda y: x + y)(x))(3.0) == 1
+    assert tg.grad(lambda x: tg.grad(lambda y: x * y)(x))(3.0) == 1
+
+
+def test_a_chain_of_100_000_differentiates_and_is_freed():
+    """``def visit(node): for x in node.inputs: visit(x)``: the recursion ends near a depth of 1000."""
+    x = tg.Tensor(1.0)
+    y = x
+    for _ in range(100_000):
+        y = y + 1e-6
+    assert tg.gradients(y, x) == 1
+    del y  # without a stack overflow
+    gc.collect()
+
+
+def test_division_undoes_its_broadcast():
+    """``return g / y, -g * x / y**2``: the gradient of a (3,) under a (2, 3) keeps the shape (2, 3)."""
+    x, y = tg.Tensor(np.ones((2, 3))), tg.Tensor(np.full(3, 2.0))
+    gx, gy = tg.gradients(tg.sum(x / y), [x, y])
+    np.testing.assert_array_equal(gx, np.full((2, 3), 0.5))
+    np.testing.assert_array_equal(gy, np.full(3, -0.5))
+
+
+def test_the_divergence_takes_a_standard_deviation():
+    """``kl = -(1 + log_var - mu**2 - sigma).sum() / 2``: sigma where sigma^2 belongs still trains, to another law."""
+    mu, sigma = 0.7, 1.8
+    right = (sigma**2 + mu**2 - 1) / 2 - math.log(sigma)
+    assert tg.kl_divergence(tg.Normal(mu, sigma), tg.Normal()) == pytest.approx(right, rel=1e-12)
+    wrong = -(1 + 2 * math.log(sigma) - mu**2 - sigma) / 2
+    assert abs(right - wrong) > 0.1
+
+
+def test_a_constant_stays_constant():
+    """``Tensor(2.0)`` made inside an op asks for a gradient of its own, and an optimizer then trains it."""
+    x = tg.Tensor(3.0)
+    y = 2.0 * x
+    assert y.inputs == (2.0, x)
+    step = tg.Tensor(np.arange(3)) * 1.0
+    with pytest.raises(TypeError, match="only floats have a gradient"):
+        tg.gradients(tg.sum(step), step.inputs[0])
+
+
+def test_an_array_on_the_left_leaves_the_product_to_the_tensor():
+    """No ``__rmatmul__`` and no ``__array_ufunc__ = None``: ``array @ tensor`` becomes an array of objects."""
+    x = tg.Tensor(np.ones((3, 2)), "x")
+    for left, expected in (
+        (np.ones((4, 3)) @ x, np.full((3, 2), 4.0)),
+        (np.full((3, 2), 4.0) * x, np.full((3, 2), 4.0)),
+    ):
+        assert isinstance(left, tg.Tensor)
+        np.testing.assert_array_equal(tg.gradients(tg.sum(left), x), expected)
+
+
+def test_an_error_names_the_argument_that_is_wrong():
+    """``f"argument {i}"`` after a dropped first argument: the error names 0 for 1."""
+    with pytest.raises(TypeError, match=r"y: .*list of length 2"):
+        tg.Tensor(np.ones(2)) * [1.0, 2.0]
+    with pytest.raises(ValueError, match=r"x: a float64 array of shape \(2,\)\n  y: a float64 array of shape \(3,\)"):
+        tg.Tensor(np.ones(2)) + np.ones(3)
+
+
+def test_float32_stays_float32():
+    """``np.ones(shape)`` for the seed of the backward pass: every gradient becomes float64."""
+    x = tg.Tensor(np.ones(3, np.float32))
+    y = tg.mean(tg.exp(x * 2.0) / 3 - 1)
+    assert (y.dtype, tg.gradients(y, x).dtype) == (np.float32, np.float32)
+
+
+def test_a_gradient_is_not_added_to_that_of_the_step_before():
+    """``loss.backward()`` without ``zero_grad()``: the second step gets twice the gradient."""
+    x = tg.Tensor(2.0)
+    assert [float(tg.gradients(x * x, x)) for _ in range(3)] == [4, 4, 4]
+
+
+def test_a_power_with_exponent_zero_is_flat_also_at_zero():
+    """``n * x ** (n - 1)``: 0 * 0 ** -1 is nan."""
+    x = tg.Tensor(np.array([0.0, 1.0]))
+    np.testing.assert_array_equal(tg.gradients(tg.sum(x**0), x), [0, 0])
+    np.testing.assert_array_equal(tg.gradients(tg.sum(x**2), x), [0, 2])
+
+
+def test_a_branch_that_was_not_taken_sends_no_nan():
+    """``where(x > 0, log(x), 0)``: 0 times the infinite slope of log at 0. The safe form guards the argument too."""
+    x = tg.Tensor(np.array([0.0, 2.0]))
+    positive = x > 0
+    safe = tg.where(positive, tg.log(tg.where(positive, x, 1.0)), 0.0)
+    np.testing.assert_array_equal(tg.gradients(tg.sum(safe), x), [0, 0.5])
+
+
+# ------------------------------------------------------------------------------------ random nodes
+
+
+def test_sampling_cuts_no_gradient_in_silence():
+    """``with torch.no_grad(): return torch.normal(loc, scale)``: the gradient is None or, partly cut, wrong."""
+    mu = tg.Tensor(0.5, "mu")
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
+    with pytest.raises(tg.BlockedGradientError, match="cut          mu"):
+        tg.gradients(z * z, mu)
+    with pytest.raises(tg.BlockedGradientError, match="partly cut   mu"):
+        tg.gradients(z * z + mu * mu, mu)
+
+
+def test_a_value_cannot_slip_out_of_the_graph():
+    """``float(loss)`` or ``np.exp(z)`` in the middle of a model: all before it gets no gradient."""
+    z = tg.Tensor(0.5)
+    for leave in (float, int, bool, np.exp, np.asarray, lambda t: np.ones(3)[t], np.sum):
+        with pytest.raises(TypeError, match=r"graph|ufunc"):
+            leave(z)
+
+
+def test_the_mean_of_the_own_batch_is_no_baseline():
+    """``advantage = cost - cost.mean()``: the gradient comes out too small by the factor 1 - 1/K."""
+    k, mu = 2, 1.0
+    draws = tg.Normal(mu, 1.0).sample((50_000, k), rng=tg.noise(0))
+    cost, score = draws**2, draws - mu
+    wrong = ((cost - cost.mean(1, keepdims=True)) * score).mean(1)
+    assert wrong.mean() == pytest.approx(2 * mu * (1 - 1 / k), abs=4.5 * wrong.std() / math.sqrt(len(wrong)))
+    z = tg.Normal(tg.Tensor(mu, "mu"), 1.0).sample((k,), rng=tg.noise(0))
+    with pytest.raises(ValueError, match="factor 1 - 1/K"):
+        tg.score_function(z * z, tg.mean(z * z))
+
+
+def test_a_surrogate_keeps_its_value_and_its_second_derivative():
+    """``loss = cost.detach() * log_prob``: another value, and a second derivative that misses half of its terms."""
+    mu = tg.Tensor(np.full(50_000, 0.5), "mu")
+    x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
+    cost = x**2
+    ours = tg.score_function(cost)
+    np.testing.assert_array_equal(ours.value, cost.value)
+
+    def second(loss):
+        first = tg.gradients(tg.sum(loss), mu, record=True)
+        return tg.gradients(tg.sum(first), mu)
+
+    detached = tg.stop_gradient(x)
+    theirs = second(tg.stop_gradient(cost) * tg.Normal(mu, 1.0).log_prob(detached))
+    error = 4.5 * np.std(second(ours)) / math.sqrt(len(mu))
+    assert np.mean(second(ours)) == pytest.approx(2, abs=error)
+    assert np.mean(theirs) < 0  # -E x^2
+
+
+def test_log_variance_becomes_a_standard_deviation_by_half():
+    """``sigma = exp(log_var)``: the square of what was meant, and it trains just as quietly."""
+    model = tg.VAE.init(4, hidden=(3,), latent=2, rng=tg.noise(0), dtype=np.float64)
+    x = np.array([1.0, 0.0, 1.0, 0.0])
+    log_variance = model.log_variance(model.encoder(x))
+    np.testing.assert_allclose(model.encode(x).base.variance, np.exp(log_variance), rtol=1e-12)
+
+
+def test_noise_of_one_step_is_not_that_of_the_next():
+    """``rng = np.random.default_rng(0)`` inside the loop: every step draws the same noise."""
+    rng = tg.noise(0)
+    first, second = (tg.Normal().sample((3,), rng=rng) for _ in range(2))
+    assert not np.any(first == second)
+    assert np.array_equal(first, tg.Normal().sample((3,), rng=tg.noise(0)))
