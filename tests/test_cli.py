@@ -132,8 +132,7 @@ def test_a_real_ctrl_c_saves_and_says_how_to_go_on(images, tmp_path):
     settings = ["--data", images, *SMALL[:-1], "100"]
     subprocess.run([*command, *settings, "--out", "undisturbed"], check=True, capture_output=True, timeout=60)
     process = subprocess.Popen([*command, *settings, "--out", "run"], stderr=subprocess.PIPE, text=True)
-    while "epoch" not in process.stderr.readline():
-        pass
+    assert "epoch" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

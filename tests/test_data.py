@@ -89,8 +89,10 @@ def test_images_need_not_be_square_where_they_have_rows_and_columns(tmp_path):
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzipped"])
-def test_idx_files_alone_with_their_labels_or_as_a_folder(packed, tmp_path):
+@pytest.mark.parametrize("mark", "-.")
+def test_idx_files_alone_with_their_labels_or_as_a_folder(mark, packed, tmp_path):
     def write(name, array):
+        name = name.replace("-idx", f"{mark}idx")
         path = tmp_path / (name + ".gz" if packed else name)
         path.write_bytes(gzip.compress(idx(array)) if packed else idx(array))
         return path

@@ -164,6 +164,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     exec(compile(STEP, "step.py", "exec"), step)
     model, loss = step["model"], step["loss"]
     opened = reparameterize(loss)
+    titles = ("z is drawn: the gradient is cut", "reparameterized: the gradient gets through")
+    draw_side_by_side(loss, opened, arguments.out, titles=titles, wrt=model)
     print("A training step (step.py):\n")
     print("\n".join(f"  {i}  {line}" for i, line in enumerate(STEP.splitlines(), 1)))
     print(f"\nIts loss, {float(loss.value):.4f}, and what stands between it and the weights:\n")
@@ -172,8 +174,6 @@ def _explain(arguments: argparse.Namespace) -> int:
     print(f"\nAfter tg.reparameterize(loss), with the same value, {float(opened.value):.4f}:\n")
     print(explain(opened, model))
     print("\n" + draw(opened, wrt=model, title="The graph of the reparameterized loss"))
-    titles = ("z is drawn: the gradient is cut", "reparameterized: the gradient gets through")
-    draw_side_by_side(loss, opened, arguments.out, titles=titles, wrt=model)
     print(f"\nBoth graphs, side by side: {arguments.out}")
     return 0
 

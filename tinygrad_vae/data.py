@@ -176,7 +176,7 @@ def _named(content: np.lib.npyio.NpzFile, names: tuple[str, ...]) -> tuple[str, 
 
 
 def _idx_folder(folder: Path) -> tuple[Images, Images | None]:
-    found = [_beside(folder, f"{part}-images-idx3-ubyte") for part in ("train", "t10k")]
+    found = [_beside(folder, f"{part}-images-idx3-ubyte", f"{part}-images.idx3-ubyte") for part in ("train", "t10k")]
     if found[0] is None:
         raise DataError(
             f"{folder}: a folder without train-images-idx3-ubyte or train-images-idx3-ubyte.gz; "
@@ -185,16 +185,18 @@ def _idx_folder(folder: Path) -> tuple[Images, Images | None]:
     return _idx_images(found[0]), None if found[1] is None else _idx_images(found[1])
 
 
-def _beside(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
+def _beside(folder: Path, *names: str) -> Path | None:
+    """Return the first of the files that the folder holds, gzipped or not."""
+    paths = (folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz"))
+    return next((path for path in paths if path.exists()), None)
 
 
 def _idx_images(path: Path) -> Images:
     array = _idx(path)
     if array.ndim != 3:
         raise DataError(f"{path}: an IDX file with {array.ndim} axes; images have three: number, rows, columns")
-    name = path.name.removesuffix(".gz").replace("images-idx3", "labels-idx1")
-    labels_path = _beside(path.parent, name) if "labels-idx1" in name else None
+    name = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+    labels_path = _beside(path.parent, name) if "labels" in name and "idx1" in name else None
     return _images_from(array, None if labels_path is None else _idx(labels_path), str(path), str(path))
 
 

@@ -245,7 +245,9 @@ def _read(folder: str | Path) -> tuple[TrainConfig, dict[str, Array], dict[str, 
     """Return the configuration, the arrays and the facts of the checkpoint in a run folder."""
     path = Path(folder) / CHECKPOINT
     if not path.exists():
-        raise CheckpointError(f"{folder}: holds no run, {CHECKPOINT} is missing; begin one without --resume")
+        raise CheckpointError(
+            f"{folder}: holds no run, {CHECKPOINT} is missing; begin one with: tinygrad-vae train --out {folder}"
+        )
     arrays, facts = checkpoint.load(path)
     try:
         config = TrainConfig(**{**facts["config"], "hidden": tuple(facts["config"]["hidden"])})
