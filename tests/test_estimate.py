@@ -242,3 +242,10 @@ def test_the_control_of_relax_can_be_trained_on_the_variance():
 
     np.testing.assert_allclose(slope, (spread(1e-4) - spread(-1e-4)) / 2e-4, rtol=1e-6)
     assert spread(0.1 * -np.sign(slope)) < spread(0.0)
+
+
+def test_quadrature_refuses_a_cost_that_jumps_where_its_derivative_would_be_zero():
+    mu = tg.Tensor(0.0, "mu")
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+    with pytest.raises(tg.InvalidGradientError, match=r"quadrature for z .*less between z and the cost jumps"):
+        tg.estimate(tg.where(z > 0, 1.0, 0.0), {"z": "quadrature"})

@@ -76,6 +76,12 @@ class Noise(Tensor):
         """Return the mirror image of this noise, of the same law: with it, the other half of an antithetic pair."""
         return self.with_value(self.law.mirror(self.value))
 
+    def redrawn(self, rng: NoiseStream) -> Noise:
+        """Return noise of the same law and shape, drawn anew."""
+        noise = Noise(self.law.draw(rng, self.shape, self.dtype), self.law, self.name)
+        noise.origin = self.origin
+        return noise
+
     @staticmethod
     def guard(output: Tensor, wrt: Sequence[Tensor]) -> None:
         """Raise where a gradient through this randomness would be wrong."""

@@ -409,22 +409,32 @@ def _report(paths: _Paths) -> Explanation:
     return Explanation(everyone, paths.names(opened & ~blocked), nodes, problems)
 
 
-def _pathwise_option(z: Sample, name: str, paths: _Paths) -> Option:
-    call = "reparameterize(cost)"
-    if z.dist.path is None:
-        return Option(call, False, z.dist.why_no_path)
+def path_after(z: Sample, live: list[Tensor]) -> tuple[int, list[str]]:
+    """Return how many live ops depend on z without another draw in between, and the names of those that jump."""
     below = {id(z)}
     jumps: list[str] = []
-    for node in paths.live:
+    for node in live:
         kinds = [dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below]
         if JUMP in kinds and node.op is not None and node.op.name not in jumps:
             jumps.append(node.op.name)
         if any(kind not in (STOP, JUMP, BLOCKED) for kind in kinds):
             below.add(id(node))
+    return len(below) - 1, jumps
+
+
+def jump_objection(z: Sample, jumps: list[str]) -> str:
+    """Say which ops make the cost jump with z."""
+    verb = "jump" if len(jumps) > 1 else "jumps"
+    return f"{', '.join(jumps)} between {name_of_draw(z.name, z.place)} and the cost {verb}"
+
+
+def _pathwise_option(z: Sample, name: str, paths: _Paths) -> Option:
+    call = "reparameterize(cost)"
+    if z.dist.path is None:
+        return Option(call, False, z.dist.why_no_path)
+    count, jumps = path_after(z, paths.live)
     if jumps:
-        verb = "jump" if len(jumps) > 1 else "jumps"
-        return Option(call, False, f"{', '.join(jumps)} between {name} and the cost {verb}")
-    count = len(below) - 1
+        return Option(call, False, jump_objection(z, jumps))
     if count == 0:
         return Option(call, True, f"no op stands between {name} and the cost or the next draw")
     ops = f"all {count} ops" if count > 1 else "the 1 op"

@@ -15,6 +15,7 @@ import numpy as np
 from ...graph import Tensor
 from ...ops import exp
 from ..nodes import NORMAL, Sample
+from ..verdict import jump_objection, live_nodes, path_after
 from .coordinates import aligned, batch_ndim, element_law, mixed_shape
 from .estimate import Estimator, Rest
 
@@ -90,7 +91,8 @@ class Quadrature(Estimator):
             return f"{type(z.dist).__name__} takes {z.noise.shape} numbers of noise for draws of shape {z.shape}"
         if batch_ndim(z) != z.ndim or int(np.prod(mixed_shape(z, cost))) > 1:
             return "the cost mixes several draws, and the rule runs over one"
-        return None
+        _, jumps = path_after(z, live_nodes(cost))
+        return jump_objection(z, jumps) if jumps else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         if z.noise.law is NORMAL:
