@@ -428,22 +428,19 @@ def topological_order(roots: Sequence[Tensor]) -> list[Tensor]:
     [Tensor(1., name='x'), Tensor(2., made by add)]
     """
     order: list[Tensor] = []
-    opened: set[int] = set()
-    placed: set[int] = set()
-    stack = list(roots)
+    seen: set[int] = set()
+    stack: list[Tensor | None] = list(roots)
     while stack:
-        node = stack[-1]
-        key = id(node)
-        if key not in opened:  # first its inputs, then itself
-            opened.add(key)
-            for x in node.inputs:
-                if isinstance(x, Tensor) and id(x) not in opened:
-                    stack.append(x)  # noqa: PERF401  this loop is hot, and a generator is slower
-        else:
-            stack.pop()
-            if key not in placed:
-                placed.add(key)
+        node = stack.pop()
+        if node is None:  # all that the node below depends on has been placed
+            order.append(stack.pop())  # type: ignore[arg-type]
+        elif id(node) not in seen:
+            seen.add(id(node))
+            if not node.inputs:
                 order.append(node)
+                continue
+            stack += (node, None)
+            stack += [x for x in node.inputs if isinstance(x, Tensor) and id(x) not in seen]
     return order
 
 

@@ -145,7 +145,7 @@ def _estimator(choice: Estimator | str) -> Estimator:
 
 def _continued(cost: Tensor, plan: dict[int, Estimator]) -> Tensor:
     """Return the cost with its earliest planned random node taken care of, and through ``rest`` the later ones."""
-    z = next((z for z in live_samples(cost) if id(z.noise) in plan), None)
+    z = next((z for z in live_samples(cost) if id(z.noise) in plan), None) if plan else None
     if z is None:
         return cost
     later = {key: estimator for key, estimator in plan.items() if key != id(z.noise)}
