@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from ...arrays import NoiseStream, Value
-from ...graph import Tensor, rewrite
+from ...graph import Tensor, rewrite, topological_order
 from ...ops import stop_gradient, surrogate
 from ..distribution import law_in_words
-from ..nodes import Drawn, Sample, name_of_draw, taken_care_of
+from ..nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
 from ..verdict import InvalidGradientError, live_samples
 
 Rest = Callable[[Value], Tensor]
@@ -110,11 +110,36 @@ def estimate(
         objection = estimator.objection(z, cost) if estimator else None
         if estimator and objection:
             raise InvalidGradientError(f"{estimator.name} for {name_of_draw(z.name, z.place)} ({z.place}): {objection}")
+    _check_independent(cost, {z: plan[id(z.noise)] for z in samples if id(z.noise) in plan})
     new = _continued(cost, plan)
     if not any(estimator.weighs for estimator in plan.values()):
         return new
     kept = all(estimator.keeps_value for estimator in plan.values())
     return surrogate(cost if kept else new, new)
+
+
+def _check_independent(cost: Tensor, choices: Mapping[Sample, Estimator]) -> None:
+    """Refuse a cost in which something else than the draw itself was made from its noise.
+
+    The other half of an antithetic pair, or the same draw already opened, is not independent of the draw, so that a
+    weight would meet it too, and an expectation over the draw would leave it behind. A path takes it along.
+    """
+    drawn = {
+        z.noise.origin: z
+        for z, estimator in choices.items()
+        if isinstance(z.noise, Noise) and (estimator.weighs or not estimator.keeps_value)
+    }
+    if not drawn:
+        return
+    for node in topological_order([cost]):
+        for x in node.inputs:
+            z = drawn.get(x.origin) if isinstance(x, Noise) else None
+            if z is not None and z is not node:
+                where = f"{name_of_draw(z.name, z.place)} ({z.place})"
+                raise ValueError(
+                    f"the cost depends on the noise of {where} in two ways, such as an antithetic pair or a part that "
+                    "is open already; apply the estimator to each part of the cost alone, and then add the results"
+                )
 
 
 def _plan(

@@ -18,8 +18,8 @@ from ...arrays import NoiseStream, Value
 from ...graph import Tensor, value_of
 from ...ops import exp, stop_gradient, sum
 from ..credit import aligned_log_prob, mixing_op, surviving_axes
-from ..nodes import Noise, Sample, name_of_draw
-from ..verdict import depends_on, live_samples, refuse_gradient
+from ..nodes import Sample, name_of_draw
+from ..verdict import depends_on, refuse_gradient
 from .estimate import Estimator, Rest, estimate, zero
 
 
@@ -154,10 +154,7 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
     >>> bool(np.isclose(gradient, x.value**2 * (x.value - 2.0)))
     True
     """
-    estimator = ScoreFunction(baseline, credit=credit)
-    if isinstance(cost, Tensor):
-        check_independent(live_samples(cost))
-    return estimate(cost, default=estimator)
+    return estimate(cost, default=ScoreFunction(baseline, credit=credit))
 
 
 def _without_moving(z: Sample) -> Any:
@@ -194,19 +191,6 @@ def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
             "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, or a function of "
             "the inputs alone"
         )
-
-
-def check_independent(samples: list[Sample]) -> None:
-    """Refuse draws from one noise, such as an antithetic pair: their joint probability is not the product."""
-    drawn: dict[object, Sample] = {}
-    for z in samples:
-        other = drawn.setdefault(z.noise.origin, z) if isinstance(z.noise, Noise) else z
-        if other is not z:
-            first, second = name_of_draw(other.name, other.place), name_of_draw(z.name, z.place)
-            raise ValueError(
-                f"score_function: {first} ({other.place}) and {second} ({z.place}) were made from one noise, so that "
-                "they are not independent; apply score_function to the cost of each, and then combine the results"
-            )
 
 
 def _credit_note(cost: Tensor, labels: tuple[int | None, ...], shape: tuple[int, ...], gone: list[int]) -> str:
