@@ -68,6 +68,13 @@ def test_every_kind_of_grey_level_gives_the_same_bits(array, tmp_path):
     np.testing.assert_array_equal(images.pixels, BITS)
 
 
+def test_half_of_the_full_scale_is_a_one(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[0.0, 0.49, 0.5, 1.0]]))
+    np.testing.assert_array_equal(read(tmp_path / "a.npy").pixels, [[0, 0, 1, 1]])
+    np.save(tmp_path / "a.npy", np.array([[0, 127, 128, 255]]))
+    np.testing.assert_array_equal(read(tmp_path / "a.npy").pixels, [[0, 0, 1, 1]])
+
+
 def test_packed_bits_are_unpacked(tmp_path):
     bits = np.random.default_rng(1).integers(0, 2, (6, 784), dtype=np.uint8)
     np.savez(tmp_path / "a.npz", train=np.packbits(bits, axis=1), test=np.packbits(bits[:2], axis=1))

@@ -134,20 +134,44 @@ def test_the_baseline_is_read_before_it_is_updated(config, tmp_path, monkeypatch
         expected = bound if expected is None else memory * expected + (1 - memory) * bound
 
 
-def test_every_image_is_seen_once_in_an_epoch_the_last_batch_is_smaller(config, tmp_path, monkeypatch):
-    run, state = train.begin(dataclasses.replace(config, epochs=1, batch=9), tmp_path / "run")
-    seen = []
+@pytest.fixture
+def watched(monkeypatch):
+    """What the training steps gave to the bound, and what it gave back: images, noise and bound of each step."""
+    steps = []
 
-    def watched(model, x, *, rng):
-        if isinstance(model.pixels.weight, tg.Tensor):
-            seen.append(x)
-        return tg.elbo(model, x, rng=rng)
+    def elbo(model, x, *, rng):
+        bound = tg.elbo(model, x, rng=rng)
+        if isinstance(bound, tg.Tensor):
+            steps.append((x, rng.path, bound.value))
+        return bound
 
-    monkeypatch.setattr(train, "elbo", watched)
+    monkeypatch.setattr(train, "elbo", elbo)
+    return steps
+
+
+def test_every_image_is_seen_once_in_an_epoch_in_another_order_each_time(config, watched, tmp_path):
+    run, state = train.begin(dataclasses.replace(config, epochs=2, batch=9), tmp_path / "run")
     train.train(run, state)
-    assert [len(x) for x in seen] == [9, 9, 9, 6]
+    assert [len(x) for x, _, _ in watched] == 2 * [9, 9, 9, 6]
     key = 2.0 ** np.arange(16)
-    np.testing.assert_array_equal(np.sort(np.concatenate(seen) @ key), np.sort(run.images.pixels @ key))
+    first, second = (np.concatenate([x for x, _, _ in watched[k : k + 4]]) @ key for k in (0, 4))
+    np.testing.assert_array_equal(np.sort(first), np.sort(run.images.pixels @ key))
+    np.testing.assert_array_equal(np.sort(first), np.sort(second))
+    assert not np.array_equal(first, second)
+
+
+def test_no_two_steps_share_their_noise(config, watched, tmp_path):
+    train.train(*train.begin(config, tmp_path / "run"))
+    assert [path for _, path, _ in watched] == [tg.noise(0).at("noise", k).path for k in range(len(watched))]
+
+
+def test_the_history_holds_the_mean_bound_over_images_not_over_batches(config, watched, tmp_path):
+    run, state = train.begin(dataclasses.replace(config, epochs=1, batch=32), tmp_path / "run")
+    (row,) = train.train(run, state).history
+    bounds = np.concatenate([bound for _, _, bound in watched])
+    assert row["bound_train"] == pytest.approx(bounds.mean(), rel=1e-6)
+    after = tg.elbo(train.resume(run.folder)[1].model, run.held_out.pixels, rng=run.rng.at("held-out"))
+    assert row["bound_held_out"] == pytest.approx(after.mean(), rel=1e-6)
 
 
 def test_what_a_run_leaves(config, tmp_path):
@@ -255,3 +279,19 @@ def test_divergence_stops_and_keeps_the_last_good_state(rate, config, tmp_path):
     assert f"{rate:g}" in str(caught.value)
     _, kept = train.resume(run.folder)
     assert all(np.isfinite(leaf).all() for leaf in trees.leaves(kept.model))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_even_where_its_gradient_is(config, tmp_path, monkeypatch):
+    run, state = train.begin(config, tmp_path / "run")
+    monkeypatch.setattr(train, "elbo", lambda model, x, *, rng: tg.elbo(model, x, rng=rng) - np.float32(np.inf))
+    with pytest.raises(DivergedError, match="step 1: the loss is inf"):
+        train.train(run, state)
+
+
+def test_weights_that_are_not_finite_are_never_saved(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    before = run.checkpoint.read_bytes()
+    broken = dataclasses.replace(state, model=trees.map_leaves(lambda w: w * np.float32(np.nan), state.model))
+    with pytest.raises(DivergedError, match="weights after step 0"):
+        train.save(run, broken)
+    assert run.checkpoint.read_bytes() == before
