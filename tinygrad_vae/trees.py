@@ -47,18 +47,24 @@ def _fields(kind: type) -> tuple[tuple[str, bool], ...] | None:
     return tuple((f.name, not f.metadata.get("static")) for f in dataclasses.fields(kind))
 
 
-def paths(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield ``(path, leaf)`` in order; a path is the names on the way, joined by dots.
+def paths(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Return ``(path, leaf)`` for each leaf in order; a path is the names on the way, joined by dots.
 
-    >>> list(paths({"encoder": [1.0, 2.0]}))
+    >>> paths({"encoder": [1.0, 2.0]})
     [('encoder.0', 1.0), ('encoder.1', 2.0)]
     """
+    found: list[tuple[str, Any]] = []
+    _gather(tree, prefix, found)
+    return found
+
+
+def _gather(tree: Any, path: str, found: list[tuple[str, Any]]) -> None:
     children = _children(tree)
     if children is None:
-        yield prefix, tree
+        found.append((path, tree))
         return
     for name, part in children:
-        yield from paths(part, f"{prefix}.{name}" if prefix else name)
+        _gather(part, f"{path}.{name}" if path else name, found)
 
 
 def leaves(tree: Any) -> list[Any]:

@@ -110,6 +110,8 @@ class Distribution:
     def batch_shape(self) -> tuple[int, ...]:
         """The shape of the independent laws held by the parameters."""
         shapes = {f.name: _batch_part(value_of(getattr(self, f.name)), domain_of(self, f)) for f in parameters(self)}
+        if len(set(shapes.values())) == 1:
+            return next(iter(shapes.values()))
         try:
             return np.broadcast_shapes(*shapes.values())
         except ValueError:
