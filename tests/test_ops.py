@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_vae as tg
-from tinygrad_vae.checks import check_case, check_op, check_second_order, check_vjp
+from tinygrad_vae.checks import check_case, check_op, check_second_order, check_vjp, draw_inputs
+from tinygrad_vae.ops.__main__ import cotangent, expression, main
 from tinygrad_vae.testing import cases_for
 
 OWN = [op for op in tg.OPS.values() if op.__module__.startswith("tinygrad_vae.ops.")]
@@ -303,3 +304,54 @@ def test_bad_input_gets_an_error_that_says_what_was_found(call, message):
 def test_complex_numbers_are_refused():
     with pytest.raises(TypeError, match="complex128"):
         tg.exp(tg.Tensor(np.ones(2))) * np.ones(2, complex)
+
+
+SMOOTH_ELEMENTWISE = [(op, i) for op in ELEMENTWISE for i in range(len(op.input_names)) if cotangent(op, i) != "-"]
+
+
+@pytest.mark.parametrize(("op", "i"), SMOOTH_ELEMENTWISE, ids=lambda part: getattr(part, "name", part))
+def test_cotangent_in_the_table_of_ops_is_the_one_that_gradients_takes(op, i):
+    inputs = draw_inputs(op, tg.case(*((3,),) * len(op.input_names)), np.random.default_rng(0))
+    leaves = [tg.Tensor(x) if x.dtype.kind == "f" else x for x in inputs]
+    y = op(*leaves)
+    g = np.random.default_rng(1).normal(size=3)
+    names = {**tg.OPS, **dict(zip(op.input_names, inputs, strict=True)), "g": g}
+    names["z" if "y" in op.input_names else "y"] = y.value
+    found = eval(cotangent(op, i), names)
+    np.testing.assert_allclose(found, tg.gradients(y, leaves[i], cotangent=g), rtol=1e-5)  # it is written to 6 digits
+
+
+def test_table_of_ops_holds_every_op(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n{op.name}(" in printed for op in OWN)
+    assert f"{len(OWN)} ops" in printed
+
+
+def test_one_op_is_shown_with_its_example_and_a_misspelt_one_with_its_neighbours(capsys):
+    assert main(["tanh"]) == 0
+    printed = capsys.readouterr().out
+    assert "g * (1 - y * y)" in printed
+    assert ">>> float(tanh(0.0))" in printed
+    assert main(["tahn"]) == 2
+    assert "did you mean tan" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda x, y: (x + y) * x, "(x + y) * x"),
+        (lambda x, y: x - (y - x), "x - (y - x)"),
+        (lambda x, y: x / (y / x) / y, "x / (y / x) / y"),
+        (lambda x, y: (x**y) ** 2, "(x ** y) ** 2"),
+        (lambda x, y: x ** (y**2), "x ** y ** 2"),
+        (lambda x, y: -(x * y) - -x, "-(x * y) - -x"),
+        (lambda x, y: (-x) ** 2, "(-x) ** 2"),
+        (lambda x, y: tg.sum(tg.exp(x) * 0.5, axis=0), "sum(exp(x) * 0.5, axis=0)"),
+    ],
+)
+def test_formula_of_a_graph_has_the_brackets_it_needs(build, text):
+    x, y = tg.Tensor(np.array([2.0]), "x"), tg.Tensor(np.array([3.0]), "y")
+    node = build(x, y)
+    assert expression(node) == text
+    np.testing.assert_array_equal(eval(text, {**tg.OPS, "x": x, "y": y}).value, node.value)

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..arrays import Value
+from ..arrays import Value, is_array
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE
 from ..graph import JUMP, KINK, elementwise
 from .gates import equal, logical_and, logical_xor, surrogate, where
@@ -57,10 +57,29 @@ def divide(x: Value, y: Value, /) -> Value:
     return np.divide(x, y)
 
 
-def ratio(x: Value, y: Value) -> Value:
-    """Return ``x / y``, and 0 where y is 0: the convention for derivatives at a point where there is none."""
-    vanishes = equal(y, 0)
-    return where(vanishes, 0.0, x / where(vanishes, 1.0, y))
+def in_one_dtype(*inputs: Value) -> list[Value]:
+    """Return the inputs with Python's numbers in the dtype of the arrays beside them, as NumPy takes them.
+
+    SciPy's functions, and a choice between numbers, would make float64 of float32 and a number.
+    """
+    dtype = next((x.dtype for x in inputs if is_array(x) and x.dtype.kind == "f"), np.dtype(np.float64))
+    return [dtype.type(x) if isinstance(x, (int, float)) else x for x in inputs]
+
+
+@elementwise(
+    lambda g, z, x, y: divide_or_zero(g, y),
+    lambda g, z, x, y: -divide_or_zero(g * z, y),
+    domain=(NONZERO, NONZERO),
+)
+def divide_or_zero(x: Value, y: Value, /) -> Value:
+    """``x / y``, and 0 where y is 0, with derivative 0: the convention for slopes where there is none.
+
+    >>> divide_or_zero(np.ones(2), np.array([4.0, 0.0]))
+    array([0.25, 0.  ])
+    """
+    x, y = in_one_dtype(x, y)
+    vanishes = np.equal(y, 0)
+    return np.where(vanishes, 0.0, x / np.where(vanishes, 1.0, y))
 
 
 @elementwise(lambda g, y, x: -g * y * y, domain=NONZERO)
@@ -150,7 +169,7 @@ def copysign(x: Value, y: Value, /) -> Value:
     return np.copysign(x, y)
 
 
-@elementwise(lambda g, z, x, y: g * ratio(x, z), lambda g, z, x, y: g * ratio(y, z), domain=NONZERO)
+@elementwise(lambda g, z, x, y: g * divide_or_zero(x, z), lambda g, z, x, y: g * divide_or_zero(y, z), domain=NONZERO)
 def hypot(x: Value, y: Value, /) -> Value:
     """``sqrt(x^2 + y^2)``, without overflow. Derivatives x / hypot and y / hypot, 0 at the origin.
 

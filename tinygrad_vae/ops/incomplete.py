@@ -14,8 +14,8 @@ import numpy as np
 from ..arrays import Array, Value, namespace, special
 from ..domains import POSITIVE, Domain
 from ..graph import elementwise
-from .elementwise import exp, log, ratio
-from .special import OPEN_UNIT, betaln, digamma, gammaln, in_one_dtype, polygamma, xlog1py, xlogy
+from .elementwise import divide_or_zero, exp, in_one_dtype, log
+from .special import OPEN_UNIT, betaln, digamma, gammaln, polygamma, xlog1py, xlogy
 
 _CHUNK = 4096
 _STEP = 1 / 32
@@ -57,8 +57,7 @@ def _gamma_factor(order: int, log_t: Value, a: Value) -> Value:
     factors: list[Value] = [1.0]
     for n in range(order):
         slopes = [(log_t if k == 0 else 0.0) - _polygamma(k, a) for k in range(n + 1)]
-        terms = [comb(n, k) * slopes[k] * factors[n - k] for k in range(n + 1)]
-        factors.append(_added(terms))
+        factors.append(_added([slopes[n], *(comb(n, k) * slopes[k] * factors[n - k] for k in range(n))]))
     return factors[order]
 
 
@@ -124,8 +123,8 @@ def gammainc(a: Value, x: Value, /) -> Value:
 
 
 @elementwise(
-    lambda g, y, a, p: -g * ratio(gammainc_in_shape(a, y), gamma_density(a, y)),
-    lambda g, y, a, p: g * ratio(1.0, gamma_density(a, y)),
+    lambda g, y, a, p: -g * divide_or_zero(gammainc_in_shape(a, y), gamma_density(a, y)),
+    lambda g, y, a, p: g * divide_or_zero(1.0, gamma_density(a, y)),
     domain=(_SHAPE, OPEN_UNIT),
 )
 def gammaincinv(a: Value, p: Value, /) -> Value:
@@ -162,7 +161,8 @@ def _beta_factor(orders: tuple[int, int], log_t: Value, log_rest: Value, a: Valu
                     slope = slope - _polygamma(k + j, own)
                 if k == j == 0:
                     slope = slope + logarithm
-                terms.append(comb(up[0], k) * comb(up[1], j) * slope * factor(up[0] - k, up[1] - j))
+                last = (k, j) == up
+                terms.append(slope if last else comb(up[0], k) * comb(up[1], j) * slope * factor(up[0] - k, up[1] - j))
         return _added(terms)
 
     return factor(*orders)
@@ -239,9 +239,9 @@ def betainc(a: Value, b: Value, x: Value, /) -> Value:
 
 
 @elementwise(
-    lambda g, y, a, b, p: -g * ratio(betainc_in_shapes(a, b, y, orders=(1, 0)), beta_density(a, b, y)),
-    lambda g, y, a, b, p: -g * ratio(betainc_in_shapes(a, b, y, orders=(0, 1)), beta_density(a, b, y)),
-    lambda g, y, a, b, p: g * ratio(1.0, beta_density(a, b, y)),
+    lambda g, y, a, b, p: -g * divide_or_zero(betainc_in_shapes(a, b, y, orders=(1, 0)), beta_density(a, b, y)),
+    lambda g, y, a, b, p: -g * divide_or_zero(betainc_in_shapes(a, b, y, orders=(0, 1)), beta_density(a, b, y)),
+    lambda g, y, a, b, p: g * divide_or_zero(1.0, beta_density(a, b, y)),
     domain=(_SHAPE, _SHAPE, OPEN_UNIT),
 )
 def betaincinv(a: Value, b: Value, p: Value, /) -> Value:

@@ -13,7 +13,7 @@ import numpy as np
 from ..arrays import Value, namespace
 from ..domains import Domain
 from ..graph import JUMP, KINK, case, op, value_of
-from .elementwise import abs, pow, ratio
+from .elementwise import abs, divide_or_zero, pow
 from .gates import astype
 from .indexing import diagonal, take, tril, triu
 from .matrix import matmul, outer, tensordot, vecdot
@@ -256,7 +256,7 @@ def _from_eigenbasis(v: Value, middle: Value) -> Value:
 def _inverse_gaps(w: Value) -> Value:
     """Return 1 / (w[j] - w[i]), and 0 where the two are equal."""
     gaps = _row(w) - _column(w)
-    return ratio(1.0, gaps)
+    return divide_or_zero(1.0, gaps)
 
 
 @op(
@@ -452,7 +452,7 @@ def matrix_rank(x: Value, /, *, rtol: float | None = None) -> Value:
 def _through_norm(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool, ord: float) -> Value:
     gone = reduced(axis, x.ndim)
     kept = tuple(1 if a in gone else n for a, n in enumerate(x.shape))
-    relative = ratio(x, reshape(y, kept))
+    relative = divide_or_zero(x, reshape(y, kept))
     slope = relative if ord == 2 else sign(x) * pow(abs(relative), ord - 1)
     return reshape(g, kept) * slope
 

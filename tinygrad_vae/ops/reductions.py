@@ -8,7 +8,7 @@ from ..arrays import Value, size
 from ..domains import LOGITS, NONZERO, TRUTH
 from ..graph import JUMP, KINK, case, op
 from .cumulative import cumulative_prod
-from .elementwise import exp, ratio
+from .elementwise import divide_or_zero, exp
 from .gates import astype, where
 from .rounding import isfinite
 from .shaping import broadcast_to, flatten_from, permute_dims, reshape
@@ -105,7 +105,7 @@ def var(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bo
 
 @op(
     lambda g, y, x, *, axis, correction, keepdims: (
-        ratio(_keep(g, x, axis) * (x - mean(x, axis=axis, keepdims=True)), _keep(y, x, axis))
+        divide_or_zero(_keep(g, x, axis) * (x - mean(x, axis=axis, keepdims=True)), _keep(y, x, axis))
         * (1 / _degrees(x, axis, correction))
     ),
     axes=remaining_axes,

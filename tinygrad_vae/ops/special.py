@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays import Value, is_array, special
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE, Domain
 from ..graph import JUMP, KINK, SMOOTH, elementwise
-from .elementwise import exp, log, log1p, ratio
+from .elementwise import divide_or_zero, exp, in_one_dtype, log, log1p
 from .gates import equal, where
 from .rounding import sign
 from .trigonometric import INSIDE_ONE
@@ -20,16 +20,6 @@ OPEN_UNIT = Domain(
 _BELOW_TWO = Domain(
     "between 0 and 2, exclusive", lambda x: (x > 0) & (x < 2), lambda rng, shape: rng.uniform(0.2, 1.8, shape)
 )
-
-
-def in_one_dtype(*inputs: Value) -> list[Value]:
-    """Return the inputs with Python's numbers in the dtype of the arrays beside them, as NumPy takes them.
-
-    SciPy's functions would make float64 of float32 and a number.
-    """
-    dtype = next((x.dtype for x in inputs if is_array(x) and x.dtype.kind == "f"), np.dtype(np.float64))
-    return [dtype.type(x) if isinstance(x, (int, float)) else x for x in inputs]
-
 
 # ---------------------------------------------------------------------- error function, normal law
 
@@ -96,7 +86,7 @@ def ndtr(x: Value, /) -> Value:
 
 @elementwise(lambda g, y, x: -g * y * (x + y))
 def inverse_mills(x: Value, /) -> Value:
-    """``density(x) / ndtr(x)`` of the standard normal law, inverse Mills ratio: -x for far negative x.
+    """``density(x) / ndtr(x)`` of the standard normal law, inverse Mills divide_or_zero: -x for far negative x.
 
     Derivative -y (x + y), which loses digits as x^2 for far negative x.
 
@@ -141,7 +131,7 @@ def logit(x: Value, /) -> Value:
 
 @elementwise(
     lambda g, z, x, y: g * log(where(equal(x, 0), where(equal(y, 0), 1.0, y), y)),
-    lambda g, z, x, y: g * ratio(x, y),
+    lambda g, z, x, y: g * divide_or_zero(x, y),
     domain=(NONZERO, POSITIVE),
 )
 def xlogy(x: Value, y: Value, /) -> Value:
@@ -155,7 +145,7 @@ def xlogy(x: Value, y: Value, /) -> Value:
 
 @elementwise(
     lambda g, z, x, y: g * log1p(where(equal(x, 0), where(equal(y, -1), 0.0, y), y)),
-    lambda g, z, x, y: g * ratio(x, 1 + y),
+    lambda g, z, x, y: g * divide_or_zero(x, 1 + y),
     domain=(NONZERO, ABOVE_MINUS_ONE),
 )
 def xlog1py(x: Value, y: Value, /) -> Value:
@@ -240,7 +230,9 @@ def i0e(x: Value, /) -> Value:
     return special(x).i0e(x)
 
 
-@elementwise(lambda g, y, x: g * (i0e(x) - sign(x) * y - where(equal(x, 0), 0.5, ratio(y, x))), smoothness=KINK)
+@elementwise(
+    lambda g, y, x: g * (i0e(x) - sign(x) * y - where(equal(x, 0), 0.5, divide_or_zero(y, x))), smoothness=KINK
+)
 def i1e(x: Value, /) -> Value:
     """``exp(-|x|) I1(x)``, the modified Bessel function of order 1 without its growth.
 

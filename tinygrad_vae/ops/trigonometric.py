@@ -7,7 +7,7 @@ import numpy as np
 from ..arrays import Value
 from ..domains import NONZERO, Domain, greater_than
 from ..graph import elementwise
-from .elementwise import hypot, ratio, reciprocal, sqrt
+from .elementwise import divide_or_zero, hypot, reciprocal, sqrt
 
 INSIDE_ONE = Domain(
     "between -1 and 1, exclusive", lambda x: abs(x) < 1, lambda rng, shape: rng.uniform(-0.9, 0.9, shape)
@@ -138,8 +138,8 @@ def atanh(x: Value, /) -> Value:
 
 
 @elementwise(
-    lambda g, z, y, x: g * ratio(ratio(x, hypot(y, x)), hypot(y, x)),
-    lambda g, z, y, x: -g * ratio(ratio(y, hypot(y, x)), hypot(y, x)),
+    lambda g, z, y, x: g * divide_or_zero(divide_or_zero(x, hypot(y, x)), hypot(y, x)),
+    lambda g, z, y, x: -g * divide_or_zero(divide_or_zero(y, hypot(y, x)), hypot(y, x)),
     domain=NONZERO,
 )
 def atan2(y: Value, x: Value, /) -> Value:

@@ -1,0 +1,136 @@
+"""``python -m tinygrad_vae.ops``: the table of ops; with names behind it, those ops with their examples.
+
+A derivative is shown by running the op's vjp on named Tensors and writing out the graph that it records.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays import is_array
+from ..graph import KINK, OPS, SMOOTH, Op, Tensor
+
+_SIGNS = {"add": ("+", 1), "subtract": ("-", 1), "multiply": ("*", 2), "divide": ("/", 2), "pow": ("**", 4)}
+_NEGATION, _ATOM = 3, 5
+
+
+def expression(node: Any, *, attrs: bool = True) -> str:
+    """Return the formula that a graph was recorded from, in the names of its leaves.
+
+    Args:
+        node: a Tensor, or an array or a number, which stand for themselves.
+        attrs: whether to write the attributes of ops, such as an axis.
+
+    >>> x = Tensor(2.0, "x")
+    >>> expression(x * (x + 1) ** 2)
+    'x * (x + 1) ** 2'
+    """
+    return _written(node, attrs)[0]
+
+
+def _written(node: Any, attrs: bool) -> tuple[str, int]:
+    """Return the formula, and how strongly its outermost operator binds."""
+    if not isinstance(node, Tensor):
+        return ("..." if is_array(node) and node.ndim else f"{float(node):g}"), _ATOM
+    if node.op is None:
+        return node.name or "...", _ATOM
+    name = node.op.name
+    if name in _SIGNS:
+        sign, strength = _SIGNS[name]
+        left, right = (_written(x, attrs) for x in node.inputs)
+        right_binds_more = strength if name in ("add", "multiply", "pow") else strength + 1
+        text = f"{_bracketed(left, strength + (name == 'pow'))} {sign} {_bracketed(right, right_binds_more)}"
+        return text, strength
+    if name == "negative":
+        return "-" + _bracketed(_written(node.inputs[0], attrs), _NEGATION), _NEGATION
+    inputs = [_written(x, attrs)[0] for x in node.inputs]
+    named = [f"{key}={value!r}" for key, value in node.attrs.items() if attrs and value != node.op.defaults.get(key)]
+    return f"{name}({', '.join(inputs + named)})", _ATOM
+
+
+def _bracketed(written: tuple[str, int], at_least: int) -> str:
+    text, strength = written
+    return text if strength >= at_least else f"({text})"
+
+
+def cotangent(op: Op[..., Any], i: int) -> str:
+    """Return the cotangent of input ``i``, for a cotangent g of the output; ``-`` where nothing flows.
+
+    The output itself is called y, or z where an input is called y. An op that works on whole arrays is written
+    without the attributes of the ops in its formula, which depend on the shapes.
+
+    >>> cotangent(OPS["sin"], 0), cotangent(OPS["divide"], 1)
+    ('g * cos(x)', '-g * z / y')
+    """
+    from ..checks import cases_of, draw_inputs
+
+    if op.smoothness_in(i) not in (SMOOTH, KINK):
+        return "-"
+    trial = next(cases_of(op))
+    drawn = draw_inputs(op, trial, np.random.default_rng(0))
+    leaves: list[Any] = [Tensor(x, op.input_name(k)) for k, x in enumerate(drawn)]
+    result = op(*leaves, **trial.attrs)
+    output = Tensor(result.value, "z" if "y" in op.input_names else "y")
+    g = Tensor(np.ones_like(result.value), "g")
+    rule = op.vjps[0 if op.variadic else i]
+    arguments = (i, g, output, *leaves) if op.variadic else (g, output, *leaves)
+    return expression(rule(*arguments, **result.attrs), attrs=op.elementwise)  # type: ignore[misc]
+
+
+def summary(op: Op[..., Any]) -> str:
+    """Return the op's rows of the table: its formula, then each input with smoothness, domain and cotangent.
+
+    >>> print(summary(OPS["sin"]))
+    sin(x)                        Sine of an angle in radians
+        x            smooth  real                            g * cos(x)
+    """
+    first = re.split(r"(?<!\.)\.(?=\s|$)|:\s|\n", inspect.getdoc(op) or "", maxsplit=1)[0].replace("``", "")
+    names = [f"*{n}" if op.variadic and n == op.input_names[-1] else n for n in op.input_names]
+    rows = [f"{op.name}({', '.join(names)})".ljust(30) + first]
+    for i, name in enumerate(names):
+        domain = str(op.domain_of(i))
+        rows.append(f"    {name:<12} {op.smoothness_in(i):<7} {domain:<31} {cotangent(op, i)}")
+    return "\n".join(rows)
+
+
+def own_ops() -> list[Op[..., Any]]:
+    """Return the ops that this package declares, by file and name."""
+    package = __package__ or "tinygrad_vae.ops"
+    return sorted(
+        (op for op in OPS.values() if op.__module__.startswith(package + ".")), key=lambda op: (op.__module__, op.name)
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table, or the ops that are named."""
+    ops = own_ops()
+    if not arguments:
+        module = ""
+        for op in ops:
+            if op.__module__ != module:
+                module = op.__module__
+                head = (inspect.getdoc(sys.modules[module]) or "").partition("\n")[0]
+                print(f"\n{module.rpartition('.')[2]}: {head}\n")
+            print(summary(op))
+        print(f"\n{len(ops)} ops. g is the cotangent of the output; an input with - has no derivative.")
+        return 0
+    for name in arguments:
+        found = [op for op in ops if op.name == name]
+        if not found:
+            close = difflib.get_close_matches(name, [op.name for op in ops])
+            meant = f"; did you mean {' or '.join(close)}?" if close else "; call it without a name for the table"
+            print(f"there is no op named {name}{meant}", file=sys.stderr)
+            return 2
+        print(f"{summary(found[0])}\n\n{inspect.getdoc(found[0])}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
