@@ -37,6 +37,12 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(f"{folder}/a.txt", b"all of it")
+    ...     Path(f"{folder}/a.txt").read_text()
+    'all of it'
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -61,6 +67,12 @@ def save(path: str | Path, tree: Any, facts: dict[str, Any]) -> None:
     Raises:
         OSError: the file cannot be written.
         TypeError, ValueError: the facts hold what JSON cannot.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/last.safetensors", {"model": {"w": np.ones(2)}}, {"step": 7})
+    ...     list(load(f"{folder}/last.safetensors")[0])
+    ['model.w']
     """
     arrays = {name: np.asarray(to_host(leaf), order="C") for name, leaf in trees.paths(tree)}
     written = json.dumps(facts, allow_nan=False)

@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises:
         SystemExit: the words are none that the command knows (code 2), or ask for help (code 0).
+
+    >>> main(["evaluate", "nowhere"])  # and says on stderr that there is no run
+    2
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -371,8 +374,8 @@ Examples:
         metavar="N",
         type=_whole(1),
         default=argparse.SUPPRESS,
-        help=f"how often each image is seen (default: {default.epochs}, where the held-out bound of the digits "
-        "stops rising)",
+        help=f"how often each image is seen (default: {default.epochs}, by then the held-out bound of the "
+        "digits hardly rises any more)",
     )
     steps.add_argument(
         "--batch",

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .arrays import Array, to_host
 from .extras import require
+
+Target = str | Path | BinaryIO
+"""Where a picture goes: a file, whose suffix says in which format, or an open one, which gets a PNG."""
 
 INK = "#22303c"
 LINE = "#d5dde5"
@@ -27,12 +30,15 @@ POINTS = 2000
 """How many images are drawn in the latent plane at most; more hide each other."""
 
 
-def learning_curve(history: Sequence[dict[str, Any]], path: str | Path) -> None:
+def learning_curve(history: Sequence[dict[str, Any]], path: Target) -> None:
     """Draw the bound of training and held-out images over the epochs.
 
     Args:
         history: rows with ``epoch``, ``bound_train`` and ``bound_held_out``, in nats.
-        path: where to write the picture; the suffix says in which format.
+        path: where to write the picture.
+
+    >>> import io
+    >>> learning_curve([{"epoch": 1, "bound_train": -30.0, "bound_held_out": -31.0}], io.BytesIO())
     """
     figure, axes = _figure(7, 4.2)
     epochs = [row["epoch"] for row in history]
@@ -59,7 +65,7 @@ def learning_curve(history: Sequence[dict[str, Any]], path: str | Path) -> None:
     _save(figure, path)
 
 
-def reconstructions(originals: Array, reconstructed: Array, shape: tuple[int, int], path: str | Path) -> None:
+def reconstructions(originals: Array, reconstructed: Array, shape: tuple[int, int], path: Target) -> None:
     """Draw images in a row, and below each what came back through the latent vector.
 
     Args:
@@ -67,6 +73,9 @@ def reconstructions(originals: Array, reconstructed: Array, shape: tuple[int, in
         reconstructed: probabilities of each pixel, in the same shape.
         shape: (rows, columns) of one image.
         path: where to write the picture.
+
+    >>> import io
+    >>> reconstructions(np.eye(4), np.full((4, 4), 0.25), (2, 2), io.BytesIO())
     """
     both = np.concatenate([to_host(originals), to_host(reconstructed)])
     picture = _mosaic(both, shape, columns=len(originals))
@@ -80,19 +89,22 @@ def reconstructions(originals: Array, reconstructed: Array, shape: tuple[int, in
     _save(figure, path)
 
 
-def images(probabilities: Array, shape: tuple[int, int], path: str | Path) -> None:
+def images(probabilities: Array, shape: tuple[int, int], path: Target) -> None:
     """Draw images in a square grid, dark where a pixel is likely to be 1.
 
     Args:
         probabilities: of shape (n, rows * columns).
         shape: (rows, columns) of one image.
         path: where to write the picture.
+
+    >>> import io
+    >>> images(np.eye(9), (3, 3), io.BytesIO())
     """
     picture = _mosaic(to_host(probabilities), shape, columns=math.ceil(math.sqrt(len(probabilities))))
     require("matplotlib.image").imsave(path, picture, dpi=DPI)
 
 
-def latent_plane(means: Array, labels: Array | None, path: str | Path) -> None:
+def latent_plane(means: Array, labels: Array | None, path: Target) -> None:
     """Draw the posterior mean of each image as a point, coloured by its label, at most ``POINTS`` of them.
 
     With two latent dimensions these are the axes; with more, the first two principal components of the means are, and
@@ -102,6 +114,9 @@ def latent_plane(means: Array, labels: Array | None, path: str | Path) -> None:
         means: of shape (n, latent).
         labels: a whole number for each image, or ``None``.
         path: where to write the picture.
+
+    >>> import io
+    >>> latent_plane(tg.noise(0).normal((20, 3)), np.arange(20) % 10, io.BytesIO())
     """
     figure, axes = _figure(6.4, 6)
     (x, y), names = _plane(np.asarray(to_host(means), np.float64))
@@ -166,5 +181,5 @@ def _mosaic(pixels: Array, shape: tuple[int, int], columns: int) -> Any:
     return colours(canvas, bytes=True)
 
 
-def _save(figure: Any, path: str | Path) -> None:
+def _save(figure: Any, path: Target) -> None:
     figure.savefig(path, dpi=DPI, facecolor="white")

@@ -175,6 +175,12 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     Raises:
         RunError: the folder holds a run already or cannot be written, or a batch is larger than the data.
         DataError: the data cannot be used.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run, state = begin(TrainConfig(batch=50), folder)
+    >>> run.steps_per_epoch, state.step
+    (30, 0)
     """
     folder = Path(folder)
     taken = [name for name in OUTPUTS if (folder / name).exists()]
@@ -205,6 +211,13 @@ def resume(folder: str | Path, **changes: Any) -> tuple[Run, State]:
         RunError: a change would make it another run, or the run is longer than that already.
         CheckpointError: there is no run in the folder, or its checkpoint cannot be used.
         DataError: the data cannot be read any more.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run, state = begin(TrainConfig(hidden=(8,)), folder)
+    ...     run, state = resume(folder, epochs=200)
+    >>> run.config.epochs, run.config.hidden
+    (200, (8,))
     """
     config, arrays, facts = _read(folder)
     for name, value in changes.items():
@@ -233,6 +246,13 @@ def load_model(folder: str | Path) -> tuple[VAE, tuple[int, int], TrainConfig]:
 
     Raises:
         CheckpointError: there is no run in the folder, or its checkpoint cannot be used.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run, state = begin(TrainConfig(hidden=(8,)), folder)
+    ...     model, shape, config = load_model(folder)
+    >>> model.latent, shape
+    (8, (8, 8))
     """
     config, arrays, facts = _read(folder)
     rows, columns = facts["shape"]
@@ -282,6 +302,13 @@ def save(run: Run, state: State) -> None:
 
     Raises:
         DivergedError: a weight is not finite; the checkpoint is left as it was.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run, state = begin(TrainConfig(hidden=(8,)), folder)
+    ...     save(run, step(run, state))
+    ...     saved_step(run)
+    1
     """
     if not all(np.isfinite(leaf).all() for leaf in trees.leaves(state.model)):
         raise DivergedError(f"the weights after step {state.step} are not finite numbers")
@@ -345,6 +372,8 @@ def train(run: Run, state: State, *, report: Callable[[State], None] | None = No
 
 def step(run: Run, state: State) -> State:
     """Return the state after one step of Adam up the bound of one batch, averaged over its images.
+
+    The state is left alone, so that what interrupts a step leaves nothing half done.
 
     Raises:
         DivergedError: the loss, or what it is computed from, is not finite.
@@ -425,6 +454,12 @@ def conclude(
 
     Returns:
         What stands in ``metrics.json``: the numbers of ``vae.evaluate`` and where the run stands.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     metrics = conclude(*begin(TrainConfig(hidden=(8,)), folder), draws=2)
+    >>> metrics["held_out"]["images"], metrics["steps"]
+    (300, 0)
     """
     rng, model, held_out = run.rng, state.model, run.held_out
     found = evaluate(model, held_out.pixels, rng=rng.at("evaluate"), samples=draws, progress=progress)
