@@ -99,7 +99,13 @@ class Linear:
 
         Returns:
             Outputs of shape (..., n_out).
+
+        Raises:
+            ValueError: the last axis of x has another length.
         """
+        found = value_of(x)
+        if getattr(found, "shape", ())[-1:] != (self.n_in,):
+            raise ValueError(f"Linear: expected inputs of shape (..., {self.n_in}), found {describe(found)}")
         return matmul(x, self.weight) + self.bias
 
 

@@ -15,7 +15,7 @@ from ..arrays import Array, NoiseStream, as_array, to_host
 from ..calculus import values
 from ..ops import logsumexp
 from ..stochastic.divergences import kl_divergence
-from .objectives import LatentVariableModel, check_count
+from .objectives import LatentVariableModel, check_count, in_dtype_of
 
 
 def evaluate(
@@ -90,6 +90,6 @@ def _measure(model: LatentVariableModel, x: Array, rng: NoiseStream, samples: in
     log_weights = np.empty((samples, len(x)))
     for k in range(samples):
         z = q.sample(rng=rng)
-        fit[k] = to_host(model.decode(z).log_prob(x.astype(z.dtype, copy=False)))
+        fit[k] = to_host(model.decode(z).log_prob(in_dtype_of(z, x)))
         log_weights[k] = fit[k] + to_host(prior.log_prob(z) - q.log_prob(z))
     return np.stack([rate, -fit.mean(axis=0), logsumexp(log_weights, axis=0) - math.log(samples)])

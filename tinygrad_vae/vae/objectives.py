@@ -64,7 +64,7 @@ def elbo(model: LatentVariableModel, x: Value, *, rng: NoiseStream, kl: str = "c
     check_count("elbo: samples", samples)
     q, prior = model.encode(x), model.prior()
     z = q.sample((samples,) if samples > 1 else (), rng=rng, name="z")
-    fit = model.decode(z).log_prob(_read_as(z, x))
+    fit = model.decode(z).log_prob(in_dtype_of(z, x))
     if kl == "monte-carlo":
         fit = fit + prior.log_prob(z) - q.log_prob(z)
     if samples > 1:
@@ -98,7 +98,7 @@ def importance_weighted_bound(model: LatentVariableModel, x: Value, *, rng: Nois
     check_count("importance_weighted_bound: samples", samples)
     q = model.encode(x)
     z = q.sample((samples,), rng=rng, name="z")
-    log_weights = model.decode(z).log_prob(_read_as(z, x)) + model.prior().log_prob(z) - q.log_prob(z)
+    log_weights = model.decode(z).log_prob(in_dtype_of(z, x)) + model.prior().log_prob(z) - q.log_prob(z)
     return logsumexp(log_weights, axis=0) - math.log(samples)
 
 
@@ -110,6 +110,6 @@ def check_count(what: str, n: Any) -> None:
         raise ValueError(f"{what} must be at least 1, found {n}")
 
 
-def _read_as(z: Value, x: Value) -> Value:
+def in_dtype_of(z: Value, x: Value) -> Value:
     """Return x in the dtype of z, in which the whole model computes."""
     return x if value_of(x).dtype == z.dtype else astype(x, z.dtype)
