@@ -113,6 +113,14 @@ def test_explain_shows_the_same_value_blocked_and_open(tmp_path, capsys):
     assert picture.read_text().startswith("<svg")
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    command = [sys.executable, "-m", "tinygrad_vae", "explain", "--out", str(tmp_path / "a.svg")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(timeout=60)) == (b"", 0)
+    process.stderr.close()
+
+
 @pytest.mark.parametrize("command", ["", "train", "evaluate", "sample", "explain"])
 def test_help_teaches_with_an_example(command, capsys):
     out = said(capsys, 0, *command.split(), "--help")

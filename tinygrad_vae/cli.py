@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import io
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.command(arguments))
+        code = int(arguments.command(arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except USER_ERRORS as error:
         return _fail(2, error)
     except DivergedError as error:
