@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ...arrays import Value, namespace
+from ...arrays import Value, is_array, namespace
 from ...domains import BOOLEAN, LOGIT, LOGITS, SIMPLEX, UNIT, Domain, whole_numbers
 from ...graph import value_of
 from ...ops import (
@@ -25,6 +25,7 @@ from ...ops import (
     where,
 )
 from ..distribution import Distribution, logits_from, parameter, times_log
+from ..nodes import noise_dtype
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -56,6 +57,8 @@ class Bernoulli(Distribution):
         return astype(less(sigmoid(-self.logits), noise), noise.dtype)
 
     def log_density(self, x: Value) -> Value:
+        if is_array(value_of(x)) and value_of(x).dtype.kind in "iub":  # in bytes, 1 - 2 x would be 255
+            x = astype(x, noise_dtype([value_of(self.logits)]))
         return -softplus((1 - 2 * x) * self.logits)
 
     @property
