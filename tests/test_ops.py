@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_vae as tg
-from tinygrad_vae.checks import check_case, check_op, check_second_order, check_vjp, draw_inputs
+from tinygrad_vae.checks import check_case, check_op, check_second_order, check_vjp
 from tinygrad_vae.ops.__main__ import cotangent, expression, main
+from tinygrad_vae.ops.cases import draw_inputs
 from tinygrad_vae.testing import cases_for
 
 OWN = [op for op in tg.OPS.values() if op.__module__.startswith("tinygrad_vae.ops.")]

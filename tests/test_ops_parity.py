@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vae as tg
-from tinygrad_vae.checks import cases_of, draw_inputs
+from tinygrad_vae.ops.cases import cases_of, draw_inputs
 
 torch = pytest.importorskip("torch")
 functional, special, linalg = torch.nn.functional, torch.special, torch.linalg

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..arrays import is_array
 from ..graph import KINK, OPS, SMOOTH, Op, Tensor
+from .cases import cases_of, draw_inputs
 
 _SIGNS = {"add": ("+", 1), "subtract": ("-", 1), "multiply": ("*", 2), "divide": ("/", 2), "pow": ("**", 4)}
 _NEGATION, _ATOM = 3, 5
@@ -69,8 +70,6 @@ def cotangent(op: Op[..., Any], i: int) -> str:
     >>> cotangent(OPS["sin"], 0), cotangent(OPS["divide"], 1)
     ('g * cos(x)', '-g * z / y')
     """
-    from ..checks import cases_of, draw_inputs
-
     if op.smoothness_in(i) not in (SMOOTH, KINK):
         return "-"
     trial = next(cases_of(op))
