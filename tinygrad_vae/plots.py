@@ -182,4 +182,4 @@ def _mosaic(pixels: Array, shape: tuple[int, int], columns: int) -> Any:
 
 
 def _save(figure: Any, path: Target) -> None:
-    figure.savefig(path, dpi=DPI, facecolor="white")
+    figure.savefig(path, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.08)
