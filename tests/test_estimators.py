@@ -262,6 +262,17 @@ def test_a_rewrite_takes_a_tensor(rewrite):
         rewrite(3.0)
 
 
+@pytest.mark.parametrize("rewrite", [tg.reparameterize, tg.score_function])
+def test_a_thousand_draws_in_a_row(rewrite):
+    """A state that is moved at random again and again: neither the stack nor the square of its length may matter."""
+    a, rng, state = tg.Tensor(0.9, "a"), tg.noise(0), 1.0
+    for _ in range(1000):
+        state = tg.Normal(a * state, 0.1).sample(rng=rng)
+    cost = rewrite(state**2)
+    assert not live_samples(cost)
+    assert np.isfinite(tg.gradients(cost, a))
+
+
 def test_a_cost_without_randomness_is_given_back_as_it_is():
     cost = tg.exp(tg.Tensor(1.0))
     assert all(rewrite(cost) is cost for rewrite in REWRITES.values())

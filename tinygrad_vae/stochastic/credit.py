@@ -24,6 +24,8 @@ def surviving_axes(cost: Tensor, z: Tensor) -> Labels:
     >>> surviving_axes(sum(z * z, axis=1), z), surviving_axes(sum(z - mean(z, axis=0), axis=1), z)
     ((0,), (None,))
     """
+    if not cost.shape:
+        return ()
     labels: dict[int, Labels] = {id(z): tuple(range(len(z.shape)))}
     for node in topological_order([cost]):
         if node is z or node.op is None:

@@ -7,11 +7,11 @@ node comes first, and K takes care of the later ones. The value of the cost is p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...arrays import NoiseStream, Value
-from ...graph import Tensor, rewrite, topological_order
+from ...graph import Tensor, make_node, rewrite, topological_order
 from ...ops import stop_gradient, surrogate
 from ..distribution import law_in_words
 from ..nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
@@ -62,6 +62,14 @@ class Estimator:
         """
         raise NotImplementedError
 
+    def instead(self, z: Sample) -> Tensor | None:
+        """Return what stands in the place of z, where that is all there is to do: one copy of K and no weight."""
+        return None
+
+    def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
+        """Return the cost with all of these random nodes taken care of at once, where that comes to the same."""
+        return None
+
     def __call__(self, cost: Tensor) -> Tensor:
         """Return the cost with every random node taken care of by this estimator; see ``estimate``."""
         return estimate(cost, default=self)
@@ -111,7 +119,7 @@ def estimate(
         if estimator and objection:
             raise InvalidGradientError(f"{estimator.name} for {name_of_draw(z.name, z.place)} ({z.place}): {objection}")
     _check_independent(cost, {z: plan[id(z.noise)] for z in samples if id(z.noise) in plan})
-    new = _continued(cost, plan)
+    new = _continued(_with_nodes_replaced(cost, plan), plan)
     if not any(estimator.weighs for estimator in plan.values()):
         return new
     kept = all(estimator.keeps_value for estimator in plan.values())
@@ -148,6 +156,7 @@ def _plan(
     """Return the estimator of each random node by the id of its noise, which every copy of the node shares."""
     by_key: dict[Any, Sample] = {id(z): z for z in samples} | {z.name: z for z in samples if z.name}
     chosen: dict[int, Estimator] = {}
+    common = None if default is None else _estimator(default)
     for key, choice in choices.items():
         z = by_key.get(key if isinstance(key, str) else id(key))
         if z is None:
@@ -155,8 +164,8 @@ def _plan(
             raise ValueError(f"estimate: {key!r} is no random node that the cost is blocked at; those are: {names}")
         chosen[id(z.noise)] = _estimator(choice)
     for z in samples:
-        if default is not None:
-            chosen.setdefault(id(z.noise), _estimator(default))
+        if common is not None:
+            chosen.setdefault(id(z.noise), common)
     return chosen
 
 
@@ -168,11 +177,37 @@ def _estimator(choice: Estimator | str) -> Estimator:
     return ESTIMATORS[choice]()
 
 
+def _with_nodes_replaced(cost: Tensor, plan: dict[int, Estimator]) -> Tensor:
+    """Return the cost after the estimators that only put something in the place of a node: one walk for all of them."""
+
+    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+        if not isinstance(node, Sample) or id(node) not in live:
+            return None
+        return plan[id(node.noise)].instead(with_inputs(node, inputs))
+
+    live = {id(z) for z in live_samples(cost) if id(z.noise) in plan}
+    return rewrite(cost, rule)
+
+
+def with_inputs(z: Sample, inputs: tuple[Any, ...]) -> Sample:
+    """Return the random node with rewritten inputs, which have the values of the old ones."""
+    if all(a is b for a, b in zip(inputs, z.inputs, strict=True)):
+        return z
+    new = make_node(z.value, z.op, inputs, z.attrs, z.name, Sample)  # type: ignore[arg-type]
+    assert isinstance(new, Sample)
+    return new
+
+
 def _continued(cost: Tensor, plan: dict[int, Estimator]) -> Tensor:
     """Return the cost with its earliest planned random node taken care of, and through ``rest`` the later ones."""
-    z = next((z for z in live_samples(cost) if id(z.noise) in plan), None) if plan else None
-    if z is None:
+    samples = [z for z in live_samples(cost) if id(z.noise) in plan] if plan else []
+    if not samples:
         return cost
+    z = samples[0]
+    if len({id(plan[id(other.noise)]) for other in samples}) == 1:
+        at_once = plan[id(z.noise)].together(samples, cost)
+        if at_once is not None:
+            return at_once
     later = {key: estimator for key, estimator in plan.items() if key != id(z.noise)}
 
     def rest(value: Value) -> Tensor:

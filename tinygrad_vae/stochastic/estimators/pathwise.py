@@ -30,9 +30,12 @@ class Pathwise(Estimator):
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         return None if z.dist.path is not None else z.dist.why_no_path
 
-    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+    def instead(self, z: Sample) -> Tensor:
         new = self.noted(z.dist.transform(z.noise), z)
-        return rest(make_node(z.value, new.op, new.inputs, new.attrs, z.name))  # type: ignore[arg-type]
+        return make_node(z.value, new.op, new.inputs, new.attrs, z.name)  # type: ignore[arg-type]
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        return rest(self.instead(z))
 
 
 def reparameterize(cost: Tensor) -> Tensor:

@@ -9,18 +9,19 @@ order, a factor of value 1 with the derivative of log p: Foerster et al. 2018.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ... import trees
 from ...arrays import NoiseStream, Value
-from ...graph import Tensor, value_of
+from ...graph import Tensor, rewrite, value_of
 from ...ops import exp, stop_gradient, sum
 from ..credit import aligned_log_prob, mixing_op, surviving_axes
 from ..nodes import Sample, name_of_draw
 from ..verdict import depends_on, refuse_gradient
-from .estimate import Estimator, Rest, estimate, zero
+from .estimate import Estimator, Rest, estimate, with_inputs, zero
 
 
 class ScoreFunction(Estimator):
@@ -44,6 +45,31 @@ class ScoreFunction(Estimator):
         self.baseline, self.credit = baseline, credit
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        stopped = stop_gradient(z)
+        weight = self.weight(z, cost, stopped, self._credit_of(z, cost))
+        return self._weighed(weight, rest(stopped))
+
+    def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
+        """The weights multiply, ``magic(l1) magic(l2) = magic(l1 + l2)``, so that one walk does for all draws."""
+        if type(self) is not ScoreFunction:  # each draw with a baseline of its own
+            return None
+        credits = {id(z): self._credit_of(z, cost) for z in samples}
+        weight: Any = 1.0
+
+        def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+            nonlocal weight
+            if not isinstance(node, Sample) or id(node) not in credits:
+                return None
+            z = with_inputs(node, inputs)
+            stopped = stop_gradient(z)
+            weight = weight * self.weight(z, cost, stopped, credits[id(node)])
+            return stopped
+
+        k = rewrite(cost, rule)
+        return self._weighed(weight, k)
+
+    def _credit_of(self, z: Sample, cost: Tensor) -> tuple[int | None, ...]:
+        """Return which axes of the cost keep the log-probability of z apart, after the checks of both options."""
         if self.baseline is not None:
             _check_baseline(cost, self.baseline, z)
         labels = (None,) * cost.ndim if self.credit == "joint" else surviving_axes(cost, z)
@@ -53,9 +79,9 @@ class ScoreFunction(Estimator):
                 f"({mixing_op(cost, z) or 'an op'} mixes the axis of the examples), so that its own log-probability "
                 'is not enough; use credit="auto" or "joint"'
             )
-        stopped = stop_gradient(z)
-        weight = self.weight(z, cost, stopped, labels)
-        k = rest(stopped)
+        return labels
+
+    def _weighed(self, weight: Tensor, k: Tensor) -> Tensor:
         return weight * k if self.baseline is None else weight * k + (1 - weight) * self.baseline
 
     def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...]) -> Tensor:
