@@ -90,20 +90,18 @@ compare("a support that moves", error, wrong, -0.5, right, 0.5)
 # popular choice, and contains each draw's own cost with the weight 1 / K. So it takes away 1 / K of the gradient. At
 # theta = 2, cost x^2, K = 4: 3 for 4. The mean of the *other* costs is free of that.
 #
-# The refusal needs a Tensor: an array has forgotten where it came from. That is how the wrong number is made here, and
-# the right one.
+# The refusal needs a Tensor: an array has forgotten where it came from. That is how the wrong number is made here.
 
 # %%
 batch = 4
-theta = tg.Tensor(np.full((draws // batch, batch), 2.0), "theta")
+theta = tg.Tensor(np.full((batch, draws // batch), 2.0), "theta")
 x = tg.Normal(theta, 1.0).sample(rng=tg.noise(2), name="x")
 cost = x * x
-batch_mean = tg.mean(cost, axis=1, keepdims=True)
-mean_of_others = (cost.value.sum(axis=1, keepdims=True) - cost.value) / (batch - 1)
+batch_mean = tg.mean(cost, axis=0, keepdims=True)
 
 error = refusal_of(lambda: tg.score_function(cost, baseline=batch_mean))
-wrong = tg.gradients(tg.sum(tg.score_function(cost, baseline=batch_mean.value)), theta).mean(axis=1)
-right = tg.gradients(tg.sum(tg.score_function(cost, baseline=mean_of_others)), theta).mean(axis=1)
+wrong = tg.gradients(tg.sum(tg.score_function(cost, baseline=batch_mean.value)), theta).mean(axis=0)
+right = tg.gradients(tg.sum(tg.estimate(cost, {"x": "leave-one-out"})), theta).mean(axis=0)
 compare("a baseline that knows the draw", error, wrong, 4 * (1 - 1 / batch), right, 4.0)
 
 # %% [markdown]

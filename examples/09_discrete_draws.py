@@ -18,6 +18,7 @@ line.
 
 # %%
 import sys
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -39,13 +40,10 @@ def f(b):
 
 
 # %% [markdown]
-# ## Five estimators
+# ## By hand
 #
-# Each is a function of p and a stream of noise, and returns a cost for each element of p.
+# Each estimator is a function of p and a stream of noise, and returns a cost for each element of p.
 #
-# - **score function**: the only general one. It needs no derivative of f.
-# - **with a baseline**: b = (1 - p) f(1) + p f(0) takes all of its variance away. One has to know f(0) and f(1),
-#   though.
 # - **enumeration**: p f(1) + (1 - p) f(0). No draw, no variance, two evaluations of f. With m tosses it is 2^m.
 # - **straight-through**: pretend that db/dp = 1. The gradient is then E f'(b) = 2 (p - t), at p = 0.3: -0.3. It points
 #   the other way.
@@ -53,15 +51,6 @@ def f(b):
 #   has a path. As T falls it becomes b, its gradient becomes the truth, and its variance grows without end.
 
 # %%
-
-
-def score_function(p, rng):
-    return tg.score_function(f(tg.Bernoulli(probs=p).sample(rng=rng, name="b")))
-
-
-def with_baseline(p, rng):
-    best = (1 - p.value) * f(1.0) + p.value * f(0.0)
-    return tg.score_function(f(tg.Bernoulli(probs=p).sample(rng=rng, name="b")), best)
 
 
 def enumeration(p, rng):
@@ -79,6 +68,41 @@ def gumbel_softmax(temperature):
         return f(tg.sigmoid(noisy / temperature))
 
     return relaxed
+
+
+# %% [markdown]
+# ## By the library
+#
+# These need a toss that is a node of the graph, and rewrite it.
+#
+# - **score function**: the general one. It needs no derivative of f. Its variance is
+#   (1 - t)^4 / p + t^4 / (1 - p) - (1 - 2 t)^2, for a gradient of 0.1.
+# - **with a baseline**: b = (1 - p) f(1) + p f(0) takes all of it away. One has to know f(0) and f(1), though.
+# - **DisARM**: the toss and its mirror image, made from one uniform; unbiased, two evaluations of f for any m.
+# - **REBAR**: the score function with Gumbel-softmax for a baseline, whose bias is taken back out; unbiased. It helps
+#   where the relaxed cost follows the cost. Here it does not, and the spread is larger than without it.
+
+# %%
+
+
+def toss(p, rng):
+    return f(tg.Bernoulli(probs=p).sample(rng=rng, name="b"))
+
+
+def score_function(p, rng):
+    return tg.score_function(toss(p, rng))
+
+
+def with_baseline(p, rng):
+    return tg.score_function(toss(p, rng), (1 - p.value) * f(1.0) + p.value * f(0.0))
+
+
+def disarm(p, rng):
+    return tg.estimate(toss(p, rng), {"b": "disarm"})
+
+
+def rebar(p, rng):
+    return tg.estimate(toss(p, rng), {"b": tg.REBAR(rng, temperature=0.5)})
 
 
 def gradients_in_p(estimator, p, draws, seed):
@@ -108,9 +132,11 @@ def relaxed_moment(p, temperature, power):
 p, draws = 0.3, 100_000
 temperature = 0.5
 cases = {
+    "enumeration": (enumeration, truth),
     "score function": (score_function, truth),
     "with a baseline": (with_baseline, truth),
-    "enumeration": (enumeration, truth),
+    "DisARM": (disarm, truth),
+    "REBAR": (rebar, truth),
     "straight-through": (straight_through, 2 * (p - t)),
     f"Gumbel-softmax, T = {temperature}": (gumbel_softmax(temperature), relaxed_moment(p, temperature, 1)),
 }
@@ -123,19 +149,31 @@ for name, (estimator, expected) in cases.items():
     assert abs(g.mean() - expected) < 4.5 * error + 1e-12
     if expected != truth:
         assert abs(g.mean() - truth) > 4.5 * error  # the bias shows
+    if name == "score function":
+        squares = (g - g.mean()) ** 2
+        variance = (1 - t) ** 4 / p + t**4 / (1 - p) - truth**2
+        assert abs(squares.mean() - variance) < 4.5 * squares.std() / np.sqrt(draws)
 
 # %% [markdown]
 # ## The library's word
 #
-# A Bernoulli draw has no path, and `reparameterize` leaves it blocked. It is `surrogate`, written by hand, that made
-# the straight-through gradient above: a promise of the author that the library has to take on trust.
+# The three that were written by hand are in the library too, and give the same gradients. There the biased ones say so:
+# in `explain`, and with a warning when a gradient is taken. What is written by hand with `surrogate` is the author's
+# promise, and the library takes it on trust.
 
 # %%
-probability = tg.Tensor(p, "p")
-b = tg.Bernoulli(probs=probability).sample(rng=tg.noise(1), name="b")
-print(f"\n{tg.explain(f(b), probability)}")
-cost = f(b)
-assert tg.reparameterize(cost) is cost
+by_hand = {"enumeration": enumeration, "straight-through": straight_through, "gumbel-softmax": gumbel_softmax(0.5)}
+print()
+for name, estimator in by_hand.items():
+    probability = tg.Tensor(np.full(1000, p), "p")
+    opened = tg.estimate(toss(probability, tg.noise(1)), {"b": name})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gradient = tg.gradients(tg.sum(opened), probability)
+    said = str(caught[0].message) if caught else "unbiased"
+    print(f"  {name}: {said}")
+    assert np.allclose(gradient, gradients_in_p(estimator, p, 1000, seed=1), rtol=1e-9)
+    assert bool(caught) == (name != "enumeration")
 
 # %% [markdown]
 # ## Bias against variance, over the temperature
@@ -246,8 +284,8 @@ figure.savefig(figures / "09_discrete_draws.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/stochastic/distributions/discrete.py`, where `path = None` is said, and `surrogate` in
-# `tinygrad_vae/ops/gates.py`.
+# In the source: `tinygrad_vae/stochastic/distributions/discrete.py`, where `path = None` is said, then
+# `tinygrad_vae/stochastic/estimators/enumeration.py`, `relaxed.py`, `coupled.py` and `control.py`.
 #
 # In the literature:
 #
