@@ -83,7 +83,7 @@ def _gamma_integral(order: int, a: Array, x: Array) -> Array:
     lower_scale = xp.where(t < 1, 1 / a, 1 / (xp.maximum(a - t, 0) + xp.sqrt(t)))
     upper_scale = 1 / (xp.maximum(t - a + 1, 0) / t + 1 / xp.sqrt(t))
     s = xp.asarray(_NODES) * xp.where(below, lower_scale, upper_scale)
-    log_step = xp.where(below, -s, xp.log1p(s / t))  # to x e^-s below, to x + s above
+    log_step = xp.where(below, -s, xp.log1p(s / xp.where(below, 1.0, t)))  # to x e^-s below, to x + s above
     exponent = xp.where(below, -a * s - t * xp.expm1(-s), (a - 1) * log_step - s)
     values = xp.exp(exponent) * _gamma_factor(order, log_x + log_step, a)
     integral = xp.sum(xp.asarray(_WEIGHTS) * values, axis=0) * xp.where(below, lower_scale, -upper_scale)
