@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_END = object()
+
 
 def static(**options: Any) -> Any:
     """Declare a dataclass field that belongs to the structure of a tree and is not a leaf of it.
@@ -81,11 +83,14 @@ def replace_leaves(tree: T, new: Sequence[Any]) -> T:
     Raises:
         ValueError: the number of leaves differs.
     """
-    count = len(leaves(tree))
-    if count != len(new):
-        raise ValueError(f"the tree has {count} leaves, found {len(new)} new ones")
     remaining = iter(new)
-    return _rebuild(tree, remaining)
+    try:
+        made = _rebuild(tree, remaining)
+        if next(remaining, _END) is _END:
+            return made
+    except StopIteration:  # there are too few
+        pass
+    raise ValueError(f"the tree has {len(leaves(tree))} leaves, found {len(new)} new ones")
 
 
 def _rebuild(tree: Any, remaining: Iterator[Any]) -> Any:
