@@ -103,7 +103,8 @@ class Sample(Tensor):
 
     def __repr__(self) -> str:
         shown = np.array2string(to_host(self.value), threshold=10, precision=6)
-        return f"Sample({shown}, name={self.name!r}, drawn from {self.dist!r} at {self.place})"
+        name = f", name={self.name!r}" if self.name else ""
+        return f"Sample({shown}{name}, drawn from {self.dist!r} at {self.place})"
 
     @property
     def dist(self) -> Distribution:
