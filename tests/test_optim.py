@@ -10,7 +10,7 @@ from tinygrad_vae import trees
 from tinygrad_vae.nn import MLP
 from tinygrad_vae.optim import SGD, Adam
 
-OPTIMIZERS = [SGD(0.1), SGD(0.1, momentum=0.9), Adam(0.1)]
+OPTIMIZERS = [SGD(0.1), SGD(0.1, momentum=0.9), Adam(0.1), SGD(np.float64(0.1), np.float64(0.9)), Adam(np.float64(0.1))]
 
 
 def _parameters(dtype=np.float64):

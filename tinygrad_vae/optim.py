@@ -61,7 +61,7 @@ class SGD:
         Raises:
             TypeError, ValueError: the trees do not match, or a gradient is not finite.
         """
-        rate, momentum = self.learning_rate, self.momentum
+        rate, momentum = float(self.learning_rate), float(self.momentum)  # a NumPy number would widen float32
         _check_state("SGD.update", state, ["velocity"] if momentum else [])
         if not momentum:
             rows = _rows("SGD.update", parameters, gradients=gradients)
