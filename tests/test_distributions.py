@@ -187,10 +187,11 @@ def test_probabilities_sum_to_one(law, seed, batch):
 
 @every_law
 @given(seed=SEEDS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_log_probability_has_the_right_gradient_in_every_parameter(law, seed):
     d = example(law, seed, (2,))
-    x = d.sample(rng=tg.noise(seed))
+    noise = np.linspace(0.7, 0.9, int(np.prod(d.noise_shape()))).reshape(d.noise_shape())
+    x = d.transform(noise)  # away from the median, where the density of Laplace has a kink
     check_vjp(lambda *leaves: trees.replace_leaves(d, leaves).log_density(x), *trees.leaves(d))
 
 

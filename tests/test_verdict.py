@@ -208,9 +208,7 @@ def test_an_antithetic_pair_is_weighed_one_by_one():
     twin = tg.replay(cost, {z.noise: z.noise.mirrored()})
     for in_two_ways in (cost + twin, cost + tg.reparameterize(twin), cost + tg.reparameterize(cost)):
         for rewrite in (tg.score_function, tg.ScoreFunction()):
-            with pytest.raises(
-                ValueError, match=r"the noise of z \(test_verdict.py:.*in two ways.*alone"
-            ):
+            with pytest.raises(ValueError, match=r"the noise of z \(test_verdict.py:.*in two ways.*alone"):
                 rewrite(in_two_ways)
     pair = (tg.score_function(cost) + tg.score_function(twin)) / 2.0
     found = tg.gradients(tg.sum(pair), mu)
