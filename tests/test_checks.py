@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import find, given, settings
 
 import tinygrad_vae as tg
+from tinygrad_vae import domains
 from tinygrad_vae.checks import CheckError, check_op, check_second_order, check_vjp
 from tinygrad_vae.graph import JUMP, KINK
+from tinygrad_vae.testing import arrays, broadcastable_shapes, shapes
 
 
 @pytest.fixture(autouse=True)
@@ -150,3 +153,29 @@ def test_functions_are_checked_too():
     rng = np.random.default_rng(0)
     check_vjp(energy, rng.normal(size=(2, 3)), rng.normal(size=3), power=2)
     check_second_order(energy, rng.normal(size=(2, 3)), rng.normal(size=3), power=2)
+
+
+DOMAINS = {d.name: d for d in vars(domains).values() if isinstance(d, domains.Domain)}
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_strategy_for_arrays_draws_from_the_domain(name):
+    @settings(max_examples=20, deadline=None, derandomize=True, database=None)
+    @given(arrays(DOMAINS[name], dtype=np.float32))
+    def holds(x):
+        assert np.all(DOMAINS[name].contains(x))
+        assert x.dtype.kind != "f" or x.dtype == np.float32
+
+    holds()
+
+
+@settings(max_examples=50, deadline=None, derandomize=True, database=None)
+@given(broadcastable_shapes(3))
+def test_strategy_for_shapes_that_broadcast(drawn):
+    assert len(drawn) == 3
+    np.broadcast_shapes(*drawn)
+
+
+def test_strategy_for_shapes_reaches_those_without_axes_and_without_elements():
+    seen = {find(shapes(), wanted) for wanted in (lambda s: s == (), lambda s: 0 in s, lambda s: len(s) == 3)}
+    assert len(seen) == 3

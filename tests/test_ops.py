@@ -295,11 +295,24 @@ def test_a_singular_matrix_is_an_error_that_names_the_op(function):
         (lambda x: tg.squeeze(x, 0), "not 1"),
         (lambda x: tg.take_along_axis(x, np.zeros(2, int)), "the indices have 1"),
         (lambda x: tg.linalg.svd(x, full_matrices=True), "leave it out"),
+        (lambda x: tg.take(x, np.array([0]), axis=2), "axis 2 is out of range"),
+        (lambda x: tg.diff(x, axis=-3), "axis -3 is out of range"),
+        (lambda x: tg.tensordot(x, x, axes=3), "axis -3 is out of range"),
+        (lambda x: tg.flip(x, axis=2), "axis 2 is out of range"),
+        (lambda x: tg.tril(x[0]), "a matrix has two axes"),
+        (lambda x: tg.linalg.cholesky(x), "is square, found shape"),
+        (lambda x: tg.linalg.matrix_power(x, 2), "must be square"),
     ],
 )
 def test_bad_input_gets_an_error_that_says_what_was_found(call, message):
     with pytest.raises((ValueError, IndexError), match=message):
         call(tg.Tensor(np.ones((2, 3))))
+
+
+@pytest.mark.parametrize("function", [tg.flip, tg.linalg.trace, lambda x: tg.roll(x, 1), lambda x: tg.tile(x, (2,))])
+def test_lists_are_refused_because_their_dtype_would_be_a_guess(function):
+    with pytest.raises(TypeError, match="found a list"):
+        function([[1.0, 2.0]])
 
 
 def test_complex_numbers_are_refused():
@@ -356,3 +369,20 @@ def test_formula_of_a_graph_has_the_brackets_it_needs(build, text):
     node = build(x, y)
     assert expression(node) == text
     np.testing.assert_array_equal(eval(text, {**tg.OPS, "x": x, "y": y}).value, node.value)
+
+
+def test_equal_eigenvalues_and_singular_values_leave_gradients_finite():
+    x = tg.Tensor(np.eye(3))
+    np.testing.assert_allclose(tg.gradients(tg.sum(tg.linalg.eigvalsh(x)), x), np.eye(3), atol=1e-15)  # the trace
+    np.testing.assert_allclose(tg.gradients(tg.sum(tg.linalg.svdvals(x)), x), np.eye(3), atol=1e-15)
+    for part in (tg.linalg.eigh(x).eigenvectors, tg.linalg.svd(x).U, tg.linalg.svd(x).Vh):
+        assert np.isfinite(tg.gradients(part, x, cotangent=np.ones((3, 3)))).all()
+
+
+def test_jump_of_remainder_is_seen_by_the_verdict_and_the_kinks_of_sort_are_none():
+    mu = tg.Tensor(np.zeros(3), "mu")
+    z = tg.Normal(mu, 1.0).rsample(rng=tg.noise(0))
+    with pytest.raises(tg.InvalidGradientError, match="floor_divide jumps"):
+        tg.gradients(tg.sum(tg.remainder(z, 1.0)), mu)
+    found = tg.gradients(tg.sum(tg.sort(z) * np.array([1.0, 2.0, 3.0])), mu)
+    np.testing.assert_array_equal(found, 1 + np.argsort(np.argsort(z.value)))

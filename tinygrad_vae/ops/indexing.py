@@ -10,6 +10,7 @@ from ..arrays import Array, Value, namespace
 from ..domains import REAL, whole_numbers
 from ..graph import INDEX, JUMP, KINK, SMOOTH, case, op, value_of
 from .gates import where
+from .shaping import axis_of, shape_of
 
 _POSITION = whole_numbers(0, 1)
 Key = tuple[Any, ...]
@@ -103,8 +104,7 @@ def take(x: Value, indices: Value, /, *, axis: int) -> Value:
     >>> take(np.array([1.0, 2.0, 3.0]), np.array([2, 0]), axis=0)
     array([3., 1.])
     """
-    before = axis % len(x.shape)
-    return getitem(x, indices, key=(slice(None),) * before + (INDEX,))
+    return getitem(x, indices, key=(slice(None),) * axis_of("take", x, axis) + (INDEX,))
 
 
 def _mesh(x: Value, indices: Value, axis: int) -> list[Value]:
@@ -122,9 +122,9 @@ def take_along_axis(x: Value, indices: Value, /, *, axis: int = -1) -> Value:
     array([[1.],
            [4.]])
     """
-    if len(x.shape) != len(indices.shape):
-        raise ValueError(f"take_along_axis: x has {len(x.shape)} axes, the indices have {len(indices.shape)}")
-    return getitem(x, *_mesh(x, indices, axis), key=(INDEX,) * len(x.shape))
+    if len(shape_of(x)) != len(shape_of(indices)):
+        raise ValueError(f"take_along_axis: x has {len(shape_of(x))} axes, the indices have {len(shape_of(indices))}")
+    return getitem(x, *_mesh(x, indices, axis_of("take_along_axis", x, axis)), key=(INDEX,) * len(x.shape))
 
 
 def _all_but_axis(i: int, labels: tuple[int | None, ...], y: Value, x: Value, *, axis: int, **_: bool) -> Any:
@@ -192,7 +192,7 @@ def diagonal(x: Value, /, *, offset: int = 0) -> Value:
     >>> diagonal(np.eye(3), offset=1)
     array([0., 0.])
     """
-    rows, columns = x.shape[-2:]
+    rows, columns = matrix_shape("diagonal", x)
     i = np.arange(max(-offset, 0), max(min(rows, columns - offset), max(-offset, 0)))
     return x[..., i, i + offset]
 
@@ -204,7 +204,7 @@ def triu(x: Value, /, *, k: int = 0) -> Value:
     array([[1., 1.],
            [0., 1.]])
     """
-    return where(~_below(x, k - 1), x, 0.0)
+    return where(~_below("triu", x, k - 1), x, 0.0)
 
 
 def tril(x: Value, /, *, k: int = 0) -> Value:
@@ -214,12 +214,24 @@ def tril(x: Value, /, *, k: int = 0) -> Value:
     array([[1., 0.],
            [1., 1.]])
     """
-    return where(_below(x, k), x, 0.0)
+    return where(_below("tril", x, k), x, 0.0)
 
 
-def _below(x: Value, k: int) -> Array:
+def _below(name: str, x: Value, k: int) -> Array:
     """Return whether an element lies on diagonal k or below."""
-    return namespace(value_of(x)).tri(*x.shape[-2:], k, dtype=bool)
+    return namespace(value_of(x)).tri(*matrix_shape(name, x), k, dtype=bool)
+
+
+def matrix_shape(name: str, x: Value) -> tuple[int, int]:
+    """Return the numbers of rows and columns of a batch of matrices, for the function ``name``.
+
+    Raises:
+        ValueError: x has fewer than two axes.
+    """
+    shape = shape_of(x)
+    if len(shape) < 2:
+        raise ValueError(f"{name}: a matrix has two axes, found shape {shape}")
+    return shape[-2], shape[-1]
 
 
 def diff(x: Value, /, *, axis: int = -1, n: int = 1) -> Value:
@@ -228,7 +240,7 @@ def diff(x: Value, /, *, axis: int = -1, n: int = 1) -> Value:
     >>> diff(np.array([1.0, 3.0, 6.0]))
     array([2., 3.])
     """
-    before = (slice(None),) * (axis % len(x.shape))
+    before = (slice(None),) * axis_of("diff", x, axis)
     for _ in range(n):
         x = x[(*before, slice(1, None))] - x[(*before, slice(0, -1))]
     return x

@@ -15,11 +15,20 @@ from ..domains import Domain
 from ..graph import JUMP, KINK, case, op, value_of
 from .elementwise import abs, divide_or_zero, pow
 from .gates import astype
-from .indexing import diagonal, take, tril, triu
+from .indexing import diagonal, matrix_shape, take, tril, triu
 from .matrix import matmul, outer, tensordot, vecdot
 from .reductions import Axis, count_nonzero, max, min, reduced, remaining_axes, sum
 from .rounding import sign
-from .shaping import broadcast_to, expand_dims, matrix_transpose, reshape, sum_to, unmixed_by_broadcast
+from .shaping import (
+    axis_of,
+    broadcast_to,
+    expand_dims,
+    matrix_transpose,
+    reshape,
+    shape_of,
+    sum_to,
+    unmixed_by_broadcast,
+)
 
 Labels = tuple[int | None, ...]
 
@@ -52,6 +61,9 @@ def _batch(i: int, labels: Labels, y: Value, x: Value, **_: Any) -> Labels:
 
 
 def _symmetric(x: Value) -> Value:
+    rows, columns = matrix_shape("a symmetric matrix", x)
+    if rows != columns:
+        raise ValueError(f"a symmetric matrix is square, found shape {shape_of(x)}")
     return 0.5 * (x + matrix_transpose(x))
 
 
@@ -219,6 +231,9 @@ def matrix_power(x: Value, n: int, /) -> Value:
     array([[4., 0.],
            [0., 9.]])
     """
+    rows, columns = matrix_shape("matrix_power", x)
+    if rows != columns:
+        raise ValueError(f"matrix_power: the matrix must be square, found shape {shape_of(x)}")
     if n < 0:
         return matrix_power(inv(x), -n)
     if n == 0:
@@ -328,7 +343,7 @@ def qr(x: Value, /) -> QRResult:
     >>> qr(np.ones((3, 2))).Q.shape
     (3, 2)
     """
-    rows, columns = x.shape[-2:]
+    rows, columns = matrix_shape("qr", x)
     q = orthonormal(x if columns <= rows else x[..., :rows])
     return QRResult(q, triu(matmul(matrix_transpose(q), x)))
 
@@ -408,7 +423,8 @@ def svd(x: Value, /, *, full_matrices: bool = False) -> SVDResult:
     >>> svd(np.ones((3, 2))).U.shape
     (3, 2)
     """
-    if full_matrices and x.shape[-1] != x.shape[-2]:
+    rows, columns = matrix_shape("svd", x)
+    if full_matrices and rows != columns:
         raise ValueError(f"svd: full_matrices=True of shape {x.shape} has columns without a derivative; leave it out")
     return SVDResult(left_singular_vectors(x), svdvals(x), right_singular_vectors(x))
 
@@ -539,7 +555,7 @@ def cross(x1: Value, x2: Value, /, *, axis: int = -1) -> Value:
     >>> cross(np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
     array([0., 0., 1.])
     """
-    if x1.shape[axis] != 3 or x2.shape[axis] != 3:
+    if x1.shape[axis_of("cross", x1, axis)] != 3 or x2.shape[axis_of("cross", x2, axis)] != 3:
         raise ValueError(f"cross: axis {axis} must have length 3, found shapes {x1.shape} and {x2.shape}")
     second, third = np.array([1, 2, 0]), np.array([2, 0, 1])
     forwards = take(x1, second, axis=axis) * take(x2, third, axis=axis)

@@ -9,15 +9,18 @@ import numpy as np
 
 from ..arrays import Value
 from ..graph import case, op, value_of
+from .elementwise import multiply
 from .indexing import diagonal
 from .reductions import sum
 from .shaping import (
+    axis_of,
     broadcast_to,
     expand_dims,
     matrix_transpose,
     moveaxis,
     permute_dims,
     reshape,
+    shape_of,
     squeeze,
     sum_to,
     unmixed_by_broadcast,
@@ -83,7 +86,7 @@ def vecdot(x: Value, y: Value, /, *, axis: int = -1) -> Value:
     >>> float(vecdot(np.ones(3), np.ones(3)))
     3.0
     """
-    return sum(x * y, axis=axis)
+    return sum(multiply(x, y), axis=axis)
 
 
 def outer(x: Value, y: Value, /) -> Value:
@@ -92,8 +95,8 @@ def outer(x: Value, y: Value, /) -> Value:
     >>> outer(np.ones(2), np.ones(3)).shape
     (2, 3)
     """
-    if len(x.shape) != 1 or len(y.shape) != 1:
-        raise ValueError(f"outer: x and y must have one axis each, found shapes {x.shape} and {y.shape}")
+    if len(shape_of(x)) != 1 or len(shape_of(y)) != 1:
+        raise ValueError(f"outer: x and y must have one axis each, found shapes {shape_of(x)} and {shape_of(y)}")
     return expand_dims(x, axis=1) * y
 
 
@@ -104,8 +107,8 @@ def tensordot(x: Value, y: Value, /, *, axes: int | tuple[Sequence[int], Sequenc
     (2, 5)
     """
     if isinstance(axes, int):
-        axes = (range(len(x.shape) - axes, len(x.shape)), range(axes))
-    of_x, of_y = ([a % len(z.shape) for a in chosen] for z, chosen in zip((x, y), axes, strict=True))
+        axes = (range(-axes, 0), range(axes))
+    of_x, of_y = ([axis_of("tensordot", z, a) for a in chosen] for z, chosen in zip((x, y), axes, strict=True))
     lengths = [[z.shape[a] for a in chosen] for z, chosen in ((x, of_x), (y, of_y))]
     if lengths[0] != lengths[1]:
         raise ValueError(
@@ -141,7 +144,7 @@ def _explicit(subscripts: str, arrays: Sequence[Value]) -> tuple[list[str], str]
     if len(terms) != len(arrays):
         raise ValueError(f"einsum: {subscripts!r} names {len(terms)} arrays, found {len(arrays)}")
     unused = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in subscripts]
-    lengths = [len(x.shape) - len(term.replace("...", "")) for term, x in zip(terms, arrays, strict=True)]
+    lengths = [len(shape_of(x)) - len(term.replace("...", "")) for term, x in zip(terms, arrays, strict=True)]
     for term, x, extra in zip(terms, arrays, lengths, strict=True):
         if extra < 0 or (extra and "..." not in term):
             raise ValueError(f"einsum: {term!r} of {subscripts!r} does not fit an array of shape {x.shape}")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, Value, namespace, size
-from ..graph import case, op, value_of
+from ..arrays import Array, Value, as_array, namespace, size
+from ..graph import Tensor, case, op, value_of
 
 Labels = tuple[int | None, ...]
 
@@ -114,18 +114,44 @@ def sum_to(x: Value, /, shape: tuple[int, ...]) -> Value:
     return np.reshape(np.sum(x, axis=axes), shape)
 
 
+def shape_of(x: Value) -> tuple[int, ...]:
+    """Return the shape of a Tensor, an array or a number.
+
+    Raises:
+        TypeError: x is none of them; a list is refused, because its dtype would be a guess.
+    """
+    return tuple(x.shape) if isinstance(x, Tensor) else tuple(as_array(x).shape)
+
+
+def axis_of(name: str, x: Value, axis: int) -> int:
+    """Return an axis of x counted from 0, for the function ``name``.
+
+    Raises:
+        IndexError: x has no such axis.
+    """
+    shape = shape_of(x)
+    if not -len(shape) <= axis < len(shape):
+        raise IndexError(f"{name}: axis {axis} is out of range for an array of shape {shape}")
+    return axis % len(shape)
+
+
+def _axes(name: str, x: Value, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(len(shape_of(x))))
+    return tuple(axis_of(name, x, a) for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
 def expand_dims(x: Value, /, *, axis: int) -> Value:
     """x with a new axis of length 1 at ``axis``.
 
     >>> expand_dims(np.ones(3), axis=0).shape
     (1, 3)
     """
-    ndim = np.ndim(x) if not hasattr(x, "ndim") else x.ndim
-    if not -ndim - 1 <= axis <= ndim:
-        raise IndexError(f"expand_dims: axis {axis} is out of range for an array with {ndim} axes")
-    shape = list(np.shape(x) if not hasattr(x, "shape") else x.shape)
-    shape.insert(axis % (ndim + 1), 1)
-    return reshape(x, tuple(shape))
+    shape = shape_of(x)
+    if not -len(shape) - 1 <= axis <= len(shape):
+        raise IndexError(f"expand_dims: axis {axis} is out of range for an array of shape {shape}")
+    place = axis % (len(shape) + 1)
+    return reshape(x, (*shape[:place], 1, *shape[place:]))
 
 
 def squeeze(x: Value, /, axis: int | tuple[int, ...]) -> Value:
@@ -134,7 +160,7 @@ def squeeze(x: Value, /, axis: int | tuple[int, ...]) -> Value:
     >>> squeeze(np.ones((1, 3)), 0).shape
     (3,)
     """
-    gone = [a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))]
+    gone = _axes("squeeze", x, axis)
     for a in gone:
         if x.shape[a] != 1:
             raise ValueError(f"squeeze: axis {a} of shape {x.shape} has length {x.shape[a]}, not 1")
@@ -210,7 +236,7 @@ def unstack(x: Value, /, *, axis: int = 0) -> tuple[Value, ...]:
     >>> a.shape
     (3,)
     """
-    before = (slice(None),) * _axis(x, axis)
+    before = (slice(None),) * axis_of("unstack", x, axis)
     return tuple(x[(*before, i)] for i in range(x.shape[axis]))
 
 
@@ -220,9 +246,7 @@ def moveaxis(x: Value, source: int | tuple[int, ...], destination: int | tuple[i
     >>> moveaxis(np.ones((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
-    sources, destinations = (
-        [_axis(x, a) for a in (axes if isinstance(axes, tuple) else (axes,))] for axes in (source, destination)
-    )
+    sources, destinations = _axes("moveaxis", x, source), _axes("moveaxis", x, destination)
     if not len(set(sources)) == len(sources) == len(set(destinations)) == len(destinations):
         raise ValueError(f"moveaxis: source {source} and destination {destination} must name equally many axes once")
     order = [a for a in range(len(x.shape)) if a not in sources]
@@ -231,27 +255,13 @@ def moveaxis(x: Value, source: int | tuple[int, ...], destination: int | tuple[i
     return permute_dims(x, tuple(order))
 
 
-def _axis(x: Value, axis: int) -> int:
-    """Return ``axis`` counted from 0."""
-    ndim = len(x.shape)
-    if not -ndim <= axis < ndim:
-        raise IndexError(f"axis {axis} is out of range for an array of shape {x.shape}")
-    return axis % ndim
-
-
-def _axes(x: Value, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    if axis is None:
-        return tuple(range(len(x.shape)))
-    return tuple(_axis(x, a) for a in (axis if isinstance(axis, tuple) else (axis,)))
-
-
 def flip(x: Value, /, *, axis: int | tuple[int, ...] | None = None) -> Value:
     """x with its elements in reverse order along ``axis``: one, several, or all.
 
     >>> flip(np.array([1.0, 2.0]))
     array([2., 1.])
     """
-    backwards = _axes(x, axis)
+    backwards = _axes("flip", x, axis)
     return x[tuple(slice(None, None, -1 if a in backwards else 1) for a in range(len(x.shape)))]
 
 
@@ -264,8 +274,8 @@ def roll(x: Value, /, shift: int | tuple[int, ...], *, axis: int | tuple[int, ..
     array([3., 1., 2.])
     """
     if axis is None:
-        return reshape(roll(reshape(x, (-1,)), shift, axis=0), x.shape)
-    axes = _axes(x, axis)
+        return reshape(roll(reshape(x, (-1,)), shift, axis=0), shape_of(x))
+    axes = _axes("roll", x, axis)
     shifts = shift if isinstance(shift, tuple) else (shift,) * len(axes)
     if len(shifts) != len(axes):
         raise ValueError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
@@ -283,8 +293,8 @@ def tile(x: Value, repetitions: tuple[int, ...], /) -> Value:
     >>> tile(np.array([1.0, 2.0]), (2,))
     array([1., 2., 1., 2.])
     """
-    ndim = max(len(x.shape), len(repetitions))
-    shape = (1,) * (ndim - len(x.shape)) + tuple(x.shape)
+    ndim = max(len(shape_of(x)), len(repetitions))
+    shape = (1,) * (ndim - len(shape_of(x))) + shape_of(x)
     times = (1,) * (ndim - len(repetitions)) + tuple(repetitions)
     apart = reshape(x, tuple(m for n in shape for m in (1, n)))
     laid = broadcast_to(apart, tuple(m for n, k in zip(shape, times, strict=True) for m in (k, n)))
@@ -299,7 +309,7 @@ def repeat(x: Value, repeats: int | Array, /, *, axis: int | None = None) -> Val
     """
     if axis is None:
         return repeat(reshape(x, (-1,)), repeats, axis=0)
-    a = _axis(x, axis)
+    a = axis_of("repeat", x, axis)
     return x[(*(slice(None),) * a, namespace(value_of(x)).repeat(np.arange(x.shape[a]), repeats))]
 
 
