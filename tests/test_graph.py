@@ -48,6 +48,23 @@ def test_operators_with_the_array_on_the_left_keep_their_order(a, b):
         np.testing.assert_allclose(tensor.value, expected)
 
 
+def test_methods_are_those_of_numpy():
+    a = np.array([[1.0, 2.0, 4.0], [0.5, 3.0, 1.5]])
+    t = tg.Tensor(a)
+    for name in ("sum", "mean", "prod", "std", "var", "max", "min", "argmax", "argmin"):
+        for axis in (None, 0, -1):
+            np.testing.assert_allclose(getattr(t, name)(axis).value, getattr(a, name)(axis), err_msg=name)
+    assert t.sum(axis=0, keepdims=True).shape == (1, 3)
+    np.testing.assert_array_equal(t.reshape(3, 2).value, t.reshape((3, 2)).value)
+    np.testing.assert_array_equal(t.T.value, a.T)
+    np.testing.assert_array_equal((t // 2).value, a // 2)
+    np.testing.assert_array_equal((5 // t).value, 5 // a)
+    np.testing.assert_array_equal(((t > 1) ^ (t > 2)).value, (a > 1) ^ (a > 2))
+    assert (t > 1).any().value
+    assert not (t > 1).all().value
+    assert t.astype(np.float32).dtype == np.float32
+
+
 def test_gradients_of_several_parameters_and_of_nodes_in_between():
     x, w = tg.Tensor(2.0), tg.Tensor(3.0)
     h = x * w

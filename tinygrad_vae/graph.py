@@ -42,6 +42,11 @@ def _operator(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any]
     return (lambda self, other: OPS[name](self, other)), (lambda self, other: OPS[name](other, self))
 
 
+def _reduction(name: str) -> Callable[..., Any]:
+    """Return the method of an op that reduces axes, with the axis by position too, as NumPy has it."""
+    return lambda self, axis=None, **options: OPS[name](self, axis=axis, **options)
+
+
 def _refusal(what: str, instead: str) -> Callable[..., Any]:
     """Return a method that refuses to leave the graph: what it gave back would be a constant to every gradient."""
 
@@ -115,8 +120,10 @@ class Tensor:
     __le__, __ge__ = _operator("less_equal")
     __eq__, _ = _operator("equal")
     __ne__, _ = _operator("not_equal")
+    __floordiv__, __rfloordiv__ = _operator("floor_divide")
     __and__, __rand__ = _operator("logical_and")
     __or__, __ror__ = _operator("logical_or")
+    __xor__, __rxor__ = _operator("logical_xor")
     __hash__ = object.__hash__
 
     def __neg__(self) -> Tensor:
@@ -127,6 +134,20 @@ class Tensor:
 
     def __invert__(self) -> Tensor:
         return OPS["logical_not"](self)
+
+    sum, mean, prod, std, var = map(_reduction, ("sum", "mean", "prod", "std", "var"))
+    max, min, argmax, argmin = map(_reduction, ("max", "min", "argmax", "argmin"))
+    any, all = map(_reduction, ("any", "all"))
+    T = property(lambda self: OPS["permute_dims"](self, tuple(range(self.ndim))[::-1]))
+    mT = property(lambda self: OPS["matrix_transpose"](self))
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """Return the same elements in another shape: ``x.reshape(2, 3)`` or ``x.reshape((2, 3))``."""
+        return OPS["reshape"](self, shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """Return the Tensor with another dtype."""
+        return OPS["astype"](self, dtype)
 
     def __getitem__(self, key: Any) -> Tensor:
         parts = key if isinstance(key, tuple) else (key,)
