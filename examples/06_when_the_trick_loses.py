@@ -216,7 +216,7 @@ figure.savefig(figures / "06_when_the_trick_loses.png")
 #
 # In the literature:
 #
-# - Gal 2016, Uncertainty in Deep Learning, section 3.1: the costs of this lesson, and no winner among estimators
-# - Mohamed, Rosca, Figurnov and Mnih 2020, section 3: variance as a function of the cost
+# - Mohamed, Rosca, Figurnov and Mnih 2020, section 3: variance as a function of the cost, for costs like these
+# - Gal 2016, Uncertainty in Deep Learning, section 3.1: sin(10 x), and no winner among estimators
 # - Metz, Freeman, Schoenholz and Kachman 2021, Gradients Are Not All You Need: slopes of long simulations
 # - Glasserman 2003, Monte Carlo Methods in Financial Engineering, chapter 7: the same choice for option prices

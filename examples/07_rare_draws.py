@@ -45,7 +45,8 @@ def mean_and_error(g):
 # %% [markdown]
 # ## What the draws can see
 #
-# The mean of n draws sees the part of the integral below x_max: the share Phi(x_max - k) of the truth. That is the line
+# The mean of n draws sees the part of the integral below x_max: the share Phi(x_max - k) of the truth, with Phi the cdf
+# of N(0, 1). That is the line
 # in the picture. Watch the error bars. Up to k = 2 they tell the truth. Then they *shrink*, relative to the truth,
 # while the estimate falls to nothing.
 

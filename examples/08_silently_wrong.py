@@ -54,8 +54,8 @@ def compare(case, error, wrong, expected_wrong, right, truth):
 # ## A step after a path
 #
 # The cost is 1 where x > 0 and 0 elsewhere, x ~ N(mu, 1). Its slope is 0 at almost every x, so the path through the
-# draw carries 0. But the chance of x > 0 does grow with mu: P = Phi(mu), whose derivative at 0 is 0.3989. All of the
-# gradient sits at the one point where there is no slope.
+# draw carries 0. But the chance of x > 0 does grow with mu: it is the cdf of N(0, 1) at mu, whose derivative at 0 is
+# 0.3989. All of the gradient sits at the one point where there is no slope.
 
 # %%
 mu = tg.Tensor(np.zeros(draws), "mu")
@@ -165,7 +165,7 @@ figure.savefig(figures / "08_silently_wrong.png")
 # In the literature:
 #
 # - L'Ecuyer 1990, A Unified View of the IPA, SF, and LR Gradient Estimation Techniques: what each one needs
-# - Glasserman 1991, section 1.3, and Gong and Ho 1987, Smoothed Perturbation Analysis: costs that jump
+# - Glasserman 1991, and Gong and Ho 1987, Smoothed Perturbation Analysis: costs that jump
 # - Flanders 1973, Differentiation Under the Integral Sign: the term from a support that moves
 # - Mnih and Rezende 2016; Kool, van Hoof and Welling 2019: the mean of the others as a baseline
 # - Foerster et al. 2018, and Schulman et al. 2015: surrogate costs, and how they go wrong

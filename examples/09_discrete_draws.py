@@ -290,7 +290,7 @@ figure.savefig(figures / "09_discrete_draws.png")
 # In the literature:
 #
 # - Williams 1992: networks of tosses, trained through the probability
-# - Hinton 2012, lecture 9c of his course; Bengio, Leonard and Courville 2013: straight-through, and no claim to be
+# - Hinton 2012, in his lectures; Bengio, Leonard and Courville 2013: straight-through, and no claim to be
 #   right
 # - Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017: Gumbel-softmax
 # - Tucker et al. 2017, REBAR, from which the cost (b - 0.45)^2 is taken; Grathwohl et al. 2018, RELAX

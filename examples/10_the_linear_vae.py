@@ -17,6 +17,9 @@ Runs in about two seconds. Picture: ``figures/10_the_linear_vae.png``; another f
 # We let an encoder q(z|x) = N(a x, sigma^2) find it, by climbing the evidence lower bound
 #
 #     E_q[log p(x|z)] - KL(q(z|x) || N(0, 1))  <=  log p(x).
+#
+# The divergence KL says how far the code lies from the prior N(0, 1), in nats. The more the code says about x, the
+# larger it is.
 
 # %%
 import sys
