@@ -19,7 +19,7 @@ ORDER = [
     ("stochastic",),
     ("nn", "optim"),
     ("vae",),
-    ("checks", "testing"),
+    ("checks", "testing", "textbook"),
     ("data", "checkpoint"),
     ("draw", "plots"),
     ("train",),

@@ -1,7 +1,7 @@
 """Measuring estimators on somebody's own cost: how noisy each is, what it takes, and whether it is right.
 
-A cost is drawn again and again, each time with noise that all estimators share. It knows estimators and graphs, and
-draws no picture: ``plots`` does.
+A cost is drawn again and again, and every estimator meets the same draws. It knows estimators and graphs, and draws no
+picture: ``plots`` does.
 """
 
 from __future__ import annotations
@@ -9,29 +9,36 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .. import trees
-from ..arrays import Array, NoiseStream, noise, to_host
+from ..arrays import Array, NoiseStream, describe, noise, to_host
 from ..calculus import wrap
 from ..graph import Tensor, gradients, replay, topological_order
 from ..ops import mean
-from .estimators import ESTIMATORS, Estimator, estimate
+from .estimators import ESTIMATORS, Estimator, Pathwise, ScoreFunction, estimate
 from .nodes import Noise, Sample, name_of_draw
-from .verdict import BiasedGradientWarning, GradientRefusedError, live_samples
+from .verdict import (
+    BiasedGradientWarning,
+    GradientRefusedError,
+    InvalidGradientError,
+    live_nodes,
+    live_samples,
+    path_after,
+)
 
 Program = Callable[[Any, NoiseStream], Tensor] | Tensor
 """What is measured: ``f(parameters, rng)``, which returns a cost, or a cost that was computed already."""
 
-GROUPS = 10
-"""Into how many groups the runs are divided, whose variances tell how well the variance is known."""
-
 ALLOWED = 4.5
 """Standard errors; by chance one honest comparison in 150 000 is further off."""
+
+FEWEST = 20
+"""How many runs a variance needs at least."""
 
 
 @dataclass(frozen=True)
@@ -39,74 +46,94 @@ class Measurement:
     """What one estimator did: print it, or read its fields.
 
     Args:
-        name: the estimator's; with the node that it was used for, where others take part.
+        name: the estimator's; with the node that it was used for, where others took part.
         mean: the mean gradient of all runs, as one vector.
         standard_error: of that mean, for each element.
         variance: of the gradient of one run, summed over the elements.
         variance_error: the standard error of the variance.
-        signal_to_noise: the length of the mean by the square root of the variance.
-        seconds: the median time of one gradient.
+        seconds: the median time of one gradient: rewriting the graph, and going back through it.
+        nodes: how many nodes the rewritten graph has.
         biased: why it is biased, or empty.
-        alarm: why the variance is not to be trusted, or empty.
+        alarm: why the numbers are not to be trusted, or empty.
         refused: why it gave no gradient, or empty; the numbers are then nan.
     """
 
     name: str
-    mean: Array
-    standard_error: Array
-    variance: float
-    variance_error: float
-    signal_to_noise: float
-    seconds: float
+    mean: Array = field(default_factory=lambda: np.full(1, np.nan))
+    standard_error: Array = field(default_factory=lambda: np.full(1, np.nan))
+    variance: float = math.nan
+    variance_error: float = math.nan
+    seconds: float = math.nan
+    nodes: int = 0
     biased: str = ""
     alarm: str = ""
     refused: str = ""
 
     @property
-    def cost(self) -> float:
+    def signal_to_noise(self) -> float:
+        """The length of the mean gradient by the standard deviation of one run."""
+        length = float(np.linalg.norm(self.mean))
+        return length / math.sqrt(self.variance) if self.variance else math.inf
+
+    @property
+    def work(self) -> float:
         """Variance x seconds: what a given accuracy takes, since averaging n runs divides the variance by n."""
         return self.variance * self.seconds
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Estimators side by side, the best first; ``str()`` is a table."""
+    """Estimators side by side, the best first; ``str()`` is a table.
+
+    Args:
+        rows: one for each estimator.
+        runs: how many gradients of each were taken.
+    """
 
     rows: list[Measurement]
     runs: int
 
     @property
     def best(self) -> Measurement:
-        """The unbiased estimator that takes the least for a given accuracy, and whose variance can be trusted.
+        """The unbiased estimator that takes the least work, of those whose numbers can be trusted if there are any.
 
         Raises:
             ValueError: there is none.
         """
-        for trusted in (True, False):
-            rows = [r for r in self.rows if not r.refused and not r.biased and not (trusted and r.alarm)]
-            if rows:
-                return min(rows, key=lambda r: r.cost)
-        raise ValueError("no unbiased estimator is valid here")
+        rows = [row for row in self.rows if not row.refused and not row.biased]
+        rows = [row for row in rows if not row.alarm] or [row for row in rows if math.isfinite(row.variance)]
+        if not rows:
+            raise ValueError(f"no unbiased estimator gave a gradient here:\n{self}")
+        return min(rows, key=lambda row: row.work)
 
     def __getitem__(self, name: str) -> Measurement:
-        return next(row for row in self.rows if row.name == name)
+        """Return the row of that name, or the only one whose name begins with it."""
+        rows = [r for r in self.rows if r.name == name] or [r for r in self.rows if r.name.startswith(f"{name} for ")]
+        if len(rows) != 1:
+            raise KeyError(
+                f"{name!r} is the name of {len(rows)} rows; there are: {', '.join(r.name for r in self.rows)}"
+            )
+        return rows[0]
 
     def __str__(self) -> str:
-        head = f"{'estimator':<22}{'gradient':>11}{'± error':>10}{'variance':>11}{'± error':>10}"
-        lines = [head + f"{'signal/noise':>14}{'µs':>8}{'variance x s':>14}"]
-        for r in self.rows:
-            if r.refused:
-                lines.append(f"{r.name:<22} refused: {r.refused}")
+        width = max(16, *(len(row.name) for row in self.rows))
+        lines = [
+            f"{'estimator':<{width}}{'gradient':>11}{'± error':>9}{'variance':>11}{'± error':>9}"
+            f"{'signal/noise':>14}{'µs':>8}{'variance x s':>14}"
+        ]
+        for row in self.rows:
+            if row.refused:
+                lines.append(f"{row.name:<{width}}  refused: {row.refused}")
                 continue
-            value = r.mean.item() if r.mean.size == 1 else float(np.linalg.norm(r.mean))
-            error = float(np.linalg.norm(r.standard_error))
+            value = row.mean.item() if row.mean.size == 1 else float(np.linalg.norm(row.mean))
+            error = float(np.linalg.norm(row.standard_error))
+            remarks = [f"BIASED: {row.biased}"] if row.biased else []
             lines.append(
-                f"{r.name:<22}{value:>11.4g}{error:>10.2g}{r.variance:>11.4g}{r.variance_error:>10.2g}"
-                f"{r.signal_to_noise:>14.3g}{1e6 * r.seconds:>8.0f}{r.cost:>14.3g}"
-                + (f"  BIASED: {r.biased}" if r.biased else "")
-                + (f"  {r.alarm}" if r.alarm else "")
+                f"{row.name:<{width}}{value:>11.4g}{error:>9.2g}{row.variance:>11.4g}{row.variance_error:>9.2g}"
+                f"{row.signal_to_noise:>14.3g}{1e6 * row.seconds:>8.0f}{row.work:>14.3g}"
+                + "".join(f"  {remark}" for remark in [*remarks, *([row.alarm] if row.alarm else [])])
             )
-        if any(row.mean.size > 1 for row in self.rows if not row.refused):
+        if any(row.mean.size > 1 for row in self.rows):
             lines.append("(of a gradient with several elements: its length, and the sum of their variances)")
         return "\n".join(lines)
 
@@ -122,23 +149,25 @@ def compare_estimators(
 ) -> Comparison:
     """Measure estimators on a cost: mean, standard error, variance, time, and variance x time.
 
-    Each run draws the cost anew, with the same noise for every estimator. Where an estimator is not valid at one of
-    several random nodes, the pathwise estimator or the score function takes its place at that node.
+    Each run draws the cost anew, and takes the gradient of that one draw with every estimator. Where an estimator is
+    not valid at one of several random nodes, pathwise or the score function stands in for it there.
 
     Args:
         f: a function ``f(parameters, rng)`` that draws and returns a cost, or a cost that is there already, which is
-            replayed with new noise. A cost with axes is averaged.
+            replayed with new noise. A cost with axes is averaged over them last, so that each example gets its own
+            credit.
         parameters: a tree of arrays for a function; the Tensors to differentiate by for a cost.
         rng: a stream from ``tg.noise(seed)``.
-        runs: how many gradients of each.
-        estimators: which ones; by default all that are valid.
-        progress: called with how many of how many runs are done.
+        runs: how many gradients of each, at least 20.
+        estimators: which ones, by name or as they are; by default all that are valid somewhere in the cost.
+        progress: called as ``progress(done, runs)`` after every run.
 
     Returns:
-        A ``Comparison``; print it, or ask for its ``best``.
+        A ``Comparison``: print it, or ask for its ``best``. An estimator that is refused has a row that says why.
 
     Raises:
-        ValueError: there is no random node in the cost, or runs is below 20.
+        TypeError, ValueError: the cost is no Tensor or depends on no blocked random node; it draws the same numbers in
+            every run; runs is below 20; or an estimator has another name.
 
     >>> def cost(theta, rng):
     ...     return tg.Normal(theta, 1.0).sample(rng=rng, name="x") ** 2
@@ -146,113 +175,165 @@ def compare_estimators(
     >>> result["pathwise"].variance < result["score-function"].variance
     True
     """
-    if runs < 2 * GROUPS:
-        raise ValueError(f"compare_estimators: runs must be at least {2 * GROUPS}, found {runs}")
-    first, wrt = _drawn(f, parameters, rng.at("run", 0))
-    if not live_samples(first):
-        raise ValueError("compare_estimators: the cost depends on no blocked random node; draw with sample(rng=...)")
-    plans = _plans(first, rng, estimators)
-    rows = []
-    for k, (name, plan) in enumerate(plans):
-
-        def report(done: int, k: int = k) -> None:
-            if progress:
-                progress(k * runs + done, len(plans) * runs)
-
-        rows.append(_measured(name, plan, f, parameters, rng, runs, report))
-    return Comparison(sorted(rows, key=lambda r: (bool(r.refused), bool(r.biased), r.cost)), runs)
+    _check_request(f, rng, runs)
+    cost, _ = _drawn(f, parameters, rng.at("run", 0))
+    _check_draws(cost, _drawn(f, parameters, rng.at("run", 1))[0])
+    records = [_record(cost, estimator) for estimator in _instances(cost, rng, estimators)]
+    for run in range(runs):
+        cost, wrt = _drawn(f, parameters, rng.at("run", run))
+        for record in records:
+            record.take(cost, wrt)
+        if progress:
+            progress(run + 1, runs)
+    rows = [record.measurement() for record in records]
+    return Comparison(sorted(rows, key=lambda row: (bool(row.refused), bool(row.biased), row.work)), runs)
 
 
-Plan = dict[str, Estimator | str]
+def _check_request(f: Any, rng: Any, runs: Any) -> None:
+    if not callable(f) and not isinstance(f, Tensor):
+        raise TypeError(f"what to measure is a function f(parameters, rng) or a cost, a Tensor; found {describe(f)}")
+    if not isinstance(rng, NoiseStream):
+        raise TypeError(f"rng takes a stream from tg.noise(seed), found {describe(rng)}")
+    if isinstance(runs, bool) or not isinstance(runs, (int, np.integer)) or runs < FEWEST:
+        raise ValueError(f"runs must be a whole number from {FEWEST} on, found {runs!r}")
 
 
 def _drawn(f: Program, parameters: Any, rng: NoiseStream) -> tuple[Tensor, Any]:
     """Return the cost, drawn anew, and the Tensors to differentiate by."""
     if isinstance(f, Tensor):
         leaves = [x for x in topological_order([f]) if isinstance(x, Noise)]
-        return mean(replay(f, {x: x.redrawn(rng) for x in leaves})), parameters
+        return replay(f, {x: x.redrawn(rng) for x in leaves}), parameters
     wrapped = wrap(parameters)
-    return mean(f(wrapped, rng)), wrapped
+    cost = f(wrapped, rng)
+    if not isinstance(cost, Tensor):
+        raise TypeError(f"f(parameters, rng) must return a cost, a Tensor; found {describe(cost)}")
+    return cost, wrapped
 
 
-def _plans(cost: Tensor, rng: NoiseStream, estimators: Iterable[str | Estimator] | None) -> list[tuple[str, Plan]]:
-    """Return, for each estimator, a name for the row and what is chosen for each random node by its number."""
+def _check_draws(cost: Tensor, other: Tensor) -> None:
+    if not live_samples(cost):
+        raise ValueError("the cost depends on no blocked random node; draw with sample(rng=...)")
+    first, second = ([z.value for z in live_samples(x)] for x in (cost, other))
+    noises = [[x.value for x in topological_order([c]) if isinstance(x, Noise)] for c in (cost, other)]
+    if len(first) == len(second) and all(np.array_equal(a, b) for a, b in zip(*noises, strict=True)):
+        raise ValueError("the cost draws the same numbers in every run; draw from the rng that f is given")
+
+
+def _instances(cost: Tensor, rng: NoiseStream, chosen: Iterable[str | Estimator] | None) -> list[Estimator]:
+    """Return the estimators to measure, those by name with a stream of their own."""
     samples = live_samples(cost)
-    plans: list[tuple[str, Plan]] = []
-    for choice in ESTIMATORS if estimators is None else estimators:
-        estimator = ESTIMATORS[choice].example(rng.at("estimator")) if isinstance(choice, str) else choice
-        fits = [estimator.objection(z, cost) is None for z in samples]
-        if not any(fits) and estimators is None:
-            continue
-        plan: Plan = {}
-        for number, (z, fit) in enumerate(zip(samples, fits, strict=True)):
-            plan[str(number)] = estimator if fit or not any(fits) else _substitute(z)
-        name = estimator.name
-        if len(samples) > 1 and not all(fits):
-            name += (
-                f" ({', '.join(name_of_draw(z.name, z.place) for z, fit in zip(samples, fits, strict=True) if fit)})"
+    found = []
+    for choice in sorted(ESTIMATORS) if chosen is None else chosen:
+        if isinstance(choice, str) and choice not in ESTIMATORS:
+            raise ValueError(f"there is no estimator {choice!r}; choose from {', '.join(sorted(ESTIMATORS))}")
+        estimator = ESTIMATORS[choice].example(rng.at("estimator", choice)) if isinstance(choice, str) else choice
+        if chosen is not None or any(estimator.objection(z, cost) is None for z in samples):
+            found.append(estimator)
+    return found
+
+
+def _record(cost: Tensor, estimator: Estimator) -> _Record:
+    """Return an empty record of an estimator, with a stand-in for each random node at which it is not valid."""
+    samples = live_samples(cost)
+    fits = [estimator.objection(z, cost) is None for z in samples]
+    if all(fits) or not any(fits):
+        return _Record(estimator.name, [estimator] * len(samples))
+    chosen = [estimator if fit else _stand_in(z, cost) for z, fit in zip(samples, fits, strict=True)]
+    at = [f"{e.name} for {name_of_draw(z.name, z.place)}" for e, z in zip(chosen, samples, strict=True)]
+    return _Record(", ".join(sorted(at, key=lambda words: not words.startswith(estimator.name))), chosen)
+
+
+def _stand_in(z: Sample, cost: Tensor) -> Estimator:
+    """Return pathwise where it is valid, and else the score function."""
+    jumps = path_after(z, live_nodes(cost))[1]
+    return ScoreFunction() if z.dist.path is None or jumps else Pathwise()
+
+
+class _Record:
+    """The gradients of one estimator, run after run; ``chosen`` holds what takes care of each random node."""
+
+    def __init__(self, name: str, chosen: list[Estimator]) -> None:
+        self.name, self.chosen = name, chosen
+        self.refused, self.exact, self.nodes = "", False, 0
+        self.draws: list[Array] = []
+        self.times: list[float] = []
+
+    def take(self, cost: Tensor, wrt: Any) -> None:
+        """Take the gradient of one draw of the cost, unless it is known that it does not depend on the draw."""
+        if self.refused or self.exact:
+            return
+        samples = live_samples(cost)
+        if len(samples) != len(self.chosen):
+            raise ValueError(
+                f"the cost had {len(self.chosen)} random nodes in the first run and has {len(samples)} now; "
+                "estimators are compared on a cost with the same random nodes in every run"
             )
-        plans.append((name, plan))
-    return plans
-
-
-def _substitute(z: Sample) -> str:
-    return "pathwise" if z.dist.path is not None else "score-function"
-
-
-def _measured(
-    name: str,
-    plan: Plan,
-    f: Program,
-    parameters: Any,
-    rng: NoiseStream,
-    runs: int,
-    report: Callable[[int], None],
-) -> Measurement:
-    biased = "; ".join(dict.fromkeys(e.biased for e in plan.values() if isinstance(e, Estimator) and e.biased))
-    rows, times = [], []
-    for run in range(runs):
-        cost, wrt = _drawn(f, parameters, rng.at("run", run))
         start = time.perf_counter()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BiasedGradientWarning)
-                opened = estimate(cost, {z: plan[str(k)] for k, z in enumerate(live_samples(cost))})
+                opened = mean(estimate(cost, dict(zip(samples, self.chosen, strict=True))))
                 found = gradients(opened, wrt)
         except GradientRefusedError as error:
-            nothing = np.full(1, np.nan)
-            reason = " ".join(str(error).split("INVALID")[-1].split()).split(". ")[0]
-            return Measurement(name, nothing, nothing, *(math.nan,) * 4, biased, "", reason)
-        times.append(time.perf_counter() - start)
-        rows.append(np.concatenate([np.ravel(to_host(g)) for g in trees.leaves(found)]).astype(np.float64))
-        report(run + 1)
-    draws = np.stack(rows)
-    center = draws.mean(0)
-    squares = ((draws - center) ** 2).sum(1)
-    variance = float(squares.sum() / (runs - 1))
-    groups = np.array([draws[i::GROUPS].var(0, ddof=1).sum() for i in range(GROUPS)])
-    error = float(groups.std(ddof=1) / math.sqrt(GROUPS))
-    signal = float(np.linalg.norm(center) / math.sqrt(variance)) if variance > 0 else math.inf
-    spread = draws.std(0, ddof=1) / math.sqrt(runs)
-    return Measurement(
-        name, center, spread, variance, error, signal, float(np.median(times)), biased, _heavy_tail(squares)
-    )
+            self.refused = _in_short(str(error))
+            return
+        self.times.append(time.perf_counter() - start)
+        self.draws.append(np.concatenate([np.ravel(to_host(g)) for g in trees.leaves(found)]).astype(np.float64))
+        if len(self.draws) == FEWEST:
+            order = topological_order([opened])
+            self.nodes = len(order)
+            same = all(np.array_equal(draw, self.draws[0]) for draw in self.draws)
+            self.exact = same and not any(isinstance(node, Noise) for node in order)
+
+    def measurement(self) -> Measurement:
+        """Return what the runs say of the plan."""
+        biased, caveat = (
+            "; ".join(dict.fromkeys(text for text in texts if text))
+            for texts in ([e.biased for e in self.chosen], [e.caveat for e in self.chosen])
+        )
+        if self.refused:
+            return Measurement(self.name, biased=biased, refused=self.refused)
+        draws, runs = np.stack(self.draws), len(self.draws)
+        center = draws[0] if self.exact else draws.mean(0)
+        distances = (draws - center) ** 2 * (runs / (runs - 1))
+        squares = distances.sum(1)
+        broken = int((~np.isfinite(draws).all(1)).sum())
+        return Measurement(
+            self.name,
+            center,
+            np.sqrt(distances.mean(0) / runs),
+            float(squares.mean()),
+            float(squares.std(ddof=1) / math.sqrt(runs)),
+            float(np.median(self.times)),
+            self.nodes,
+            biased,
+            f"NOT FINITE: {broken} of {runs} gradients" if broken else caveat or heavy_tail(squares),
+        )
 
 
-def _heavy_tail(squares: Array) -> str:
-    """Say so where a few runs carry the variance, so that it may be infinite or not yet seen.
+def _in_short(text: str) -> str:
+    """Return the reason for a refusal on one line."""
+    return " ".join(text.split("INVALID")[-1].split()).partition(". ")[0]
 
-    Hill's estimate of the tail index of the squared deviations, from the largest 2 percent and at least ten of them:
-    at 1 and below they have no mean, or none that this many draws have found.
+
+def heavy_tail(squares: Array) -> str:
+    """Say so where a few runs carry the variance, so that it may be infinite or not yet seen; else return nothing.
+
+    ``squares`` are the squared distances y of the runs from their mean. Two signs must come together: the tail index
+    of the largest 5 percent is above 1, where y has no mean (the moment estimate of Dekkers, Einmahl and de Haan 1989),
+    and the effective number of runs in their sum, ``(sum y)^2 / sum y^2``, is below the root of the number of runs.
     """
-    top = np.sort(squares)[::-1][: max(11, len(squares) // 50)]
-    if top[-1] <= 0 or len(squares) < 100:
+    y = np.sort(np.asarray(squares, np.float64))[::-1]
+    top, total = y[: max(10, len(y) // 20) + 1], float(y.sum())
+    if len(y) < 2 * len(top) or top[-1] <= 0 or top[0] == top[-1]:
         return ""
-    index = 1 / max(float(np.log(top[:-1] / top[-1]).mean()), 1e-12)
-    if index > 1:
+    distances = np.log(top[:-1] / top[-1])
+    first, second = float(distances.mean()), float((distances**2).mean())
+    effective = total**2 / float((y**2).sum())
+    unequal = 1 - first**2 / second
+    if unequal <= 0 or first + 1 - 0.5 / unequal <= 1 or effective >= math.sqrt(len(y)):
         return ""
-    share = 100 * top[:-1].sum() / squares.sum()
-    return f"HEAVY TAIL: {len(top) - 1} of {len(squares)} runs carry {share:.0f} % of the variance; it may be larger, or infinite"
+    return f"HEAVY TAIL: {math.ceil(effective)} of {len(y)} runs carry the variance; it may be larger, or infinite"
 
 
 @dataclass(frozen=True)
@@ -261,8 +342,8 @@ class Audit:
 
     Args:
         z: for each element of the gradient, the distance from the reference in standard errors of both.
-        visible_bias: for each element, the smallest bias that would have been seen.
-        passed: whether all distances are below 4.5.
+        visible_bias: for each element, a bias of nine standard errors, which is missed once in 300 000 audits.
+        passed: whether all distances are at most 4.5.
     """
 
     z: Array
@@ -298,40 +379,63 @@ def audit(
 
     Raises:
         InvalidGradientError: the estimator or the reference is not valid here.
+        TypeError, ValueError: as for ``compare_estimators``, or the reference has another structure.
 
     >>> def cost(theta, rng):
     ...     return tg.Normal(theta, 1.0).sample(rng=rng) ** 2
     >>> print(tg.audit(cost, np.float64(2.0), "score-function", np.float64(4.0), rng=tg.noise(0)))
     no bias seen: the largest of 1 distances is ... standard errors; a bias of ... would have been seen
     """
+    _check_request(f, rng, runs)
     found = _one(f, parameters, estimator, rng.at("audited"), runs)
     if isinstance(reference, (str, Estimator)):
         other = _one(f, parameters, reference, rng.at("reference"), runs)
         truth, error = other.mean, np.hypot(found.standard_error, other.standard_error)
     else:
-        truth = np.concatenate([np.ravel(to_host(x)) for x in trees.leaves(reference)])
+        truth = _flat(reference, parameters)
         error = found.standard_error
     rounding = 1e-9 * (1 + np.abs(truth))
-    z = (found.mean - truth) / (error + rounding / ALLOWED)
-    return Audit(z, ALLOWED * error + rounding, bool(np.all(np.abs(z) <= ALLOWED)))
+    allowed = ALLOWED * error + rounding
+    z = ALLOWED * (found.mean - truth) / allowed
+    return Audit(z, 2 * allowed, bool(np.all(np.abs(z) <= ALLOWED)))
+
+
+def _flat(reference: Any, parameters: Any) -> Array:
+    """Return the reference as one vector."""
+    shapes, expected = ([np.shape(x) for x in trees.leaves(tree)] for tree in (reference, parameters))
+    if shapes != expected:
+        raise ValueError(f"audit: the reference has the shapes {shapes}, the parameters have {expected}")
+    return np.concatenate([np.ravel(to_host(x)) for x in trees.leaves(reference)])
 
 
 def _one(f: Program, parameters: Any, estimator: str | Estimator, rng: NoiseStream, runs: int) -> Measurement:
     row = compare_estimators(f, parameters, rng=rng, runs=runs, estimators=[estimator]).rows[0]
     if row.refused:
-        raise GradientRefusedError(f"audit: {row.name} is refused: {row.refused}")
+        raise InvalidGradientError(f"audit: {row.name} is refused: {row.refused}")
     return row
 
 
-def pilot(cost: Tensor, wrt: Any = None, *, rng: NoiseStream | None = None, runs: int = 100) -> Comparison:
-    """Return a small comparison of all valid estimators on a cost that is there, to choose one from.
+def pilot(
+    cost: Tensor,
+    wrt: Any = None,
+    *,
+    rng: NoiseStream | None = None,
+    runs: int = 100,
+    estimators: Sequence[str | Estimator] | None = None,
+) -> Comparison:
+    """Return a small comparison of estimators on a cost that is there, to choose one from.
 
     Args:
         cost: a cost with blocked random nodes.
         wrt: what the gradient is wanted in; by default every leaf of floats that the cost depends on.
         rng: a stream of noise for the runs; by default one of its own.
         runs: how many gradients of each.
+        estimators: which ones; by default all that are valid.
+
+    >>> z = tg.Normal(tg.Tensor(2.0, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
+    >>> tg.pilot(z * z, estimators=["pathwise", "score-function"]).best.name
+    'pathwise'
     """
     if wrt is None:
         wrt = [x for x in topological_order([cost]) if x.op is None and x.guard is None and x.dtype.kind == "f"]
-    return compare_estimators(cost, wrt, rng=rng or noise(0).at("pilot"), runs=runs)
+    return compare_estimators(cost, wrt, rng=rng or noise(0).at("pilot"), runs=runs, estimators=estimators)

@@ -78,6 +78,7 @@ class Quadrature(Estimator):
     name: ClassVar[str] = "quadrature"
     weighs: ClassVar[bool] = False
     keeps_value: ClassVar[bool] = False
+    caveat: ClassVar[str] = "the error of the rule is not measured; it is small where the cost is smooth"
 
     def __init__(self, points: int = 64) -> None:
         if points < 1:

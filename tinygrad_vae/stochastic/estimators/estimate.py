@@ -38,6 +38,8 @@ class Estimator:
     """Whether it weighs the whole cost, which may then be summed and scaled only, and not put into a function."""
     keeps_value: ClassVar[bool] = True
     """Whether the cost keeps its value; where not, it becomes an expectation, or that of a relaxed draw."""
+    caveat: ClassVar[str] = ""
+    """What its measured mean and variance do not show; empty where they show everything."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
