@@ -127,9 +127,10 @@ print(f"exp(-k x^2): from k = {bump_crossing:.4f} on")
 # %% [markdown]
 # ## |x|^(1/4): a variance without end
 #
-# The slope is |x|^(-3/4) / 4. Its square is not integrable at 0, so the pathwise gradient has a mean and no variance.
-# The mean of n squares keeps growing, like sqrt(n), as ever smaller x turn up. The score function never looks at the
-# slope: its variance is finite, and its theory is an ordinary integral.
+# The best mu is 0, as for x^2, and one may want to descend to it. The slope of the cost is |x|^(-3/4) / 4. Its square
+# is not integrable at 0, so the pathwise gradient has a mean and no variance. The mean of n squares keeps growing, like
+# sqrt(n), as ever smaller x turn up. The score function never looks at the slope: its variance is finite, and its
+# theory is an ordinary integral.
 
 # %%
 power, at = 0.25, 0.5
