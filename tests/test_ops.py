@@ -379,6 +379,14 @@ def test_equal_eigenvalues_and_singular_values_leave_gradients_finite():
         assert np.isfinite(tg.gradients(part, x, cotangent=np.ones((3, 3)))).all()
 
 
+def test_surrogate_has_the_value_of_one_and_the_gradient_of_the_other():
+    value, path = tg.Tensor(np.array([1.0, 2.0])), tg.Tensor(np.array([3.0, 4.0]))
+    y = tg.surrogate(value, path)
+    np.testing.assert_array_equal(y.value, value.value)
+    found = tg.gradients(y, [value, path], cotangent=np.array([5.0, 6.0]))
+    np.testing.assert_array_equal(found, [[0.0, 0.0], [5.0, 6.0]])
+
+
 def test_jump_of_remainder_is_seen_by_the_verdict_and_the_kinks_of_sort_are_none():
     mu = tg.Tensor(np.zeros(3), "mu")
     z = tg.Normal(mu, 1.0).rsample(rng=tg.noise(0))

@@ -109,7 +109,7 @@ def take(x: Value, indices: Value, /, *, axis: int) -> Value:
 
 def _mesh(x: Value, indices: Value, axis: int) -> list[Value]:
     """Return index arrays for all axes: ``indices`` for one, every position for the others."""
-    positions = np.ogrid[tuple(slice(n) for n in x.shape)] if len(x.shape) else ()
+    positions = namespace(value_of(x)).ogrid[tuple(slice(n) for n in x.shape)] if len(x.shape) else ()
     return [indices if a == axis % len(x.shape) else p for a, p in enumerate(positions)]
 
 
@@ -183,7 +183,7 @@ def searchsorted(x1: Value, x2: Value, /, *, side: Literal["left", "right"] = "l
     >>> searchsorted(np.array([1.0, 2.0]), np.array([1.5]))
     array([1])
     """
-    return np.asarray(np.searchsorted(x1, x2, side=side))
+    return np.searchsorted(x1, x2, side=side)
 
 
 def diagonal(x: Value, /, *, offset: int = 0) -> Value:
@@ -193,7 +193,7 @@ def diagonal(x: Value, /, *, offset: int = 0) -> Value:
     array([0., 0.])
     """
     rows, columns = matrix_shape("diagonal", x)
-    i = np.arange(max(-offset, 0), max(min(rows, columns - offset), max(-offset, 0)))
+    i = namespace(value_of(x)).arange(max(-offset, 0), max(min(rows, columns - offset), max(-offset, 0)))
     return x[..., i, i + offset]
 
 

@@ -148,7 +148,7 @@ def det(x: Value, /) -> Value:
     >>> round(float(det(np.diag(np.array([2.0, 3.0])))), 9)
     6.0
     """
-    return np.asarray(np.linalg.det(x))
+    return np.linalg.det(x)
 
 
 @op(
@@ -163,7 +163,7 @@ def log_abs_det(x: Value, /) -> Value:
     >>> float(log_abs_det(np.eye(2)))
     0.0
     """
-    return np.asarray(np.linalg.slogdet(x)[1])
+    return np.linalg.slogdet(x)[1]
 
 
 @op(None, smoothness=JUMP, domain=FULL_RANK, axes=_batch, cases=[case((3, 3)), case((2, 2, 2))])
@@ -173,7 +173,7 @@ def sign_det(x: Value, /) -> Value:
     >>> float(sign_det(-np.eye(3)))
     -1.0
     """
-    return np.asarray(np.linalg.slogdet(x)[0])
+    return np.linalg.slogdet(x)[0]
 
 
 class SlogdetResult(NamedTuple):
@@ -459,7 +459,7 @@ def matrix_rank(x: Value, /, *, rtol: float | None = None) -> Value:
     """
     s = np.linalg.svd(x, compute_uv=False)
     rtol = np.finfo(x.dtype).eps * float(np.max(x.shape[-2:])) if rtol is None else rtol
-    return np.asarray(np.sum(s > rtol * np.max(s, axis=-1, keepdims=True), axis=-1))
+    return np.sum(s > rtol * np.max(s, axis=-1, keepdims=True), axis=-1)
 
 
 # ------------------------------------------------------------------------------- norms and vectors
@@ -557,7 +557,7 @@ def cross(x1: Value, x2: Value, /, *, axis: int = -1) -> Value:
     """
     if x1.shape[axis_of("cross", x1, axis)] != 3 or x2.shape[axis_of("cross", x2, axis)] != 3:
         raise ValueError(f"cross: axis {axis} must have length 3, found shapes {x1.shape} and {x2.shape}")
-    second, third = np.array([1, 2, 0]), np.array([2, 0, 1])
+    second, third = namespace(value_of(x1)).asarray([[1, 2, 0], [2, 0, 1]])
     forwards = take(x1, second, axis=axis) * take(x2, third, axis=axis)
     return forwards - take(x1, third, axis=axis) * take(x2, second, axis=axis)
 

@@ -236,7 +236,7 @@ def count_nonzero(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> 
     >>> int(count_nonzero(np.array([1.0, 0.0])))
     1
     """
-    return np.asarray(np.count_nonzero(x, axis=axis, keepdims=keepdims))
+    return np.sum(np.not_equal(x, 0), axis=axis, keepdims=keepdims)
 
 
 def _finite_or_zero(y: Value) -> Value:

@@ -310,7 +310,8 @@ def repeat(x: Value, repeats: int | Array, /, *, axis: int | None = None) -> Val
     if axis is None:
         return repeat(reshape(x, (-1,)), repeats, axis=0)
     a = axis_of("repeat", x, axis)
-    return x[(*(slice(None),) * a, namespace(value_of(x)).repeat(np.arange(x.shape[a]), repeats))]
+    xp = namespace(value_of(x))
+    return x[(*(slice(None),) * a, xp.repeat(xp.arange(x.shape[a]), repeats))]
 
 
 def broadcast_arrays(*arrays: Value) -> tuple[Value, ...]:
