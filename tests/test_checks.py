@@ -146,6 +146,16 @@ def test_kinks_are_kept_away_from():
     check_op(declare(lambda g, y, x: g * tg.sign(x), forward=np.abs, smoothness=KINK))
 
 
+def test_a_smooth_op_whose_gradient_jumps_is_found():
+    relu_squared = declare(lambda g, y, x: 2 * g * x * (x > 0), forward=lambda x: x * np.maximum(x, 0))
+    with pytest.raises(CheckError, match="its gradient jumps where <op less> does"):
+        check_op(relu_squared)
+
+
+def test_a_condition_that_only_guards_an_edge_is_no_jump():
+    check_op(declare(lambda g, y, x: 3 * g * x * tg.where(tg.stop_gradient(x == 0), 0.0, x)))
+
+
 def test_functions_are_checked_too():
     def energy(x, w, power):
         return tg.sum((x @ w) ** power)

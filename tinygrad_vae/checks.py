@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .graph import JUMP, KINK, SMOOTH, STOP, Case, Op, Tensor, gradients, replay, value_of
+from .graph import JUMP, KINK, SMOOTH, STOP, Case, Op, Tensor, gradients, replay, topological_order, value_of
 from .ops import sum as total
 from .ops.cases import cases_of, draw_inputs
 
@@ -186,6 +186,7 @@ def check_op(op: Op[..., Any], *, seed: int = 0) -> None:
 
     - It has a docstring with an example, and the example runs.
     - It has a vjp for each input that it depends on continuously, and none for the others, where its value is flat.
+      The gradient of a smooth op does not jump, so that second derivatives are right under an expectation too.
     - First and second derivatives agree with differences, in every case and, for an elementwise op, for
       shapes that broadcast. (Not for one with a ``stop``: its derivative is not meant to be that of its value.)
     - Values and gradients of float32 are float32, also with a number among the arguments.
@@ -238,6 +239,7 @@ def check_case(op: Op[..., Any], trial: Case, rng: np.random.Generator) -> None:
         if STOP in op.smoothness:
             return
         _check_flat(op, where, inputs, trial)
+        _check_no_jump(op, where, inputs, trial)
         if any(_is_tested(op, i, x) for i, x in enumerate(inputs)):
             check_vjp(op, *inputs, **trial.attrs)
             check_second_order(op, *inputs, **trial.attrs)
@@ -370,6 +372,32 @@ def _check_flat(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) 
                     f"{where}: declared a jump in {op.input_name(i)}, flat almost everywhere, "
                     "but its value moves with it"
                 )
+
+
+def _check_no_jump(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) -> None:
+    """Follow the inputs of a smooth op through its recorded gradient: no jump may lie on their way."""
+    leaves = _leaves(inputs)
+    smooth = [x for i, x in enumerate(leaves) if isinstance(x, Tensor) and op.smoothness_in(i) == SMOOTH]
+    node = op(*leaves, **trial.attrs)
+    if KINK in op.smoothness or not smooth or not isinstance(node, Tensor) or node.dtype.kind != "f":
+        return
+    found = gradients(node, smooth, cotangent=np.ones_like(node.value), record=True)
+    order = topological_order(found)
+    live = {id(g) for g in found}  # from where a path that is not cut on purpose leads to the gradient
+    for step in reversed(order):
+        if id(step) in live and step.op is not None:
+            live.update(id(x) for i, x in enumerate(step.inputs) if step.op.smoothness_in(i) != STOP)
+    moving = {id(x) for x in smooth}
+    for step in order:
+        for i, x in enumerate(step.inputs):
+            kind = step.op.smoothness_in(i) if step.op else STOP
+            if id(x) in moving and kind == JUMP and id(step) in live:
+                raise CheckError(
+                    f"{where}: declared smooth, and its gradient jumps where {step.op} does; declare a kink, "
+                    "or write stop_gradient(condition) if the condition only guards the edge of a formula"
+                )
+            if id(x) in moving and kind != STOP:
+                moving.add(id(step))
 
 
 def _check_axes(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) -> None:

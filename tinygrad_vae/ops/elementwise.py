@@ -13,7 +13,7 @@ import numpy as np
 from ..arrays import Value, is_array
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE
 from ..graph import JUMP, KINK, elementwise
-from .gates import equal, logical_and, logical_xor, surrogate, where
+from .gates import equal, logical_and, logical_xor, stop_gradient, surrogate, where
 from .rounding import floor_divide, isinf, remainder_value, sign, signbit
 
 
@@ -107,12 +107,12 @@ def _less_one(exponent: Value) -> Value:
     """Return ``exponent - 1``, and 0 for the exponent 0: the derivative of x^0 is 0 also at x = 0."""
     if isinstance(exponent, (int, float)):
         return exponent - 1 if exponent else 0
-    return where(exponent == 0, 0.0, exponent - 1)
+    return where(stop_gradient(equal(exponent, 0)), 0.0, exponent - 1)
 
 
 @elementwise(
     lambda g, z, x, y: g * y * x ** _less_one(y),
-    lambda g, z, x, y: g * z * log(where(x == 0, 1.0, x)),
+    lambda g, z, x, y: g * z * log(where(stop_gradient(equal(x, 0)), 1.0, x)),
     domain=(POSITIVE, POSITIVE),
 )
 def pow(x: Value, y: Value, /) -> Value:
@@ -251,7 +251,7 @@ def log10(x: Value, /) -> Value:
 
 def _distance(x: Value, y: Value) -> Value:
     """Return ``x - y``, and 0 where both are the same infinity."""
-    same = logical_and(equal(x, y), isinf(x))
+    same = stop_gradient(logical_and(equal(x, y), isinf(x)))
     return where(same, 0.0, x) - where(same, 0.0, y)
 
 

@@ -469,7 +469,9 @@ def _through_norm(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool, o
     gone = reduced(axis, x.ndim)
     kept = tuple(1 if a in gone else n for a, n in enumerate(x.shape))
     relative = divide_or_zero(x, reshape(y, kept))
-    slope = relative if ord == 2 else sign(x) * pow(abs(relative), ord - 1)
+    if ord == 2:
+        return reshape(g, kept) * relative
+    slope = sign(x) * pow(abs(relative), ord - 1) if ord < 2 else relative * pow(abs(relative), ord - 2)
     return reshape(g, kept) * slope
 
 

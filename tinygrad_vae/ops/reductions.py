@@ -9,7 +9,7 @@ from ..domains import LOGITS, NONZERO, TRUTH
 from ..graph import JUMP, KINK, case, op
 from .cumulative import cumulative_prod
 from .elementwise import divide_or_zero, exp
-from .gates import astype, where
+from .gates import astype, stop_gradient, where
 from .rounding import isfinite
 from .shaping import broadcast_to, flatten_from, permute_dims, reshape
 
@@ -240,7 +240,7 @@ def count_nonzero(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> 
 
 
 def _finite_or_zero(y: Value) -> Value:
-    return where(isfinite(y), y, 0.0)
+    return where(stop_gradient(isfinite(y)), y, 0.0)
 
 
 @op(
@@ -251,8 +251,6 @@ def _finite_or_zero(y: Value) -> Value:
 def logsumexp(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     """``log(sum(exp(x)))`` over ``axis``, without overflow. Derivative softmax(x), and 0 where all are minus infinity.
 
-    >>> float(logsumexp(np.array([1000.0, 1000.0]))) - 1000 == float(np.log(2.0))
-    False
     >>> round(float(logsumexp(np.array([1000.0, 1000.0]))) - 1000, 6)
     0.693147
     """

@@ -10,7 +10,7 @@ from ..arrays import Value, is_array, special
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE, Domain
 from ..graph import JUMP, KINK, SMOOTH, elementwise
 from .elementwise import divide_or_zero, exp, in_one_dtype, log, log1p
-from .gates import equal, where
+from .gates import equal, logical_and, stop_gradient, where
 from .rounding import sign
 from .trigonometric import INSIDE_ONE
 
@@ -130,7 +130,7 @@ def logit(x: Value, /) -> Value:
 
 
 @elementwise(
-    lambda g, z, x, y: g * log(where(equal(x, 0), where(equal(y, 0), 1.0, y), y)),
+    lambda g, z, x, y: g * log(where(stop_gradient(logical_and(equal(x, 0), equal(y, 0))), 1.0, y)),
     lambda g, z, x, y: g * divide_or_zero(x, y),
     domain=(NONZERO, POSITIVE),
 )
@@ -144,7 +144,7 @@ def xlogy(x: Value, y: Value, /) -> Value:
 
 
 @elementwise(
-    lambda g, z, x, y: g * log1p(where(equal(x, 0), where(equal(y, -1), 0.0, y), y)),
+    lambda g, z, x, y: g * log1p(where(stop_gradient(logical_and(equal(x, 0), equal(y, -1))), 0.0, y)),
     lambda g, z, x, y: g * divide_or_zero(x, 1 + y),
     domain=(NONZERO, ABOVE_MINUS_ONE),
 )
@@ -231,7 +231,8 @@ def i0e(x: Value, /) -> Value:
 
 
 @elementwise(
-    lambda g, y, x: g * (i0e(x) - sign(x) * y - where(equal(x, 0), 0.5, divide_or_zero(y, x))), smoothness=KINK
+    lambda g, y, x: g * (i0e(x) - sign(x) * y - where(stop_gradient(equal(x, 0)), 0.5, divide_or_zero(y, x))),
+    smoothness=KINK,
 )
 def i1e(x: Value, /) -> Value:
     """``exp(-|x|) I1(x)``, the modified Bessel function of order 1 without its growth.
