@@ -249,3 +249,67 @@ def test_quadrature_refuses_a_cost_that_jumps_where_its_derivative_would_be_zero
     z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
     with pytest.raises(tg.InvalidGradientError, match=r"quadrature for z .*less between z and the cost jumps"):
         tg.estimate(tg.where(z > 0, 1.0, 0.0), {"z": "quadrature"})
+
+
+# ------------------------------------------------------------------------- chosen where drawn, or by trying
+
+
+def test_an_estimator_may_be_chosen_where_the_node_is_drawn():
+    p, mu, rng = tg.Tensor(0.3, "p"), tg.Tensor(0.5, "mu"), tg.noise(0)
+    b = tg.Bernoulli(probs=p).sample(rng=rng, name="b", estimator="enumeration")
+    x = tg.Normal(mu + b, 1.0).sample(rng=rng, name="x", estimator=tg.ScoreFunction(2.0))
+    cost = x**2 * (1 + b)
+
+    def chosen(new):
+        return {node.name: node.estimator for node in tg.explain(new, [p, mu]).nodes}
+
+    assert chosen(tg.estimate(cost)) == {"b": "enumeration", "x": "score-function"}
+    assert chosen(tg.estimate(cost, {"x": "pathwise"})) == {"b": "enumeration", "x": "pathwise"}
+    assert chosen(tg.estimate(cost, default="pathwise")) == {"b": "enumeration", "x": "score-function"}
+    assert chosen(tg.reparameterize(cost)) == {"b": None, "x": "pathwise"}
+    assert chosen(tg.score_function(cost)) == {"b": "score-function", "x": "score-function"}
+    again = tg.replay(cost, {mu: np.asarray(0.7)})
+    assert chosen(tg.estimate(again)) == {"b": "enumeration", "x": "score-function"}
+
+
+def test_a_name_of_no_estimator_where_the_node_is_drawn_is_refused_when_it_is_used():
+    z = tg.Normal(tg.Tensor(0.3, "mu"), 1.0).sample(rng=tg.noise(0), name="z", estimator="trick")
+    with pytest.raises(ValueError, match="no estimator 'trick'"):
+        tg.estimate(z * 2.0)
+
+
+def test_an_estimator_with_noise_of_its_own_needs_a_stream():
+    z = tg.Normal(tg.Tensor(0.3, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
+    with pytest.raises(ValueError, match=r"measure-valued draws noise of its own.*tg.MeasureValued\(rng=...\)"):
+        tg.estimate(z * 2.0, {"z": "measure-valued"})
+
+
+@pytest.mark.parametrize(("k", "best"), [(0.5, "pathwise"), (3.0, "score-function")])
+def test_auto_tries_out_which_estimator_is_best_and_says_what_it_found(k, best):
+    mu = tg.Tensor(1.0, "mu")
+    cost = tg.cos(k * tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x"))
+    new = tg.estimate(cost, default="auto")
+    (node,) = tg.explain(new, mu).nodes
+    assert node.estimator == best
+    assert "chosen by 100 trial draws: variance" in node.note
+    np.testing.assert_array_equal(new.value, cost.value)
+    again = tg.estimate(cost, default="auto")
+    assert tg.explain(again, mu).nodes == [node]
+    assert tg.gradients(again, mu) == tg.gradients(new, mu)
+
+
+def test_auto_chooses_only_for_what_nobody_else_has_chosen_for():
+    cost, _b, _x, p, mu = mixed_program(1)
+    new = tg.estimate(cost, {"b": "arm"}, default="auto")
+    notes = {node.name: (node.estimator, bool(node.note)) for node in tg.explain(tg.sum(new), [p, mu]).nodes}
+    assert notes["b"] == ("arm", False)
+    assert notes["x"] == ("pathwise", True)
+    both = tg.estimate(cost, default="auto")
+    assert {node.name: node.estimator for node in tg.explain(tg.sum(both), [p, mu]).nodes}["b"] == "enumeration"
+
+
+def test_auto_refuses_where_nothing_is_valid():
+    low = tg.Tensor(0.5, "low")
+    x = tg.Uniform(low, 2.0).sample(rng=tg.noise(0), name="x")
+    with pytest.raises(tg.InvalidGradientError, match="no unbiased estimator is valid here"):
+        tg.estimate(tg.where(x > 1.0, 1.0, 0.0), default="auto")

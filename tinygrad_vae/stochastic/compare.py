@@ -6,6 +6,7 @@ picture: ``plots`` does.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import warnings
@@ -21,6 +22,7 @@ from ..calculus import wrap
 from ..graph import Tensor, gradients, replay, topological_order
 from ..ops import mean
 from .estimators import ESTIMATORS, Estimator, Pathwise, ScoreFunction, estimate
+from .estimators.estimate import Plan, takes_noise
 from .nodes import Noise, Sample, name_of_draw
 from .verdict import (
     BiasedGradientWarning,
@@ -39,6 +41,9 @@ ALLOWED = 4.5
 
 FEWEST = 20
 """How many runs a variance needs at least."""
+
+PILOT_RUNS = 100
+"""How many runs tell which estimator to use."""
 
 
 @dataclass(frozen=True)
@@ -179,14 +184,26 @@ def compare_estimators(
     cost, _ = _drawn(f, parameters, rng.at("run", 0))
     _check_draws(cost, _drawn(f, parameters, rng.at("run", 1))[0])
     records = [_record(cost, estimator) for estimator in _instances(cost, rng, estimators)]
+    rows = _measured(f, parameters, rng, runs, records, progress)
+    return Comparison(sorted(rows, key=lambda row: (bool(row.refused), bool(row.biased), row.work)), runs)
+
+
+def _measured(
+    f: Program,
+    parameters: Any,
+    rng: NoiseStream,
+    runs: int,
+    records: list[_Record],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Measurement]:
+    """Return what all runs say of each record, which meet the same draws."""
     for run in range(runs):
         cost, wrt = _drawn(f, parameters, rng.at("run", run))
         for record in records:
             record.take(cost, wrt)
         if progress:
             progress(run + 1, runs)
-    rows = [record.measurement() for record in records]
-    return Comparison(sorted(rows, key=lambda row: (bool(row.refused), bool(row.biased), row.work)), runs)
+    return [record.measurement() for record in records]
 
 
 def _check_request(f: Any, rng: Any, runs: Any) -> None:
@@ -232,14 +249,21 @@ def _instances(cost: Tensor, rng: NoiseStream, chosen: Iterable[str | Estimator]
     return found
 
 
-def _record(cost: Tensor, estimator: Estimator) -> _Record:
-    """Return an empty record of an estimator, with a stand-in for each random node at which it is not valid."""
-    samples = live_samples(cost)
-    fits = [estimator.objection(z, cost) is None for z in samples]
-    if all(fits) or not any(fits):
-        return _Record(estimator.name, [estimator] * len(samples))
-    chosen = [estimator if fit else _stand_in(z, cost) for z, fit in zip(samples, fits, strict=True)]
-    at = [f"{e.name} for {name_of_draw(z.name, z.place)}" for e, z in zip(chosen, samples, strict=True)]
+def _record(cost: Tensor, estimator: Estimator, planned: Plan | None = None) -> _Record:
+    """Return an empty record of an estimator at every random node that is not planned for and where it is valid.
+
+    Another one stands in for it at the others.
+    """
+    chosen, at = [], []
+    for z in live_samples(cost):
+        here = (planned or {}).get(id(z.noise))
+        here = here or (estimator if estimator.objection(z, cost) is None else _stand_in(z, cost))
+        chosen.append(here)
+        at.append(f"{here.name} for {name_of_draw(z.name, z.place)}")
+    if estimator not in chosen:  # it is valid nowhere, and its refusal is to say why
+        chosen = [estimator] * len(chosen)
+    if all(here is estimator for here in chosen):
+        return _Record(estimator.name, chosen)
     return _Record(", ".join(sorted(at, key=lambda words: not words.startswith(estimator.name))), chosen)
 
 
@@ -420,7 +444,7 @@ def pilot(
     wrt: Any = None,
     *,
     rng: NoiseStream | None = None,
-    runs: int = 100,
+    runs: int = PILOT_RUNS,
     estimators: Sequence[str | Estimator] | None = None,
 ) -> Comparison:
     """Return a small comparison of estimators on a cost that is there, to choose one from.
@@ -436,6 +460,44 @@ def pilot(
     >>> tg.pilot(z * z, estimators=["pathwise", "score-function"]).best.name
     'pathwise'
     """
-    if wrt is None:
-        wrt = [x for x in topological_order([cost]) if x.op is None and x.guard is None and x.dtype.kind == "f"]
+    wrt = _float_leaves(cost) if wrt is None else wrt
     return compare_estimators(cost, wrt, rng=rng or noise(0).at("pilot"), runs=runs, estimators=estimators)
+
+
+def choose(cost: Tensor, planned: Plan) -> dict[int, Estimator]:
+    """Return, by a pilot run, an estimator for each random node that is not planned for, by the id of its noise.
+
+    The one with the least variance x nodes: the size of the graph stands for the time, which is another one whenever it
+    is measured. Only unbiased estimators take part. Those with noise of their own do not, since it must be other noise
+    in every step, nor those whose error the runs do not show.
+    """
+    samples = live_samples(cost)
+    free = [z for z in samples if id(z.noise) not in planned]
+    kinds = [kind for _, kind in sorted(ESTIMATORS.items()) if not kind.biased and not kind.caveat]
+    candidates = [kind() for kind in kinds if not takes_noise(kind)]
+    records = [
+        _record(cost, estimator, planned)
+        for estimator in candidates
+        if any(estimator.objection(z, cost) is None for z in free)
+    ]
+    found = _measured(cost, _float_leaves(cost), noise(0).at("pilot"), PILOT_RUNS, records)
+    rows = sorted(zip(found, records, strict=True), key=lambda pair: _price(pair[0]))
+    if not rows or rows[0][0].refused:
+        raise InvalidGradientError(f"no unbiased estimator is valid here:\n{Comparison(found, PILOT_RUNS)}")
+    (best, record), others = rows[0], [row for row, _ in rows[1:] if not row.refused]
+    reason = f"chosen by {PILOT_RUNS} trial draws: variance {best.variance:.3g}"
+    if others:
+        reason += f"; next best {others[0].name}, {others[0].variance:.3g}"
+    explained = {id(estimator): copy.copy(estimator) for estimator in record.chosen}
+    for estimator in explained.values():
+        estimator.reason = reason
+    chosen = zip(samples, record.chosen, strict=True)
+    return {id(z.noise): explained[id(estimator)] for z, estimator in chosen if id(z.noise) not in planned}
+
+
+def _price(row: Measurement) -> tuple[bool, bool, float]:
+    return bool(row.refused), bool(row.alarm), row.variance * row.nodes
+
+
+def _float_leaves(cost: Tensor) -> list[Tensor]:
+    return [x for x in topological_order([cost]) if x.op is None and x.guard is None and x.dtype.kind == "f"]

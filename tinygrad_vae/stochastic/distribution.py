@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from .nodes import (
     structure_of,
     taken_care_of,
 )
+
+if TYPE_CHECKING:
+    from .estimators import Estimator
 
 DISTRIBUTIONS: dict[str, type[Distribution]] = {}
 """Every distribution that was declared, by name. The tests run over it."""
@@ -135,7 +138,14 @@ class Distribution:
         """Return the draw that belongs to this noise: ``z = g(noise, parameters)``. By default the inverse cdf."""
         return self.icdf(noise)
 
-    def sample(self, shape: tuple[int, ...] = (), *, rng: NoiseStream, name: str | None = None) -> Value:
+    def sample(
+        self,
+        shape: tuple[int, ...] = (),
+        *,
+        rng: NoiseStream,
+        name: str | None = None,
+        estimator: Estimator | str | None = None,
+    ) -> Value:
         """Draw, and block the gradient.
 
         With arrays for parameters this is an array. With a Tensor among them it is a ``Sample``: the transform
@@ -145,6 +155,7 @@ class Distribution:
             shape: sample axes to put in front of the batch shape.
             rng: a stream from ``tg.noise(seed)``.
             name: what to call the node.
+            estimator: what ``tg.estimate(cost)`` is to take care of it with, where nothing else is asked for there.
 
         Returns:
             Draws of shape ``shape + batch_shape + event_shape``.
@@ -153,7 +164,8 @@ class Distribution:
         leaves = trees.leaves(self)
         if not any(isinstance(leaf, Tensor) for leaf in leaves):
             return self.transform(noise.value)
-        return draw_sample.record((noise, *leaves), {"dist": structure_of(self), "place": calling_place()}, name)
+        attrs = {"dist": structure_of(self), "place": calling_place(), "estimator": estimator}
+        return draw_sample.record((noise, *leaves), attrs, name)
 
     def rsample(self, shape: tuple[int, ...] = (), *, rng: NoiseStream, name: str | None = None) -> Value:
         """Draw, already reparameterized: the same numbers as ``sample``, with the transform in the graph.

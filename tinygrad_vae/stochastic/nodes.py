@@ -126,7 +126,7 @@ class Sample(Tensor):
 
 
 def _batch_axes(
-    i: int, labels: Labels, z: Value, noise: Value, *parameters: Value, dist: Distribution, place: Place
+    i: int, labels: Labels, z: Value, noise: Value, *parameters: Value, dist: Distribution, **_: Any
 ) -> Labels:
     """A draw works element by element over its batch axes: those of a parameter stay apart, its event axes do not."""
     if i == 0:
@@ -139,7 +139,7 @@ def _batch_axes(
 
 
 @op(None, smoothness=BLOCKED, axes=_batch_axes)
-def draw_sample(*noise_and_parameters: Value, dist: Distribution, place: Place) -> Value:
+def draw_sample(*noise_and_parameters: Value, dist: Distribution, place: Place, estimator: Any = None) -> Value:
     """A draw: ``dist.transform(noise)``, run on arrays. Its derivative is blocked, which is what ``Sample`` shows."""
     noise, *parameters = noise_and_parameters
     return trees.replace_leaves(dist, parameters).transform(noise)

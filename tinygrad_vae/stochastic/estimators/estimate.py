@@ -7,6 +7,7 @@ node comes first, and K takes care of the later ones. The value of the cost is p
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,6 +20,9 @@ from ..verdict import InvalidGradientError, live_samples
 
 Rest = Callable[[Value], Tensor]
 """K: the cost as a function of what stands in the place of a random node."""
+
+Plan = Mapping[int, "Estimator"]
+"""The estimator of a random node by the id of its noise, which every copy of the node shares."""
 
 ESTIMATORS: dict[str, type[Estimator]] = {}
 """Every estimator, by name. The tests, ``explain`` and the command run over it."""
@@ -40,6 +44,8 @@ class Estimator:
     """Whether the cost keeps its value; where not, it becomes an expectation, or that of a relaxed draw."""
     caveat: ClassVar[str] = ""
     """What its measured mean and variance do not show; empty where they show everything."""
+    reason: str = ""
+    """Why this one was chosen, where that was found by trying; ``explain`` prints it."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -73,12 +79,14 @@ class Estimator:
         return None
 
     def __call__(self, cost: Tensor) -> Tensor:
-        """Return the cost with every random node taken care of by this estimator; see ``estimate``."""
-        return estimate(cost, default=self)
+        """Return the cost with every random node that is left taken care of by this estimator; see ``estimate``."""
+        check_tensor(cost)
+        return taken_care(cost, {id(z.noise): self for z in live_samples(cost)})
 
     def noted(self, x: Tensor, z: Sample, note: str = "") -> Tensor:
         """Return ``x`` with the note that it stands for z, for ``explain`` and the drawings."""
-        drawn = Drawn(z.name, law_in_words(z.dist), z.place, self.name, note, self.weighs, self.biased)
+        notes = "; ".join(text for text in (self.reason, note) if text)
+        drawn = Drawn(z.name, law_in_words(z.dist), z.place, self.name, notes, self.weighs, self.biased)
         return taken_care_of(x, drawn=drawn)
 
 
@@ -92,8 +100,11 @@ def estimate(
 
     Args:
         cost: a Tensor of any shape.
-        choices: for a random node, or its name, an estimator or the name of one.
-        default: for all other random nodes; without it they stay blocked.
+        choices: for a random node, or its name, an estimator or the name of one. Where there is none, that counts
+            which was given to ``sample(estimator=...)``.
+        default: for all other random nodes; without it they stay blocked. ``"auto"`` tries the cost out with a
+            hundred draws, and takes the unbiased estimator with the least variance for the size of its graph;
+            ``explain`` says what was found. Choose so once, not in every step.
 
     Returns:
         The cost with the same value bit for bit, unless an estimator that says otherwise was chosen; the very same
@@ -105,16 +116,35 @@ def estimate(
 
     >>> p, mu = tg.Tensor(0.3, "p"), tg.Tensor(0.5, "mu")
     >>> rng = tg.noise(0)
-    >>> b = tg.Bernoulli(probs=p).sample(rng=rng, name="b")
+    >>> b = tg.Bernoulli(probs=p).sample(rng=rng, name="b", estimator="enumeration")
     >>> x = tg.Normal(mu + b, 1.0).sample(rng=rng, name="x")
-    >>> cost = tg.estimate(x**2 * (1 + b), {"b": "enumeration", "x": "pathwise"})
+    >>> cost = tg.estimate(x**2 * (1 + b), {"x": "pathwise"})
     """
+    check_tensor(cost)
+    samples = live_samples(cost)
+    plan = _plan(samples, choices or {})
+    left = [z for z in samples if id(z.noise) not in plan]
+    if left and default == "auto":
+        from ..compare import choose  # it measures estimators, and so knows all of them
+
+        plan |= choose(cost, plan)
+    elif default is not None:
+        common = _estimator(default)
+        plan |= {id(z.noise): common for z in left}
+    return taken_care(cost, plan)
+
+
+def check_tensor(cost: Any) -> None:
+    """Raise where there is no graph to rewrite."""
     if not isinstance(cost, Tensor):
         raise TypeError(f"an estimator rewrites the graph of a Tensor, found an object of type {type(cost).__name__}")
-    samples = live_samples(cost)
-    plan = _plan(samples, choices or {}, default)
+
+
+def taken_care(cost: Tensor, plan: Plan) -> Tensor:
+    """Return the cost with the planned random nodes taken care of, and those alone."""
     if not plan:
         return cost
+    samples = live_samples(cost)
     for z in samples:
         estimator = plan.get(id(z.noise))
         objection = estimator.objection(z, cost) if estimator else None
@@ -152,34 +182,39 @@ def _check_independent(cost: Tensor, choices: Mapping[Sample, Estimator]) -> Non
                 )
 
 
-def _plan(
-    samples: list[Sample], choices: Mapping[Tensor | str, Estimator | str], default: Estimator | str | None
-) -> dict[int, Estimator]:
-    """Return the estimator of each random node by the id of its noise, which every copy of the node shares."""
+def _plan(samples: list[Sample], choices: Mapping[Tensor | str, Estimator | str]) -> dict[int, Estimator]:
+    """Return what was chosen for random nodes, here or where they were drawn."""
     by_key: dict[Any, Sample] = {id(z): z for z in samples} | {z.name: z for z in samples if z.name}
-    chosen: dict[int, Estimator] = {}
-    common = None if default is None else _estimator(default)
+    plan = {id(z.noise): _estimator(z.attrs["estimator"]) for z in samples if z.attrs["estimator"] is not None}
     for key, choice in choices.items():
         z = by_key.get(key if isinstance(key, str) else id(key))
         if z is None:
             names = ", ".join(name_of_draw(s.name, s.place) for s in samples) or "none"
             raise ValueError(f"estimate: {key!r} is no random node that the cost is blocked at; those are: {names}")
-        chosen[id(z.noise)] = _estimator(choice)
-    for z in samples:
-        if common is not None:
-            chosen.setdefault(id(z.noise), common)
-    return chosen
+        plan[id(z.noise)] = _estimator(choice)
+    return plan
 
 
 def _estimator(choice: Estimator | str) -> Estimator:
     if isinstance(choice, Estimator):
         return choice
-    if choice not in ESTIMATORS:
+    kind = ESTIMATORS.get(choice)
+    if kind is None:
         raise ValueError(f"estimate: there is no estimator {choice!r}; choose one of {', '.join(sorted(ESTIMATORS))}")
-    return ESTIMATORS[choice]()
+    if takes_noise(kind):
+        raise ValueError(
+            f"estimate: {choice} draws noise of its own, other noise in every step; write "
+            f"tg.{kind.__name__}(rng=...) for its name, with a stream from tg.noise(seed)"
+        )
+    return kind()
 
 
-def _with_nodes_replaced(cost: Tensor, plan: dict[int, Estimator]) -> Tensor:
+def takes_noise(kind: type[Estimator]) -> bool:
+    """Return whether an estimator draws noise of its own, from a stream that it is made with."""
+    return "rng" in inspect.signature(kind).parameters
+
+
+def _with_nodes_replaced(cost: Tensor, plan: Plan) -> Tensor:
     """Return the cost after the estimators that only put something in the place of a node: one walk for all of them."""
 
     def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
@@ -200,7 +235,7 @@ def with_inputs(z: Sample, inputs: tuple[Any, ...]) -> Sample:
     return new
 
 
-def _continued(cost: Tensor, plan: dict[int, Estimator]) -> Tensor:
+def _continued(cost: Tensor, plan: Plan) -> Tensor:
     """Return the cost with its earliest planned random node taken care of, and through ``rest`` the later ones."""
     samples = [z for z in live_samples(cost) if id(z.noise) in plan] if plan else []
     if not samples:

@@ -15,7 +15,7 @@ from typing import ClassVar
 from ...graph import Tensor, make_node
 from ..nodes import Sample
 from ..verdict import live_samples
-from .estimate import Estimator, Rest, estimate
+from .estimate import Estimator, Rest, check_tensor, taken_care
 
 
 class Pathwise(Estimator):
@@ -59,5 +59,5 @@ def reparameterize(cost: Tensor) -> Tensor:
     >>> bool(gradient == 2 * x.value)
     True
     """
-    samples = live_samples(cost) if isinstance(cost, Tensor) else []
-    return estimate(cost, {z: Pathwise() for z in samples if z.dist.path is not None})
+    check_tensor(cost)
+    return taken_care(cost, {id(z.noise): Pathwise() for z in live_samples(cost) if z.dist.path is not None})

@@ -21,7 +21,7 @@ from ...ops import exp, stop_gradient, sum
 from ..credit import aligned_log_prob, mixing_op, surviving_axes
 from ..nodes import Sample, name_of_draw
 from ..verdict import depends_on, refuse_gradient
-from .estimate import Estimator, Rest, estimate, with_inputs, zero
+from .estimate import Estimator, Rest, with_inputs, zero
 
 
 class ScoreFunction(Estimator):
@@ -180,7 +180,7 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
     >>> bool(np.isclose(gradient, x.value**2 * (x.value - 2.0)))
     True
     """
-    return estimate(cost, default=ScoreFunction(baseline, credit=credit))
+    return ScoreFunction(baseline, credit=credit)(cost)
 
 
 def _without_moving(z: Sample) -> Any:
