@@ -69,9 +69,9 @@ for k in ks:
     if k <= 1.5:
         assert abs(a - 1) < 4.5 * da
         assert abs(b - 1) < 4.5 * db
-    if k >= 6:  # calm and wrong: the truth is dozens of its own standard errors away
-        assert (1 - a) / da > 20
-        assert (1 - b) / db > 20
+    if k >= 7:  # calm and wrong: by its own standard errors, the truth is out of the question
+        assert 1 - a > 4.5 * da
+        assert 1 - b > 4.5 * db
 
 # %% [markdown]
 # ## What the trick does not repair
@@ -79,19 +79,20 @@ for k in ks:
 # In theory the mean squares are k^2 exp(2 k^2) for pathwise and (1 + 4 k^2) exp(2 k^2) for the score function. The
 # advantage shrinks to a factor of 4, out of exp(2 k^2). Both fail at the same k, for the same reason: their draws.
 #
-# At k = 2 one would believe the variance from 100 000 draws. It is a mean of exp(2 k x), whose peak lies at x = 4:
+# Nor can one see the failure in the measured variance. It is a mean of exp(2 k x), whose peak lies at x = 2 k: twice as
+# far out. At k = 3 a hundred thousand draws see a small part of it, run after run.
 
 # %%
-k = 2.0
+k = 3.0
 print(f"\nmean square at k = {k:.0f}")
 for name, estimator, theory in (
     ("pathwise", tg.reparameterize, k**2 * np.exp(2 * k**2)),
     ("score function", tg.score_function, (1 + 4 * k**2) * np.exp(2 * k**2)),
 ):
     seen = np.array([np.mean(gradients_in_mu(estimator, k, seed) ** 2) for seed in range(20)])
-    print(f"  {name:<15} theory {theory:7.0f}; the median of {len(seen)} runs sees {np.median(seen):7.0f}", end="")
-    print(f", and {np.mean(seen < theory):.0%} of the runs are below")
-    assert np.median(seen) < theory
+    print(f"  {name:<15} theory {theory:.2e}; the median of {len(seen)} runs sees {np.median(seen):.2e}", end="")
+    print(f", and {np.sum(seen < theory)} of them see less than there is")
+    assert np.median(seen) < theory / 2
 
 # %% [markdown]
 # ## What does: draw elsewhere
