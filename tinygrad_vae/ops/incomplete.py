@@ -216,7 +216,7 @@ def betainc_in_shapes(a: Value, b: Value, x: Value, /, *, orders: tuple[int, int
     """A derivative of ``betainc`` in its shapes, of ``orders`` in a and b.
 
     The first ones have a relative precision of 1e-8 for shapes from 0.01 to 10^4, in the tails too; the others lose
-    digits where they change sign. Derivatives: the next one in a, the next one in b, the same derivative of the density in x.
+    digits where they change sign. Derivatives: the next one in a, the next one in b, that of the density in x.
 
     >>> round(float(betainc_in_shapes(1.0, 1.0, 0.5)), 6)  # betainc(a, 1, x) is x^a
     -0.346574
