@@ -8,9 +8,17 @@ import pytest
 import tinygrad_vae as tg
 from tinygrad_vae import trees
 from tinygrad_vae.nn import MLP
-from tinygrad_vae.optim import SGD, Adam
+from tinygrad_vae.optim import SGD, Adam, AdamW, clip_by_global_norm, cosine, stages, warm_up
 
-OPTIMIZERS = [SGD(0.1), SGD(0.1, momentum=0.9), Adam(0.1), SGD(np.float64(0.1), np.float64(0.9)), Adam(np.float64(0.1))]
+OPTIMIZERS = [
+    SGD(0.1),
+    SGD(0.1, momentum=0.9),
+    Adam(0.1),
+    AdamW(0.1, weight_decay=0.1),
+    SGD(np.float64(0.1), np.float64(0.9)),
+    Adam(np.float64(0.1)),
+    AdamW(np.float64(0.1), weight_decay=np.float64(0.1)),
+]
 
 
 def _parameters(dtype=np.float64):
@@ -56,6 +64,67 @@ def test_adam_is_its_formula():
         )
         _assert_same(p, position, rtol=1e-12)
     assert state["step"] == 5
+
+
+def test_adamw_is_adam_and_a_decay_beside_it():
+    p, plain = _parameters(), Adam(0.1)
+    state = plain.init(p)
+    for t in range(1, 4):
+        g = _gradients(p, t)
+        expected, _ = plain.update(p, g, state)
+        expected = trees.map_leaves(lambda new, p: new - 0.1 * 0.3 * p, expected, p)
+        p, state = AdamW(0.1, weight_decay=0.3).update(p, g, state)
+        _assert_same(p, expected, rtol=1e-14)
+    without, _ = AdamW(0.1, weight_decay=0).update(p, g, state)
+    _assert_same(without, plain.update(p, g, state)[0], rtol=0)
+
+
+def test_adamw_agrees_with_pytorch():
+    torch = pytest.importorskip("torch")
+    p = {"w": _parameters()["w"]}
+    theirs = torch.tensor(p["w"].copy(), requires_grad=True)
+    optimizer = torch.optim.AdamW([theirs], lr=0.05, weight_decay=0.2)
+    adam = AdamW(0.05, weight_decay=0.2)
+    state = adam.init(p)
+    for t in range(10):
+        g = _gradients(p, t)
+        p, state = adam.update(p, g, state)
+        theirs.grad = torch.tensor(g["w"])
+        optimizer.step()
+    np.testing.assert_allclose(p["w"], theirs.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clipping_keeps_the_direction_and_bounds_the_norm_over_all_arrays(dtype):
+    g = _gradients(_parameters(dtype), 1)
+    everything = np.concatenate([leaf.ravel() for leaf in trees.leaves(g)]).astype(np.float64)
+    for limit in (0.5, 1e3):
+        clipped, norm = clip_by_global_norm(g, limit)
+        assert norm == pytest.approx(np.linalg.norm(everything), rel=1e-12)
+        scale = min(1, limit / norm)
+        _assert_same(clipped, trees.map_leaves(lambda x, scale=scale: x * scale, g), rtol=1e-6)
+        assert {leaf.dtype for leaf in trees.leaves(clipped)} == {np.dtype(dtype)}
+
+
+def test_clipping_where_float32_would_overflow_and_where_nothing_is_finite():
+    huge = {"x": np.full(4, 1e30, np.float32)}
+    clipped, norm = clip_by_global_norm(huge, 1.0)
+    assert norm == pytest.approx(2e30, rel=1e-6)
+    np.testing.assert_allclose(clipped["x"], 0.5, rtol=1e-6)
+    broken = {"x": np.array([1.0, np.nan])}
+    assert clip_by_global_norm(broken, 1.0)[0] is broken
+    for limit in (0, -1.0, np.nan, True):
+        with pytest.raises(ValueError, match="limit must be a positive number"):
+            clip_by_global_norm(huge, limit)
+
+
+def test_schedules_at_their_corners():
+    assert [warm_up(step, 0) for step in (0, 5)] == [1, 1]
+    assert cosine(0, 10) == 1
+    assert cosine(10, 10) == cosine(11, 10) == 0
+    lengths = np.unique([stages(epoch) for epoch in range(3280)], return_counts=True)[1]
+    np.testing.assert_array_equal(lengths, 3 ** np.arange(8)[::-1])
+    assert stages(3279) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
@@ -105,7 +174,7 @@ def test_a_tree_with_other_order_of_keys_is_matched_by_name():
 
 
 @pytest.mark.parametrize("rate", [0, -0.1, np.nan, np.inf, True, "0.1", None])
-@pytest.mark.parametrize("kind", [SGD, Adam])
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
 def test_a_learning_rate_is_a_positive_number(kind, rate):
     with pytest.raises(ValueError, match=f"{kind.__name__}: learning_rate must be a positive number, found"):
         kind(learning_rate=rate)
@@ -136,6 +205,12 @@ def test_gradients_that_do_not_match_are_refused(optimizer, edit, message):
     p = _parameters()
     with pytest.raises(ValueError, match=message):
         optimizer.update(p, edit(_gradients(p, 1)), optimizer.init(p))
+
+
+@pytest.mark.parametrize("decay", [-0.1, np.nan, np.inf, True, "0.1", None])
+def test_a_weight_decay_is_a_number_from_0_on(decay):
+    with pytest.raises(ValueError, match="weight_decay must be a number from 0 on"):
+        AdamW(weight_decay=decay)
 
 
 def test_a_state_of_another_optimizer_is_refused():

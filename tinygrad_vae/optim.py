@@ -1,6 +1,7 @@
 """Optimizers: pure functions from parameters, gradients and a state to new parameters and a new state.
 
-They know trees of arrays, and nothing of graphs or models. What is passed in is never edited.
+They know trees of arrays, and nothing of graphs or models. What is passed in is never edited. Schedules are factors
+of the learning rate, functions of where a run stands; an optimizer is made anew with the rate of each step.
 """
 
 from __future__ import annotations
@@ -101,10 +102,10 @@ class Adam:
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        _check_positive("Adam: learning_rate", self.learning_rate)
-        _check_fraction("Adam: beta1", self.beta1)
-        _check_fraction("Adam: beta2", self.beta2)
-        _check_positive("Adam: epsilon", self.epsilon)
+        _check_positive(f"{type(self).__name__}: learning_rate", self.learning_rate)
+        _check_fraction(f"{type(self).__name__}: beta1", self.beta1)
+        _check_fraction(f"{type(self).__name__}: beta2", self.beta2)
+        _check_positive(f"{type(self).__name__}: epsilon", self.epsilon)
 
     def init(self, parameters: Any) -> State:
         """Return the state before the first step: step 0, and zeros for the mean gradient and the mean square."""
@@ -154,6 +155,108 @@ class Adam:
         return new, new_mean, new_square
 
 
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
+
+    The step of ``Adam`` from p, and ``-learning_rate weight_decay p`` beside it. The decay does not pass through the
+    moments, as the gradient of a penalty would: every parameter shrinks at the same rate.
+
+    Args:
+        learning_rate: as in ``Adam``, as are ``beta1``, ``beta2`` and ``epsilon``.
+        weight_decay: from 0 on; with 0 it is ``Adam``.
+
+    Raises:
+        ValueError: a number lies outside its range.
+
+    >>> start = {"x": np.array(1.0)}
+    >>> adam = AdamW(learning_rate=0.1, weight_decay=0.5)
+    >>> parameters, state = adam.update(start, {"x": np.array(0.0)}, adam.init(start))
+    >>> round(float(parameters["x"]), 6)
+    0.95
+    """
+
+    weight_decay: float = 1e-2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not _is_number(self.weight_decay) or not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"AdamW: weight_decay must be a number from 0 on, found {self.weight_decay!r}")
+
+    def update(self, parameters: Tree, gradients: Tree, state: State) -> tuple[Tree, State]:
+        """Return the parameters and the state after one step; see ``Adam.update``."""
+        new, state = super().update(parameters, gradients, state)
+        shrunk = float(self.learning_rate) * float(self.weight_decay)
+        return trees.map_leaves(lambda after, p: as_array(after - shrunk * p), new, parameters), state
+
+
+def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float]:
+    """Return the gradients scaled down to a norm of at most ``limit``, and the norm that they had.
+
+    ``g min(1, limit / |g|)`` with ``|g|^2 = sum of the squares of all elements of all arrays``: the direction stays
+    (Pascanu, Mikolov and Bengio 2013). Where the norm is not finite the gradients are returned as they are, for the
+    optimizer to refuse.
+
+    Args:
+        gradients: a tree of float arrays.
+        limit: positive.
+
+    Raises:
+        ValueError: the limit is not positive.
+
+    >>> clipped, norm = clip_by_global_norm({"x": np.array([3.0, 0.0]), "y": np.array(4.0)}, 1.0)
+    >>> norm, clipped["x"]
+    (5.0, array([0.6, 0. ]))
+    """
+    _check_positive("clip_by_global_norm: limit", limit)
+    norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in trees.leaves(gradients)))
+    if not limit < norm < math.inf:
+        return gradients, norm
+    return trees.map_leaves(lambda g: as_array(g * (limit / norm)), gradients), norm
+
+
+# ---------------------------------------------------------------------------------------- schedules
+
+
+def warm_up(step: int, steps: int) -> float:
+    """Return the factor of a learning rate that rises in equal parts: ``min(1, (step + 1) / steps)``.
+
+    >>> [warm_up(step, 4) for step in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+    return min(1.0, (step + 1) / steps) if steps else 1.0
+
+
+def cosine(step: int, steps: int) -> float:
+    """Return the factor of a learning rate that falls to 0: ``(1 + cos(pi step / steps)) / 2``.
+
+    Loshchilov and Hutter 2017, equation 5, without restarts. The first step has factor 1, and a step after the last
+    would have factor 0.
+
+    >>> [round(cosine(step, 4), 3) for step in range(5)]
+    [1.0, 0.854, 0.5, 0.146, 0.0]
+    """
+    return (1 + math.cos(math.pi * min(step, steps) / steps)) / 2
+
+
+def stages(epoch: int) -> float:
+    """Return the factor of a learning rate that falls in stages, the i-th of ``3^i`` epochs: ``10^(-i / 7)``.
+
+    Burda, Grosse and Salakhutdinov 2016, section 5.1, who train for the eight stages i = 0, ..., 7: 3280 epochs.
+
+    >>> [round(stages(epoch), 3) for epoch in (0, 1, 3, 4, 12, 13)]
+    [1.0, 0.72, 0.72, 0.518, 0.518, 0.373]
+    """
+    i = 0
+    while epoch >= 3**i:
+        epoch -= 3**i
+        i += 1
+    return 10 ** (-i / 7)
+
+
+# ------------------------------------------------------------------------------------------- checks
+
+
 def _tree(parameters: Tree, new: list[Array]) -> Tree:
     return trees.replace_leaves(parameters, [as_array(x) for x in new])
 
@@ -162,13 +265,17 @@ def _zeros(what: str, parameters: Tree) -> Tree:
     return _tree(parameters, [namespace(p).zeros_like(p) for (p,) in _rows(what, parameters)])
 
 
+def _is_number(x: Any) -> bool:
+    return isinstance(x, (int, float, np.integer, np.floating)) and not isinstance(x, bool)
+
+
 def _check_positive(what: str, x: Any) -> None:
-    if isinstance(x, bool) or not isinstance(x, (int, float, np.integer, np.floating)) or not 0 < x < math.inf:
+    if not _is_number(x) or not 0 < x < math.inf:
         raise ValueError(f"{what} must be a positive number, found {x!r}")
 
 
 def _check_fraction(what: str, x: Any) -> None:
-    if isinstance(x, bool) or not isinstance(x, (int, float, np.integer, np.floating)) or not 0 <= x < 1:
+    if not _is_number(x) or not 0 <= x < 1:
         raise ValueError(f"{what} must be a number from 0 to below 1, found {x!r}")
 
 
