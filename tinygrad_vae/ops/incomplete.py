@@ -14,7 +14,7 @@ import numpy as np
 from ..arrays import Array, Value, namespace, special
 from ..domains import POSITIVE, Domain
 from ..graph import elementwise
-from .elementwise import divide_or_zero, exp, in_one_dtype, log
+from .elementwise import divide_or_zero, in_one_dtype, log, log1p
 from .special import OPEN_UNIT, betaln, digamma, gammaln, polygamma, xlog1py, xlogy
 
 _CHUNK = 256
@@ -68,9 +68,22 @@ def _added(terms: list[Value]) -> Value:
     return total
 
 
-def gamma_density(a: Value, x: Value) -> Value:
-    """Density of the Gamma(a, 1) law, ``x^(a-1) e^-x / Gamma(a)``."""
-    return exp(xlogy(a - 1, x) - x - gammaln(a))
+@elementwise(
+    lambda g, y, a, x: g * y * (log(x) - digamma(a)),
+    lambda g, y, a, x: g * y * ((a - 1) / x - 1),
+    domain=(_SHAPE, POSITIVE),
+)
+def gamma_density(a: Value, x: Value, /) -> Value:
+    """Density of the Gamma(a, 1) law, ``x^(a-1) e^-x / Gamma(a)``, for a > 0 and x >= 0, infinity included.
+
+    Derivatives: the density times log x - digamma(a) in a, and times (a - 1) / x - 1 in x.
+
+    >>> round(float(gamma_density(1.0, 2.0)), 6)
+    0.135335
+    """
+    a, x = in_one_dtype(a, x)
+    finite = np.where(np.isinf(x), np.ones_like(x), x)
+    return np.where(np.isinf(x), np.zeros_like(x), np.exp(xlogy(a - 1, finite) - finite - gammaln(a)))
 
 
 def _gamma_integral(order: int, a: Array, x: Array) -> Array:
@@ -170,9 +183,23 @@ def _beta_factor(orders: tuple[int, int], log_t: Value, log_rest: Value, a: Valu
     return factor(*orders)
 
 
-def beta_density(a: Value, b: Value, x: Value) -> Value:
-    """Density of the Beta(a, b) law, ``x^(a-1) (1-x)^(b-1) / B(a, b)``."""
-    return exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b))
+@elementwise(
+    lambda g, y, a, b, x: g * y * (log(x) - digamma(a) + digamma(a + b)),
+    lambda g, y, a, b, x: g * y * (log1p(-x) - digamma(b) + digamma(a + b)),
+    lambda g, y, a, b, x: g * y * ((a - 1) / x - (b - 1) / (1 - x)),
+    domain=(_SHAPE, _SHAPE, OPEN_UNIT),
+)
+def beta_density(a: Value, b: Value, x: Value, /) -> Value:
+    """Density of the Beta(a, b) law, ``x^(a-1) (1-x)^(b-1) / B(a, b)``, for a, b > 0 and 0 <= x <= 1.
+
+    Derivatives: the density times log x - digamma(a) + digamma(a + b) in a, likewise with log(1 - x) in b, and times
+    (a - 1) / x - (b - 1) / (1 - x) in x.
+
+    >>> float(beta_density(1.0, 1.0, 0.25))
+    1.0
+    """
+    a, b, x = in_one_dtype(a, b, x)
+    return np.exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b))
 
 
 def _beta_integral(orders: tuple[int, int], a: Array, b: Array, x: Array) -> Array:
@@ -202,14 +229,10 @@ def _beta_integral(orders: tuple[int, int], a: Array, b: Array, x: Array) -> Arr
     return xp.where(inside, xp.where(below, integral, -integral), xp.where(xp.isnan(x), x, 0.0))
 
 
-def _log_rest(x: Value) -> Value:
-    return xlog1py(1.0, -x)
-
-
 @elementwise(
     lambda g, y, a, b, x, *, orders: g * betainc_in_shapes(a, b, x, orders=(orders[0] + 1, orders[1])),
     lambda g, y, a, b, x, *, orders: g * betainc_in_shapes(a, b, x, orders=(orders[0], orders[1] + 1)),
-    lambda g, y, a, b, x, *, orders: g * beta_density(a, b, x) * _beta_factor(orders, log(x), _log_rest(x), a, b),
+    lambda g, y, a, b, x, *, orders: g * beta_density(a, b, x) * _beta_factor(orders, log(x), log1p(-x), a, b),
     domain=(_SHAPE, _SHAPE, OPEN_UNIT),
 )
 def betainc_in_shapes(a: Value, b: Value, x: Value, /, *, orders: tuple[int, int] = (1, 0)) -> Value:
