@@ -313,3 +313,67 @@ def test_auto_refuses_where_nothing_is_valid():
     x = tg.Uniform(low, 2.0).sample(rng=tg.noise(0), name="x")
     with pytest.raises(tg.InvalidGradientError, match="no unbiased estimator is valid here"):
         tg.estimate(tg.where(x > 1.0, 1.0, 0.0), default="auto")
+
+
+# --------------------------------------------------------------------------------------- downstream credit
+
+
+@pytest.mark.parametrize("n", [2, 5])
+@pytest.mark.parametrize(
+    ("options", "variance"),
+    [
+        ({}, lambda n: (n + 2) * (n + 4)),
+        ({"baseline": lambda n: n + 2}, lambda n: 2 * (n + 2)),
+        ({"credit": "downstream"}, lambda n: 15),
+        ({"credit": "downstream", "baseline": lambda n: 3}, lambda n: 6),
+    ],
+    ids=["plain", "baseline", "downstream", "both"],
+)
+def test_the_variance_of_a_sum_over_dimensions_is_that_of_theory(n, options, variance):
+    options = {key: value(n) if callable(value) else value for key, value in options.items()}
+    mu = tg.Tensor(np.zeros((DRAWS, n)), "mu")
+    x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
+    found = tg.gradients(tg.sum(tg.ScoreFunction(**options)(tg.sum(x * x, axis=1))), mu)
+    assert_agrees(found, 0.0)
+    assert_variance_agrees(found[:, 0], variance(n))
+
+
+@pytest.mark.parametrize("other", ["pathwise", "score-function", "enumeration", "downstream"])
+def test_terms_are_weighed_for_every_draw_that_they_depend_on_however_far_back(other):
+    """d/dp E [x^2 (1 + b) + 3 b - x] = 5.25 + 3 - 1 and d/dmu = 2.5 - 1."""
+    downstream = tg.ScoreFunction(credit="downstream")
+    _, b, x, p, mu = mixed_program()
+    cost = x**2 * (1 + b) + 3 * b - x
+    choices = {
+        "pathwise": {b: downstream, x: "pathwise"},
+        "score-function": {b: "score-function", x: downstream},
+        "enumeration": {b: "enumeration", x: downstream},
+        "downstream": {b: downstream, x: downstream},
+    }[other]
+    in_p, in_mu = tg.gradients(tg.sum(tg.estimate(cost, choices)), [p, mu])
+    assert_agrees(in_p, 7.25)
+    assert_agrees(in_mu, 1.5)
+
+
+def test_a_term_that_depends_on_no_draw_is_not_weighed_and_one_that_is_bent_is_weighed_whole():
+    mu, w = tg.Tensor(np.zeros(DRAWS), "mu"), tg.Tensor(np.full(DRAWS, 2.0), "w")
+    x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
+    cost = 1000.0 * w + tg.exp(x - 0.5) / w
+    in_mu, in_w = tg.gradients(tg.sum(tg.ScoreFunction(credit="downstream")(cost)), [mu, w])
+    assert_agrees(in_mu, 0.5)
+    assert_variance_agrees(in_mu, (1 + 4) * np.e / 4 - 0.25)
+    assert_agrees(in_w, 1000 - 0.25)
+
+
+def test_a_mean_over_a_batch_gives_each_example_its_own_credit():
+    mu = tg.Tensor(np.zeros(50), "mu")
+    x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
+    found = tg.gradients(tg.ScoreFunction(credit="downstream")(tg.mean(x**2)), mu)
+    np.testing.assert_allclose(found, x.value**3 / 50)
+    second = tg.ScoreFunction(credit="downstream")(tg.mean(x**2) * tg.sum(x))
+    np.testing.assert_allclose(tg.gradients(second, mu), np.mean(x.value**2) * x.value.sum() * x.value)
+
+
+def test_the_baseline_of_terms_is_a_number():
+    with pytest.raises(ValueError, match="the baseline of each term must be a number"):
+        tg.ScoreFunction(np.zeros(3), credit="downstream")

@@ -6,12 +6,24 @@ the graph, a score function needs to weigh each example only with its own log-pr
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..graph import Op, Tensor, topological_order
+from ..graph import Op, Tensor, make_node, topological_order
 from ..ops import permute_dims, reshape, sum
 
 Labels = tuple[int | None, ...]
+
+# fmt: off
+LINEAR = frozenset({
+    "add", "astype", "broadcast_to", "concat_arrays", "getitem", "identity", "matrix_transpose", "mean", "negative",
+    "permute_dims", "reshape", "stack_arrays", "subtract", "sum", "sum_to",
+})
+# fmt: on
+"""The ops that only add up, select and move what they are given."""
+
+BILINEAR = frozenset({"multiply", "matmul"})
+"""The ops that are linear in either input."""
 
 
 def surviving_axes(cost: Tensor, z: Tensor) -> Labels:
@@ -83,3 +95,47 @@ def aligned_log_prob(log_prob: Any, labels: Labels) -> tuple[Any, list[int]]:
     ordered = permute_dims(summed, tuple(remaining.index(label) for label in carried)) if carried else summed
     lengths = iter(ordered.shape)
     return reshape(ordered, tuple(1 if label is None else next(lengths) for label in kept)), gone
+
+
+def weigh_terms(cost: Tensor, draws: Sequence[Tensor], weigh: Callable[[Tensor, list[int]], Tensor]) -> Tensor:
+    """Return the cost with each term that depends on draws weighed, and the others as they are.
+
+    The terms are what the cost is added up from, by sums, means, and factors that depend on no draw: they are found
+    from the cost down, and end where an op bends them.
+
+    Args:
+        cost: a Tensor that depends on the draws.
+        draws: nodes of its graph.
+        weigh: ``weigh(term, numbers)`` returns a term, with the value that it has, weighed for the draws of these
+            numbers that it depends on.
+    """
+    order = topological_order([cost])
+    found: dict[int, int] = {id(z): 1 << k for k, z in enumerate(draws)}  # the draws that a node depends on, as bits
+    for node in order:
+        for x in node.inputs:
+            found[id(node)] = found.get(id(node), 0) | found.get(id(x), 0)
+    wanted, terms = {id(cost)}, set()
+    for node in reversed(order):
+        if id(node) in wanted and found.get(id(node)):
+            ways = _ways(node, found)
+            if ways:
+                wanted.update(id(node.inputs[i]) for i in ways)
+            else:
+                terms.add(id(node))
+    new: dict[int, Tensor] = {}
+    for node in order:
+        if id(node) in terms:
+            new[id(node)] = weigh(node, [k for k in range(len(draws)) if found[id(node)] >> k & 1])
+        elif id(node) in wanted and any(id(x) in new for x in node.inputs):
+            inputs = tuple(new.get(id(x), x) for x in node.inputs)
+            new[id(node)] = make_node(node.value, node.op, inputs, node.attrs, node.name)  # type: ignore[arg-type]
+    return new.get(id(cost), cost)
+
+
+def _ways(node: Tensor, found: dict[int, int]) -> list[int]:
+    """Return the inputs that depend on draws, where the node is linear in all of them together; else none."""
+    ways = [i for i, x in enumerate(node.inputs) if found.get(id(x))]
+    if node.op is None or any(node.inputs[i].dtype.kind != "f" for i in ways):
+        return []
+    alone = len(ways) == 1 and (node.op.name in BILINEAR or (node.op.name == "divide" and ways[0] == 0))
+    return ways if node.op.name in LINEAR or alone else []

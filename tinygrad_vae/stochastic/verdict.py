@@ -15,6 +15,7 @@ from .. import trees
 from ..arrays import describe
 from ..graph import BLOCKED, JUMP, STOP, Tensor, op, topological_order
 from ..ops import surrogate
+from .credit import BILINEAR, LINEAR
 from .distribution import family_of, law_in_words
 from .nodes import Noise, Sample, name_of_draw, taken_care_of
 
@@ -41,14 +42,7 @@ def refuse_gradient(x: Any, /, *, reason: str) -> Any:
     return x
 
 
-# fmt: off
-_LINEAR = frozenset({
-    "add", "astype", "broadcast_to", "concat_arrays", "getitem", "identity", "matrix_transpose", "mean", "negative",
-    "permute_dims", "put", "refuse_gradient", "reshape", "stack_arrays", "subtract", "sum", "sum_to", "surrogate",
-    "taken_care_of",
-})
-# fmt: on
-_BILINEAR = frozenset({"multiply", "matmul"})
+_SUMMING = LINEAR | {"put", "refuse_gradient", "surrogate", "taken_care_of"}
 
 
 def live_nodes(output: Tensor) -> list[Tensor]:
@@ -353,8 +347,8 @@ def _bent_costs(paths: _Paths, sources: dict[int, int]) -> list[tuple[str, int]]
             others = 0
             for j, other in enumerate(node.inputs):
                 others |= sources.get(id(other), 0) if j != i else 0
-            factor = node.op.name in _BILINEAR or (node.op.name == "divide" and i == 0)
-            if node.op.name in _LINEAR or (factor and not noises & others):
+            factor = node.op.name in BILINEAR or (node.op.name == "divide" and i == 0)
+            if node.op.name in _SUMMING or (factor and not noises & others):
                 cost = _union(cost, costs[id(x)])
             elif parameters:
                 problems[_bent(node.op.name)] = problems.get(_bent(node.op.name), 0) | parameters

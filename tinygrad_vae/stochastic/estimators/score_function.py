@@ -18,7 +18,7 @@ from ... import trees
 from ...arrays import NoiseStream, Value
 from ...graph import Tensor, rewrite, value_of
 from ...ops import exp, stop_gradient, sum
-from ..credit import aligned_log_prob, mixing_op, surviving_axes
+from ..credit import aligned_log_prob, mixing_op, surviving_axes, weigh_terms
 from ..nodes import Sample, name_of_draw
 from ..verdict import depends_on, refuse_gradient
 from .estimate import Estimator, Rest, with_inputs, zero
@@ -34,26 +34,41 @@ class ScoreFunction(Estimator):
         baseline: a number, or an array or Tensor that broadcasts to the cost and does not depend on the draw.
         credit: ``"auto"`` weighs each element of the cost with the log-probability of its own draws where the graph
             shows that it depends on no others, and with that of all draws where it does not; ``"example"`` insists on
-            the former, ``"joint"`` on the latter.
+            the former, ``"joint"`` on the latter. ``"downstream"`` weighs each term of the cost, which sums and means
+            have added up, with the log-probability of the draws that it depends on: the least noisy, for a larger
+            graph. The baseline is then a number, and is subtracted from each term. Schulman et al. 2015.
+
+    >>> mu = tg.Tensor(np.zeros(3), "mu")
+    >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
+    >>> cost = tg.ScoreFunction(credit="downstream")(tg.sum(x**2))
+    >>> bool(np.allclose(tg.gradients(cost, mu), x.value**2 * x.value))
+    True
     """
 
     name: ClassVar[str] = "score-function"
 
     def __init__(self, baseline: Value | None = None, *, credit: str = "auto") -> None:
-        if credit not in ("auto", "example", "joint"):
-            raise ValueError(f'score_function: credit must be "auto", "example" or "joint", found {credit!r}')
+        if credit not in ("auto", "example", "joint", "downstream"):
+            raise ValueError(
+                f'score_function: credit must be "auto", "example", "joint" or "downstream", found {credit!r}'
+            )
+        if credit == "downstream" and np.ndim(value_of(0 if baseline is None else baseline)):
+            raise ValueError('score_function(credit="downstream"): the baseline of each term must be a number')
         self.baseline, self.credit = baseline, credit
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         stopped = stop_gradient(z)
-        weight = self.weight(z, cost, stopped, self._credit_of(z, cost))
-        return self._weighed(weight, rest(stopped))
+        credit = self._credit_of(z, cost)
+        if self.credit == "downstream":
+            return self._weighed_terms(rest(stopped), [(z, stopped)])
+        return self._weighed(self.weight(z, cost, stopped, credit), rest(stopped))
 
     def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
         """The weights multiply, ``magic(l1) magic(l2) = magic(l1 + l2)``, so that one walk does for all draws."""
         if type(self) is not ScoreFunction:  # each draw with a baseline of its own
             return None
         credits = {id(z): self._credit_of(z, cost) for z in samples}
+        stopped: list[tuple[Sample, Tensor]] = []
         weight: Any = 1.0
 
         def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
@@ -61,12 +76,22 @@ class ScoreFunction(Estimator):
             if not isinstance(node, Sample) or id(node) not in credits:
                 return None
             z = with_inputs(node, inputs)
-            stopped = stop_gradient(z)
-            weight = weight * self.weight(z, cost, stopped, credits[id(node)])
-            return stopped
+            stopped.append((z, stop_gradient(z)))
+            if self.credit != "downstream":
+                weight = weight * self.weight(z, cost, stopped[-1][1], credits[id(node)])
+            return stopped[-1][1]
 
         k = rewrite(cost, rule)
-        return self._weighed(weight, k)
+        return self._weighed_terms(k, stopped) if self.credit == "downstream" else self._weighed(weight, k)
+
+    def _weighed_terms(self, k: Tensor, stopped: list[tuple[Sample, Tensor]]) -> Tensor:
+        def weigh(term: Tensor, numbers: list[int]) -> Tensor:
+            weight: Any = 1.0
+            for z, draw in (stopped[i] for i in numbers):
+                weight = weight * self.weight(z, term, draw, surviving_axes(term, draw))
+            return self._weighed(weight, term)
+
+        return weigh_terms(k, [draw for _, draw in stopped], weigh)
 
     def _credit_of(self, z: Sample, cost: Tensor) -> tuple[int | None, ...]:
         """Return which axes of the cost keep the log-probability of z apart, after the checks of both options."""
