@@ -156,6 +156,14 @@ def test_a_condition_that_only_guards_an_edge_is_no_jump():
     check_op(declare(lambda g, y, x: 3 * g * x * tg.where(tg.stop_gradient(x == 0), 0.0, x)))
 
 
+@pytest.mark.parametrize("check", [check_vjp, check_second_order])
+def test_a_check_of_nothing_is_refused(check):
+    with pytest.raises(ValueError, match="there is nothing to check"):
+        check(tg.floor, np.ones(2))
+    with pytest.raises(ValueError, match="there is nothing to check"):
+        check(tg.exp, np.arange(2))
+
+
 def test_functions_are_checked_too():
     def energy(x, w, power):
         return tg.sum((x @ w) ** power)

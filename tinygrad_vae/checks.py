@@ -72,7 +72,7 @@ def check_second_order(function: Callable[..., Any], *inputs: Array, **attrs: An
     rng = np.random.default_rng(1)
     values = [_in_float64(x) for x in inputs]
     cotangent = rng.normal(size=np.shape(value_of(function(*_leaves(values), **attrs))))
-    tested = [i for i, x in enumerate(values) if _is_tested(function, i, x)]
+    tested = _tested(function, values)
     weights = [rng.normal(size=values[i].shape) for i in tested]
 
     def gradient(u: Tensor, *xs: Any) -> Any:
@@ -94,14 +94,13 @@ def _compare(
     tested: Sequence[int] | None = None,
 ) -> None:
     values = [_in_float64(x) for x in inputs]
+    tested = _tested(function, values) if tested is None else tested
     leaves = _leaves(values)
     output = function(*leaves, **attrs)
     if not isinstance(output, Tensor):
         raise CheckError(f"{name}: called with Tensors it returned an object of type {type(output).__name__}")
     rng = np.random.default_rng(0)
     u = rng.normal(size=output.shape)
-    if tested is None:
-        tested = [i for i, x in enumerate(values) if _is_tested(function, i, x)]
     for i in tested:
         received = gradients(output, leaves[i], cotangent=u)
         direction = rng.uniform(-1, 1, values[i].shape)
@@ -157,6 +156,14 @@ def _leaves(values: Sequence[Any]) -> list[Any]:
 def _in_float64(x: Any) -> Array:
     x = np.asarray(value_of(x))
     return x.astype(np.float64) if x.dtype.kind == "f" else x
+
+
+def _tested(function: Callable[..., Any], values: Sequence[Array]) -> list[int]:
+    """Return which inputs to differentiate by."""
+    found = [i for i, x in enumerate(values) if _is_tested(function, i, x)]
+    if not found:
+        raise ValueError(f"{_name(function)}: there is nothing to check, no input holds floats and has a derivative")
+    return found
 
 
 def _is_tested(function: Callable[..., Any], i: int, x: Array) -> bool:
@@ -229,7 +236,7 @@ def check_case(op: Op[..., Any], trial: Case, rng: np.random.Generator) -> None:
 
     >>> check_case(tg.sum, tg.case((2, 3), axis=0), np.random.default_rng(0))
     """
-    where = f"{op.name}, case {trial.shapes} {trial.attrs or ''}"
+    where = op.name
     try:
         inputs = draw_inputs(op, trial, rng)
         for dtype in (np.float64, np.float32):
@@ -243,10 +250,9 @@ def check_case(op: Op[..., Any], trial: Case, rng: np.random.Generator) -> None:
         if any(_is_tested(op, i, x) for i, x in enumerate(inputs)):
             check_vjp(op, *inputs, **trial.attrs)
             check_second_order(op, *inputs, **trial.attrs)
-    except CheckError as error:
-        raise CheckError(f"{error}\n  in the case {trial.shapes} {trial.attrs or ''}".rstrip()) from None
-    except (TypeError, ValueError, IndexError) as error:
-        raise CheckError(f"{where}: {error}") from error
+    except (CheckError, TypeError, ValueError, IndexError) as error:
+        cause = None if isinstance(error, CheckError) else error
+        raise CheckError(f"{error}\n  in the case {trial.shapes} {trial.attrs or ''}".rstrip()) from cause
 
 
 def _cast(inputs: Sequence[Array], dtype: Any) -> list[Array]:
