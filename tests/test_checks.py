@@ -7,7 +7,7 @@ from hypothesis import find, given, settings
 import tinygrad_vae as tg
 from tinygrad_vae import domains
 from tinygrad_vae.checks import CheckError, check_op, check_second_order, check_vjp
-from tinygrad_vae.graph import JUMP, KINK
+from tinygrad_vae.graph import JUMP, KINK, STOP
 from tinygrad_vae.testing import arrays, broadcastable_shapes, shapes
 
 
@@ -72,6 +72,25 @@ def test_a_right_declaration_passes():
 def test_a_wrong_vjp_is_found(vjp, message):
     with pytest.raises(CheckError, match=message):
         check_op(declare(vjp))
+
+
+RULES = [
+    (op, i)
+    for op in tg.OPS.values()
+    for i, vjp in enumerate(op.vjps)
+    if vjp and op.__module__.startswith("tinygrad_vae.ops.") and STOP not in op.smoothness
+]
+
+
+@pytest.mark.parametrize(("op", "i"), RULES, ids=lambda part: getattr(part, "name", part))
+def test_an_error_of_one_in_ten_thousand_is_found_in_every_vjp(op, i, monkeypatch):
+    def wrong(*args, **attrs):
+        return right(*args, **attrs) * 1.0001
+
+    right = op.vjps[i]
+    monkeypatch.setattr(op, "vjps", (*op.vjps[:i], wrong, *op.vjps[i + 1 :]))
+    with pytest.raises(CheckError, match="wrong gradient in"):
+        check_op(op)
 
 
 def test_the_report_names_op_argument_index_received_and_expected():
