@@ -8,6 +8,8 @@ import pytest
 from standard_errors import assert_agrees, assert_variance_agrees
 
 import tinygrad_vae as tg
+from tinygrad_vae.stochastic.estimators.measure_valued import WEAK_DERIVATIVES
+from tinygrad_vae.stochastic.estimators.relaxed import noisy_logits, noisy_logits_given
 
 DRAWS = 20_000
 OPTIONAL = {name: kind for name, kind in tg.ESTIMATORS.items() if not kind.biased}
@@ -116,6 +118,43 @@ def test_costs_that_mix_several_discrete_draws(name):
         np.testing.assert_allclose(found, np.tile(truth, (5, 1)), rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["enumeration", "score-function", "rebar", "relax", "second-draw", "gumbel-softmax"])
+def test_costs_that_mix_several_choices(name):
+    start = np.array([[0.3, -0.5, 1.0], [0.0, 0.7, -0.2]])
+    worth = np.array([[1.0, -2.0, 0.5], [0.3, 2.0, -1.0]])
+
+    def gradient(estimator, draws):
+        logits = tg.Tensor(np.tile(start, (draws, 1, 1)), "logits")
+        z = tg.Independent(tg.OneHotCategorical(logits=logits), 1).sample(rng=tg.noise(4), name="z")
+        cost = tg.exp(0.5 * tg.sum(z * worth, axis=(1, 2)))
+        return tg.gradients(tg.sum(tg.estimate(cost, {"z": estimator})), logits)
+
+    p = np.exp(start) / np.exp(start).sum(-1, keepdims=True)
+    truth = np.zeros((2, 3))
+    for i, j in itertools.product(range(3), repeat=2):
+        cost = np.exp(0.5 * (worth[0, i] + worth[1, j]))
+        truth += p[0, i] * p[1, j] * cost * (np.eye(3)[[i, j]] - p)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tg.BiasedGradientWarning)
+        found = gradient(instance(name), 5 if name == "enumeration" else DRAWS)
+    if name == "gumbel-softmax":
+        with pytest.raises(AssertionError):
+            assert_agrees(found, truth)
+        return
+    assert_agrees(found, truth)
+
+
+def test_noisy_logits_given_the_draw_have_the_draw_for_their_argmax_and_the_law_of_the_others():
+    law = tg.OneHotCategorical(logits=np.tile([0.3, -0.5, 1.0], (DRAWS, 1)))
+    z = law.sample(rng=tg.noise(0))
+    again = noisy_logits_given(law, z, tg.noise(1).uniform(z.shape))
+    np.testing.assert_array_equal(np.argmax(again, axis=1), np.argmax(z, axis=1))
+    first = noisy_logits(law, tg.noise(2).uniform(z.shape))
+    assert_agrees(again - first, 0.0)
+    assert_agrees(again**2 - first**2, 0.0)
+    assert_agrees(again * np.roll(again, 1, axis=1) - first * np.roll(first, 1, axis=1), 0.0)
+
+
 def test_the_variances_of_the_measure_valued_derivative_are_those_of_theory():
     for mu, s in ((2.0, 1.0), (1.0, 1.0), (0.5, 2.0)):
         loc, scale = tg.Tensor(np.full(DRAWS, mu), "mu"), tg.Tensor(np.full(DRAWS, s), "s")
@@ -131,14 +170,36 @@ def test_measure_valued_derivatives_take_each_coordinate_that_the_cost_mixes():
     mu = tg.Tensor(np.zeros((DRAWS, 3)), "mu")
     x = tg.Normal(mu, 1.0).sample(rng=tg.noise(1))
     assert_agrees(tg.gradients(tg.sum(tg.MeasureValued(tg.noise(2))(tg.sum(x, axis=1) ** 3)), mu), 9.0)
-    rate = tg.Tensor(np.full(DRAWS, 1.7), "rate")
-    y = tg.Exponential(rate).sample(rng=tg.noise(3))
-    assert_agrees(tg.gradients(tg.sum(tg.MeasureValued(tg.noise(4))(tg.where(y > 1.0, y, 0.0))), rate), _tail(1.7))
 
 
-def _tail(r):
-    """Return d/dr of E [y 1(y > 1)] = (1 + 1/r) exp(-r)."""
-    return -(1 + 1 / r + 1 / r**2) * np.exp(-r)
+WEAK = {
+    tg.Normal: {"loc": 0.4, "scale": 0.8},
+    tg.LogNormal: {"loc": 0.2, "scale": 0.5},
+    tg.Exponential: {"rate": 1.7},
+    tg.Gamma: {"concentration": 2.5, "rate": 1.7},
+    tg.Weibull: {"concentration": 1.6, "scale": 0.9},
+    tg.Poisson: {"rate": 1.7},
+}
+
+
+@pytest.mark.parametrize("law", WEAK_DERIVATIVES, ids=lambda law: law.__name__)
+def test_every_weak_derivative_is_that_of_the_probability_of_a_tail(law):
+    """The cost 1[z > 1] jumps, so that no path can follow; the truth is the derivative of 1 - F(1), by the formula."""
+    pairs = WEAK_DERIVATIVES[law](law(**WEAK[law]), np.ones(()), lambda noise: np.full((), 0.5))
+    leaves = {name: tg.Tensor(np.full(DRAWS, value), name) for name, value in WEAK[law].items() if name in pairs}
+    z = law(**(WEAK[law] | leaves)).sample(rng=tg.noise(3), name="z")
+    found = tg.gradients(tg.sum(tg.MeasureValued(tg.noise(4))(tg.where(z > 1.0, 1.0, 0.0))), leaves)
+    exact = {name: tg.Tensor(WEAK[law][name], name) for name in leaves}
+    truth = tg.gradients(1 - law(**(WEAK[law] | exact)).cdf(1.0), exact)
+    assert leaves
+    for name, draws in found.items():
+        assert_agrees(draws, truth[name])
+
+
+def test_a_parameter_without_a_weak_derivative_is_named():
+    z = tg.Gamma(tg.Tensor(2.0, "a"), 1.0).sample(rng=tg.noise(0), name="z")
+    with pytest.raises(tg.InvalidGradientError, match="no weak derivative of Gamma is declared in concentration"):
+        tg.MeasureValued(tg.noise(0))(z * 2.0)
 
 
 def test_leave_one_out_has_the_variance_of_a_baseline_and_no_bias_where_the_batch_mean_has_one():

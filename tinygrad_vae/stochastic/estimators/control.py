@@ -11,23 +11,29 @@ from typing import Any, ClassVar
 
 from ...arrays import NoiseStream, Value, namespace
 from ...graph import Tensor
-from ...ops import exp, logit, sigmoid, stop_gradient, sum
-from ..distributions import Bernoulli
+from ...ops import exp, sigmoid, stop_gradient, sum
 from ..nodes import UNIFORM, Sample
-from .coordinates import aligned, element_law
+from .coordinates import aligned, batch_ndim, element_law
 from .estimate import Estimator, Rest, zero
+from .relaxed import check_temperature, has_relaxed_draw, no_relaxed_draw, noisy_logits, noisy_logits_given, relaxed
 
 
 class RELAX(Estimator):
-    """For Bernoulli draws ``b = 1[l + logit(u) > 0]``, with a control variate c of the relaxed draw.
+    """For Bernoulli and OneHotCategorical, with a control variate c of the noisy logits that decide the draw.
 
-    ``(K(b) - c(s~)) dlog p(b) + dc(s) - dc(s~)``, where s = l + logit(u) is the relaxed draw, and s~ one more from the
-    law of s given b. Any c leaves the gradient unbiased; its own parameters are trained to lower the variance.
-    Grathwohl et al. 2018.
+    ``(K(b) - c(s~)) dlog p(b) + dc(s) - dc(s~)``, where s are the noisy logits, and s~ others from their law given b.
+    Any c leaves the gradient unbiased; its own parameters are trained to lower the variance. Grathwohl et al. 2018.
 
     Args:
-        control: a function of the relaxed draw, with a result of the shape of the cost.
+        control: a function of noisy logits, which have the shape of the draw. The result has the shape of the cost, or
+            that of the draw, and is then added up over what the cost mixes.
         rng: a stream from ``tg.noise(seed)`` for the conditional draw.
+
+    >>> logits = tg.Tensor(np.zeros(3), "logits")
+    >>> b = tg.OneHotCategorical(logits=logits).sample(rng=tg.noise(0), name="b")
+    >>> cost = tg.RELAX(tg.sigmoid, tg.noise(1))(tg.sum(b * np.arange(3.0)))
+    >>> tg.gradients(cost, logits).shape
+    (3,)
     """
 
     name: ClassVar[str] = "relax"
@@ -37,31 +43,37 @@ class RELAX(Estimator):
 
     @classmethod
     def example(cls, rng: NoiseStream) -> RELAX:
-        return cls(lambda relaxed: sum(sigmoid(relaxed), axis=-1) if len(relaxed.shape) > 1 else sigmoid(relaxed), rng)
+        return cls(sigmoid, rng)
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         law = element_law(z)
-        return None if isinstance(law, Bernoulli) else f"it is for Bernoulli draws, found {type(law).__name__}"
+        return None if has_relaxed_draw(law) else no_relaxed_draw(law)
 
-    def controlled(self, relaxed: Value, rest: Rest) -> Value:
-        """Return c at a relaxed draw."""
-        return self.control(relaxed)
+    def controlled(self, noisy: Value, z: Sample, cost: Tensor, rest: Rest) -> Value:
+        """Return c at noisy logits, in the shape of the cost."""
+        c: Any = self.control(noisy)
+        if c.shape == cost.shape:
+            return c
+        batch = z.shape[: batch_ndim(z)]
+        if c.shape not in (z.shape, batch):
+            raise ValueError(
+                f"RELAX: the control gave shape {c.shape}; give that of the cost, {cost.shape}, or of a draw, {z.shape}"
+            )
+        joined = c if c.shape == batch else sum(c, axis=tuple(range(len(batch), z.ndim)))
+        return aligned(joined, z, cost)
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        logits: Any = element_law(z).logits  # type: ignore[attr-defined]
-        v = namespace(z.value).asarray(UNIFORM.draw(self.rng, z.shape, z.dtype))
+        law, xp = element_law(z), namespace(z.value)
         stopped = stop_gradient(z)
-        tails, b = sigmoid(-logits), z.value  # b is 1 where u > tails
-        conditional = b * (tails + v * (1 - tails)) + (1 - b) * (v * tails)  # a uniform given b
-        relaxed, again = logits + logit(z.noise), logits + logit(conditional)
-        log_prob = aligned(element_law(z).log_density(stopped), z, cost)
-        weight = exp(zero(self.noted(log_prob, z)))
-        c, c_again = self.controlled(relaxed, rest), self.controlled(again, rest)
+        v = xp.asarray(UNIFORM.draw(self.rng, z.shape, z.dtype))
+        c = self.controlled(noisy_logits(law, z.noise), z, cost, rest)
+        c_again = self.controlled(noisy_logits_given(law, z.value, v), z, cost, rest)
+        weight = exp(zero(self.noted(aligned(law.log_density(stopped), z, cost), z)))
         return weight * rest(stopped) + (1 - weight) * c_again + zero(c) - zero(c_again)
 
 
 class REBAR(RELAX):
-    """RELAX whose control variate is the cost itself at the relaxed draw, ``c = eta K(sigmoid(s / temperature))``.
+    """RELAX whose control variate is the cost itself at a relaxed draw, ``c = eta K(softmax(s / temperature))``.
 
     Tucker et al. 2017.
 
@@ -74,13 +86,12 @@ class REBAR(RELAX):
     name: ClassVar[str] = "rebar"
 
     def __init__(self, rng: NoiseStream, *, temperature: float = 0.5, eta: Value = 1.0) -> None:
-        if not temperature > 0:
-            raise ValueError(f"REBAR: the temperature must be positive, found {temperature}")
+        check_temperature("REBAR", temperature)
         self.rng, self.temperature, self.eta = rng, temperature, eta
 
     @classmethod
     def example(cls, rng: NoiseStream) -> REBAR:
         return cls(rng)
 
-    def controlled(self, relaxed: Value, rest: Rest) -> Value:
-        return self.eta * rest(sigmoid(relaxed / self.temperature))
+    def controlled(self, noisy: Value, z: Sample, cost: Tensor, rest: Rest) -> Value:
+        return self.eta * rest(relaxed(element_law(z), noisy, self.temperature))

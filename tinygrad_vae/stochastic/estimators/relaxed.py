@@ -1,4 +1,4 @@
-"""Biased estimators, which say so: straight-through and Gumbel-softmax.
+"""Relaxed draws, and the biased estimators made of them, which say so: straight-through and Gumbel-softmax.
 
 Both let the gradient pass where there is no path. That is cheap and often trains, and it is the gradient of something
 else than the expectation.
@@ -6,13 +6,58 @@ else than the expectation.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from ...arrays import Array, Value
 from ...graph import Tensor
-from ...ops import logit, sigmoid, surrogate
-from ..distributions import Bernoulli
+from ...ops import exp, log, log_softmax, logit, sigmoid, softmax, sum, surrogate, where
+from ..distribution import Distribution
+from ..distributions import Bernoulli, OneHotCategorical
 from ..nodes import Sample
+from .coordinates import element_law
 from .estimate import Estimator, Rest
+
+
+def has_relaxed_draw(law: Distribution) -> bool:
+    """Return whether a draw is an argmax of logits and noise, which a softmax can follow."""
+    return isinstance(law, (Bernoulli, OneHotCategorical))
+
+
+def no_relaxed_draw(law: Distribution) -> str:
+    """Say which laws have a relaxed draw, and that this one has none."""
+    return f"there is a relaxed draw of Bernoulli and OneHotCategorical, not of {type(law).__name__}"
+
+
+def noisy_logits(law: Any, noise: Value) -> Value:
+    """Return the logits and noise whose sign, or argmax, is the draw: ``l + logit(u)``, or ``log p - log(-log u)``."""
+    if isinstance(law, Bernoulli):
+        return law.logits + logit(noise)
+    return log_softmax(law.logits) - log(-log(noise))
+
+
+def noisy_logits_given(law: Any, b: Array, v: Array) -> Value:
+    """Return noisy logits from their law given the draw b, as a function of the uniforms v.
+
+    Of a toss, u given b is uniform above or below 1 - p. Of a choice, the largest is a Gumbel number g, and the others
+    are Gumbel numbers of their classes below it, ``-log(exp(-g) - log(v_i) / p_i)``. Tucker et al. 2017, appendix C.
+    """
+    if isinstance(law, Bernoulli):
+        tails = sigmoid(-law.logits)
+        return law.logits + logit(b * (tails + v * (1 - tails)) + (1 - b) * (v * tails))
+    largest = -log(sum(b * v, axis=-1, keepdims=True))
+    others = exp(-log_softmax(law.logits)) * -log(v) + largest
+    return -log(where(b == 1, largest, others))
+
+
+def relaxed(law: Distribution, noisy: Value, temperature: float) -> Value:
+    """Return the relaxed draw, between 0 and 1, of noisy logits."""
+    return sigmoid(noisy / temperature) if isinstance(law, Bernoulli) else softmax(noisy / temperature)
+
+
+def check_temperature(what: str, temperature: float) -> None:
+    """Raise where a temperature is not above 0."""
+    if not temperature > 0:
+        raise ValueError(f"{what}: the temperature must be positive, found {temperature}")
 
 
 class StraightThrough(Estimator):
@@ -45,7 +90,7 @@ class GumbelSoftmax(Estimator):
     """A relaxed draw of the same noise: ``softmax((logits + Gumbel noise) / temperature)`` in the place of a choice.
 
     The cost is taken at the relaxed draw, so its value changes. Low temperatures have little bias and much variance.
-    Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017.
+    For Bernoulli and OneHotCategorical. Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017.
 
     Args:
         temperature: above 0.
@@ -63,15 +108,13 @@ class GumbelSoftmax(Estimator):
     keeps_value: ClassVar[bool] = False
 
     def __init__(self, temperature: float = 0.5) -> None:
-        if not temperature > 0:
-            raise ValueError(f"GumbelSoftmax: the temperature must be positive, found {temperature}")
+        check_temperature("GumbelSoftmax", temperature)
         self.temperature = temperature
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
-        if not isinstance(z.dist, Bernoulli):
-            return f"there is a relaxed draw of Bernoulli and OneHotCategorical, not of {type(z.dist).__name__}"
-        return None
+        law = element_law(z)
+        return None if has_relaxed_draw(law) else no_relaxed_draw(law)
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        relaxed = sigmoid((z.dist.logits + logit(z.noise)) / self.temperature)  # type: ignore[attr-defined]
-        return rest(self.noted(relaxed, z))
+        law = element_law(z)
+        return rest(self.noted(relaxed(law, noisy_logits(law, z.noise), self.temperature), z))
