@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_vae as tg
 from tinygrad_vae import trees
+from tinygrad_vae.checks import check_vjp
 from tinygrad_vae.nn import MLP
 from tinygrad_vae.optim import SGD, Adam, AdamW, clip_by_global_norm, cosine, stages, warm_up
 
@@ -233,3 +234,39 @@ def test_parameters_are_arrays_of_floats():
 def test_an_optimizer_cannot_be_edited():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Adam().learning_rate = 1.0
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_an_update_of_tensors_is_recorded_with_the_same_values(optimizer):
+    p = _parameters(np.float32)
+    g, state = _gradients(p, 1), optimizer.init(p)
+    expected = optimizer.update(p, g, state)
+    recorded = optimizer.update(tg.wrap(p), tg.wrap(g), tg.wrap(state))
+    assert all(isinstance(leaf, tg.Tensor) for leaf in trees.leaves(recorded))
+    _assert_same(tg.values(recorded), expected, rtol=0)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_an_update_can_be_differentiated(optimizer):
+    def after(g):
+        p = tg.wrap({"x": np.array([1.0, -2.0])})
+        new, _ = optimizer.update(p, {"x": g}, tg.wrap(state))
+        return new["x"]
+
+    start = {"x": np.array([1.0, -2.0])}
+    _, state = optimizer.update(start, {"x": np.array([0.5, 3.0])}, optimizer.init(start))
+    check_vjp(after, np.array([0.3, -0.7]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_moments_of_a_weight_without_gradient_become_zero_and_never_denormal(dtype):
+    adam, p = Adam(beta1=0.5, beta2=0.5), {"x": np.ones(3, dtype)}
+    state = adam.init(p)
+    smallest = np.finfo(dtype).tiny
+    p, state = adam.update(p, {"x": np.array([1.0, -1e-3, 1e-30], dtype)}, state)
+    while np.any(state["mean"]["x"]):
+        p, state = adam.update(p, {"x": np.zeros(3, dtype)}, state)
+        for moment in (state["mean"]["x"], state["square"]["x"]):
+            assert np.all((moment == 0) | (np.abs(moment) >= smallest))
+    assert state["step"] < 2000
+    assert np.all(np.isfinite(p["x"]))

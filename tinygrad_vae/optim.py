@@ -1,7 +1,8 @@
 """Optimizers: pure functions from parameters, gradients and a state to new parameters and a new state.
 
-They know trees of arrays, and nothing of graphs or models. What is passed in is never edited. Schedules are factors
-of the learning rate, functions of where a run stands; an optimizer is made anew with the rate of each step.
+They know trees of arrays and the ops, and nothing of models. What is passed in is never edited; where parameters and
+gradients are Tensors, the update is recorded like anything else. Schedules are factors of the learning rate, functions
+of where a run stands; an optimizer is made anew with the rate of each step.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import trees
-from .arrays import Array, as_array, describe, is_array, namespace
+from .arrays import Array, Value, as_array, describe, is_array, namespace
+from .calculus import values
+from .graph import Tensor
+from .ops import adaptive_step, astype, moving_average, sqrt
 
 Tree = TypeVar("Tree")
 State = dict[str, Any]
@@ -125,34 +129,23 @@ class Adam:
         """
         _check_state("Adam.update", state, ["step", "mean", "square"])
         rows = _rows("Adam.update", parameters, gradients=gradients, mean=state["mean"], square=state["square"])
-        step = int(state["step"]) + 1
-        after = [self._step(step, *row) for row in rows]
+        step = state["step"] + 1
+        rate = float(self.learning_rate) / (1 - float(self.beta1) ** step)
+        scale, shift = 1 / (rate * sqrt(1 - float(self.beta2) ** step)), float(self.epsilon) / rate
+        after = [self._step(astype(scale, row[0].dtype), astype(shift, row[0].dtype), *row) for row in rows]
         new, mean, square = (_tree(parameters, [row[k] for row in after]) for k in range(3))
-        return new, {"step": np.asarray(step, np.int64), "mean": mean, "square": square}
+        return new, {"step": _array(step), "mean": mean, "square": square}
 
-    def _step(self, step: int, p: Array, g: Array, mean: Array, square: Array) -> tuple[Array, Array, Array]:
+    def _step(
+        self, scale: Value, shift: Value, p: Value, g: Value, mean: Value, square: Value
+    ) -> tuple[Value, Value, Value]:
         """Return one array of parameters after a step, with its mean gradient and mean square.
 
-        The formula of the class, in three new arrays and no others: most of the time goes into moving numbers. The two
-        corrections for the start from zero, and the learning rate, are joined to ``m / (sqrt(v) a + b)``.
+        The two corrections for the start from zero and the learning rate stand in ``m / (scale sqrt(v) + shift)``.
         """
-        rate = self.learning_rate / (1 - self.beta1**step)
-        a, b = 1 / (rate * math.sqrt(1 - self.beta2**step)), self.epsilon / rate
-        xp = namespace(p)
-        new, new_mean, new_square = (xp.empty_like(p) for _ in range(3))
-        xp.multiply(mean, self.beta1, out=new_mean)
-        xp.multiply(g, 1 - self.beta1, out=new)
-        new_mean += new
-        xp.multiply(square, self.beta2, out=new_square)
-        xp.multiply(g, g, out=new)
-        new *= 1 - self.beta2
-        new_square += new
-        xp.sqrt(new_square, out=new)
-        new *= a
-        new += b
-        xp.divide(new_mean, new, out=new)
-        xp.subtract(p, new, out=new)
-        return new, new_mean, new_square
+        mean = moving_average(mean, g, decay=float(self.beta1))
+        square = moving_average(square, g * g, decay=float(self.beta2))
+        return adaptive_step(p, mean, square, scale, shift), mean, square
 
 
 @dataclass(frozen=True)
@@ -187,7 +180,7 @@ class AdamW(Adam):
         """Return the parameters and the state after one step; see ``Adam.update``."""
         new, state = super().update(parameters, gradients, state)
         shrunk = float(self.learning_rate) * float(self.weight_decay)
-        return trees.map_leaves(lambda after, p: as_array(after - shrunk * p), new, parameters), state
+        return trees.map_leaves(lambda after, p: _array(after - shrunk * p), new, parameters), state
 
 
 def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float]:
@@ -258,7 +251,11 @@ def stages(epoch: int) -> float:
 
 
 def _tree(parameters: Tree, new: list[Array]) -> Tree:
-    return trees.replace_leaves(parameters, [as_array(x) for x in new])
+    return trees.replace_leaves(parameters, [_array(x) for x in new])
+
+
+def _array(x: Value) -> Value:
+    return x if isinstance(x, Tensor) else as_array(x)
 
 
 def _zeros(what: str, parameters: Tree) -> Tree:
@@ -295,6 +292,10 @@ def _rows(what: str, parameters: Any, **others: Any) -> list[tuple[Array, ...]]:
         TypeError: a parameter is no array of floats.
         ValueError: another tree has other places, shapes or dtypes, or a gradient that is not finite.
     """
+    if _are_recorded(parameters, others.get("gradients")):
+        _rows(what, values(parameters), **values(others))
+        columns = [dict(trees.paths(tree)) for tree in (parameters, *others.values())]
+        return [tuple(column[path] for column in columns) for path in columns[0]]
     expected = dict(trees.paths(parameters))
     for path, p in expected.items():
         if not is_array(p) or p.dtype.kind != "f":
@@ -321,6 +322,12 @@ def _rows(what: str, parameters: Any, **others: Any) -> list[tuple[Array, ...]]:
                 _check_finite(what, path, x)
         columns.append(found)
     return [tuple(column[path] for column in columns) for path in expected]
+
+
+def _are_recorded(parameters: Any, gradients: Any) -> bool:
+    """Return whether parameters and gradients are Tensors, so that the update is recorded too."""
+    leaves = [*trees.leaves(parameters), *trees.leaves(gradients)]
+    return gradients is not None and bool(leaves) and all(isinstance(x, Tensor) for x in leaves)
 
 
 def _check_finite(what: str, path: str, g: Array) -> None:

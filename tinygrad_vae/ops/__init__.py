@@ -33,6 +33,7 @@ from .elementwise import (
     square,
     subtract,
 )
+from .fused import adaptive_step, moving_average
 from .gates import (
     astype,
     equal,
@@ -119,6 +120,7 @@ __all__ = [
     "abs",
     "acos",
     "acosh",
+    "adaptive_step",
     "add",
     "all",
     "any",
@@ -204,6 +206,7 @@ __all__ = [
     "min",
     "minimum",
     "moveaxis",
+    "moving_average",
     "multiply",
     "ndtr",
     "ndtri",
