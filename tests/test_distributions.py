@@ -1,15 +1,16 @@
 """Every distribution in the registry against what it declares, against its own draws, and against scipy."""
 
+import dataclasses
 import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import scipy.integrate
-import scipy.special
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from standard_errors import assert_agrees, assert_variance_agrees
 
 import tinygrad_vae as tg
@@ -21,14 +22,35 @@ from tinygrad_vae.testing import shapes
 
 LAWS = [law for law in tg.DISTRIBUTIONS.values() if law.__module__.startswith("tinygrad_vae.")]
 SCIPY = {
-    "Normal": lambda d: scipy.stats.norm(d.loc, d.scale),
-    "Laplace": lambda d: scipy.stats.laplace(d.loc, d.scale),
-    "Logistic": lambda d: scipy.stats.logistic(d.loc, d.scale),
-    "Gumbel": lambda d: scipy.stats.gumbel_r(d.loc, d.scale),
+    "Bernoulli": lambda d: scipy.stats.bernoulli(expit(d.logits)),
+    "Beta": lambda d: scipy.stats.beta(d.a, d.b),
+    "Binomial": lambda d: scipy.stats.binom(d.total, expit(d.logits)),
+    "Cauchy": lambda d: scipy.stats.cauchy(d.loc, d.scale),
+    "Chi2": lambda d: scipy.stats.chi2(d.df),
     "Exponential": lambda d: scipy.stats.expon(scale=1 / d.rate),
+    "Gamma": lambda d: scipy.stats.gamma(d.concentration, scale=1 / d.rate),
+    "Geometric": lambda d: scipy.stats.geom(expit(d.logits), loc=-1),
+    "Gumbel": lambda d: scipy.stats.gumbel_r(d.loc, d.scale),
+    "HalfNormal": lambda d: scipy.stats.halfnorm(scale=d.scale),
+    "InverseGamma": lambda d: scipy.stats.invgamma(d.concentration, scale=d.scale),
+    "Laplace": lambda d: scipy.stats.laplace(d.loc, d.scale),
     "LogNormal": lambda d: scipy.stats.lognorm(d.scale, scale=np.exp(d.loc)),
+    "Logistic": lambda d: scipy.stats.logistic(d.loc, d.scale),
+    "NegativeBinomial": lambda d: scipy.stats.nbinom(d.total, expit(d.logits)),
+    "Normal": lambda d: scipy.stats.norm(d.loc, d.scale),
+    "Pareto": lambda d: scipy.stats.pareto(d.concentration, scale=d.scale),
+    "Poisson": lambda d: scipy.stats.poisson(d.rate),
+    "StudentT": lambda d: scipy.stats.t(d.df, d.loc, d.scale),
     "Uniform": lambda d: scipy.stats.uniform(d.low, d.high - d.low),
-    "Bernoulli": lambda d: scipy.stats.bernoulli(scipy.special.expit(d.logits)),
+    "Weibull": lambda d: scipy.stats.weibull_min(d.concentration, scale=d.scale),
+}
+CALM = {
+    # Draws without a heavy tail, so that their spread tells how precise their mean is.
+    tg.InverseGamma: tg.InverseGamma(np.array(9.0), np.array(2.0)),
+    tg.LogNormal: tg.LogNormal(np.array(0.3), np.array(0.4)),
+    tg.Pareto: tg.Pareto(np.array(9.0), np.array(2.0)),
+    tg.StudentT: tg.StudentT(np.array(9.0), np.array(0.5), np.array(2.0)),
+    tg.Weibull: tg.Weibull(np.array(2.0), np.array(1.5)),
 }
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -41,35 +63,45 @@ def every(laws):
     return pytest.mark.parametrize("law", laws, ids=lambda law: law.__name__)
 
 
-def is_continuous(law):
-    return law.path is not None
-
-
-every_law = every(LAWS)
-every_law_with_cdf = every([law for law in LAWS if declares(law, "cdf")])
-every_law_in_scipy = every([law for law in LAWS if law.__name__ in SCIPY])
-every_discrete_law = every([law for law in LAWS if not is_continuous(law.example(np.random.default_rng(0)))])
-
-
 def example(law, seed=5, shape=()):
     return law.example(np.random.default_rng(seed), shape)
 
 
 def calm(law):
-    """Return an example whose draws have no heavy tail, so that their spread tells how precise their mean is."""
-    return tg.LogNormal(np.array(0.3), np.array(0.4)) if law is tg.LogNormal else example(law)
+    return CALM.get(law) or example(law)
 
 
-def values_of(law):
-    """Return the finitely many values that a discrete law may take."""
-    candidates = np.arange(10)
-    return candidates[law.support.contains(candidates)]
+def is_discrete(law):
+    return example(law).support.discrete
+
+
+def has_density_of_numbers(law):
+    return declares(law, "cdf") and not is_discrete(law)
+
+
+every_law = every(LAWS)
+every_discrete_law = every([law for law in LAWS if is_discrete(law) and law is not tg.Delta])
+every_density_of_numbers = every([law for law in LAWS if has_density_of_numbers(law)])
+every_law_in_scipy = every([law for law in LAWS if law.__name__ in SCIPY])
+
+
+def values_of(d):
+    """Return the values that a discrete law may take, without those that it practically never takes."""
+    finitely_many = d.enumerate_support()
+    return [np.asarray(v) for v in (range(400) if finitely_many is None else finitely_many)]
+
+
+def probability(d, value):
+    """Return the probability of a value by a discrete law, 0 outside its support, for each law of the batch."""
+    x = np.broadcast_to(value, d.batch_shape + d.event_shape)
+    inside = d.support.contains(x)
+    return np.where(inside, np.exp(d.log_density(np.where(inside, x, 0) if not d.event_shape else x)), 0)
 
 
 # ---------------------------------------------------------------------------------------- the draws
 
 
-@every_law_with_cdf
+@every_density_of_numbers
 def test_draws_follow_the_cdf(law):
     d = example(law)
     assert scipy.stats.kstest(d.sample((5000,), rng=tg.noise(1)), d.cdf).pvalue > 1e-3
@@ -77,19 +109,37 @@ def test_draws_follow_the_cdf(law):
 
 @every_discrete_law
 def test_draws_of_a_discrete_law_come_as_often_as_it_says(law):
-    d = example(law)
-    draws, values = d.sample((5000,), rng=tg.noise(1)), values_of(d)
-    expected = np.exp([d.log_prob(v) for v in values]) * len(draws)
-    assert scipy.stats.chisquare([np.sum(draws == v) for v in values], expected).pvalue > 1e-3
+    d, count = example(law), 5000
+    draws = d.sample((count,), rng=tg.noise(1)).reshape(count, -1)
+    expected = np.array([count * probability(d, v) for v in values_of(d)])
+    found = np.array([np.sum((draws == v).all(-1)) for v in values_of(d)])
+    often = expected > 5
+    if not often.all():  # the others are one value more
+        expected = np.append(expected[often], count - expected[often].sum())
+        found = np.append(found[often], count - found[often].sum())
+    assert scipy.stats.chisquare(found, expected).pvalue > 1e-3
+
+
+@every_discrete_law
+def test_the_cdf_of_a_discrete_law_adds_its_probabilities_up(law):
+    if declares(law, "cdf"):
+        d = example(law, shape=(3,))
+        values = np.sort(np.unique(values_of(d)))
+        total = np.cumsum([probability(d, v) for v in values], axis=0)
+        np.testing.assert_allclose([d.cdf(v) for v in values], total, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose([d.cdf(v + 0.5) for v in values[:5]], total[:5], rtol=1e-9, atol=1e-12)
+        assert (d.cdf(values[0] - 0.5) == 0).all()
 
 
 @every_law
 def test_mean_variance_and_entropy_are_those_of_the_draws(law):
     d = calm(law)
     draws = d.sample((20_000,), rng=tg.noise(2))
-    assert_agrees(draws, d.mean)
-    assert_variance_agrees(draws, d.variance)
-    assert_agrees(-d.log_prob(draws), d.entropy())
+    if declares(law, "mean") and np.isfinite(d.mean).all():
+        assert_agrees(draws, d.mean)
+        assert_variance_agrees(draws, d.variance)
+    if declares(law, "entropy"):
+        assert_agrees(-d.log_prob(draws), d.entropy())
 
 
 @every_law
@@ -103,7 +153,7 @@ def test_a_draw_is_the_transform_of_its_noise_bit_for_bit(law, seed, batch, shap
     assert isinstance(z, tg.Sample)
     np.testing.assert_array_equal(z.value, drawn)
     np.testing.assert_array_equal(d.transform(z.noise.value), drawn)
-    if is_continuous(d):
+    if d.path is not None:
         np.testing.assert_array_equal(d.rsample(shape, rng=tg.noise(seed)), drawn)
         np.testing.assert_array_equal(tg.wrap(d).rsample(shape, rng=tg.noise(seed)).value, drawn)
 
@@ -117,8 +167,10 @@ def test_shapes_are_those_of_sample_batch_and_event(law, seed, batch, shape):
     assert d.batch_shape == batch
     assert x.shape == shape + batch + d.event_shape
     assert np.shape(d.log_prob(x)) == shape + batch
-    assert np.shape(d.entropy()) == batch
-    assert np.shape(d.mean) == np.shape(d.variance) == batch + d.event_shape
+    if declares(law, "entropy"):
+        assert np.shape(d.entropy()) == batch
+    if declares(law, "mean"):
+        assert np.shape(d.mean) == np.shape(d.variance) == batch + d.event_shape
 
 
 @every_law
@@ -126,9 +178,15 @@ def test_float32_stays_float32(law):
     d = trees.map_leaves(lambda x: x.astype(np.float32), example(law, shape=(4,)))
     x = d.sample((3,), rng=tg.noise(0))
     assert x.dtype == (np.float32 if x.dtype.kind == "f" else np.int64)
-    found = {"log_prob": d.log_prob(x), "mean": d.mean, "variance": d.variance, "entropy": d.entropy()}
+    found = {"log_prob": d.log_prob(x)}
+    if declares(law, "mean"):
+        found |= {"mean": d.mean, "variance": d.variance}
+    if declares(law, "entropy"):
+        found["entropy"] = d.entropy()
     if declares(law, "cdf"):
-        found |= {"cdf": d.cdf(x), "icdf": d.icdf(np.full(4, 0.3, np.float32))}
+        found["cdf"] = d.cdf(x)
+    if declares(law, "icdf"):
+        found["icdf"] = d.icdf(np.full(4, 0.3, np.float32))
     assert {name: value.dtype for name, value in found.items()} == dict.fromkeys(found, np.dtype(np.float32))
 
 
@@ -141,16 +199,17 @@ def test_float32_stays_float32(law):
 def test_formulas_are_those_of_scipy(law, seed):
     d = example(law, seed, (4,))
     twin, x = SCIPY[law.__name__](d), d.sample(rng=tg.noise(seed))
-    log_prob = twin.logpdf if is_continuous(d) else twin.logpmf
+    log_prob = twin.logpmf if is_discrete(law) else twin.logpdf
     np.testing.assert_allclose(d.log_prob(x), log_prob(x), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(d.mean, twin.mean(), rtol=1e-12)
-    np.testing.assert_allclose(d.variance, twin.var(), rtol=1e-9)
+    exists = np.isfinite(d.variance)
+    np.testing.assert_allclose(d.mean[exists], twin.mean()[exists], rtol=1e-12)
+    np.testing.assert_allclose(d.variance[exists], twin.var()[exists], rtol=1e-9)
     np.testing.assert_allclose(d.entropy(), twin.entropy(), rtol=1e-9, atol=1e-12)
     if declares(law, "cdf"):
         np.testing.assert_allclose(d.cdf(x), twin.cdf(x), rtol=1e-9, atol=1e-12)
 
 
-@every_law_with_cdf
+@every_density_of_numbers
 @given(seed=SEEDS)
 @settings(max_examples=25, deadline=None)
 def test_icdf_undoes_cdf_and_the_density_is_its_slope(law, seed):
@@ -162,18 +221,24 @@ def test_icdf_undoes_cdf_and_the_density_is_its_slope(law, seed):
     np.testing.assert_allclose(tg.gradients(tg.sum(d.cdf(x)), x), np.exp(d.log_prob(x.value)), rtol=1e-9)
 
 
-@every_law_with_cdf
-def test_the_density_integrates_to_one(law):
+@every_density_of_numbers
+def test_the_density_integrates_to_one_and_has_the_entropy_that_it_says(law):
     d = example(law)
-    ends = d.icdf(np.array([1e-12, 1e-4, 0.01, 0.25, 0.5, 0.75, 0.99, 1 - 1e-4, 1 - 1e-12]))
-    parts = [scipy.integrate.quad(lambda x: np.exp(d.log_prob(x)), a, b)[0] for a, b in itertools.pairwise(ends)]
-    assert abs(sum(parts) - 1) < 1e-7
+    tail = 10.0 ** np.arange(-14, 0)
+    ends = d.icdf(np.concatenate([tail, [0.25, 0.5, 0.75], 1 - tail[::-1]]))
+
+    def integral(f):
+        return sum(scipy.integrate.quad(lambda x: f(d.log_prob(x)), a, b)[0] for a, b in itertools.pairwise(ends))
+
+    assert abs(integral(np.exp) - 1) < 1e-9
+    if declares(law, "entropy"):
+        assert abs(integral(lambda log_p: -np.exp(log_p) * log_p) - d.entropy()) < 1e-9
 
 
-@every_law_with_cdf
+@every_density_of_numbers
 def test_the_cdf_is_zero_below_the_support_and_one_above(law):
-    d = example(law)
-    assert (float(d.cdf(-1e6)), float(d.cdf(1e9))) == (pytest.approx(0, abs=1e-12), pytest.approx(1, abs=1e-9))
+    d = calm(law)
+    assert (float(d.cdf(-1e15)), float(d.cdf(1e15))) == (pytest.approx(0, abs=1e-12), pytest.approx(1, abs=1e-9))
 
 
 @every_discrete_law
@@ -181,7 +246,7 @@ def test_the_cdf_is_zero_below_the_support_and_one_above(law):
 @settings(max_examples=25, deadline=None)
 def test_probabilities_sum_to_one(law, seed, batch):
     d = example(law, seed, batch)
-    total = sum(np.exp(d.log_prob(np.full(batch, v))) for v in values_of(d))
+    total = sum(probability(d, v) for v in values_of(d))
     np.testing.assert_allclose(total, np.ones(batch), rtol=1e-12)
 
 
@@ -192,7 +257,16 @@ def test_the_log_probability_has_the_right_gradient_in_every_parameter(law, seed
     d = example(law, seed, (2,))
     noise = np.linspace(0.7, 0.9, int(np.prod(d.noise_shape()))).reshape(d.noise_shape())
     x = d.transform(noise)  # away from the median, where the density of Laplace has a kink
-    check_vjp(lambda *leaves: trees.replace_leaves(d, leaves).log_density(x), *trees.leaves(d))
+    leaves = trees.leaves(d)
+    jumps = [d.support.discrete and path in d.moving() for path, _ in trees.paths(d)]  # there it has no derivative
+
+    def log_density(*smooth):
+        remaining = iter(smooth)
+        chosen = [x if jump else next(remaining) for x, jump in zip(leaves, jumps, strict=True)]
+        return trees.replace_leaves(d, chosen).log_density(x)
+
+    if not all(jumps):
+        check_vjp(log_density, *(x for x, jump in zip(leaves, jumps, strict=True) if not jump))
 
 
 def test_independent_sums_over_its_event_axes():
@@ -243,12 +317,18 @@ def test_an_impossible_class_is_never_drawn_and_costs_nothing(options):
     np.testing.assert_allclose([law.entropy(), law.mean, law.variance], [np.log(2), 1, 1])
 
 
-@every_discrete_law
-def test_certainty_has_a_gradient_without_nan(law):
-    certain = np.array([np.inf, -np.inf]) if law is tg.Bernoulli else np.array([0.0, -np.inf])
-    logits = tg.Tensor(certain, "logits")
+@pytest.mark.parametrize(
+    ("law", "certain", "x"),
+    [
+        (tg.Bernoulli, [np.inf, -np.inf], [1.0, 0.0]),
+        (tg.Categorical, [0.0, -np.inf], 0),
+        (tg.OneHotCategorical, [0.0, -np.inf], [1.0, 0.0]),
+    ],
+)
+def test_certainty_has_a_gradient_without_nan(law, certain, x):
+    logits = tg.Tensor(np.array(certain), "logits")
     d = law(logits=logits)
-    for output in (d.entropy(), d.mean, d.log_prob(np.argmax(certain) if law is tg.Categorical else np.array([1, 0]))):
+    for output in (d.entropy(), d.mean, d.log_prob(np.array(x))):
         assert np.isfinite(tg.gradients(tg.sum(output), logits)).all()
 
 
@@ -264,26 +344,31 @@ def test_far_tails_are_accurate():
 # ---------------------------------------------------------------------------------------- the errors
 
 
-PARAMETERS = [(law, f) for law in LAWS for f in parameters(law)]
+PARAMETERS = [(law, f.name) for law in LAWS for f in parameters(law)]
+every_parameter = pytest.mark.parametrize(("law", "name"), PARAMETERS, ids=lambda part: getattr(part, "__name__", part))
 
 
-@pytest.mark.parametrize(("law", "f"), PARAMETERS, ids=lambda part: getattr(part, "__name__", None) or part.name)
-def test_a_wrong_parameter_is_named_with_its_constraint_value_place_and_shape(law, f):
+def with_parameter(d, name, value):
+    return type(d)(**{f.name: getattr(d, f.name) for f in dataclasses.fields(d)} | {name: value})
+
+
+@every_parameter
+def test_a_wrong_parameter_is_named_with_its_constraint_value_place_and_shape(law, name):
     d = example(law, shape=(2, 3))
-    values = {g.name: getattr(d, g.name).copy() for g in parameters(law)}
-    values[f.name][1, 2] = np.nan
+    value = getattr(d, name).copy()
+    value[1, 2] = np.nan
     with pytest.raises(ValueError, match="found") as caught:
-        law(**values)
-    shape = values[f.name].shape
-    for part in (law.__name__, f.name, str(domain_of(d, f)), "nan", "(1, 2)", "(1 of 6)", str(shape)):
+        with_parameter(d, name, value)
+    (f,) = (f for f in parameters(law) if f.name == name)
+    for part in (law.__name__, name, str(domain_of(d, f)), "nan", "(1, 2)", "(1 of 6)", str(value.shape)):
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize(("law", "f"), PARAMETERS, ids=lambda part: getattr(part, "__name__", None) or part.name)
+@every_parameter
 @pytest.mark.parametrize("wrong", ["one", [1.0], 1j, object(), True])
-def test_a_parameter_must_be_numbers(law, f, wrong):
-    with pytest.raises(TypeError, match=f.name):
-        law(**{g.name: wrong if g is f else getattr(example(law), g.name) for g in parameters(law)})
+def test_a_parameter_must_be_numbers(law, name, wrong):
+    with pytest.raises(TypeError, match=name):
+        with_parameter(example(law), name, wrong)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +402,7 @@ def test_a_value_outside_the_support_is_refused(law):
     d = example(law, shape=(2,))
     x = np.asarray(d.sample(rng=tg.noise(0)), np.float64)
     x[1] = np.nan
-    with pytest.raises(ValueError, match=f"{law.__name__}.log_prob: x must be .* found nan at index \\(1"):
+    with pytest.raises(ValueError, match=rf"{law.__name__}.log_prob: x must be .* found .*nan.* at index \(1"):
         d.log_prob(x)
 
 

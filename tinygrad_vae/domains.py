@@ -20,7 +20,8 @@ class Domain:
     """A set of numbers, or of vectors where ``event_ndim`` is 1.
 
     ``contains(x)`` gives a boolean for each element (for each vector where ``event_ndim`` is 1);
-    ``draw(rng, shape)`` gives values inside, away from the edge, from a ``numpy.random.Generator``.
+    ``draw(rng, shape)`` gives values inside, away from the edge, from a ``numpy.random.Generator``; ``bounds`` are
+    two numbers or arrays between which all elements lie.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Domain:
     draw: Callable[[np.random.Generator, tuple[int, ...]], Array]
     event_ndim: int = 0
     discrete: bool = False
+    bounds: tuple[Any, Any] = (-np.inf, np.inf)
 
     def __repr__(self) -> str:
         return self.name
@@ -43,6 +45,7 @@ def greater_than(bound: Any) -> Domain:
         f"greater than {_short(bound)}",
         lambda x: (x > bound) & (x < np.inf),
         lambda rng, shape: bound + np.exp(rng.uniform(-1, 1, shape)),
+        bounds=(bound, np.inf),
     )
 
 
@@ -52,6 +55,7 @@ def at_least(bound: Any) -> Domain:
         f"at least {_short(bound)}",
         lambda x: (x >= bound) & (x < np.inf),
         lambda rng, shape: bound + np.exp(rng.uniform(-1, 1, shape)),
+        bounds=(bound, np.inf),
     )
 
 
@@ -61,6 +65,7 @@ def interval(low: Any, high: Any) -> Domain:
         f"[{_short(low)}, {_short(high)}]",
         lambda x: (x >= low) & (x <= high),
         lambda rng, shape: low + (high - low) * rng.uniform(0.1, 0.9, shape),
+        bounds=(low, high),
     )
 
 
@@ -71,6 +76,7 @@ def whole_numbers(low: int, high: int) -> Domain:
         lambda x: (x >= low) & (x <= high) & _is_whole(x),
         lambda rng, shape: rng.integers(low, high + 1, shape),
         discrete=True,
+        bounds=(low, high),
     )
 
 
@@ -83,10 +89,16 @@ def _short(bound: Any) -> str:
 
 REAL = Domain("real", lambda x: np.isfinite(x), lambda rng, shape: rng.uniform(-3, 3, shape))
 POSITIVE = Domain(
-    "positive", lambda x: (x > 0) & (x < np.inf), lambda rng, shape: np.exp(rng.uniform(-1.2, 1.2, shape))
+    "positive",
+    lambda x: (x > 0) & (x < np.inf),
+    lambda rng, shape: np.exp(rng.uniform(-1.2, 1.2, shape)),
+    bounds=(0, np.inf),
 )
 NONNEGATIVE = Domain(
-    "nonnegative", lambda x: (x >= 0) & (x < np.inf), lambda rng, shape: np.exp(rng.uniform(-1.2, 1.2, shape))
+    "nonnegative",
+    lambda x: (x >= 0) & (x < np.inf),
+    lambda rng, shape: np.exp(rng.uniform(-1.2, 1.2, shape)),
+    bounds=(0, np.inf),
 )
 NONZERO = Domain(
     "nonzero",
@@ -101,10 +113,19 @@ COUNT = Domain(
     lambda x: (x >= 0) & (x < np.inf) & _is_whole(x),
     lambda rng, shape: rng.integers(0, 8, shape),
     discrete=True,
+    bounds=(0, np.inf),
 )
-UNIT = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), lambda rng, shape: rng.uniform(0.1, 0.9, shape))
+UNIT = Domain(
+    "between 0 and 1",
+    lambda x: (x >= 0) & (x <= 1),
+    lambda rng, shape: rng.uniform(0.1, 0.9, shape),
+    bounds=(0, 1),
+)
 OPEN_UNIT = Domain(
-    "between 0 and 1, both excluded", lambda x: (x > 0) & (x < 1), lambda rng, shape: rng.uniform(0.1, 0.9, shape)
+    "between 0 and 1, both excluded",
+    lambda x: (x > 0) & (x < 1),
+    lambda rng, shape: rng.uniform(0.1, 0.9, shape),
+    bounds=(0, 1),
 )
 BOOLEAN = Domain(
     "0 or 1",

@@ -8,11 +8,66 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import NoiseStream, Value, describe
+from ..arrays import Array, NoiseStream, Value, describe, namespace
 from ..graph import value_of
-from ..ops import abs, exp, lgamma, log, log_softmax, mean, sigmoid, softplus, sum, where
+from ..ops import (
+    abs,
+    betaln,
+    clip,
+    digamma,
+    erf,
+    exp,
+    expand_dims,
+    i0e,
+    lgamma,
+    log,
+    log_softmax,
+    matmul,
+    mean,
+    sigmoid,
+    sin,
+    softplus,
+    sum,
+    where,
+    xlogy,
+)
 from .distribution import Distribution, check_inside, times_log
-from .distributions import Bernoulli, Categorical, Exponential, Gumbel, Independent, Laplace, LogNormal, Normal, Uniform
+from .distributions import (
+    Bernoulli,
+    Beta,
+    Binomial,
+    Categorical,
+    Cauchy,
+    Chi2,
+    ContinuousBernoulli,
+    Dirichlet,
+    Exponential,
+    Gamma,
+    Geometric,
+    Gumbel,
+    HalfNormal,
+    Independent,
+    InverseGamma,
+    Kumaraswamy,
+    Laplace,
+    Logistic,
+    LogNormal,
+    LowRankNormal,
+    MultivariateNormal,
+    NegativeBinomial,
+    Normal,
+    OneHotCategorical,
+    Pareto,
+    Poisson,
+    Transformed,
+    TruncatedNormal,
+    Uniform,
+    VonMises,
+    Weibull,
+)
+
+_LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
+_EULER = float(np.euler_gamma)
 
 Formula = Callable[[Any, Any], Value]
 
@@ -48,11 +103,25 @@ def kl_divergence(p: Distribution, q: Distribution) -> Value:
     _check_same_event(p, q)
     formula = CLOSED_FORMS.get((type(p), type(q)))
     if formula is None:
-        raise NotImplementedError(
-            f"KL({type(p).__name__} || {type(q).__name__}) has no closed form here; "
-            "monte_carlo_kl(p, q, rng=..., samples=...) estimates it from draws of p"
-        )
-    return formula(p, q)
+        raise _no_closed_form(p, q)
+    divergence = formula(p, q)
+    nested = _draws_inside(p, q)
+    return divergence if nested.all() else where(nested, divergence, math.inf)
+
+
+def _no_closed_form(p: Distribution, q: Distribution, unless: str = "") -> NotImplementedError:
+    return NotImplementedError(
+        f"KL({type(p).__name__} || {type(q).__name__}) has no closed form here{unless}; "
+        "monte_carlo_kl(p, q, rng=..., samples=...) estimates it from draws of p"
+    )
+
+
+def _draws_inside(p: Distribution, q: Distribution) -> Array:
+    """Return whether the support of p lies in that of q, as far as their bounds tell."""
+    if p.event_shape:  # the bounds are those of the elements; the formulas for vectors come back to theirs
+        return np.True_
+    (p_low, p_high), (q_low, q_high) = p.support.bounds, q.support.bounds
+    return np.asarray(p_low >= q_low) & np.asarray(p_high <= q_high)
 
 
 def _check_same_event(p: Distribution, q: Distribution) -> None:
@@ -94,6 +163,15 @@ def monte_carlo_kl(p: Distribution, q: Distribution, *, rng: NoiseStream, sample
     return mean(p.log_density(x) - q.log_density(x), axis=0)
 
 
+# ------------------------------------------------------------------ one law against another of its family
+
+
+def _cross_entropy_of_normal(p: Any, q: Any) -> Value:
+    """Return ``-E_p log N(x; loc_q, scale_q^2)``, which depends on p by its mean and variance only."""
+    distance = p.mean - q.loc
+    return _LOG_SQRT_2_PI + log(q.scale) + 0.5 * (p.variance + distance * distance) / (q.scale * q.scale)
+
+
 @closed_form(Normal, Normal)
 def _normal(p: Normal, q: Normal) -> Value:
     ratio, distance = p.scale / q.scale, (p.loc - q.loc) / q.scale
@@ -103,6 +181,16 @@ def _normal(p: Normal, q: Normal) -> Value:
 @closed_form(LogNormal, LogNormal)
 def _log_normal(p: LogNormal, q: LogNormal) -> Value:
     return _normal(Normal(p.loc, p.scale), Normal(q.loc, q.scale))
+
+
+@closed_form(HalfNormal, HalfNormal)
+def _half_normal(p: HalfNormal, q: HalfNormal) -> Value:
+    return _normal(Normal(0.0, p.scale), Normal(0.0, q.scale))
+
+
+@closed_form(TruncatedNormal, TruncatedNormal)
+def _truncated_normal(p: TruncatedNormal, q: TruncatedNormal) -> Value:
+    return _cross_entropy_of_normal(p, q) + q.log_mass() - p.entropy()
 
 
 @closed_form(Laplace, Laplace)
@@ -115,7 +203,81 @@ def _laplace(p: Laplace, q: Laplace) -> Value:
 def _gumbel(p: Gumbel, q: Gumbel) -> Value:
     ratio, distance = p.scale / q.scale, (p.loc - q.loc) / q.scale
     tail = exp(lgamma(1 + ratio) - distance)
-    return -log(ratio) + float(np.euler_gamma) * (ratio - 1) + distance + tail - 1
+    return -log(ratio) + _EULER * (ratio - 1) + distance + tail - 1
+
+
+@closed_form(Cauchy, Cauchy)
+def _cauchy(p: Cauchy, q: Cauchy) -> Value:
+    width, distance = (p.scale + q.scale), (p.loc - q.loc)
+    return log((width * width + distance * distance) / (4 * p.scale * q.scale))
+
+
+@closed_form(Weibull, Weibull)
+def _weibull(p: Weibull, q: Weibull) -> Value:
+    k, mean_log = q.concentration, log(p.scale) - _EULER / p.concentration
+    power = exp(k * log(p.scale / q.scale) + lgamma(1 + k / p.concentration))
+    return power - log(k) + k * log(q.scale) - (k - 1) * mean_log - p.entropy()
+
+
+@closed_form(Pareto, Pareto)
+def _pareto(p: Pareto, q: Pareto) -> Value:
+    ratio = q.concentration / p.concentration
+    return ratio - 1 - log(ratio) + q.concentration * log(p.scale / q.scale)
+
+
+@closed_form(Beta, Beta)
+def _beta(p: Beta, q: Beta) -> Value:
+    at_0, at_1, both = digamma(p.a), digamma(p.b), digamma(p.a + p.b)
+    weights = (p.a - q.a) * (at_0 - both) + (p.b - q.b) * (at_1 - both)
+    return betaln(q.a, q.b) - betaln(p.a, p.b) + weights
+
+
+@closed_form(ContinuousBernoulli, ContinuousBernoulli)
+def _continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> Value:
+    return q.log_normaliser() - p.log_normaliser() + (p.logits - q.logits) * p.mean
+
+
+@closed_form(Uniform, Uniform)
+def _uniform(p: Uniform, q: Uniform) -> Value:
+    return log((q.high - q.low) / (p.high - p.low))
+
+
+@closed_form(VonMises, VonMises)
+def _von_mises(p: VonMises, q: VonMises) -> Value:
+    k, half = q.concentration, sin(0.5 * (p.loc - q.loc))
+    along = 1 - p.circular_variance
+    cross = log(2 * math.pi * i0e(k)) + k * (p.circular_variance + 2 * along * half * half)
+    return cross - p.entropy()
+
+
+@closed_form(Gamma, Gamma)
+def _gamma(p: Gamma, q: Gamma) -> Value:
+    a, b, ratio = p.concentration, q.concentration, q.rate / p.rate
+    return (a - b) * digamma(a) - lgamma(a) + lgamma(b) - b * log(ratio) + a * (ratio - 1)
+
+
+def _as_gamma(law: Any) -> Gamma:
+    """Return a law of the Gamma family as such; of an inverse Gamma law, that of 1 / x."""
+    match law:
+        case Exponential():
+            return Gamma(1.0 + 0.0 * law.rate, law.rate)
+        case Chi2():
+            return Gamma(0.5 * law.df, 0.5 + 0.0 * law.df)
+        case InverseGamma():
+            return Gamma(law.concentration, law.scale)
+    return law
+
+
+@closed_form(Gamma, Exponential)
+@closed_form(Gamma, Chi2)
+@closed_form(Exponential, Gamma)
+@closed_form(Exponential, Chi2)
+@closed_form(Chi2, Gamma)
+@closed_form(Chi2, Exponential)
+@closed_form(Chi2, Chi2)
+@closed_form(InverseGamma, InverseGamma)
+def _gamma_family(p: Distribution, q: Distribution) -> Value:
+    return _gamma(_as_gamma(p), _as_gamma(q))
 
 
 @closed_form(Exponential, Exponential)
@@ -123,25 +285,60 @@ def _exponential(p: Exponential, q: Exponential) -> Value:
     return log(p.rate / q.rate) + q.rate / p.rate - 1
 
 
-@closed_form(Uniform, Uniform)
-def _uniform(p: Uniform, q: Uniform) -> Value:
-    inside = (value_of(p.low) >= value_of(q.low)) & (value_of(p.high) <= value_of(q.high))
-    return where(inside, log((q.high - q.low) / (p.high - p.low)), math.inf)
+# ------------------------------------------------------------------------- whole numbers, and choices
 
 
 @closed_form(Bernoulli, Bernoulli)
-def _bernoulli(p: Bernoulli, q: Bernoulli) -> Value:
+def _bernoulli(p: Any, q: Any) -> Value:
     heads = times_log(sigmoid(p.logits), softplus(-q.logits)) - times_log(sigmoid(p.logits), softplus(-p.logits))
     tails = times_log(sigmoid(-p.logits), softplus(q.logits)) - times_log(sigmoid(-p.logits), softplus(p.logits))
     return heads + tails
 
 
+@closed_form(Binomial, Binomial)
+def _binomial(p: Binomial, q: Binomial) -> Value:
+    _check_same_total(p, q)
+    return p.total * _bernoulli(p, q)
+
+
+@closed_form(Geometric, Geometric)
+def _geometric(p: Geometric, q: Geometric) -> Value:
+    return softplus(-q.logits) + times_log(p.mean, softplus(q.logits)) - p.entropy()
+
+
+@closed_form(NegativeBinomial, NegativeBinomial)
+def _negative_binomial(p: NegativeBinomial, q: NegativeBinomial) -> Value:
+    _check_same_total(p, q)
+    return p.total * _geometric(Geometric(logits=p.logits), Geometric(logits=q.logits))
+
+
+def _check_same_total(p: Any, q: Any) -> None:
+    if not np.all(np.equal(value_of(p.total), value_of(q.total))):
+        raise _no_closed_form(p, q, " unless the totals are equal")
+
+
+@closed_form(Poisson, Poisson)
+def _poisson(p: Poisson, q: Poisson) -> Value:
+    return p.rate * log(p.rate / q.rate) - p.rate + q.rate
+
+
 @closed_form(Categorical, Categorical)
-def _categorical(p: Categorical, q: Categorical) -> Value:
+@closed_form(OneHotCategorical, OneHotCategorical)
+def _categorical(p: Any, q: Any) -> Value:
     if p.logits.shape[-1] != q.logits.shape[-1]:
-        raise ValueError(f"KL of Categorical laws on {p.logits.shape[-1]} and on {q.logits.shape[-1]} classes")
+        raise ValueError(f"KL of {type(p).__name__} laws on {p.logits.shape[-1]} and on {q.logits.shape[-1]} classes")
     log_p, log_q = log_softmax(p.logits), log_softmax(q.logits)
     return sum(times_log(exp(log_p), log_p) - times_log(exp(log_p), log_q), axis=-1)
+
+
+# ------------------------------------------------------------------------------------------- vectors
+
+
+@closed_form(Dirichlet, Dirichlet)
+def _dirichlet(p: Dirichlet, q: Dirichlet) -> Value:
+    a, b = p.concentration, q.concentration
+    mean_log = digamma(a) - digamma(sum(a, axis=-1, keepdims=True))
+    return q.log_normaliser() - p.log_normaliser() + sum((a - b) * mean_log, axis=-1)
 
 
 @closed_form(Independent, Independent)
@@ -150,3 +347,95 @@ def _independent(p: Independent, q: Independent) -> Value:
         raise ValueError(f"KL of Independent laws needs the same number of event axes, found {p.n} and {q.n}")
     base = kl_divergence(p.base, q.base)
     return sum(base, axis=tuple(range(-p.n, 0))) if p.n else base
+
+
+@closed_form(Independent, LowRankNormal)
+@closed_form(Independent, MultivariateNormal)
+@closed_form(LowRankNormal, LowRankNormal)
+@closed_form(LowRankNormal, MultivariateNormal)
+@closed_form(MultivariateNormal, LowRankNormal)
+@closed_form(MultivariateNormal, MultivariateNormal)
+def _gaussian_vectors(p: Any, q: Any) -> Value:
+    if isinstance(p, Independent):
+        scale = _independent_normals(p, p, q).scale + 0.0 * p.base.mean
+        root = expand_dims(scale, axis=-1) * namespace(value_of(scale)).eye(scale.shape[-1], dtype=scale.dtype)
+    else:
+        root = p.root()
+    whiten, log_scale = q.whitening()
+    spread, distance = matmul(whiten, root), matmul(whiten, expand_dims(p.mean - q.mean, axis=-1))
+    square = sum(spread * spread, axis=(-2, -1)) + sum(distance * distance, axis=(-2, -1))
+    return 0.5 * square + log_scale + _LOG_SQRT_2_PI * p.event_shape[0] - p.entropy()
+
+
+@closed_form(LowRankNormal, Independent)
+@closed_form(MultivariateNormal, Independent)
+def _gaussian_vector_against_numbers(p: Any, q: Independent) -> Value:
+    return sum(_cross_entropy_of_normal(p, _independent_normals(q, p, q)), axis=-1) - p.entropy()
+
+
+def _independent_normals(law: Independent, p: Distribution, q: Distribution) -> Normal:
+    if not isinstance(law.base, Normal):
+        raise _no_closed_form(p, q, " unless the independent laws are normal")
+    return law.base
+
+
+# ------------------------------------------------------------- one family against another, by its entropy
+
+
+@closed_form(Beta, Normal)
+@closed_form(Exponential, Normal)
+@closed_form(Gamma, Normal)
+@closed_form(Gumbel, Normal)
+@closed_form(HalfNormal, Normal)
+@closed_form(Laplace, Normal)
+@closed_form(Logistic, Normal)
+@closed_form(TruncatedNormal, Normal)
+@closed_form(Uniform, Normal)
+def _against_normal(p: Distribution, q: Normal) -> Value:
+    return _cross_entropy_of_normal(p, q) - p.entropy()
+
+
+@closed_form(HalfNormal, Exponential)
+@closed_form(LogNormal, Exponential)
+@closed_form(TruncatedNormal, Exponential)
+@closed_form(Uniform, Exponential)
+@closed_form(Weibull, Exponential)
+def _against_exponential(p: Distribution, q: Exponential) -> Value:
+    return q.rate * p.mean - log(q.rate) - p.entropy()
+
+
+@closed_form(Beta, Uniform)
+@closed_form(ContinuousBernoulli, Uniform)
+@closed_form(Kumaraswamy, Uniform)
+@closed_form(TruncatedNormal, Uniform)
+def _against_uniform(p: Distribution, q: Uniform) -> Value:
+    return log(q.high - q.low) - p.entropy()
+
+
+@closed_form(Uniform, Beta)
+def _uniform_against_beta(p: Uniform, q: Beta) -> Value:
+    low, high, width = clip(p.low, 0.0, 1.0), clip(p.high, 0.0, 1.0), p.high - p.low
+    mean_log = (xlogy(high, high) - xlogy(low, low)) / width - 1
+    mean_log_rest = (xlogy(1 - low, 1 - low) - xlogy(1 - high, 1 - high)) / width - 1
+    return betaln(q.a, q.b) - (q.a - 1) * mean_log - (q.b - 1) * mean_log_rest - log(width)
+
+
+@closed_form(Normal, Laplace)
+def _normal_against_laplace(p: Normal, q: Laplace) -> Value:
+    d = (p.loc - q.loc) / p.scale
+    distance = p.scale * (math.sqrt(2 / math.pi) * exp(-0.5 * d * d) + d * erf(d / math.sqrt(2)))
+    return distance / q.scale + log(2 * q.scale) - p.entropy()
+
+
+@closed_form(LogNormal, Gamma)
+def _log_normal_against_gamma(p: LogNormal, q: Gamma) -> Value:
+    a = q.concentration
+    return q.rate * p.mean - a * log(q.rate) - (a - 1) * p.loc + lgamma(a) - p.entropy()
+
+
+@closed_form(Transformed, Transformed)
+def _transformed(p: Transformed, q: Transformed) -> Value:
+    """The same function of both changes nothing."""
+    if not p.same_function_as(q):
+        raise _no_closed_form(p, q)
+    return kl_divergence(p.base, q.base)

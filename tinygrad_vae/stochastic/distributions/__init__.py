@@ -1,20 +1,59 @@
 """The distributions, one declaration each."""
 
-from .discrete import Bernoulli, Categorical
+from . import bijections
+from .bounded import Beta, ContinuousBernoulli, Kumaraswamy
+from .circular import VonMises
+from .counts import Binomial, Geometric, NegativeBinomial, Poisson
+from .delta import Delta
+from .discrete import Bernoulli, Categorical, OneHotCategorical
+from .gamma import Chi2, Dirichlet, Gamma, InverseGamma
+from .heavy_tails import Cauchy, Pareto, StudentT
 from .independent import Independent
 from .location_scale import Gumbel, Laplace, Logistic, Normal
-from .positive import Exponential, LogNormal
+from .mixture import MixtureSameFamily
+from .multivariate import LowRankNormal, MultivariateNormal
+from .positive import Exponential, HalfNormal, LogNormal, Weibull
+from .relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
+from .transformed import Transformed
+from .truncated import TruncatedNormal
 from .uniform import Uniform
 
 __all__ = [
     "Bernoulli",
+    "Beta",
+    "Binomial",
     "Categorical",
+    "Cauchy",
+    "Chi2",
+    "ContinuousBernoulli",
+    "Delta",
+    "Dirichlet",
     "Exponential",
+    "Gamma",
+    "Geometric",
     "Gumbel",
+    "HalfNormal",
     "Independent",
+    "InverseGamma",
+    "Kumaraswamy",
     "Laplace",
     "LogNormal",
     "Logistic",
+    "LowRankNormal",
+    "MixtureSameFamily",
+    "MultivariateNormal",
+    "NegativeBinomial",
     "Normal",
+    "OneHotCategorical",
+    "Pareto",
+    "Poisson",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
+    "StudentT",
+    "Transformed",
+    "TruncatedNormal",
     "Uniform",
+    "VonMises",
+    "Weibull",
+    "bijections",
 ]

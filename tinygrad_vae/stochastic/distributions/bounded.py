@@ -89,7 +89,7 @@ class Kumaraswamy(Distribution):
         a: how the density behaves at 0, positive.
         b: how it behaves at 1, positive.
 
-    >>> float(Kumaraswamy(1.0, 1.0).cdf(0.25))
+    >>> round(float(Kumaraswamy(1.0, 1.0).cdf(0.25)), 6)
     0.25
     """
 
@@ -155,6 +155,11 @@ def _log_sinhc(h: Value, order: int = 0) -> Value:
     return where(small, _polynomial(slopes, near * near), 1 / (far * far) - 4 * half * half)
 
 
+def _log_partition(l: Value) -> Value:
+    """Return ``A(l) = log((exp(l) - 1) / l)``."""
+    return 0.5 * l + _log_sinhc(0.5 * l)
+
+
 @dataclass(frozen=True, eq=False, init=False)
 class ContinuousBernoulli(Distribution):
     """The law on [0, 1] with a density proportional to ``p^x (1 - p)^(1 - x)``: a likelihood for grey values.
@@ -178,11 +183,12 @@ class ContinuousBernoulli(Distribution):
         object.__setattr__(self, "logits", logits_from("ContinuousBernoulli", logits, probs, OPEN_UNIT))
         self.__post_init__()
 
-    def _log_normaliser(self, l: Value) -> Value:
-        return 0.5 * l + _log_sinhc(0.5 * l)
+    def log_normaliser(self) -> Value:
+        """Return A(logits)."""
+        return _log_partition(self.logits)
 
     def log_density(self, x: Value) -> Value:
-        return self.logits * x - self._log_normaliser(self.logits)
+        return self.logits * x - self.log_normaliser()
 
     @property
     def mean(self) -> Value:
@@ -193,11 +199,11 @@ class ContinuousBernoulli(Distribution):
         return 0.25 * _log_sinhc(0.5 * self.logits, 2)
 
     def entropy(self) -> Value:
-        return self._log_normaliser(self.logits) - self.logits * self.mean
+        return self.log_normaliser() - self.logits * self.mean
 
     def cdf(self, x: Value) -> Value:
         x = clip(x, 0.0, 1.0)
-        return x * exp(self._log_normaliser(self.logits * x) - self._log_normaliser(self.logits))
+        return x * exp(_log_partition(self.logits * x) - self.log_normaliser())
 
     def icdf(self, p: Value) -> Value:
         return inverse_cdf(self, p)

@@ -168,6 +168,7 @@ class Binomial(Distribution):
             lambda x: COUNT.contains(x) & (x <= total),
             lambda rng, shape: np.floor(rng.random(shape) * (total + 1)),
             discrete=True,
+            bounds=(0, total),
         )
 
     def enumerate_support(self) -> list[Any] | None:

@@ -17,7 +17,7 @@ from ...ops import clip, exp, maximum, minimum
 def above_zero(x: Value) -> Value:
     """Return ``x``, and the smallest normal number of its dtype where x is below that.
 
-    >>> float(above_zero(np.float32(0.0))) == np.finfo(np.float32).tiny
+    >>> bool(above_zero(np.float32(0.0)) == np.finfo(np.float32).tiny)
     True
     """
     return maximum(x, float(_precision(x).tiny))

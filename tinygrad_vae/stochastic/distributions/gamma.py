@@ -190,12 +190,13 @@ class Dirichlet(Distribution):
     def _total(self) -> Value:
         return sum(self.concentration, axis=-1, keepdims=True)
 
-    def _log_normaliser(self) -> Value:
+    def log_normaliser(self) -> Value:
+        """Return ``sum_k log Gamma(a_k) - log Gamma(sum_k a_k)``."""
         a = self.concentration
         return sum(lgamma(a), axis=-1) - lgamma(sum(a, axis=-1))
 
     def log_density(self, x: Value) -> Value:
-        return sum((self.concentration - 1) * log(x), axis=-1) - self._log_normaliser()
+        return sum((self.concentration - 1) * log(x), axis=-1) - self.log_normaliser()
 
     @property
     def mean(self) -> Value:
@@ -208,4 +209,4 @@ class Dirichlet(Distribution):
 
     def entropy(self) -> Value:
         a = self.concentration
-        return self._log_normaliser() - sum((a - 1) * (digamma(a) - digamma(self._total())), axis=-1)
+        return self.log_normaliser() - sum((a - 1) * (digamma(a) - digamma(self._total())), axis=-1)

@@ -68,7 +68,7 @@ class MixtureSameFamily(Distribution):
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        return np.broadcast_shapes(value_of(self.logits).shape, self.components.batch_shape)[:-1]
+        return np.broadcast_shapes(value_of(self.logits).shape[:-1], self.components.batch_shape[:-1])
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from ...arrays import Value, namespace
 from ...domains import LOWER_TRIANGULAR, MATRIX, POSITIVE_VECTOR, VECTOR
 from ...graph import value_of
-from ...ops import expand_dims, log, matmul, matrix_transpose, squeeze, sum
+from ...ops import concat, expand_dims, log, matmul, matrix_transpose, squeeze, sum
 from ...ops.linalg import cholesky, diagonal, solve
 from ..distribution import Distribution, parameter
 from ..nodes import NORMAL
@@ -23,8 +21,9 @@ def _times(matrix: Value, vector: Value) -> Value:
     return squeeze(matmul(matrix, expand_dims(vector, axis=-1)), axis=-1)
 
 
-def _identity_like(matrix: Value) -> Value:
-    return namespace(value_of(matrix)).eye(matrix.shape[-1], dtype=matrix.dtype)
+def _identity_like(x: Value) -> Value:
+    """Return the identity matrix of the size of the last axis of x, in its dtype."""
+    return namespace(value_of(x)).eye(x.shape[-1], dtype=x.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +58,16 @@ class MultivariateNormal(Distribution):
     def _log_scale(self) -> Value:
         return sum(log(diagonal(self.scale_tril)), axis=-1)
 
+    def root(self) -> Value:
+        """Return a matrix R with ``R R^T`` for the covariance."""
+        return self.scale_tril
+
+    def whitening(self) -> tuple[Value, Value]:
+        """Return L^-1, which turns the law into a standard one, and the logarithm of the determinant of L."""
+        return solve(self.scale_tril, _identity_like(self.scale_tril)), self._log_scale()
+
     def log_density(self, x: Value) -> Value:
-        whiten = solve(self.scale_tril, _identity_like(self.scale_tril))
-        e = _times(whiten, x - self.loc)
+        e = _times(self.whitening()[0], x - self.loc)
         return -0.5 * sum(e * e, axis=-1) - self._log_scale() - 0.5 * _LOG_2_PI * self.event_shape[0]
 
     @property
@@ -116,6 +122,15 @@ class LowRankNormal(Distribution):
         rank = self.factor.shape[-1]
         return self.loc + _times(self.factor, noise[..., :rank]) + self.scale * noise[..., rank:]
 
+    def root(self) -> Value:
+        """Return a matrix R with ``R R^T`` for the covariance, of d + r columns."""
+        own = expand_dims(self.scale, axis=-1) * _identity_like(self.scale)
+        return concat([self.factor + 0.0 * own[..., :1], own + 0.0 * self.factor[..., :1]], axis=-1)
+
+    def whitening(self) -> tuple[Value, Value]:
+        """Return a matrix that turns the law into a standard one, and minus the logarithm of its determinant."""
+        return MultivariateNormal(self.loc, cholesky(self.covariance)).whitening()
+
     def _whitened_factor(self) -> Value:
         return self.factor / expand_dims(self.scale, axis=-1)
 
@@ -148,7 +163,7 @@ class LowRankNormal(Distribution):
     def covariance(self) -> Value:
         """The matrix ``W W^T + diag(s^2)``."""
         own = expand_dims(self.scale * self.scale, axis=-1)
-        return matmul(self.factor, matrix_transpose(self.factor)) + own * _identity_like(own * np.ones(own.shape[-2]))
+        return matmul(self.factor, matrix_transpose(self.factor)) + own * _identity_like(self.scale)
 
     def entropy(self) -> Value:
         return self._log_scale() + 0.5 * (1 + _LOG_2_PI) * self.event_shape[0] + 0.0 * sum(self.loc, axis=-1)

@@ -113,6 +113,13 @@ class Transformed(Distribution):
         own = [min(len(self.event_shape), np.ndim(value_of(x))) for x in trees.leaves(self.bijections)]
         return self.base.parameter_event_ndims() + own
 
+    def same_function_as(self, other: Transformed) -> bool:
+        """Return whether the other law is made with the same bijections, of the same parameters."""
+        if [type(f) for f in self._steps] != [type(f) for f in other._steps]:
+            return False
+        mine, others = trees.leaves(self._steps), trees.leaves(other._steps)
+        return all(np.array_equal(value_of(a), value_of(b)) for a, b in zip(mine, others, strict=True))
+
     def transform(self, noise: Value) -> Value:
         x = self.base.transform(noise)
         for f in self._steps:
