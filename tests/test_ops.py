@@ -397,3 +397,44 @@ def test_jump_of_remainder_is_seen_by_the_verdict_and_the_kinks_of_sort_are_none
         tg.gradients(tg.sum(tg.remainder(z, 1.0)), mu)
     found = tg.gradients(tg.sum(tg.sort(z) * np.array([1.0, 2.0, 3.0])), mu)
     np.testing.assert_array_equal(found, 1 + np.argsort(np.argsort(z.value)))
+
+
+def test_positions_and_distinct_elements_are_those_of_numpy():
+    x = np.array([[5.0, 0.0, 5.0], [2.0, 0.0, 7.0]])
+    for got in (tg.nonzero(x), [i.value for i in tg.nonzero(tg.Tensor(x))]):
+        np.testing.assert_array_equal(got, np.nonzero(x))
+    expected, got, recorded = np.unique_all(x), tg.unique_all(x), tg.values(tg.unique_all(tg.Tensor(x)))
+    for name in expected._fields:
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+        np.testing.assert_array_equal(getattr(recorded, name), getattr(expected, name))
+    np.testing.assert_array_equal(tg.unique_counts(x).counts, expected.counts)
+    np.testing.assert_array_equal(tg.unique_inverse(x).inverse_indices, expected.inverse_indices)
+    gradient = tg.grad(lambda t: tg.sum(tg.unique_values(t) ** 2))(x)
+    np.testing.assert_array_equal(gradient, [[10, 0, 0], [4, 0, 14]])
+
+
+@pytest.mark.parametrize("indexing", ["xy", "ij"])
+def test_meshgrid_is_that_of_numpy(indexing):
+    arrays = [np.arange(2.0), np.arange(3.0), np.arange(4.0)]
+    for n in (1, 2, 3):
+        for got, expected in zip(
+            tg.meshgrid(*arrays[:n], indexing=indexing), np.meshgrid(*arrays[:n], indexing=indexing), strict=True
+        ):
+            np.testing.assert_array_equal(got, expected)
+    with pytest.raises(ValueError, match="indexing must be"):
+        tg.meshgrid(*arrays, indexing="yx")
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "cumulative_sum", "cumulative_prod"])
+def test_a_reduction_in_another_dtype_gives_gradients_in_that_of_its_input(name):
+    x = tg.Tensor(np.array([1.0, 2.0, 3.0], np.float32))
+    y = getattr(tg, name)(x, dtype=np.float64)
+    assert y.dtype == np.float64
+    assert tg.gradients(tg.sum(y), x).dtype == np.float32
+
+
+def test_complex_numbers_are_refused_on_arrays_too():
+    with pytest.raises(TypeError, match="exp: complex numbers are not supported"):
+        tg.exp(np.ones(2, complex))
+    with pytest.raises(TypeError, match="multiply: complex numbers"):
+        tg.multiply(np.ones(2), 1j * np.ones(2))

@@ -277,7 +277,10 @@ class Op(Generic[P, R]):
             if isinstance(x, Tensor):
                 return self.record(args, attrs)  # type: ignore[return-value]
         try:
-            return self.forward(*args, **attrs)
+            result = self.forward(*args, **attrs)
+            if result.__class__ is np.ndarray and result.dtype.kind == "c":  # type: ignore[attr-defined]
+                raise TypeError("complex numbers are not supported; compute with their real and imaginary parts")
+            return result
         except (TypeError, ValueError, IndexError) as error:
             raise self._complaint(error, args, attrs) from error
 
@@ -306,12 +309,12 @@ class Op(Generic[P, R]):
         return x
 
     def _refuse_widening(self, values: list[Any]) -> None:
-        """Refuse float32 with integer arrays, which NumPy would turn into float64 without a word."""
+        """Refuse a float64 result of float32 arrays, such as NumPy makes of float32 and integers without a word."""
         dtypes = [v.dtype for v in values if hasattr(v, "dtype")]
         if any(d.char == "f" for d in dtypes) and not any(d.char == "d" for d in dtypes):
             raise TypeError(
-                f"{self.name}: float32 and {next(d for d in dtypes if d.kind in 'iu')} would give float64; "
-                "convert the integers with tg.astype(x, numpy.float32)"
+                f"{self.name}: {' and '.join(str(d) for d in dtypes)} would give float64; "
+                "convert integers with tg.astype(x, numpy.float32)"
             )
 
     def vjp(self, i: int, g: Value, y: Value, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Value:

@@ -72,6 +72,7 @@ from .reductions import (
     var,
 )
 from .rounding import ceil, floor, floor_divide, isfinite, isinf, isnan, round, sign, signbit, trunc
+from .sets import nonzero, unique_all, unique_counts, unique_inverse, unique_values
 from .shaping import (
     broadcast_arrays,
     broadcast_to,
@@ -80,6 +81,7 @@ from .shaping import (
     flip,
     full_like,
     matrix_transpose,
+    meshgrid,
     moveaxis,
     ones_like,
     permute_dims,
@@ -203,6 +205,7 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "meshgrid",
     "min",
     "minimum",
     "moveaxis",
@@ -211,6 +214,7 @@ __all__ = [
     "ndtr",
     "ndtri",
     "negative",
+    "nonzero",
     "not_equal",
     "ones_like",
     "outer",
@@ -255,6 +259,10 @@ __all__ = [
     "tril",
     "triu",
     "trunc",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
     "unstack",
     "var",
     "vecdot",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..arrays import Value, namespace
@@ -68,29 +70,31 @@ def _only_axis(x: Value, axis: int | None) -> int:
 
 
 @op(
-    lambda g, y, x, *, axis, include_initial: _reversed(
+    lambda g, y, x, *, axis, dtype, include_initial: _reversed(
         cumulative_sum(
             _reversed(_along(g, _only_axis(x, axis), slice(include_initial * 1, None)), _only_axis(x, axis)),
             axis=_only_axis(x, axis),
         ),
         _only_axis(x, axis),
     ),
-    axes=lambda i, labels, y, x, *, axis, include_initial: _all_but_axis(i, labels, y, axis=_only_axis(x, axis)),
+    axes=lambda i, labels, y, x, *, axis, dtype, include_initial: _all_but_axis(i, labels, y, axis=_only_axis(x, axis)),
     cases=[case((2, 3), axis=-1), case((3, 2), axis=0, include_initial=True), case((4,))],
 )
-def cumulative_sum(x: Value, /, *, axis: int | None = None, include_initial: bool = False) -> Value:
+def cumulative_sum(x: Value, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Value:
     """The sums of the first 1, 2, 3, ... elements along ``axis``, which may be left out where there is only one.
 
-    Derivative: each element counts in its own sum and in all later ones. ``include_initial`` puts a 0 in front.
+    Derivative: each element counts in its own sum and in all later ones. ``include_initial`` puts a 0 in front;
+    ``dtype`` is that of the sums, by default that of x.
 
     >>> cumulative_sum(np.ones(3))
     array([1., 2., 3.])
     """
     axis = _only_axis(x, axis)
-    return _with_initial(np.cumsum(x, axis=axis), 0, axis) if include_initial else np.cumsum(x, axis=axis)
+    y = np.cumsum(x, axis=axis, dtype=dtype)
+    return _with_initial(y, 0, axis) if include_initial else y
 
 
-def _through_products(g: Value, y: Value, x: Value, *, axis: int | None, include_initial: bool) -> Value:
+def _through_products(g: Value, y: Value, x: Value, *, axis: int | None, dtype: Any, include_initial: bool) -> Value:
     """The element i times, in all later products: those before it, times a recurrence of those after it."""
     axis = _only_axis(x, axis)
     g = _along(g, axis, slice(include_initial * 1, None))
@@ -100,20 +104,21 @@ def _through_products(g: Value, y: Value, x: Value, *, axis: int | None, include
 
 @op(
     _through_products,
-    axes=lambda i, labels, y, x, *, axis, include_initial: _all_but_axis(i, labels, y, axis=_only_axis(x, axis)),
+    axes=lambda i, labels, y, x, *, axis, dtype, include_initial: _all_but_axis(i, labels, y, axis=_only_axis(x, axis)),
     cases=[case((2, 3), axis=-1), case((3, 2), axis=0, include_initial=True), case((4,))],
 )
-def cumulative_prod(x: Value, /, *, axis: int | None = None, include_initial: bool = False) -> Value:
+def cumulative_prod(x: Value, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Value:
     """The products of the first 1, 2, 3, ... elements along ``axis``, which may be left out where there is only one.
 
     Derivative: in each product that an element is part of, the product of the others; right also where some are 0.
-    ``include_initial`` puts a 1 in front.
+    ``include_initial`` puts a 1 in front; ``dtype`` is that of the products, by default that of x.
 
     >>> cumulative_prod(np.array([2.0, 3.0, 4.0]))
     array([ 2.,  6., 24.])
     """
     axis = _only_axis(x, axis)
-    return _with_initial(np.cumprod(x, axis=axis), 1, axis) if include_initial else np.cumprod(x, axis=axis)
+    y = np.cumprod(x, axis=axis, dtype=dtype)
+    return _with_initial(y, 1, axis) if include_initial else y
 
 
 def _with_initial(y: Value, initial: int, axis: int) -> Value:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..arrays import Value, size
@@ -39,7 +41,7 @@ def _keep(reduction: Value, x: Value, axis: Axis) -> Value:
 
 
 def remaining_axes(
-    i: int, labels: tuple[int | None, ...], y: Value, x: Value, *, axis: Axis, keepdims: bool, **_: float
+    i: int, labels: tuple[int | None, ...], y: Value, x: Value, *, axis: Axis, keepdims: bool, **_: Any
 ) -> tuple[int | None, ...]:
     """Every axis that is not reduced stays unmixed."""
     gone = reduced(axis, len(labels))
@@ -51,17 +53,19 @@ def _all_but_axis(i: int, labels: tuple[int | None, ...], y: Value, x: Value, *,
 
 
 @op(
-    lambda g, y, x, *, axis, keepdims: broadcast_to(_keep(g, x, axis), x.shape),
+    lambda g, y, x, *, axis, dtype, keepdims: broadcast_to(_keep(g, x, axis), x.shape),
     axes=remaining_axes,
-    cases=_CASES,
+    cases=[*_CASES, case((2, 3), axis=0, dtype=np.float64)],
 )
-def sum(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+def sum(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Value:
     """Sum over ``axis``: one, several, or all of them. Derivative 1 for each element.
+
+    ``dtype`` is that of the sum and of its accumulation; by default that of x.
 
     >>> float(sum(np.ones((2, 3))))
     6.0
     """
-    return np.sum(x, axis=axis, keepdims=keepdims)
+    return np.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
 
 
 @op(
@@ -134,7 +138,7 @@ def _others(x: Value) -> Value:
     return from_left * from_right
 
 
-def _through_prod(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool) -> Value:
+def _through_prod(g: Value, y: Value, x: Value, *, axis: Axis, dtype: Any, keepdims: bool) -> Value:
     gone = reduced(axis, x.ndim)
     order = (*(a for a in range(x.ndim) if a not in gone), *gone)
     ordered = permute_dims(x, order)
@@ -142,14 +146,16 @@ def _through_prod(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool) -
     return _keep(g, x, axis) * permute_dims(others, tuple(order.index(a) for a in range(x.ndim)))
 
 
-@op(_through_prod, axes=remaining_axes, cases=_CASES)
-def prod(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
+@op(_through_prod, axes=remaining_axes, cases=[*_CASES, case((2, 3), axis=0, dtype=np.float64)])
+def prod(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Value:
     """Product over ``axis``. Derivative the product of all other elements, right also where some are 0.
+
+    ``dtype`` is that of the product and of its accumulation; by default that of x.
 
     >>> float(prod(np.array([2.0, 3.0])))
     6.0
     """
-    return np.prod(x, axis=axis, keepdims=keepdims)
+    return np.prod(x, axis=axis, dtype=dtype, keepdims=keepdims)
 
 
 def _shared(g: Value, y: Value, x: Value, axis: Axis) -> Value:

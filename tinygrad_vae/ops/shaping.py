@@ -349,3 +349,21 @@ def full_like(x: Value, /, fill_value: float, *, dtype: Any = None) -> Array:
     array([5., 5.])
     """
     return namespace(value_of(x)).full_like(value_of(x), fill_value, dtype=dtype)
+
+
+def meshgrid(*arrays: Value, indexing: str = "xy") -> list[Value]:
+    """Each of n arrays of one axis, spread over a grid of n axes.
+
+    ``indexing="ij"`` lays array i along axis i; ``"xy"`` exchanges the first two axes.
+
+    >>> [x.shape for x in meshgrid(np.ones(2), np.ones(3), indexing="ij")]
+    [(2, 3), (2, 3)]
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f'meshgrid: indexing must be "xy" or "ij", found {indexing!r}')
+    n = len(arrays)
+    places = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else range(n)
+    rows = [
+        reshape(x, tuple(-1 if a == place else 1 for a in range(n))) for x, place in zip(arrays, places, strict=True)
+    ]
+    return list(broadcast_arrays(*rows))
