@@ -15,7 +15,7 @@ ORDER = [
     ("trees", "domains"),
     ("graph",),
     ("ops",),
-    ("calculus", "trouble"),
+    ("calculus", "plan", "trouble"),
     ("stochastic",),
     ("nn", "optim"),
     ("vae",),

@@ -1,0 +1,259 @@
+"""A plan gives what its step gives, bit for bit, call after call, or says why it cannot."""
+
+import functools
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import tinygrad_vae as tg
+from tinygrad_vae import trees
+from tinygrad_vae.ops.cases import cases_of, draw_inputs
+from tinygrad_vae.plan import MOST_PLANS, PlanError
+
+OWN = [op for op in tg.OPS.values() if op.__module__.startswith("tinygrad_vae.ops.")]
+CALLS = 5
+"""Two that record, and three that run."""
+
+
+def _assert_same_bits(planned, eager):
+    for (path, a), b in zip(trees.paths(planned), trees.leaves(eager), strict=True):
+        a, b = np.asarray(a), np.asarray(tg.values(b))
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), path
+        assert a.tobytes() == b.tobytes(), path
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("op", OWN, ids=lambda op: op.name)
+def test_every_op_is_run_bit_for_bit(op, dtype):
+    for trial in cases_of(op):
+        rng = np.random.default_rng(0)
+        run = tg.plan(functools.partial(op, **trial.attrs))
+        for _ in range(CALLS):
+            drawn = draw_inputs(op, trial, rng)
+            inputs = [x.astype(dtype) if x.dtype.kind == "f" else x for x in drawn]
+            _assert_same_bits(run(*inputs), op(*inputs, **trial.attrs))
+
+
+ADAM = tg.optim.Adam(1e-2)
+
+
+def _training_step(estimator):
+    def step(model, state, images, rng):
+        def loss(model):
+            bound = tg.elbo(model, images, rng=rng)
+            return -tg.mean(estimator(bound))
+
+        value, gradient = tg.value_and_grad(loss)(model)
+        return *ADAM.update(model, gradient, state), value
+
+    return step
+
+
+def _model():
+    return tg.VAE.init(64, hidden=(32,), latent=4, rng=tg.noise(0))
+
+
+def _images(n, seed):
+    return (np.random.default_rng(seed).random((n, 64)) < 0.3).astype(np.float32)
+
+
+@pytest.mark.parametrize("estimator", [tg.reparameterize, tg.score_function])
+def test_training_is_the_same_bit_for_bit_with_fresh_noise_in_every_step(estimator):
+    step = _training_step(estimator)
+    run = tg.plan(step, carry=2)
+    planned = eager = (_model(), ADAM.init(_model()))
+    streams = tg.noise(1), tg.noise(1)
+    losses = []
+    for i in range(8):
+        images = _images(5 if i % 4 == 3 else 20, seed=i)  # the last batch of an epoch is smaller
+        *planned, loss = run(*planned, images, streams[0])
+        *eager, expected = step(*eager, images, streams[1])
+        _assert_same_bits([planned, loss], [eager, expected])
+        losses.append(loss)
+    assert len({float(loss) for loss in losses}) == len(losses)
+    assert streams[0] == streams[1]
+
+
+def test_a_run_allocates_nothing_that_stays_and_little_that_goes():
+    run = tg.plan(_training_step(tg.reparameterize), carry=2)
+    model, state, rng = _model(), ADAM.init(_model()), tg.noise(1)
+    images = _images(500, 0)
+    for _ in range(3):
+        model, state, _ = run(model, state, images, rng)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(20):
+            model, state, _ = run(model, state, images, rng)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < images.nbytes / 2  # not even one array of the size of the batch
+    assert after - before < 10_000
+
+
+def test_what_is_carried_changes_in_place_and_all_else_is_a_copy():
+    def step(total, x):
+        total = total + x
+        return total, total * 2
+
+    run = tg.plan(step, carry=1)
+    total, doubles = np.zeros(3), []
+    for _ in range(CALLS):
+        total, double = run(total, np.ones(3))
+        doubles.append(double)
+    kept = total
+    total, _ = run(total, np.ones(3))
+    assert total is kept
+    np.testing.assert_array_equal(kept, np.full(3, CALLS + 1))
+    np.testing.assert_array_equal([d[0] for d in doubles], 2 * np.arange(1, CALLS + 1))
+
+
+def test_arguments_may_lie_in_what_the_plan_returned():
+    def step(a, b):
+        return a + b, a - b
+
+    run = tg.plan(step, carry=2)
+    mine = theirs = np.arange(4.0), np.ones(4)
+    for _ in range(CALLS):
+        mine, theirs = run(*mine), step(*theirs)
+        _assert_same_bits(mine, theirs)
+        mine, theirs = mine[::-1], theirs[::-1]
+    mine, theirs = (mine[0][::-1], mine[0]), (theirs[0][::-1], theirs[0])
+    _assert_same_bits(run(*mine), step(*theirs))
+
+
+def test_a_carried_result_may_be_an_argument_or_a_constant():
+    constant = np.full(3, 7.0)
+
+    def step(a, b, c):
+        return b, a, constant, c + a
+
+    run = tg.plan(step, carry=3)
+    mine = theirs = tuple(np.random.default_rng(0).normal(size=(3, 3)))
+    for _ in range(CALLS):
+        *mine, sum_of_mine = run(*mine)
+        *theirs, sum_of_theirs = step(*theirs)
+        _assert_same_bits([mine, sum_of_mine], [theirs, sum_of_theirs])
+    np.testing.assert_array_equal(constant, 7.0)
+
+
+def test_an_argument_that_is_read_after_its_successor_is_known():
+    def step(p, x):
+        new = tg.exp(-p) + x
+        return new, tg.sum(tg.sin(p) * new), p + 0
+
+    run = tg.plan(step, carry=1)
+    mine = theirs = np.linspace(0, 1, 50)
+    for i in range(CALLS):
+        mine, *rest = run(mine, np.full(50, i))
+        theirs, *expected = step(theirs, np.full(50, i))
+        _assert_same_bits([mine, rest], [theirs, expected])
+
+
+def test_streams_below_a_stream_and_permutations_are_drawn_again():
+    def step(w, rng):
+        left = tg.Normal(w, 1.0).rsample(rng=rng.at("left"))
+        below = rng.at("right", 3)
+        right = tg.Exponential(tg.exp(w)).rsample((2,), rng=below) + tg.Normal(w, 2.0).rsample(rng=below)
+        return left, right, w[rng.permutation(4)]
+
+    run = tg.plan(step)
+    mine, theirs = tg.noise(3), tg.noise(3)
+    for i in range(CALLS):
+        w = np.random.default_rng(i).normal(size=4)
+        _assert_same_bits(run(w, mine.at(i)), step(w, theirs.at(i)))
+
+
+def test_layouts_other_than_rows_first():
+    def step(a, b):
+        return a @ b + a.T if isinstance(a, np.ndarray) else a @ b + tg.matrix_transpose(a)
+
+    run = tg.plan(step)
+    for i in range(CALLS):
+        a, b = np.random.default_rng(i).normal(size=(2, 9, 9))
+        _assert_same_bits(run(a.T, b[::-1, ::-1]), step(a.T, b[::-1, ::-1]))
+
+
+def test_a_result_without_tensors_and_an_argument_that_is_not_read():
+    run = tg.plan(lambda x, unread, word: {"word": word, "one": np.ones(2), "x": x})
+    for i in range(CALLS):
+        found = run(np.full(3, i), np.zeros(2), "yes")
+        assert found["word"] == "yes"
+        _assert_same_bits(found, {"word": "yes", "one": np.ones(2), "x": np.full(3, i)})
+
+
+# -------------------------------------------------------------------------------------- refusals
+
+
+def _runs_twice(step, first, second, **options):
+    run = tg.plan(step, **options)
+    run(*first)
+    run(*second)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (lambda x: x * 2 if x.value[0] > 0 else tg.exp(x), "an op was multiply, and then exp"),
+        (lambda x: x * float(x.value[0]), r"multiply: y was 1\.0, and then -1\.0"),
+        (lambda x: x * (x.value + 1), "multiply: y was a float64 array .*, and then a float64 array"),
+        (lambda x: x if x.value[0] > 0 else x * 2, "the result was input 0, and then multiply"),
+        (lambda x: tg.sum(x, axis=0 if x.value[0] > 0 else None), "sum: axis was 0, and then None"),
+    ],
+)
+def test_a_step_that_hangs_on_a_value_is_refused(step, words):
+    with pytest.raises(PlanError, match=words):
+        _runs_twice(step, [np.ones(2)], [-np.ones(2)])
+
+
+def test_a_draw_that_never_enters_the_graph_is_refused():
+    def step(x, rng):
+        return x * (tg.Normal(0.0, 1.0).sample((2,), rng=rng) > 0)
+
+    with pytest.raises(PlanError, match=r"draws normal\(\(2,\), .*no result depends on that through the graph"):
+        tg.plan(step)(np.ones(2), tg.noise(0))
+
+
+def test_carried_results_are_like_their_arguments():
+    with pytest.raises(PlanError, match=r"result 0 is a float64 array of shape \(\), the argument .* \(2,\)"):
+        tg.plan(lambda x: (tg.sum(x),), carry=1)(np.ones(2))
+    with pytest.raises(PlanError, match="result 0 is not a tree like argument 0"):
+        tg.plan(lambda x: (x["a"],), carry=1)({"a": np.ones(2)})
+    with pytest.raises(PlanError, match="1 arguments and 1 results, too few"):
+        tg.plan(lambda x: x, carry=1)(np.ones(2))
+
+
+def test_a_number_that_changes_in_every_call_is_refused_in_the_end():
+    run = tg.plan(lambda x, rate: x * rate)
+    for i in range(MOST_PLANS):
+        run(np.ones(2), float(i))
+    with pytest.raises(PlanError, match="pass a number that changes from call to call as an array"):
+        run(np.ones(2), 0.5)
+
+
+def test_models_of_another_structure_have_another_plan():
+    run = tg.plan(lambda layer, x: layer(x))
+    x = -np.ones((1, 2))
+    for activation in ("relu", "tanh"):
+        layer = tg.nn.MLP.init((2, 2), rng=tg.noise(0), activation=activation, dtype=np.float64)
+        for _ in range(CALLS):
+            _assert_same_bits(run(layer, x), layer(x))
+
+
+def test_an_error_inside_the_step_comes_out_and_the_next_call_is_the_first():
+    run = tg.plan(lambda x, y: x @ y)
+    with pytest.raises(ValueError, match="matmul"):
+        run(np.ones((2, 3)), np.ones((2, 3)))
+    for _ in range(CALLS):
+        _assert_same_bits(run(np.ones((2, 3)), np.ones((3, 2))), np.full((2, 2), 3.0))
+
+
+def test_a_plan_tells_what_it_is():
+    run = tg.plan(_training_step(tg.reparameterize), carry=2)
+    assert repr(run) == "<plan of step: nothing compiled yet>"
+    arguments = _model(), ADAM.init(_model()), _images(5, 0), tg.noise(0)
+    for _ in range(2):
+        run(*arguments)
+    assert "calls in" in repr(run)
