@@ -222,7 +222,8 @@ figure.savefig(figures / "05_two_steps.png")
 # ## Where to read on
 #
 # In the source: `transform` in each file of `tinygrad_vae/stochastic/distributions/`, `inverse_cdf` in
-# `tinygrad_vae/stochastic/implicit.py`, then `Noise` and `Sample` in `tinygrad_vae/stochastic/nodes.py`, and `replay` in `tinygrad_vae/graph.py`.
+# `tinygrad_vae/stochastic/implicit.py`, then `Noise` and `Sample` in `tinygrad_vae/stochastic/nodes.py`, and `replay`
+# in `tinygrad_vae/graph.py`.
 #
 # In the literature:
 #
