@@ -247,7 +247,7 @@ figure.savefig(figures / "11_the_bound.png")
 # ## Where to read on
 #
 # In the source: `tinygrad_vae/vae/objectives.py`, the bound for any model; `tinygrad_vae/stochastic/divergences.py`,
-# the divergences in closed form; `VAE.encode` in `tinygrad_vae/vae/model.py`, with its one half.
+# the divergences in closed form; `VAE.encode` in `tinygrad_vae/vae/`, with its one half.
 #
 # In the literature:
 #

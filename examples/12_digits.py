@@ -125,7 +125,7 @@ for name, opened in ESTIMATORS.items():
     for seed in range(200):
         recorded = tg.wrap(model)
         bound = tg.elbo(recorded, pixels, rng=tg.noise(3).at(seed))
-        rows.append(tg.gradients(tg.mean(opened(bound, float(best.mean()))), recorded.mean.bias)[0])
+        rows.append(tg.gradients(tg.mean(opened(bound, float(best.mean()))), recorded.encoder.layers[0].bias)[0])
     spread[name] = np.array(rows)
     value, error = mean_and_error(spread[name])
     print(f"  {name:<16} {value:8.4f} +- {error:.4f}   standard deviation {spread[name].std():.4f}")
