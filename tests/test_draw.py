@@ -186,10 +186,10 @@ def test_a_training_step_is_summarised_to_its_layers():
     layers = {box.label: box.state for box in boxes if box.kind == "group"}
     assert layers == {
         "encoder.layers.0": PARTLY,
-        "mean": PARTLY,
-        "log_variance": PARTLY,
+        "posterior.mean": PARTLY,
+        "posterior.log_variance": PARTLY,
         "decoder.layers.0": OPEN,
-        "pixels": OPEN,
+        "likelihood.logits": OPEN,
     }
     assert len(boxes) < 20
 

@@ -170,7 +170,7 @@ def test_log_variance_becomes_a_standard_deviation_by_half():
     """``sigma = exp(log_var)``: the square of what was meant, and it trains just as quietly."""
     model = tg.VAE.init(4, hidden=(3,), latent=2, rng=tg.noise(0), dtype=np.float64)
     x = np.array([1.0, 0.0, 1.0, 0.0])
-    log_variance = model.log_variance(model.encoder(x))
+    log_variance = model.posterior.log_variance(model.encoder(x))
     np.testing.assert_allclose(model.encode(x).base.variance, np.exp(log_variance), rtol=1e-12)
 
 

@@ -80,19 +80,21 @@ def test_shapes_and_names():
     assert model.prior().event_shape == (3,)
     assert model.generate(4, rng=tg.noise(1)).shape == (4, 12)
     names = [path for path, _ in trees.paths(model)]
-    assert {"encoder.layers.0.weight", "log_variance.bias", "pixels.weight"} <= set(names)
+    assert {"encoder.layers.0.weight", "posterior.log_variance.bias", "likelihood.logits.weight"} <= set(names)
 
 
 def test_a_model_without_hidden_layers_is_linear():
     model = tg.VAE.init(12, hidden=(), latent=3, rng=tg.noise(0))
     x = binary_images(2, dtype=np.float32)
-    np.testing.assert_array_equal(model.encode(x).mean, x @ model.mean.weight + model.mean.bias + np.float32(0))
+    np.testing.assert_array_equal(
+        model.encode(x).mean, x @ model.posterior.mean.weight + model.posterior.mean.bias + np.float32(0)
+    )
 
 
 def test_log_variance_is_the_logarithm_of_the_variance():
     model = small_vae()
     x = binary_images(5)
-    log_variance = model.log_variance(model.encoder(x))
+    log_variance = model.posterior.log_variance(model.encoder(x))
     np.testing.assert_allclose(model.encode(x).variance, np.exp(log_variance), rtol=1e-12)
 
 
@@ -343,7 +345,7 @@ def test_evaluation_reports_its_progress_and_takes_a_wrapped_model():
         (
             lambda m, x: tg.elbo(m, x, rng=tg.noise(0), kl="exact"),
             ValueError,
-            'kl must be "closed-form" or "monte-carlo"',
+            'kl must be "auto", "closed-form" or "monte-carlo"',
         ),
         (lambda m, x: tg.elbo(m, x, rng=tg.noise(0), samples=0), ValueError, "samples must be at least 1, found 0"),
         (lambda m, x: tg.elbo(m, x, rng=tg.noise(0), samples=1.5), TypeError, "samples must be a whole number"),

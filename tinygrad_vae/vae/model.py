@@ -1,7 +1,7 @@
 """The variational autoencoder of Kingma and Welling 2014: three laws, two of them given by networks.
 
-It knows layers and distributions, and nothing of objectives: ``encode``, ``decode`` and ``prior`` return laws, and
-what to draw from them and what to add up is written in ``objectives``.
+It knows layers and heads, and nothing of objectives: ``encode``, ``decode`` and ``prior`` return laws, and what to draw
+from them and what to add up is written in ``objectives``.
 """
 
 from __future__ import annotations
@@ -11,27 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import NoiseStream, Value, as_array, describe, namespace
+from ..arrays import NoiseStream, Value, as_array, describe
 from ..graph import value_of
-from ..nn import MLP, Linear
-from ..ops import astype, exp
-from ..stochastic.distributions import Bernoulli, Independent, Normal
+from ..nn import MLP
+from ..ops import astype, reshape
+from ..stochastic.distribution import Distribution
+from .heads import LIKELIHOODS, POSTERIORS, Head, HeadInit, MixturePrior
 
 
 @dataclass(frozen=True, eq=False)
 class VAE:
-    """A model of binary images x with a latent vector z behind each.
+    """A model of images x with latent variables z behind each.
 
-    ``p(z) = N(0, I)``, ``p(x|z) = Bernoulli(decoder(z))`` for each pixel, and
-    ``q(z|x) = N(mean(h), exp(log_variance(h)))`` with h = encoder(x) in place of the posterior. Called with arrays for
-    its weights it computes; ``tg.wrap(model)`` is the same model with Tensors for weights, and records.
+    ``p(z) = prior()``, ``p(x|z) = likelihood(decoder(z))``, and ``q(z|x) = posterior(encoder(x))`` in place of the
+    posterior. Called with arrays for its weights it computes; ``tg.wrap(model)`` is the same model with Tensors for
+    weights, and records.
 
     Args:
         encoder: the trunk from pixels to the last hidden layer.
-        mean: from there to the mean of z.
-        log_variance: from there to the logarithm of its variance.
+        posterior: the head from there to q(z|x).
         decoder: the trunk from z to the last hidden layer.
-        pixels: from there to the logit of each pixel.
+        likelihood: the head from there to p(x|z).
+        learned_prior: p(z); without it, the standard law of the posterior's family: N(0, I), or fair tosses.
+
+    Raises:
+        ValueError: the parts do not fit together.
 
     >>> model = VAE.init(784, rng=tg.noise(0))
     >>> model.reconstruct(np.zeros((5, 784))).shape
@@ -39,10 +43,24 @@ class VAE:
     """
 
     encoder: MLP
-    mean: Linear
-    log_variance: Linear
+    posterior: Head
     decoder: MLP
-    pixels: Linear
+    likelihood: Head
+    learned_prior: MixturePrior | None = None
+
+    def __post_init__(self) -> None:
+        pixels = self.encoder.layers[0].n_in if self.encoder.layers else self.posterior.n_in
+        for what, given, after, expected in (
+            ("the encoder gives", self.encoder, "the posterior takes", self.posterior.n_in),
+            ("the decoder gives", self.decoder, "the likelihood takes", self.likelihood.n_in),
+        ):
+            if given.layers and given.layers[-1].n_out != expected:
+                raise ValueError(f"VAE: {what} {given.layers[-1].n_out} numbers, {after} {expected}")
+        code = self.decoder.layers[0].n_in if self.decoder.layers else self.likelihood.n_in
+        if code != self.posterior.width:
+            raise ValueError(f"VAE: a draw of z has {self.posterior.width} numbers, the decoder takes {code}")
+        if pixels != self.likelihood.n_out:
+            raise ValueError(f"VAE: the encoder takes {pixels} pixels, the likelihood gives {self.likelihood.n_out}")
 
     @classmethod
     def init(
@@ -52,6 +70,9 @@ class VAE:
         hidden: tuple[int, ...] = (400,),
         latent: int = 20,
         activation: str = "relu",
+        posterior: str | HeadInit = "gaussian",
+        likelihood: str | HeadInit = "bernoulli",
+        components: int = 0,
         rng: NoiseStream,
         dtype: Any = np.float32,
     ) -> VAE:
@@ -60,41 +81,47 @@ class VAE:
         Args:
             pixels: the number of pixels of an image.
             hidden: the sizes of the hidden layers of the encoder; the decoder has them in reverse.
-            latent: the length of z.
+            latent: the number of latent variables.
             activation: one of ``"relu"``, ``"tanh"``, ``"softplus"``, ``"sigmoid"``.
+            posterior: a name in ``vae.POSTERIORS``, or what makes such a head.
+            likelihood: a name in ``vae.LIKELIHOODS``, or what makes such a head, as
+                ``functools.partial(vae.CategoricalHead.init, levels=16)``.
+            components: how many Gaussians to mix for a learned prior; 0 for the standard one.
             rng: a stream from ``tg.noise(seed)``.
             dtype: float32 or float64.
 
         Raises:
-            TypeError, ValueError: a size is no whole number from 1 on, or the activation has another name.
+            TypeError, ValueError: a size is no whole number from 1 on, or a name is not known.
 
         >>> VAE.init(64, hidden=(32, 16), latent=2, rng=tg.noise(0)).latent
         2
+        >>> bits = VAE.init(64, latent=8, posterior="bernoulli", rng=tg.noise(0))
+        >>> bits.prior().sample(rng=tg.noise(1)).shape
+        (8,)
         """
+        make_posterior = _head("posterior", posterior, POSTERIORS)
+        make_likelihood = _head("likelihood", likelihood, LIKELIHOODS)
+        _check_components(components, posterior)
         sizes = (pixels, *hidden)
         encoder = MLP.init(sizes, rng=rng, activation=activation, dtype=dtype)
-        mean = Linear.init(sizes[-1], latent, rng=rng, dtype=dtype)
-        log_variance = Linear.init(sizes[-1], latent, rng=rng, dtype=dtype)
-        decoder = MLP.init((latent, *reversed(hidden)), rng=rng, activation=activation, dtype=dtype)
-        head = Linear.init(hidden[0] if hidden else latent, pixels, rng=rng, dtype=dtype)
-        return cls(encoder, mean, log_variance, decoder, head)
+        q = make_posterior(sizes[-1], latent, rng=rng, dtype=dtype)
+        decoder = MLP.init((q.width, *reversed(hidden)), rng=rng, activation=activation, dtype=dtype)
+        p = make_likelihood(hidden[0] if hidden else q.width, pixels, rng=rng, dtype=dtype)
+        mixture = MixturePrior.init(components, latent, rng=rng, dtype=dtype) if components else None
+        return cls(encoder, q, decoder, p, mixture)
 
     @property
     def latent(self) -> int:
-        """The length of z."""
-        return self.mean.n_out
+        """The number of latent variables."""
+        return self.posterior.n_out
 
     @property
     def data_size(self) -> int:
         """The number of pixels of an image."""
-        return self.pixels.n_out
+        return self.likelihood.n_out
 
-    def encode(self, x: Value) -> Independent:
-        """Return ``q(z|x) = N(mu, sigma^2)``, the approximate posterior.
-
-        The network gives the logarithm of the variance, which may be any number, and ``sigma = exp(log_variance / 2)``
-        is then positive. The half turns a variance into a standard deviation; without it the law is another one, which
-        trains just as quietly.
+    def encode(self, x: Value) -> Distribution:
+        """Return ``q(z|x)``, the approximate posterior.
 
         Args:
             x: images of shape (..., pixels), of any dtype; they are read in that of the model.
@@ -102,25 +129,26 @@ class VAE:
         Raises:
             TypeError, ValueError: x is no array of numbers, or has another number of pixels.
         """
-        h = self.encoder(self._images(x))
-        return Independent(Normal(self.mean(h), exp(self.log_variance(h) / 2)), 1)
+        x = self._images(x)
+        white = self.likelihood.white
+        return self.posterior(self.encoder(x if white == 1 else x / white))
 
-    def decode(self, z: Value) -> Independent:
-        """Return ``p(x|z)``, a Bernoulli law for each pixel.
+    def decode(self, z: Value) -> Distribution:
+        """Return ``p(x|z)``.
 
         Args:
-            z: latent vectors of shape (..., latent).
+            z: latent variables of shape (..., latent), or (..., latent, classes) where they are one-hot vectors.
         """
-        return Independent(Bernoulli(logits=self.pixels(self.decoder(z))), 1)
+        if self.posterior.event_ndim > 1:
+            z = reshape(z, (*z.shape[: -self.posterior.event_ndim], self.posterior.width))
+        return self.likelihood(self.decoder(z))
 
-    def prior(self) -> Independent:
-        """Return ``p(z) = N(0, I)``."""
-        weight = value_of(self.mean.weight)
-        xp = namespace(weight)
-        return Independent(Normal(xp.zeros(self.latent, weight.dtype), xp.ones(self.latent, weight.dtype)), 1)
+    def prior(self) -> Distribution:
+        """Return ``p(z)``."""
+        return self.posterior.standard() if self.learned_prior is None else self.learned_prior()
 
     def generate(self, n: int, *, rng: NoiseStream) -> Value:
-        """Return the pixel probabilities of n images from the prior, of shape (n, pixels).
+        """Return the expected pixels of n images from the prior, of shape (n, pixels).
 
         Args:
             n: how many.
@@ -129,7 +157,7 @@ class VAE:
         return self.decode(self.prior().sample((n,), rng=rng, name="z")).mean
 
     def reconstruct(self, x: Value, *, rng: NoiseStream | None = None) -> Value:
-        """Return the pixel probabilities of x once encoded and decoded, in the shape of x.
+        """Return the expected pixels of x once encoded and decoded, in the shape of x.
 
         Args:
             x: images of shape (..., pixels).
@@ -145,5 +173,20 @@ class VAE:
                 f"VAE: expected images of {self.data_size} pixels, of shape (..., {self.data_size}), "
                 f"found {describe(found)}; flatten each image with images.reshape(len(images), -1)"
             )
-        dtype = self.mean.weight.dtype
+        dtype = self.posterior.first.weight.dtype
         return x if found.dtype == dtype else astype(x, dtype)
+
+
+def _head(what: str, choice: str | HeadInit, known: dict[str, HeadInit]) -> HeadInit:
+    if callable(choice):
+        return choice
+    if choice not in known:
+        raise ValueError(f"VAE.init: {what} must be one of {', '.join(known)}, or make a head; found {choice!r}")
+    return known[choice]
+
+
+def _check_components(components: Any, posterior: str | HeadInit) -> None:
+    if isinstance(components, bool) or not isinstance(components, (int, np.integer)) or components < 0:
+        raise ValueError(f"VAE.init: components must be a whole number from 0 on, found {components!r}")
+    if components and posterior in ("bernoulli", "one-hot"):
+        raise ValueError(f"VAE.init: a mixture of Gaussians is no prior for a {posterior} posterior; use components=0")
