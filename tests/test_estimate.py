@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.special
 from standard_errors import assert_agrees, assert_variance_agrees
 
 import tinygrad_vae as tg
@@ -41,7 +42,8 @@ PAIRS = [
 
 
 def test_every_kind_of_estimator_takes_part_in_the_mixtures():
-    assert {name for pair in PAIRS for name in pair} == set(OPTIONAL)
+    alone = {"vimco", "rejection-path"}  # for a bound on several draws, and for Gamma draws: tested below
+    assert {name for pair in PAIRS for name in pair} == set(OPTIONAL) - alone
 
 
 @pytest.mark.parametrize(("for_b", "for_x"), PAIRS)
@@ -438,3 +440,100 @@ def test_a_mean_over_a_batch_gives_each_example_its_own_credit():
 def test_the_baseline_of_terms_is_a_number():
     with pytest.raises(ValueError, match="the baseline of each term must be a number"):
         tg.ScoreFunction(np.zeros(3), credit="downstream")
+
+
+# ------------------------------------------------------------------------------- baselines, bounds, Gamma draws
+
+
+def bound(logits, n, estimator, seed=0):
+    """Return the gradient in the logits of log mean exp over n draws of two tosses, for each row, and the cost."""
+    b = tg.Independent(tg.Bernoulli(logits=logits), 1).sample((n,), rng=tg.noise(seed), name="b")
+    log_weights = tg.sum(b * np.array([1.0, -2.0]), axis=2) + b[..., 0] * b[..., 1]
+    cost = 0.5 - (tg.logsumexp(log_weights, axis=0) - np.log(n))
+    new = tg.estimate(cost, {"b": estimator})
+    np.testing.assert_array_equal(new.value, cost.value)
+    return tg.gradients(tg.sum(new), logits)
+
+
+def test_vimco_is_unbiased_on_a_bound_of_several_draws_and_calmer_than_the_score_function():
+    start, n = np.array([0.4, -0.3]), 3
+    p = 1 / (1 + np.exp(-start))
+    truth = np.zeros(2)
+    for bits in itertools.product([0, 1], repeat=2 * n):
+        v = np.reshape(bits, (n, 2))
+        log_weights = v @ [1.0, -2.0] + v[:, 0] * v[:, 1]
+        cost = 0.5 - np.log(np.mean(np.exp(log_weights)))
+        truth += np.prod(np.where(v, p, 1 - p)) * cost * (v - p).sum(0)
+    logits = tg.Tensor(np.tile(start, (DRAWS, 1)), "logits")
+    found, plain = (bound(logits, n, name) for name in ("vimco", "score-function"))
+    assert_agrees(found, truth)
+    assert_agrees(plain, truth)
+    assert np.all(found.var(0) < plain.var(0) / 2)
+
+
+def test_vimco_is_the_score_function_less_the_bound_without_that_draw():
+    logits = tg.Tensor(np.array([[0.4, -0.3]]), "logits")
+    found = bound(logits, 4, "vimco", seed=7)
+    b = tg.Bernoulli(logits=logits.value).sample((4,), rng=tg.noise(7))[:, 0]
+    l = b @ [1.0, -2.0] + b[:, 0] * b[:, 1]
+    expected = 0.0
+    for k in range(4):
+        without = l.copy()
+        without[k] = np.delete(l, k).mean()
+        expected += -(np.logaddexp.reduce(l) - np.logaddexp.reduce(without)) * (b[k] - 1 / (1 + np.exp(-logits.value)))
+    np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("cost", "message"),
+    [
+        (lambda b: tg.sum(b, axis=0), "must be logsumexp"),
+        (lambda b: tg.exp(tg.logsumexp(b, axis=0)), "must be logsumexp"),
+        (lambda b: tg.logsumexp(b, axis=1), "must be logsumexp"),
+        (lambda b: tg.logsumexp(b - tg.mean(b, axis=0), axis=0), "each depend on its own"),
+        (lambda b: tg.logsumexp(b[:1], axis=0), "each depend on its own"),
+    ],
+)
+def test_vimco_refuses_what_is_no_bound_on_several_draws(cost, message):
+    b = tg.Bernoulli(logits=tg.Tensor(np.zeros(2), "logits")).sample((3,), rng=tg.noise(0), name="b")
+    with pytest.raises(tg.InvalidGradientError, match=message):
+        tg.estimate(cost(b), {"b": "vimco"})
+
+
+def test_the_corrected_path_through_a_rejection_sampler_is_unbiased_and_calm():
+    """d/da E x^2 and d/da E log x of Gamma(a, 1) are 2 a + 1 and trigamma(a); d/drate E x is -a / rate^2."""
+    for a in (1.0, 2.5):
+        for cost, truth in ((lambda z: z * z, 2 * a + 1), (tg.log, scipy.special.polygamma(1, a))):
+            shape = tg.Tensor(np.full(DRAWS, a), "a")
+            z = tg.Gamma(shape, 1.0).sample(rng=tg.noise(5), name="z")
+            found = tg.gradients(tg.sum(tg.RejectionPath()(cost(z))), shape)
+            plain = tg.gradients(tg.sum(tg.score_function(cost(z))), shape)
+            assert_agrees(found, truth)
+            assert found.var() < plain.var()
+    rate = tg.Tensor(np.full(DRAWS, 2.0), "rate")
+    z = tg.Gamma(3.0, rate).sample(rng=tg.noise(6), name="z")
+    assert_agrees(tg.gradients(tg.sum(tg.RejectionPath()(z)), rate), -3 / 4)
+
+
+def test_the_rejection_sampler_is_for_concentrations_from_one_on_and_continuous_costs():
+    z = tg.Gamma(tg.Tensor(np.array([2.0, 0.5]), "a"), 1.0).sample(rng=tg.noise(0), name="z")
+    with pytest.raises(tg.InvalidGradientError, match=r"from 1 on, found 0\.5"):
+        tg.RejectionPath()(z * 2.0)
+    a = tg.Tensor(2.0, "a")
+    y = tg.Gamma(a, 1.0).sample(rng=tg.noise(0), name="y")
+    with pytest.raises(tg.InvalidGradientError, match="less jumps"):
+        tg.gradients(tg.RejectionPath()(tg.where(y > 1.0, 1.0, 0.0)), a)
+
+
+def test_a_running_average_is_read_before_it_is_updated_and_leaves_no_trace_of_its_start():
+    first = tg.RunningAverage(0.8)
+    assert first.value == 0
+    second = first.updated(np.array([2.0, 4.0]))
+    assert (first.value, second.value) == (0, pytest.approx(3.0))
+    third = second.updated(tg.Tensor(1.0))
+    weights = np.array([0.8 * 0.2, 0.2])
+    assert third.value == pytest.approx(weights @ [3.0, 1.0] / weights.sum())
+    with pytest.raises(ValueError, match="decay must be from 0 to 1"):
+        tg.RunningAverage(1.0)
+    with pytest.raises(ValueError, match="the mean of the cost is nan"):
+        first.updated(np.nan)

@@ -32,6 +32,11 @@ def _axes_left_whole(
     numbers = sum(not isinstance(part, slice) and part is not None and part is not ... for part in key)
     if i > 0 or (indices and numbers > 1):
         return (None,) * len(y.shape)
+    if all(part is None or part is ... or isinstance(part, slice) or type(part) is int for part in key):
+        # the dots stand for whole axes
+        dots = next((k for k, part in enumerate(key) if part is ...), len(key))
+        rest = len(labels) - numbers - sum(isinstance(part, slice) for part in key)
+        key = (*key[:dots], *(slice(None),) * rest, *key[dots + 1 :])
     out: list[int | None] = []
     axis = 0
     for part in key:

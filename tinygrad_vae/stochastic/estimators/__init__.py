@@ -1,11 +1,14 @@
 """The estimators: each turns a graph into one of the same value in which the gradient has somewhere to go."""
 
+from .baselines import RunningAverage
 from .control import REBAR, RELAX
 from .coupled import ARM, DisARM
 from .enumeration import Enumeration, Quadrature
 from .estimate import ESTIMATORS, Estimator, estimate
 from .measure_valued import MeasureValued
+from .multi_sample import VIMCO
 from .pathwise import Pathwise, reparameterize
+from .rejection import RejectionPath
 from .relaxed import GumbelSoftmax, StraightThrough
 from .score_function import LeaveOneOut, ScoreFunction, SecondDraw, score_function
 
@@ -14,6 +17,7 @@ __all__ = [
     "ESTIMATORS",
     "REBAR",
     "RELAX",
+    "VIMCO",
     "DisARM",
     "Enumeration",
     "Estimator",
@@ -22,6 +26,8 @@ __all__ = [
     "MeasureValued",
     "Pathwise",
     "Quadrature",
+    "RejectionPath",
+    "RunningAverage",
     "ScoreFunction",
     "SecondDraw",
     "StraightThrough",

@@ -111,7 +111,7 @@ class ScoreFunction(Estimator):
 
     def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...]) -> Tensor:
         """Return ``magic(log p(z))`` along the axes of the cost."""
-        log_prob = _without_moving(z).log_density(stopped)
+        log_prob = without_moving(z).log_density(stopped)
         lying, gone = aligned_log_prob(log_prob, labels)
         return exp(zero(self.noted(lying, z, _credit_note(cost, labels, log_prob.shape, gone))))
 
@@ -208,7 +208,7 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
     return ScoreFunction(baseline, credit=credit)(cost)
 
 
-def _without_moving(z: Sample) -> Any:
+def without_moving(z: Sample) -> Any:
     """Return the law of z with every parameter that moves its support closed to gradients."""
     dist = z.dist
     moving = set(dist.moving())
