@@ -299,7 +299,7 @@ def test_mermaid_has_one_statement_a_line(tmp_path):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("graph.png", ValueError, r"\.svg, \.dot, \.mmd, \.txt, found the suffix '\.png'"),
+        ("graph.png", ValueError, r"\.svg, \.dot, \.mmd, \.txt, \.html, found the suffix '\.png'"),
         ("graph", ValueError, "found the suffix ''"),
         ("missing/graph.svg", FileNotFoundError, "no folder .*missing; make it first"),
         ("folder.svg", IsADirectoryError, "is a folder"),

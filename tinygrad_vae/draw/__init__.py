@@ -6,11 +6,16 @@ a red cross stands on the arrow. It knows the graph and the nodes of randomness.
 
 from __future__ import annotations
 
+import base64
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from ..graph import Tensor
-from .picture import one_line, picture_of
+from ..stochastic.estimators import reparameterize, score_function
+from ..stochastic.verdict import explain, live_samples
+from .page import page
+from .picture import Picture, one_line, picture_of
 from .svg import svg
 from .text import dot, mermaid, terminal
 
@@ -22,17 +27,36 @@ FORMATS = {
 }
 """How a picture is written, by the suffix of the file."""
 
+PAGE = ".html"
+"""The suffix of a page to play with, which needs more than a picture."""
 
-def draw(cost: Tensor, path: str | Path | None = None, *, wrt: Any = None, title: str | None = None) -> str:
-    """Draw the graph of a cost, and return it as text for the terminal.
+
+class Drawing(str):
+    """A graph as text for the terminal; a notebook shows it as a picture."""
+
+    picture: Picture
+    heading: str
+
+    def _repr_html_(self) -> str:
+        """Return the picture as an image, so that its styles stay its own."""
+        drawn = base64.b64encode(svg([(self.heading, self.picture)], self.heading or "A graph").encode()).decode()
+        return f'<img alt="{escape(self, quote=True)}" src="data:image/svg+xml;base64,{drawn}">'
+
+
+def draw(cost: Tensor, path: str | Path | None = None, *, wrt: Any = None, title: str | None = None) -> Drawing:
+    """Draw the graph of a cost, and return it as text for the terminal and as a picture for a notebook.
 
     An arrow leads from a node to what is computed from it. Its colour says whether a gradient comes back along it:
     green, it does; red, a random node cuts it (a cross stands where); orange, a part of it is cut; grey and dashed,
     none is asked for. A graph of more than 40 boxes is summarised.
 
+    A page (``.html``) is one file to play with: it steps backprop from node to node, moves the parameters, draws
+    again, and where a random node blocks the cost it shows the graph that opens it beside it. Every number on it was
+    computed by the library when it was written. It has sliders where all values are numbers.
+
     Args:
         cost: the Tensor to draw.
-        path: where to write a picture: ``.svg``, ``.dot`` (Graphviz), ``.mmd`` (Mermaid) or ``.txt``.
+        path: where to write a picture: ``.svg``, ``.dot`` (Graphviz), ``.mmd`` (Mermaid), ``.txt``, or ``.html``.
         wrt: the parameters, a Tensor or a tree of them. The gradient of each is written in its box where the cost
             is a number: the whole of it, the part that still arrives, or that it is cut. Without it the ways to
             every leaf are coloured, and no gradient is computed.
@@ -56,11 +80,28 @@ def draw(cost: Tensor, path: str | Path | None = None, *, wrt: Any = None, title
       4  < cost: × >       4.234            from 3
     [ ] leaf   < > deterministic   (( )) random   ( ) noise
     """
-    target = None if path is None else _checked(path, FORMATS)
+    target = None if path is None else _checked(path, [*FORMATS, PAGE])
     picture, title = picture_of(cost, wrt), one_line(title or "")
-    if target is not None:
+    if target is not None and target.suffix.lower() == PAGE:
+        opened = [(heading, other, picture_of(other, wrt)) for heading, other in _opened(cost, wrt)]
+        text = page([("as it is", cost, picture), *opened], wrt, title or "A graph")
+        target.write_text(text, encoding="utf-8")
+    elif target is not None:
         target.write_text(FORMATS[target.suffix.lower()](picture, title), encoding="utf-8")
-    return terminal(picture, title or "A graph")
+    drawing = Drawing(terminal(picture, title or "A graph"))
+    drawing.picture, drawing.heading = picture, title
+    return drawing
+
+
+def _opened(cost: Tensor, wrt: Any) -> list[tuple[str, Tensor]]:
+    """Return a rewrite that opens every random node of the cost, with the call that makes it; none where none does."""
+    if not live_samples(cost):
+        return []
+    for rewrite in (reparameterize, score_function):
+        other = rewrite(cost)
+        if not live_samples(other) and not explain(other, wrt).problems:
+            return [(f"{rewrite.__name__}(cost)", other)]
+    return []
 
 
 def draw_side_by_side(
@@ -71,11 +112,11 @@ def draw_side_by_side(
     titles: tuple[str, str] = ("before", "after"),
     wrt: Any = None,
 ) -> None:
-    """Draw two graphs of the same draw in one SVG; what they have in common stands in the same place in both.
+    """Draw two graphs of the same draw; what they have in common stands in the same place in both.
 
     Args:
         left, right: a cost, and what a rewrite such as ``reparameterize`` made of it.
-        path: where to write it; the suffix is ``.svg``.
+        path: where to write it: ``.svg`` with both next to each other, or ``.html``, a page that switches between them.
         titles: a heading for each.
         wrt: the parameters, as for ``draw``.
 
@@ -91,12 +132,16 @@ def draw_side_by_side(
     ...     print(path.read_text().count("cut: no gradient</text>"))
     1
     """
-    target = _checked(path, [".svg"])
+    target = _checked(path, [".svg", PAGE])
     if len(titles) != 2:
         raise ValueError(f"draw_side_by_side: titles takes two headings, found {len(titles)}")
     titles = one_line(titles[0]), one_line(titles[1])
-    panels = list(zip(titles, (picture_of(left, wrt), picture_of(right, wrt)), strict=True))
-    target.write_text(svg(panels, " and ".join(titles)), encoding="utf-8")
+    pictures = picture_of(left, wrt), picture_of(right, wrt)
+    if target.suffix.lower() == PAGE:
+        text = page(list(zip(titles, (left, right), pictures, strict=True)), wrt, "One draw, two graphs")
+    else:
+        text = svg(list(zip(titles, pictures, strict=True)), " and ".join(titles))
+    target.write_text(text, encoding="utf-8")
 
 
 def _checked(path: str | Path, suffixes: Any) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
 
 RANDOM_JUMP = "random jump"
 """How the value of an op depends on a random input where it jumps: the derivative is 0 and says nothing."""
+
+REFUSED = "refused: it would be wrong"
 
 IN_WORDS = {OPEN: "open", CUT: "cut: no gradient", PARTLY: "partly cut", CLOSED: "no gradient"}
 
@@ -52,8 +54,9 @@ SYMBOLS = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "pow
 class Box:
     """One shape of the drawing, which stands for a node and for those that are folded into it.
 
-    ``state`` is the fate of the gradient where it was asked for, and empty for any other box. ``drawn``: it stands for
-    a draw that an estimator has taken care of.
+    ``state`` is the fate of the gradient where it was asked for, and empty for any other box; ``words`` says it, with
+    ``{}`` in the place of the number, and ``gradient`` with the number. ``drawn``: it stands for a draw that an
+    estimator has taken care of. ``arrives``: the gradient gets to it on its way back.
     """
 
     kind: str
@@ -62,7 +65,9 @@ class Box:
     detail: str
     state: str = ""
     gradient: str = ""
+    words: str = ""
     drawn: bool = False
+    arrives: bool = False
     nodes: list[Any] = field(default_factory=list)
 
 
@@ -81,10 +86,14 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Picture:
-    """Boxes, inputs before what is computed from them, and the arrows between them."""
+    """Boxes, inputs before what is computed from them, and the arrows between them.
+
+    ``gradients``: those that were asked for are numbers, and right as far as they arrive.
+    """
 
     boxes: list[Box]
     arrows: list[Arrow]
+    gradients: bool = False
 
 
 def picture_of(cost: Tensor, wrt: Any = None) -> Picture:
@@ -120,8 +129,11 @@ def picture_of(cost: Tensor, wrt: Any = None) -> Picture:
             f"draw: the graph has {len(order)} nodes, {_count(groups)} boxes once summarised, and no more "
             f"than {LARGEST} can be read; draw a node in the middle of it, or a run with fewer steps"
         )
-    shown = _gradients_in_words(cost, wrt, targets, flow) if wrt is not None else {}
-    return _assemble(cost, order, groups, flow, shown)
+    words = {} if wrt is None else _fates(cost, targets, flow)
+    shown = _with_numbers(cost, targets, words)
+    picture = _assemble(cost, order, groups, flow, words, shown)
+    refused = any(word == REFUSED for word in words.values())
+    return replace(picture, gradients=wrt is not None and cost.shape == () and not refused)
 
 
 def _targets(order: Sequence[Tensor], wrt: Any) -> list[Tensor]:
@@ -197,31 +209,36 @@ class Flow:
         return (CLOSED, "") if kind == RANDOM_JUMP else (state, "")
 
 
-def _gradients_in_words(cost: Tensor, wrt: Any, targets: Sequence[Tensor], flow: Flow) -> dict[int, str]:
-    """Return what to write under each target: its gradient, or how much of it is missing.
-
-    Along the open ways alone the gradient is that of the graph in which every draw is a constant.
-    """
+def _fates(cost: Tensor, targets: Sequence[Tensor], flow: Flow) -> dict[int, str]:
+    """Return what to write under each target, with ``{}`` for its gradient: the whole, a part, or that it is cut."""
     words = IN_WORDS
     if cost.shape == ():
         words = IN_WORDS | {OPEN: "gradient {}", PARTLY: "partly cut; only {} arrives"}
-    shown = {id(t): words[flow.to_the_cost(t)] for t in targets}
-    reached = [t for t in targets if "{}" in shown[id(t)]]
+    fates = {id(t): words[flow.to_the_cost(t)] for t in targets}
+    reached = [t for t in targets if "{}" in fates[id(t)]]
+    if reached and explain(cost, targets).problems:
+        return fates | {id(t): REFUSED for t in reached}
+    biased = [t for t in reached if id(t) in flow.biased and fates[id(t)].startswith("gradient")]
+    return fates | {id(t): f"biased {fates[id(t)]}" for t in biased}
+
+
+def _with_numbers(cost: Tensor, targets: Sequence[Tensor], fates: dict[int, str]) -> dict[int, str]:
+    """Return the fates with the gradients in them.
+
+    Along the open ways alone the gradient is that of the graph in which every draw is a constant.
+    """
+    reached = [t for t in targets if "{}" in fates.get(id(t), "")]
     if not reached:
-        return shown
-    if explain(cost, targets).problems:
-        return shown | {id(t): "refused: it would be wrong" for t in reached}
+        return fates
     fixed, *ends = rewrite([cost, *reached], lambda node, _: Tensor(node.value) if isinstance(node, Sample) else None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BiasedGradientWarning)  # it is written in the box instead
         found = gradients(fixed, ends)
-    for t, g in zip(reached, found, strict=True):
-        text = shown[id(t)].format(_gradient(g))
-        shown[id(t)] = f"biased {text}" if id(t) in flow.biased and text.startswith("gradient") else text
-    return shown
+    return fates | {id(t): fates[id(t)].format(gradient_in_short(g)) for t, g in zip(reached, found, strict=True)}
 
 
-def _gradient(g: Any) -> str:
+def gradient_in_short(g: Any) -> str:
+    """Return a number as it is, and of an array its norm."""
     g = to_host(g)
     return f"{g.item():.4g}" if g.ndim == 0 else f"of norm {np.linalg.norm(g):.3g}"
 
@@ -289,7 +306,7 @@ def _fold_expressions(order: Sequence[Tensor], groups: dict[int, list[Tensor]]) 
     noted = {id(x) for group in groups.values() if any(x.op is taken_care_of for x in group) for x in group}
     for node in reversed(order):
         group = groups[id(node)]
-        if id(node) not in plain or id(node) in noted or id(node) in apart or _head(group) is not node:
+        if id(node) not in plain or id(node) in noted or id(node) in apart or head_of(group) is not node:
             continue
         users = {id(groups[id(u)]): u for x in group for u in consumers[id(x)] if groups[id(u)] is not group}
         if len(users) == 1:
@@ -306,7 +323,7 @@ def _is_plain(group: list[Tensor]) -> bool:
     )
 
 
-def _head(group: list[Tensor]) -> Tensor:
+def head_of(group: list[Tensor]) -> Tensor:
     """Return the node that a box shows: the last that does more than keep books."""
     return next((x for x in reversed(group) if _folded_into(x) is None), group[-1])
 
@@ -330,13 +347,18 @@ def _terms(cost: Tensor) -> set[int]:
 
 
 def _assemble(
-    cost: Tensor, order: Sequence[Tensor], groups: dict[int, list[Tensor]], flow: Flow, shown: dict[int, str]
+    cost: Tensor,
+    order: Sequence[Tensor],
+    groups: dict[int, list[Tensor]],
+    flow: Flow,
+    words: dict[int, str],
+    shown: dict[int, str],
 ) -> Picture:
     position = {id(node): i for i, node in enumerate(order)}
     unique: dict[int, list[Tensor]] = {}
     for node in order:
         unique.setdefault(id(groups[id(node)]), []).append(node)
-    by_head = sorted(unique, key=lambda key: position[id(_head(unique[key]))])
+    by_head = sorted(unique, key=lambda key: position[id(head_of(unique[key]))])
     boxes: list[Box] = []
     number: dict[int, int] = {}
     arrows: dict[Arrow, None] = {}
@@ -353,22 +375,22 @@ def _assemble(
                 elif is_array(x) and np.ndim(x) > 0:
                     if id(x) not in number:
                         number[id(x)] = len(boxes)
-                        boxes.append(Box(CONSTANT, "array", _value(x), describe(x), nodes=[x]))
+                        boxes.append(Box(CONSTANT, "array", value_in_short(x), describe(x), nodes=[x]))
                     incoming.append((number[id(x)], CLOSED, ""))
         number[key] = len(boxes)
-        boxes.append(_box(group, flow, shown, is_cost=groups[id(cost)] is groups[id(group[0])]))
+        boxes.append(_box(group, flow, words, shown, is_cost=groups[id(cost)] is groups[id(group[0])]))
         arrows.update(dict.fromkeys(Arrow(tail, number[key], state, mark) for tail, state, mark in incoming))
     return Picture(boxes, list(arrows))
 
 
-def _box(group: list[Tensor], flow: Flow, shown: dict[int, str], is_cost: bool) -> Box:
+def _box(group: list[Tensor], flow: Flow, words: dict[int, str], shown: dict[int, str], is_cost: bool) -> Box:
     """Return the box of some nodes."""
-    head = _head(group)
+    head = head_of(group)
     made = [x for x in group if _folded_into(x) is None]
     notes = [x.attrs["drawn"] for x in group if x.op is taken_care_of]
     asked = [x for x in group if id(x) in flow.targets]
     kind = _kind(head, made)
-    label, value = one_line(_label(kind, head, made, notes)), _value(head.value)
+    label, value = one_line(_label(kind, head, made, notes)), value_in_short(head.value)
     if is_cost and kind != LEAF:
         label = f"cost: {label}"
     if isinstance(head, Noise):
@@ -377,9 +399,19 @@ def _box(group: list[Tensor], flow: Flow, shown: dict[int, str], is_cost: bool) 
         value.insert(0, f"{len(made)} ops")
     states = {flow.to_the_cost(x) for x in asked}
     state = next((s for s in (CUT, PARTLY, OPEN, CLOSED) if s in states), "")
-    gradient = shown.get(id(asked[0]), "") if len(asked) == 1 else IN_WORDS.get(state, "")
-    drawn = any(not note.weighs for note in notes)
-    return Box(kind, label, value, _detail(head, made, notes), state, gradient, drawn, group)
+    one = id(asked[0]) if len(asked) == 1 else 0
+    return Box(
+        kind,
+        label,
+        value,
+        _detail(head, made, notes),
+        state,
+        gradient=shown.get(one, "") if one else IN_WORDS.get(state, ""),
+        words=words.get(one, "") if one else IN_WORDS.get(state, ""),
+        drawn=any(not note.weighs for note in notes),
+        arrives=any(id(x) in flow.asked and id(x) in flow.open for x in group),
+        nodes=group,
+    )
 
 
 def _kind(head: Tensor, made: list[Tensor]) -> str:
@@ -452,10 +484,10 @@ def _symbol(node: Tensor) -> str:
     return f"{name}({', '.join(numbers.get(i, '·') for i in range(len(node.inputs)))})"
 
 
-def _value(value: Any) -> list[str]:
+def value_in_short(value: Any) -> list[str]:
     """Return a number as it is, an array as its shape and mean.
 
-    >>> _value(np.ones((2, 3)))
+    >>> value_in_short(np.ones((2, 3)))
     ['(2, 3)', 'mean 1']
     """
     array = to_host(value)

@@ -31,7 +31,7 @@ LEGEND = {
     "stop": "cut on purpose",
 }
 
-_STYLE = (
+STYLE = (
     """
 .card { fill: #ffffff; stroke: #d0d7de; }
 text { font-family: "Helvetica Neue", Helvetica, Arial, "DejaVu Sans", sans-serif; fill: #1f2328; text-anchor: middle; }
@@ -73,7 +73,7 @@ def svg(panels: Sequence[tuple[str, Picture]], title: str) -> str:
         title: what the whole is, for screen readers and as a tooltip.
     """
     pictures = [picture for _, picture in panels]
-    frames = _frames(pictures)
+    frames = frames_of(pictures)
     headed = any(heading for heading, _ in panels)
     top = _MARGIN + (_HEADING if headed else 0.0)
     body: list[str] = []
@@ -86,10 +86,7 @@ def svg(panels: Sequence[tuple[str, Picture]], title: str) -> str:
             body.append(
                 f'<text class="heading" x="{left + width / 2:.1f}" y="{_MARGIN + 16:.1f}">{escape(heading)}</text>'
             )
-        body.append(f'<g class="panel" transform="translate({shift:.1f} {top:.1f})">')
-        body += [_arrow(arrow, lane, picture, frame) for arrow, lane in _ported(picture, frame)]
-        body += [_node(box, frame.centre(i), frame.size(i)) for i, box in enumerate(picture.boxes)]
-        body.append("</g>")
+        body += panel(picture, frame, shift, top)
         left += width + _MARGIN * 1.5
         if k < len(panels) - 1:
             x = left - _MARGIN * 0.75
@@ -103,13 +100,23 @@ def svg(panels: Sequence[tuple[str, Picture]], title: str) -> str:
             f'viewBox="0 0 {width:.1f} {height:.1f}">',
             f"<title>{escape(title)}</title>",
             f"<desc>{escape(_description(panels))}</desc>",
-            f"<style>{_STYLE}</style>",
+            f"<style>{STYLE}</style>",
             f'<rect class="card" x="0.5" y="0.5" width="{width - 1:.1f}" height="{height - 1:.1f}" rx="10"/>',
             *body,
             *legend,
             "</svg>\n",
         ]
     )
+
+
+def panel(picture: Picture, frame: Frame, left: float, top: float) -> list[str]:
+    """Return the arrows, then the boxes of a picture, in its order, shifted by ``left`` and ``top``."""
+    return [
+        f'<g class="panel" transform="translate({left:.1f} {top:.1f})">',
+        *(_arrow(arrow, lane, picture, frame) for arrow, lane in _ported(picture, frame)),
+        *(_node(box, frame.centre(i), frame.size(i)) for i, box in enumerate(picture.boxes)),
+        "</g>",
+    ]
 
 
 def _description(panels: Sequence[tuple[str, Picture]]) -> str:
@@ -124,7 +131,7 @@ def _description(panels: Sequence[tuple[str, Picture]]) -> str:
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """The layout of one panel: the size and the place of each box, and the lanes of each arrow."""
 
     layout: Layout
@@ -142,7 +149,7 @@ class _Frame:
         return self.layout.layers[self.places[box]]
 
 
-def _frames(pictures: Sequence[Picture]) -> list[_Frame]:
+def frames_of(pictures: Sequence[Picture]) -> list[Frame]:
     """Lay out the pictures so that the boxes of one value share a place, and each apart where that runs in circles."""
     try:
         return _shared_frames(pictures)
@@ -150,7 +157,7 @@ def _frames(pictures: Sequence[Picture]) -> list[_Frame]:
         return [_shared_frames([picture])[0] for picture in pictures]
 
 
-def _shared_frames(pictures: Sequence[Picture]) -> list[_Frame]:
+def _shared_frames(pictures: Sequence[Picture]) -> list[Frame]:
     places = _places(pictures)
     room = [(0.0, 0.0)] * (1 + max(place for taken in places for place in taken))
     edges: dict[tuple[int, int, int], None] = {}  # from, to, and the how manieth arrow between the two
@@ -170,7 +177,7 @@ def _shared_frames(pictures: Sequence[Picture]) -> list[_Frame]:
     layout = layered_layout(room, [(a, b) for a, b, _ in edges])
     lanes = dict(zip(edges, layout.lanes, strict=True))
     return [
-        _Frame(layout, [_size(box) for box in picture.boxes], taken, [lanes[edge] for edge in here])
+        Frame(layout, [_size(box) for box in picture.boxes], taken, [lanes[edge] for edge in here])
         for picture, taken, here in zip(pictures, places, wanted, strict=True)
     ]
 
@@ -197,10 +204,14 @@ def _text_width(text: str, size: float) -> float:
     return len(text) * size * (_CHARACTER if size < 14 else _BOLD)
 
 
+def value_lines(box: Box) -> list[str]:
+    """Return the value of a box in lines: one in a wide shape, several in a diamond or a circle."""
+    return ["  ".join(box.value)] if box.kind in (LEAF, CONSTANT, GROUP) else box.value
+
+
 def _lines(box: Box) -> list[tuple[str, str, float]]:
     """Return the lines of text in a box: class, text and width."""
-    value = ["  ".join(box.value)] if box.kind in (LEAF, CONSTANT, GROUP) else box.value
-    lines = [("label", box.label, 14.0)] + [("value", line, 12.0) for line in value]
+    lines = [("label", box.label, 14.0)] + [("value", line, 12.0) for line in value_lines(box)]
     lines += [("gradient", line, 12.0) for line in box.gradient.split("; ") if line]
     return [(kind, text, _text_width(text, size)) for kind, text, size in lines]
 
@@ -249,7 +260,7 @@ def _edge_of(kind: str, dx: float, w: float, h: float) -> float:
     return h / 2 * (1 - 2 * abs(dx) / w) if kind == OPERATION else h / 2
 
 
-def _ported(picture: Picture, frame: _Frame) -> list[tuple[Arrow, tuple[float, float, list[float]]]]:
+def _ported(picture: Picture, frame: Frame) -> list[tuple[Arrow, tuple[float, float, list[float]]]]:
     """Return each arrow with the x at which it leaves, that at which it arrives, and its lanes.
 
     Where several arrows leave or arrive they are set apart, in the order of where they go or come from.
@@ -272,7 +283,7 @@ def _ported(picture: Picture, frame: _Frame) -> list[tuple[Arrow, tuple[float, f
     return [(arrow, (leaving[e], arriving[e], frame.lanes[e])) for e, arrow in enumerate(picture.arrows)]
 
 
-def _arrow(arrow: Arrow, way: tuple[float, float, list[float]], picture: Picture, frame: _Frame) -> str:
+def _arrow(arrow: Arrow, way: tuple[float, float, list[float]], picture: Picture, frame: Frame) -> str:
     """Draw an arrow: straight down past boxes, and aside in the gaps between layers only."""
     start, end, lanes = way
     (tail_x, tail_y), (head_x, head_y) = frame.centre(arrow.tail), frame.centre(arrow.head)
@@ -300,28 +311,35 @@ def _mark(mark: str, x: float, y: float) -> str:
     return f'<g class="mark {mark}"><path class="halo" d="{sign}"/><path class="sign" d="{sign}"/></g>'
 
 
-def _legend(pictures: Sequence[Picture], width: float, top: float) -> tuple[list[str], float]:
-    """Return the legend of what occurs, in as many rows as it takes, and its height."""
+def legend_of(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
+    """Return the legend of what occurs: the drawing of a sign, 26 wide around (13, 0), and what it means."""
     kinds = {box.kind for picture in pictures for box in picture.boxes}
     states = {arrow.state for picture in pictures for arrow in picture.arrows}
     states |= {box.state for picture in pictures for box in picture.boxes}
     marks = {arrow.mark for picture in pictures for arrow in picture.arrows}
-    entries = [(name, words) for name, words in LEGEND.items() if name in kinds | states | (marks - {"cut"})]
-    out = [f'<g class="legend" transform="translate({_MARGIN:.1f} {top:.1f})">']
-    x, y = 0.0, 0.0
-    for name, words in entries:
-        room = 36 + _text_width(words, 12.0) + 14
-        if x and x + room > width:
-            x, y = 0.0, y + _LEGEND_ROW
-        if name in COLOURS or name == "stop":
-            mark = _mark(name, x + 13, y) if name in (CUT, "stop") else ""
-            line = f'<path class="line" d="M{x:.1f},{y:.1f} h26"/>'
-            out.append(f'<g class="arrow {CLOSED if name == "stop" else name}">{line}{mark}</g>')
-        else:
-            out.append(f'<g class="node {name}">{_shape(name, x + 13, y, *_LEGEND_SIZES.get(name, (24, 14)))}</g>')
-        out.append(f'<text x="{x + 34:.1f}" y="{y + 4:.1f}">{escape(words)}</text>')
-        x += room
-    return [*out, "</g>"], y + _LEGEND_ROW
+    return [(_sign(name), words) for name, words in LEGEND.items() if name in kinds | states | (marks - {"cut"})]
+
+
+def _sign(name: str) -> str:
+    """Draw a shape or an arrow for the legend."""
+    if name in COLOURS or name == "stop":
+        mark = _mark(name, 13.0, 0.0) if name in (CUT, "stop") else ""
+        line = '<path class="line" d="M0.0,0.0 h26"/>'
+        return f'<g class="arrow {CLOSED if name == "stop" else name}">{line}{mark}</g>'
+    return f'<g class="node {name}">{_shape(name, 13.0, 0.0, *_LEGEND_SIZES.get(name, (24, 14)))}</g>'
 
 
 _LEGEND_SIZES = {RANDOM: (18.0, 18.0), NOISE: (18.0, 18.0), OPERATION: (26.0, 16.0)}
+
+
+def _legend(pictures: Sequence[Picture], width: float, top: float) -> tuple[list[str], float]:
+    """Return the legend in as many rows as it takes, and its height."""
+    out = [f'<g class="legend" transform="translate({_MARGIN:.1f} {top:.1f})">']
+    x, y = 0.0, 0.0
+    for sign, words in legend_of(pictures):
+        room = 36 + _text_width(words, 12.0) + 14
+        if x and x + room > width:
+            x, y = 0.0, y + _LEGEND_ROW
+        out.append(f'<g transform="translate({x:.1f} {y:.1f})">{sign}<text x="34" y="4">{escape(words)}</text></g>')
+        x += room
+    return [*out, "</g>"], y + _LEGEND_ROW

@@ -1,0 +1,200 @@
+"""Pictures as one HTML file to play with: the template ``page.html``, filled with graphs and tables of their numbers.
+
+The page computes nothing. Each number on it is a text that the library made when the page was written, looked up by the
+place of the sliders and the number of the draw.
+"""
+
+from __future__ import annotations
+
+import json
+import linecache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from ..arrays import is_array
+from ..graph import Tensor
+from ..places import Place
+from ..stochastic.nodes import Sample, taken_care_of
+from .picture import CONSTANT, FOLDED, LONGEST_DETAIL, OPEN, PARTLY, RANDOM, Box, Picture, one_line
+from .play import Slot, Texts, draws_of, numbers_of, sliders_of
+from .svg import STYLE, frames_of, legend_of, panel, value_lines
+
+_MARGIN = 16.0
+
+ENDS = {RANDOM: "a draw has a value and no derivative"}
+"""Why backprop does not get past a box."""
+
+
+def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str) -> str:
+    """Return graphs of the same draw as one HTML document.
+
+    Args:
+        panels: for each graph a heading, the cost, and its picture; the page shows one at a time.
+        wrt: the parameters, as for ``draw``.
+        title: the heading of the page.
+    """
+    costs, pictures = [cost for _, cost, _ in panels], [picture for _, _, picture in panels]
+    sliders, draws = sliders_of(costs, pictures, wrt), draws_of(costs)
+    numbers = numbers_of(costs, pictures, sliders, draws)
+    tables = Tables()
+    graphs = [
+        {
+            "heading": heading,
+            "boxes": [_about(i, box, picture, found, tables) for i, box in enumerate(picture.boxes)],
+            "arrows": [
+                {"tail": a.tail, "head": a.head, "mark": a.mark, "part": tables.add(found.get(("part", e)))}
+                for e, a in enumerate(picture.arrows)
+            ],
+            "steps": _steps(picture),
+        }
+        for (heading, _, picture), found in zip(panels, numbers, strict=True)
+    ]
+    data = {
+        "sliders": [
+            {
+                "name": one_line(s.node.name or "leaf"),
+                "values": [f"{float(v):.4g}" for v in s.values],
+                "start": len(s.values) // 2,
+                "boxes": [_box_of(s.node, picture) for picture in pictures],
+            }
+            for s in sliders
+        ],
+        "draws": len(draws),
+        "graphs": graphs,
+        "tables": tables.all,
+    }
+    filling = {
+        "title": escape(title),
+        "style": STYLE,
+        "graphs": "\n".join(_inline(panels, numbers)),
+        "legend": "\n".join(
+            f'<li><svg class="sign" viewBox="-1 -10 28 20" aria-hidden="true">{sign}</svg>{escape(words)}</li>'
+            for sign, words in legend_of(pictures)
+        ),
+        "data": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+    }
+    before, *rest = (files(__package__) / "page.html").read_text(encoding="utf-8").split("{{")
+    parts = [before]
+    for part in rest:
+        name, _, text = part.partition("}}")
+        parts += filling[name], text
+    return "".join(parts)
+
+
+class Tables:
+    """The tables of a page, each kept once. A table has one row only along an axis on which nothing depends."""
+
+    def __init__(self) -> None:
+        self.all: list[dict[str, Any]] = []
+        self._known: dict[tuple[Any, ...], int] = {}
+
+    def add(self, texts: Texts | None) -> int | None:
+        """Return the number of a table, and ``None`` for none."""
+        if texts is None:
+            return None
+        for axis in range(texts.ndim):
+            first = texts.take([0], axis)
+            texts = first if (texts == first).all() else texts
+        key = texts.shape, tuple(texts.flat)
+        if key not in self._known:
+            self._known[key] = len(self.all)
+            self.all.append({"shape": list(texts.shape), "text": list(texts.flat)})
+        return self._known[key]
+
+
+def _steps(picture: Picture) -> list[int]:
+    """Return the boxes in the order in which backprop gets to them; last those that it does not get past."""
+    back = [i for i in reversed(range(len(picture.boxes))) if picture.boxes[i].arrives]
+    return sorted(back, key=lambda i: _is_end(i, picture))
+
+
+def _box_of(node: Tensor, picture: Picture) -> int | None:
+    return next((i for i, box in enumerate(picture.boxes) if any(x is node for x in box.nodes)), None)
+
+
+def _about(i: int, box: Box, picture: Picture, found: Mapping[Slot, Texts], tables: Tables) -> dict[str, Any]:
+    """Return what the page says of a box."""
+    drawn_at = [x.place for x in box.nodes if isinstance(x, Sample)]
+    drawn_at += [x.attrs["drawn"].place for x in box.nodes if not is_array(x) and x.op is taken_care_of]
+    formulas = _formulas(box)
+    return {
+        "label": box.label,
+        "state": box.state,
+        "detail": "" if formulas and not drawn_at else box.detail,
+        "formulas": formulas,
+        "source": [_source(place) for place in dict.fromkeys(drawn_at)],
+        "value": tables.add(found.get(("value", i))),
+        "before": _before(box),
+        "gradient": tables.add(found.get(("gradient", i))),
+        "words": _words(i, box, picture),
+        "ends": ENDS.get(box.kind, "its value jumps") if _is_end(i, picture) else "",
+    }
+
+
+def _words(i: int, box: Box, picture: Picture) -> str:
+    """Return what is written in a box once the gradient is there, with ``{}`` for the number."""
+    if box.words:
+        return box.words.replace("partly cut; ", "")
+    if not (box.arrives and picture.gradients):
+        return ""
+    return "✕ {}" if _is_end(i, picture) else "↑ {}"
+
+
+def _is_end(i: int, picture: Picture) -> bool:
+    """Return whether backprop gets to a box and not past it: all that it could go along is cut."""
+    arrows = [arrow for arrow in picture.arrows if arrow.head == i]
+    return any(a.mark == "cut" for a in arrows) and not any(a.state in (OPEN, PARTLY) for a in arrows)
+
+
+def _before(box: Box) -> str:
+    """Return what stands before the number in the last line of a box's value."""
+    return value_lines(box)[-1].removesuffix(box.value[-1])
+
+
+def _formulas(box: Box) -> list[str]:
+    """Return the first line of the docstring of each op in a box."""
+    if box.kind in (CONSTANT, RANDOM):
+        return []
+    ops = dict.fromkeys(x.op for x in box.nodes if x.op is not None and x.op not in FOLDED)
+    return [f"{op.name}: {op.__doc__.strip().splitlines()[0].replace('`', '')}" for op in ops if op.__doc__]
+
+
+def _source(place: Place) -> str:
+    return one_line(f"{place}  {linecache.getline(place.file, place.line).strip()}".strip(), LONGEST_DETAIL)
+
+
+def _inline(panels: Sequence[tuple[str, Tensor, Picture]], numbers: Sequence[Mapping[Slot, Texts]]) -> list[str]:
+    """Return an SVG for each graph; what the graphs have in common stands in the same place."""
+    roomy = [_with_texts(picture, found, _longest) for (_, _, picture), found in zip(panels, numbers, strict=True)]
+    out = []
+    for (heading, _, picture), found, frame in zip(panels, numbers, frames_of(roomy), strict=True):
+        width, height = frame.layout.width + 2 * _MARGIN, frame.layout.height + 2 * _MARGIN
+        out += [
+            f'<svg class="graph" role="group" aria-label="{escape(heading)}" viewBox="0 0 {width:.1f} {height:.1f}" '
+            f'style="max-width: {width:.0f}px; min-width: {0.6 * width:.0f}px">',
+            *panel(_with_texts(picture, found, _own), frame, _MARGIN, _MARGIN),
+            "</svg>",
+        ]
+    return out
+
+
+def _with_texts(picture: Picture, found: Mapping[Slot, Texts], choose: Callable[[Texts], str]) -> Picture:
+    """Return the picture with one of the texts of each slot in its boxes."""
+    boxes = []
+    for i, box in enumerate(picture.boxes):
+        value, gradient = (choose(found[slot]) if slot in found else "" for slot in (("value", i), ("gradient", i)))
+        words = _words(i, box, picture).replace("{}", gradient)
+        boxes.append(replace(box, value=[*box.value[:-1], value or box.value[-1]], gradient=words))
+    return replace(picture, boxes=boxes)
+
+
+def _longest(texts: Texts) -> str:
+    return max(texts.flat, key=len)
+
+
+def _own(texts: Texts) -> str:
+    """Return the text where every slider stands in the middle, for the draw that the graph was recorded with."""
+    return texts[(*(n // 2 for n in texts.shape[:-1]), 0)]
