@@ -43,7 +43,8 @@ def test_operators_take_arrays_and_numbers_on_either_side(left, right):
 @given(st.floats(-3, 3), st.floats(0.5, 3))
 def test_operators_with_the_array_on_the_left_keep_their_order(a, b):
     t, c = tg.Tensor(b), np.asarray(a)
-    pairs = [(c - t, a - b), (c / t, a / b), (2.0**t, 2.0**b), (c < t, a < b), (c >= t, a >= b), (-t, -b), (abs(-t), b)]
+    pairs = [(c - t, a - b), (c / t, a / b), (2.0**t, 2.0**b), (c // t, a // b), (-t, -b), (abs(-t), b)]
+    pairs += [(c < t, a < b), (c <= t, a <= b), (c > t, a > b), (c >= t, a >= b), (c == t, a == b), (c != t, a != b)]
     for tensor, expected in pairs:
         np.testing.assert_allclose(tensor.value, expected)
 
@@ -166,7 +167,10 @@ def test_a_cotangent_weighs_the_elements_of_the_output():
         (lambda x: [1, 2][tg.argmax(x)], "tg.take"),
         (lambda x: np.asarray(x), "tensor.value"),
         (lambda x: np.sum(x), "tensor.value"),
-        (lambda x: np.exp(x), "Tensor"),
+        (lambda x: np.exp(x), r"numpy.exp of a Tensor.*tensor.value"),
+        (lambda x: np.multiply(x, 2.0), r"numpy.multiply of a Tensor"),
+        (lambda x: np.add.reduce(x), r"numpy.add of a Tensor"),
+        (lambda x: np.add(np.ones(2), x, out=np.ones(2)), r"numpy.add of a Tensor"),
         (lambda x: x.__setitem__(0, 1.0), "never edited"),
         (lambda x: len(x[0]), "no length"),
     ],
@@ -174,6 +178,11 @@ def test_a_cotangent_weighs_the_elements_of_the_output():
 def test_bad_input_is_refused_in_words(call, message):
     with pytest.raises((TypeError, ValueError, IndexError), match=message):
         call(tg.Tensor(np.array([1.0, 2.0])))
+
+
+def test_a_number_can_be_formatted():
+    assert f"{tg.Tensor(1.23456, 'x'):.2f}" == "1.23"
+    assert f"{tg.Tensor(1.5, 'x')}" == "Tensor(1.5, name='x')"
 
 
 def test_a_tensor_can_be_unpacked_and_iterated():

@@ -42,6 +42,27 @@ def _operator(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any]
     return (lambda self, other: OPS[name](self, other)), (lambda self, other: OPS[name](other, self))
 
 
+_REFLECTED = {
+    "add": "__radd__",
+    "subtract": "__rsub__",
+    "multiply": "__rmul__",
+    "divide": "__rtruediv__",
+    "floor_divide": "__rfloordiv__",
+    "power": "__rpow__",
+    "matmul": "__rmatmul__",
+    "bitwise_and": "__rand__",
+    "bitwise_or": "__ror__",
+    "bitwise_xor": "__rxor__",
+    "less": "__gt__",
+    "less_equal": "__ge__",
+    "greater": "__lt__",
+    "greater_equal": "__le__",
+    "equal": "__eq__",
+    "not_equal": "__ne__",
+}
+"""The method of a Tensor on the right that stands for a function of NumPy's that an operator of an array calls."""
+
+
 def _reduction(name: str) -> Callable[..., Any]:
     """Return the method of an op that reduces axes, with the axis by position too, as NumPy has it."""
     return lambda self, axis=None, **options: OPS[name](self, axis=axis, **options)
@@ -167,7 +188,15 @@ class Tensor:
             "a Tensor is never edited. Write tg.where(mask, new, tensor), or fill the array before Tensor(array)"
         )
 
-    __array_ufunc__ = None  # makes NumPy leave ``array * tensor`` to __rmul__
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Take ``array * tensor``, which NumPy begins with, and refuse ``numpy.exp(tensor)``."""
+        if method == "__call__" and not options and ufunc.__name__ in _REFLECTED and not isinstance(inputs[0], Tensor):
+            return getattr(self, _REFLECTED[ufunc.__name__])(inputs[0])
+        return _refusal(f"numpy.{ufunc.__name__}", "Call the function of tinygrad_vae, or pass tensor.value.")(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value.item() if spec and self.size == 1 else str(self), spec)
+
     __array__ = _refusal("a NumPy array", "Call the function of tinygrad_vae instead of NumPy's, or pass tensor.value.")
     __array_function__ = _refusal("a NumPy function", "Call the one of tinygrad_vae, or pass tensor.value.")
     __bool__ = _refusal("the truth", "Write tg.where(condition, a, b), or branch on tensor.value.")

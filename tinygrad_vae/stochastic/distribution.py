@@ -337,10 +337,20 @@ def law_in_words(dist: Distribution) -> str:
     for f in parameters(dist):
         value = getattr(dist, f.name)
         if isinstance(value, Tensor):
-            shown.append(value.name or f.name)
+            shown.append(value.name or _in_words(value) or f.name)
         else:
             shown.append(repr(value) if isinstance(value, (int, float)) else f.name)
     return f"{type(dist).__name__}({', '.join(shown)})"
+
+
+def _in_words(x: Tensor) -> str:
+    """Return what x was computed by, where it is one op on named leaves: ``logit(p)``."""
+    tensors = [leaf for leaf in x.inputs if isinstance(leaf, Tensor)]
+    if x.op is None or not tensors or not all(leaf.name for leaf in tensors):
+        return ""
+    shown = [leaf.name if isinstance(leaf, Tensor) else repr(leaf) for leaf in x.inputs]
+    numbers = all(isinstance(leaf, (Tensor, int, float)) for leaf in x.inputs)
+    return f"{x.op.name}({', '.join(shown)})" if numbers and not x.attrs else ""
 
 
 def logits_from(family: str, logits: Value | None, probs: Value | None, domain: Domain) -> Value:
