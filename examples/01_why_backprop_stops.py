@@ -3,8 +3,8 @@
 One random number is drawn inside a cost. We ask for the gradient, are refused, and find out why. Then two rewrites of
 the very same draw give the gradient somewhere to go, and both are held against the truth.
 
-Runs in about a second and needs nothing but the library. It writes one picture, ``figures/01_why_backprop_stops.svg``,
-or the file that is named on the command line.
+Runs in a few seconds and needs nothing but the library. It writes a picture, ``figures/01_why_backprop_stops.svg``, or
+the file that is named on the command line, and beside it a page to play with, ``01_why_backprop_stops.html``.
 """
 
 # %% A cost with a draw in it
@@ -156,17 +156,18 @@ assert min(ratio.values()) > 4
 # %% See it
 #
 # The same draw twice. Left, as it was sampled: red crosses where the gradient ends. Right, reparameterized.
+#
+# The page shows one at a time. Step backprop from node to node with the arrow keys and see it stop at z; switch to the
+# other graph and see it pass; then move mu, sigma and w, and draw again.
 
 path = Path(next((a for a in sys.argv[1:] if a.endswith(".svg")), "figures/01_why_backprop_stops.svg"))
 path.parent.mkdir(parents=True, exist_ok=True)
-tg.draw_side_by_side(
-    cost,
-    opened,
-    path,
-    titles=("sampled: backprop stops at z", "reparameterized: it passes through"),
-    wrt=parameters,
-)
-print(f"\n{tg.draw(cost, wrt=parameters, title='the graph of the cost')}\n\nthe picture is in {path}")
+titles = "sampled: backprop stops at z", "reparameterized: it passes through"
+page = path.with_suffix(".html")
+for file in (path, page):
+    tg.draw_side_by_side(cost, opened, file, titles=titles, wrt=parameters)
+print(f"\n{tg.draw(cost, wrt=parameters, title='the graph of the cost')}\n")
+print(f"the picture is in {path}, the page to play with in {page}")
 
 # %% Where to read on
 #
