@@ -1,6 +1,6 @@
 """How good a model is on held-out examples, in nats, with standard errors.
 
-It computes with arrays and records nothing, one draw of one batch at a time, so that neither more examples nor
+It computes with arrays and records nothing, some draws of one batch at a time, so that neither more examples nor
 more draws take more memory. It knows objectives, and nothing of training.
 """
 
@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..arrays import Array, NoiseStream, as_array, to_host
 from ..calculus import values
-from ..ops import logsumexp
+from ..stochastic.distribution import Distribution
 from ..stochastic.divergences import kl_divergence
-from .objectives import LatentVariableModel, check_count, in_dtype_of
+from .objectives import LatentVariableModel, check_count, in_dtype_of, kl_of_each_latent
+
+ROWS = 1000
+"""About how many draws to decode at a time."""
+
+ACTIVE = 0.01
+"""How much the posterior mean of a latent varies from image to image, at least, where the latent is in use."""
 
 
 def evaluate(
@@ -26,16 +34,16 @@ def evaluate(
     samples: int = 100,
     batch: int = 250,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, float]:
-    """Return the mean bound, log-likelihood, rate and distortion of the images, each with its standard error.
+) -> dict[str, Any]:
+    """Return the mean bound, log-likelihood, rate and distortion of the images, and which latents are in use.
 
-    For each image, with K draws ``z_k ~ q(z|x)``:
+    For each image, with K draws ``z_k ~ q(z|x)`` and ``w_k = p(x|z_k) p(z_k) / q(z_k|x)``:
 
-    - ``rate``: ``KL(q(z|x) || p(z))``, what z says about x;
+    - ``rate``: ``KL(q(z|x) || p(z))``, what z says about x; where it has no closed form, from the draws;
     - ``distortion``: the mean of ``-log p(x|z_k)``, what z leaves open (Alemi et al. 2018);
     - ``bound``: the evidence lower bound, -(rate + distortion);
-    - ``log_likelihood``: the importance weighted bound over the K draws, which is below log p(x) on average and
-      close to it for large K.
+    - ``log_likelihood``: the importance weighted bound, ``log 1/K sum_k w_k``, which is below log p(x) on average and
+      close to it for large K (Burda et al. 2016 take K = 5000).
 
     Args:
         model: a ``VAE``, or whatever encodes, decodes and has a prior.
@@ -46,8 +54,14 @@ def evaluate(
         progress: called as ``progress(done, n)`` after each batch.
 
     Returns:
-        The four means in nats; ``<name>_standard_error`` for each, of the mean over images, which holds the noise
-        of the draws too; and the numbers of ``images`` and ``samples``.
+        What JSON can hold. The four means in nats; ``<name>_standard_error`` for each, of the mean over images, which
+        holds the noise of the draws too; the numbers of ``images`` and ``samples``; and
+
+        - ``effective_samples``: the mean over images of ``(sum w)^2 / sum w^2``, from 1 to K. Where it is near 1 the
+          log-likelihood hangs on single draws and is too low;
+        - ``kl_per_latent``: the rate of each latent, ``None`` where the latents depend on each other;
+        - ``active_units``: how many latents have a posterior mean whose variance over the images is above 0.01;
+        - ``warning``: what is wrong and what to try where no latent is active; else ``None``.
 
     Raises:
         TypeError, ValueError: an image does not fit the model, there are fewer than two, or a number is less than 1.
@@ -56,6 +70,8 @@ def evaluate(
     >>> found = evaluate(model, np.zeros((5, 64), np.float32), rng=tg.noise(1), samples=10)
     >>> found["bound"] <= found["log_likelihood"]
     True
+    >>> found["active_units"]  # all images are the same
+    0
     """
     check_count("evaluate: samples", samples)
     check_count("evaluate: batch", batch)
@@ -63,33 +79,93 @@ def evaluate(
     if n < 2:
         raise ValueError(f"evaluate: a standard error takes two images at least, found {n}")
     model = values(model)
-    rows = []
+    parts = []
     for start in range(0, n, batch):
-        rows.append(_measure(model, images[start : start + batch], rng, samples))
+        parts.append(_measure(model, images[start : start + batch], rng, samples))
         if progress is not None:
             progress(min(start + batch, n), n)
-    rate, distortion, log_likelihood = np.concatenate(rows, axis=1)
-    measures = {
-        "bound": -(rate + distortion),
-        "log_likelihood": log_likelihood,
-        "rate": rate,
-        "distortion": distortion,
-    }
-    report: dict[str, float] = {"images": n, "samples": samples}
-    for name, row in measures.items():
-        report[name] = float(row.mean())
-        report[f"{name}_standard_error"] = float(row.std(ddof=1)) / math.sqrt(n)
+    measured = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    report: dict[str, Any] = {"images": n, "samples": samples}
+    for name in ("bound", "log_likelihood", "rate", "distortion"):
+        report[name] = float(measured[name].mean())
+        report[f"{name}_standard_error"] = float(measured[name].std(ddof=1)) / math.sqrt(n)
+    report["effective_samples"] = float(measured["effective_samples"].mean())
+    each = measured.get("kl_per_latent")
+    report["kl_per_latent"] = None if each is None else [float(x) for x in each.mean(axis=0)]
+    variance = measured["means"].var(axis=0)
+    variance = variance.sum(axis=tuple(range(1, variance.ndim)))  # a one-hot latent has several numbers
+    report["active_units"] = int((variance > ACTIVE).sum())
+    report["warning"] = None if report["active_units"] else _collapse(len(variance), report["rate"])
     return report
 
 
-def _measure(model: LatentVariableModel, x: Array, rng: NoiseStream, samples: int) -> Array:
-    """Return rate, distortion and log-likelihood of each example, of shape (3, batch), in float64."""
+def _collapse(latents: int, rate: float) -> str:
+    return (
+        f"posterior collapse: none of the {latents} latents is active, and z says {rate:.3g} nats about x. The decoder "
+        "does without z. Let the divergence rise slowly (warm_up), give each latent some nats for nothing "
+        "(free_bits), take a smaller decoder, or a likelihood with less noise; and ask tg.explain whether the "
+        "gradient of the encoder is cut"
+    )
+
+
+def _measure(model: LatentVariableModel, x: Array, rng: NoiseStream, samples: int) -> dict[str, Array]:
+    """Return what is known of each example, in float64, with the examples along the first axis."""
     q, prior = model.encode(x), model.prior()
-    rate = to_host(kl_divergence(q, prior)).astype(np.float64)
-    fit = np.empty((samples, len(x)))
-    log_weights = np.empty((samples, len(x)))
-    for k in range(samples):
-        z = q.sample(rng=rng)
-        fit[k] = to_host(model.decode(z).log_prob(in_dtype_of(z, x)))
-        log_weights[k] = fit[k] + to_host(prior.log_prob(z) - q.log_prob(z))
-    return np.stack([rate, -fit.mean(axis=0), logsumexp(log_weights, axis=0) - math.log(samples)])
+    weights, fit, log_ratio = _LogMean(len(x)), np.zeros(len(x)), np.zeros(len(x))
+    for start in range(0, samples, at_once := max(1, ROWS // len(x))):
+        z = q.sample((min(at_once, samples - start),), rng=rng)
+        fits = to_host(model.decode(z).log_prob(in_dtype_of(z, x))).astype(np.float64)
+        ratios = to_host(q.log_prob(z) - prior.log_prob(z)).astype(np.float64)
+        weights.add(fits - ratios)
+        fit += fits.sum(axis=0) / samples
+        log_ratio += ratios.sum(axis=0) / samples
+    rate = _in_closed_form(kl_divergence, q, prior)
+    rate = log_ratio if rate is None else rate
+    means = to_host(q.mean).astype(np.float64)
+    found = {
+        "bound": fit - rate,
+        "log_likelihood": weights.value(samples),
+        "rate": rate,
+        "distortion": -fit,
+        "effective_samples": weights.effective(),
+        "means": means if q.event_shape else means[:, None],
+    }
+    each = _in_closed_form(kl_of_each_latent, q, prior)
+    return found if each is None else found | {"kl_per_latent": each}
+
+
+def _in_closed_form(divergence: Callable[..., Any], q: Distribution, prior: Distribution) -> Array | None:
+    try:
+        return to_host(divergence(q, prior)).astype(np.float64)
+    except (NotImplementedError, ValueError):
+        return None
+
+
+@dataclass
+class _LogMean:
+    """A running ``log 1/K sum_k w_k`` for each of n examples, from ``log w_k``, without overflow."""
+
+    n: int
+    top: Array = field(init=False)
+    total: Array = field(init=False)
+    squares: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.top = np.full(self.n, -np.inf)
+        self.total, self.squares = np.zeros(self.n), np.zeros(self.n)
+
+    def add(self, log_weights: Array) -> None:
+        """Take in weights of shape (draws, n)."""
+        top = np.maximum(self.top, log_weights.max(axis=0))
+        shrink, new = np.exp(self.top - top), np.exp(log_weights - top)
+        self.total = self.total * shrink + new.sum(axis=0)
+        self.squares = self.squares * shrink**2 + (new**2).sum(axis=0)
+        self.top = top
+
+    def value(self, count: int) -> Array:
+        """Return the logarithm of the mean of ``count`` weights."""
+        return self.top + np.log(self.total) - math.log(count)
+
+    def effective(self) -> Array:
+        """Return ``(sum w)^2 / sum w^2``."""
+        return self.total**2 / self.squares
