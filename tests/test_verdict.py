@@ -138,10 +138,44 @@ def test_a_path_that_jumps_with_the_draw_is_refused(name):
     opened = tg.reparameterize(cost)
     jumping = "astype" if name == "getitem" else name
     assert f"{jumping} jumps with a random value" in refused(opened, theta)
-    (pathwise, score) = tg.explain(cost, theta).nodes[0].options
+    pathwise, score = tg.explain(cost, theta).nodes[0].options[:2]
     assert (pathwise.valid, score.valid) == (False, True)
     assert jumping in pathwise.reason
     assert np.isfinite(tg.gradients(tg.score_function(cost), theta["loc"]))
+
+
+def test_every_estimator_is_among_the_options_of_a_random_node_with_its_reason():
+    rng = tg.noise(0)
+    p, h = tg.Tensor(0.3, "p"), tg.Tensor(2.0, "h")
+    b = tg.Bernoulli(probs=p).sample(rng=rng, name="b")
+    u = tg.Uniform(0.0, h).sample((4,), rng=rng, name="u")
+    for_b, for_u = (node.options for node in tg.explain(u**2 * b, [p, h]).nodes)
+    for options in (for_b, for_u):
+        others = {option.call: option for option in options[2:]}
+        assert set(others) == set(tg.ESTIMATORS) - {"pathwise", "score-function"}
+        for name, option in others.items():
+            assert option.valid == (not option.reason)
+            assert option.biased == tg.ESTIMATORS[name].biased
+    reasons = {option.call: option.reason for option in for_u}
+    assert reasons["leave-one-out"] == reasons["second-draw"] == "the support of Uniform moves with h"
+    assert reasons["arm"] == "it is for Bernoulli draws, found Uniform"
+    assert reasons["quadrature"] == ""
+
+
+def test_estimators_that_are_valid_too_stand_on_one_line_of_the_report():
+    b = tg.Bernoulli(probs=tg.Tensor(0.3, "p")).sample(rng=tg.noise(0), name="b")
+    report = str(tg.explain(b**2, b.inputs[1]))
+    assert "  also valid     arm disarm enumeration rebar relax second-draw\n" in report
+    assert "  with a bias    gumbel-softmax straight-through" in report
+    assert "also valid" not in refused(b**2, b.inputs[1], tg.BlockedGradientError)
+
+
+def test_copies_of_one_draw_are_reported_once_and_two_draws_of_one_line_twice():
+    p, mu, rng = tg.Tensor(0.3, "p"), tg.Tensor(0.5, "mu"), tg.noise(0)
+    b = tg.Bernoulli(probs=p).sample(rng=rng, name="b", estimator="enumeration")
+    x = sum(tg.Normal(mu + b, 1.0).sample(rng=rng, name="x", estimator="pathwise") for _ in range(2))
+    names = [node.name for node in tg.explain(tg.estimate(x * b), [p, mu]).nodes]
+    assert sorted(names) == ["b", "x", "x"]
 
 
 def test_the_score_function_finds_the_gradient_that_a_jump_hides():

@@ -153,7 +153,8 @@ class Drawn:
     """What is remembered of a random node once an estimator has taken care of it.
 
     ``weighs`` where the estimator weighs the whole cost that follows, so that the cost may only be summed afterwards;
-    ``biased`` is the reason where the gradient is not that of the expectation.
+    ``biased`` is the reason where the gradient is not that of the expectation; ``origin`` is shared by all that was
+    made of one draw.
     """
 
     name: str | None
@@ -163,6 +164,7 @@ class Drawn:
     note: str = ""
     weighs: bool = False
     biased: str = ""
+    origin: object = None
 
     def __repr__(self) -> str:
         return f"{self.estimator} for {self.name or 'a draw'} at {self.place}"

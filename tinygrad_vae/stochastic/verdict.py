@@ -7,17 +7,17 @@ words for a graph that one wants to understand. Nothing here computes a value.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import trees
-from ..arrays import describe
+from ..arrays import describe, noise
 from ..graph import BLOCKED, JUMP, STOP, Tensor, op, topological_order
 from ..ops import surrogate
 from .credit import BILINEAR, LINEAR
 from .distribution import family_of, law_in_words
-from .nodes import Noise, Sample, name_of_draw, taken_care_of
+from .nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
 
 
 class GradientRefusedError(RuntimeError):
@@ -84,11 +84,12 @@ def depends_on(output: Tensor, node: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Option:
-    """A rewrite for one random node: whether it is valid there, and why or why not."""
+    """A rewrite or an estimator for one random node: whether it is valid there, and why or why not."""
 
     call: str
     valid: bool
     reason: str
+    biased: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,16 @@ class RandomNode:
             out.append("                 (other paths reach them: without this one they would train, and wrongly)")
         out.append(f"    open         {_wrapped(self.open)}")
         head = ""
-        for option in sorted(self.options, key=lambda o: not o.valid):
+        for option in sorted(self.options[:2], key=lambda o: not o.valid):
             repeated, head = head, "valid here" if option.valid else "not valid"
             out.append(f"  {'' if head == repeated else head:<14} {option.call:<23} {option.reason}")
+        others = [option for option in self.options[2:] if option.valid]
+        for head, names in (
+            ("also valid", [option.call for option in others if not option.biased]),
+            ("with a bias", [option.call for option in others if option.biased]),
+        ):
+            if names:
+                out.append(f"  {head:<14} {_wrapped(names)}")
         return out
 
 
@@ -175,6 +183,9 @@ class Explanation:
 def explain(cost: Tensor, wrt: Any) -> Explanation:
     """Say of every random node what it hides, which rewrites are valid there, and what was chosen.
 
+    The other estimators that are valid at a blocked node stand there by their names, for ``tg.estimate``; why the rest
+    is not valid is in ``.nodes[i].options``.
+
     Args:
         cost: the Tensor whose gradient one wants.
         wrt: the parameters: a Tensor or a tree of them.
@@ -195,6 +206,8 @@ def explain(cost: Tensor, wrt: Any) -> Explanation:
         open         -
       valid here     reparameterize(cost)    the 1 op from z to the cost is continuous
                      score_function(cost)    the support of Normal does not move with mu
+      also valid     measure-valued quadrature second-draw
+      with a bias    straight-through
     """
     parameters = trees.leaves(wrt)
     for x in (cost, *parameters):
@@ -202,7 +215,7 @@ def explain(cost: Tensor, wrt: Any) -> Explanation:
             raise TypeError(
                 f"explain(cost, wrt) takes a Tensor and the Tensors it was computed from, found {describe(x)}"
             )
-    return _report(_follow(cost, parameters))
+    return _report(_follow(cost, parameters), every_estimator=True)
 
 
 def refuse_wrong_gradients(output: Tensor, wrt: Sequence[Tensor]) -> None:
@@ -381,7 +394,7 @@ def _jump(op_name: str) -> str:
     )
 
 
-def _report(paths: _Paths) -> Explanation:
+def _report(paths: _Paths, every_estimator: bool = False) -> Explanation:
     """Put into words what the walk found."""
     output = id(paths.live[-1])
     opened, blocked = paths.opened.get(output, 0), paths.blocked.get(output, 0)
@@ -391,9 +404,10 @@ def _report(paths: _Paths) -> Explanation:
         cut, partly, open_ = (paths.names(bits) for bits in (hidden & ~opened, hidden & opened, opened & ~hidden))
         name = name_of_draw(z.name, z.place)
         options = [_pathwise_option(z, name, paths), _score_option(z, paths)]
+        if every_estimator:
+            options += _other_options(z, paths.live[-1], options[1])
         nodes.append(RandomNode(name, law_in_words(z.dist), str(z.place), None, "", "", cut, partly, open_, options))
-    for note in paths.notes:
-        drawn = note.attrs["drawn"]
+    for drawn in _once(note.attrs["drawn"] for note in paths.notes):
         name = name_of_draw(drawn.name, drawn.place)
         nodes.append(
             RandomNode(name, drawn.law, str(drawn.place), drawn.estimator, drawn.note, drawn.biased, [], [], [], [])
@@ -401,6 +415,14 @@ def _report(paths: _Paths) -> Explanation:
     problems = [f"{text}\n{'':15}(parameters: {_wrapped(paths.names(bits))})" for text, bits in paths.problems]
     everyone = paths.names((1 << len(paths.wrt)) - 1)
     return Explanation(everyone, paths.names(opened & ~blocked), nodes, problems)
+
+
+def _once(notes: Iterable[Drawn]) -> list[Drawn]:
+    """Return the notes, one of those on copies of one draw."""
+    keys: dict[Any, Drawn] = {}
+    for drawn in notes:
+        keys.setdefault((drawn.origin or object(), drawn.estimator, drawn.note), drawn)
+    return list(keys.values())
 
 
 def path_after(z: Sample, live: list[Tensor]) -> tuple[int, list[str]]:
@@ -447,6 +469,20 @@ def _score_option(z: Sample, paths: _Paths) -> Option:
     if moving:
         return Option(call, False, f"the support of {family} moves with {', '.join(moving)}")
     return Option(call, True, f"the support of {family} does not move with {', '.join(reached.values()) or 'anything'}")
+
+
+def _other_options(z: Sample, cost: Tensor, score: Option) -> list[Option]:
+    """Return what every estimator besides pathwise and the score function says of a random node."""
+    from .estimators import ESTIMATORS, Pathwise, ScoreFunction  # they stand above, and ask for a verdict themselves
+
+    options = []
+    for name, kind in sorted(ESTIMATORS.items()):
+        if kind not in (Pathwise, ScoreFunction):
+            objection = kind.example(noise(0)).objection(z, cost)
+            if objection is None and issubclass(kind, ScoreFunction) and not score.valid:
+                objection = score.reason
+            options.append(Option(name, objection is None, objection or "", kind.biased))
+    return options
 
 
 def _wrapped(names: list[str]) -> str:

@@ -86,7 +86,8 @@ class Estimator:
     def noted(self, x: Tensor, z: Sample, note: str = "") -> Tensor:
         """Return ``x`` with the note that it stands for z, for ``explain`` and the drawings."""
         notes = "; ".join(text for text in (self.reason, note) if text)
-        drawn = Drawn(z.name, law_in_words(z.dist), z.place, self.name, notes, self.weighs, self.biased)
+        origin = getattr(z.noise, "origin", None)
+        drawn = Drawn(z.name, law_in_words(z.dist), z.place, self.name, notes, self.weighs, self.biased, origin)
         return taken_care_of(x, drawn=drawn)
 
 
@@ -121,6 +122,11 @@ def estimate(
     >>> cost = tg.estimate(x**2 * (1 + b), {"x": "pathwise"})
     """
     check_tensor(cost)
+    if choices is not None and not isinstance(choices, Mapping):
+        raise TypeError(
+            f"estimate: choices is a mapping from random nodes to estimators, found {choices!r}; "
+            f"write default={choices!r} to use it for all of them"
+        )
     samples = live_samples(cost)
     plan = _plan(samples, choices or {})
     left = [z for z in samples if id(z.noise) not in plan]

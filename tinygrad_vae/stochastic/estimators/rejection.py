@@ -15,6 +15,7 @@ from ...graph import Tensor, value_of
 from ...ops import exp, lgamma, log, sqrt, surrogate
 from ..distributions import Gamma
 from ..nodes import Sample
+from ..verdict import jump_objection, live_nodes, path_after
 from .coordinates import aligned, element_law
 from .estimate import Estimator, Rest, zero
 
@@ -38,8 +39,11 @@ class RejectionPath(Estimator):
         law = element_law(z)
         if not isinstance(law, Gamma):
             return f"there is a rejection sampler of Gamma here, and none of {type(law).__name__}"
-        lowest = float(np.min(value_of(law.concentration)))
-        return None if lowest >= 1 else f"the sampler is for concentrations from 1 on, found {lowest:g}"
+        lowest = float(np.min(value_of(law.concentration), initial=np.inf))
+        if lowest < 1:
+            return f"the sampler is for concentrations from 1 on, found {lowest:g}"
+        _, jumps = path_after(z, live_nodes(cost))
+        return jump_objection(z, jumps) if jumps else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         law: Any = element_law(z)

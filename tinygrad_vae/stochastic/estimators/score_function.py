@@ -211,17 +211,14 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
 def without_moving(z: Sample) -> Any:
     """Return the law of z with every parameter that moves its support closed to gradients."""
     dist = z.dist
-    moving = set(dist.moving())
+    moving = {path for path, leaf in trees.paths(dist) if path in dist.moving() and isinstance(leaf, Tensor)}
     if not moving:
         return dist
     reason = (
         f"score_function: the support of {type(dist).__name__} moves with {', '.join(sorted(moving))}, and the score "
         "function would lose what happens at its edge; use reparameterize(cost)"
     )
-    new = [
-        refuse_gradient(leaf, reason=reason) if path in moving and isinstance(leaf, Tensor) else leaf
-        for path, leaf in trees.paths(dist)
-    ]
+    new = [refuse_gradient(leaf, reason=reason) if path in moving else leaf for path, leaf in trees.paths(dist)]
     return trees.replace_leaves(dist, new)
 
 
@@ -239,8 +236,8 @@ def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
         raise ValueError(
             f"score_function: the baseline depends on {name_of_draw(z.name, z.place)} ({z.place}), the draw whose "
             "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
-            "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, or a function of "
-            "the inputs alone"
+            "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, a function of the "
+            'inputs alone, or the mean of the other draws: estimate(cost, default="leave-one-out")'
         )
 
 
