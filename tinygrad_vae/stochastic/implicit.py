@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import trees
 from ..arrays import Array, Value, namespace
-from ..graph import Tensor, gradients, op
+from ..graph import JUMP, Tensor, gradients, op
 from ..ops import exp, identity, sum_to
 from .nodes import structure_of
 
@@ -28,11 +28,14 @@ def inverse_cdf(law: Distribution, p: Value) -> Value:
     ``dz/dtheta = -(dF/dtheta) / density(z)`` at fixed z, and ``dz/dp = 1 / density(z)``; those of higher order follow,
     as z itself stands on the right. Figurnov, Mohamed and Mnih 2018; Jankowiak and Obermeyer 2018.
 
+    The smallest count z with ``law.cdf(z) >= p``, which jumps, where the law is one of counts.
+
     Args:
         law: of numbers, with ``cdf``, ``log_density``, and ``solve_cdf(p)``, which finds z on arrays.
         p: probabilities, between 0 and 1.
     """
-    return solution_of_cdf(p, *trees.leaves(law), law=structure_of(law))
+    solve = count_of_cdf if law.path is None else solution_of_cdf
+    return solve(p, *trees.leaves(law), law=structure_of(law))
 
 
 def _implicit(i: int, g: Value, z: Value, p: Value, *parameters: Value, law: Distribution) -> Value:
@@ -60,6 +63,13 @@ def _batch_axes(i: int, labels: Labels, z: Value, p: Value, *parameters: Value, 
 @op(_implicit, axes=_batch_axes)
 def solution_of_cdf(*probability_and_parameters: Value, law: Distribution) -> Value:
     """The z with ``F(z; theta) = p``: what ``inverse_cdf`` records."""
+    p, *parameters = probability_and_parameters
+    return trees.replace_leaves(law, parameters).solve_cdf(p)  # type: ignore[attr-defined]
+
+
+@op(None, smoothness=JUMP, axes=_batch_axes)
+def count_of_cdf(*probability_and_parameters: Value, law: Distribution) -> Value:
+    """The smallest count z with ``F(z; theta) >= p``: what ``inverse_cdf`` records for a law of counts."""
     p, *parameters = probability_and_parameters
     return trees.replace_leaves(law, parameters).solve_cdf(p)  # type: ignore[attr-defined]
 

@@ -27,7 +27,7 @@ from ...ops import (
     xlogy,
 )
 from ..distribution import Distribution, logits_from, parameter, times_log
-from ..implicit import smallest_count
+from ..implicit import inverse_cdf, smallest_count
 
 _ABOVE_MINUS_INFINITY = Domain(
     "above minus infinity", lambda x: x > -np.inf, lambda rng, shape: rng.uniform(-2, 3, shape)
@@ -111,11 +111,14 @@ class Poisson(Distribution):
 
     def _highest(self) -> Array:
         """Return a count that a draw never exceeds, by Bernstein's inequality."""
-        rate = np.asarray(value_of(self.rate))
+        rate = value_of(self.rate)
         return np.ceil(rate + _NEVER / 3 + np.sqrt(_NEVER**2 / 9 + 2 * _NEVER * rate))
 
-    def transform(self, noise: Value) -> Value:
-        return smallest_count(self.cdf, noise, self._highest())
+    def icdf(self, p: Value) -> Value:
+        return inverse_cdf(self, p)
+
+    def solve_cdf(self, p: Array) -> Array:
+        return smallest_count(self.cdf, p, self._highest())
 
     def log_density(self, x: Value) -> Value:
         return xlogy(x, self.rate) - self.rate - lgamma(x + 1)
@@ -175,8 +178,11 @@ class Binomial(Distribution):
         totals = np.unique(value_of(self.total))
         return list(range(int(totals[0]) + 1)) if len(totals) == 1 else None
 
-    def transform(self, noise: Value) -> Value:
-        return smallest_count(self.cdf, noise, value_of(self.total))
+    def icdf(self, p: Value) -> Value:
+        return inverse_cdf(self, p)
+
+    def solve_cdf(self, p: Array) -> Array:
+        return smallest_count(self.cdf, p, self.total)
 
     def log_density(self, x: Value) -> Value:
         others = self.total - x
@@ -230,12 +236,15 @@ class NegativeBinomial(Distribution):
 
     def _highest(self) -> Array:
         """Return a count that a draw never exceeds: ``P(k or more) <= (1 + sqrt q)^r q^(k/2)`` with q = 1 - p."""
-        logits, total = np.asarray(value_of(self.logits)), value_of(self.total)
+        logits, total = value_of(self.logits), value_of(self.total)
         decay = softplus(logits)  # -log q
         return np.ceil(2 * (_NEVER + total * np.log1p(np.exp(-0.5 * decay))) / decay)
 
-    def transform(self, noise: Value) -> Value:
-        return smallest_count(self.cdf, noise, self._highest())
+    def icdf(self, p: Value) -> Value:
+        return inverse_cdf(self, p)
+
+    def solve_cdf(self, p: Array) -> Array:
+        return smallest_count(self.cdf, p, self._highest())
 
     def log_density(self, x: Value) -> Value:
         ways = lgamma(x + self.total) - lgamma(x + 1) - lgamma(self.total)

@@ -189,7 +189,7 @@ class StudentT(Distribution):
 
         It ends where the density would underflow, at 10^77, or 10^9 in float32.
         """
-        xp, half = namespace(p), 0.5 * np.asarray(self.df, np.float64)
+        xp, half = namespace(p), 0.5 * self.df
         wide = p.astype(np.float64)
         tail = 2 * xp.minimum(wide, 1 - wide)
         y = betaincinv(half, 0.5, xp.minimum(tail, 0.5))

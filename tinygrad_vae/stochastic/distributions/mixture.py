@@ -10,7 +10,20 @@ import numpy as np
 from ...arrays import Array, Value, describe, namespace
 from ...domains import LOGITS, Domain
 from ...graph import value_of
-from ...ops import expand_dims, log_softmax, logsumexp, ndtr, softmax, sum, where
+from ...ops import (
+    astype,
+    cumulative_sum,
+    expand_dims,
+    log_softmax,
+    logsumexp,
+    ndtr,
+    reshape,
+    softmax,
+    squeeze,
+    sum,
+    take_along_axis,
+    where,
+)
 from ..distribution import Distribution, parameter
 from ..implicit import bisect, inverse_cdf
 from ..nodes import NORMAL, NoiseLaw
@@ -121,15 +134,16 @@ class MixtureSameFamily(Distribution):
     def transform(self, noise: Value) -> Value:
         return self.icdf(noise) if self.path else self._chosen(noise)
 
-    def _chosen(self, noise: Array) -> Array:
+    def _chosen(self, noise: Value) -> Value:
         """Return the draw of the component that the first number of the noise chooses, from the others."""
-        xp = namespace(noise)
         u = ndtr(noise[..., :1]) if self.noise_law is NORMAL else noise[..., :1]
-        chosen = xp.sum(xp.cumsum(softmax(self.logits), axis=-1)[..., :-1] < u, axis=-1)
-        rest = noise[..., 1:].reshape((*noise.shape[:-1], 1, *self._component_noise_shape()))
-        draws = self.components.transform(rest)
-        index = xp.expand_dims(chosen, tuple(range(self._axis, 0)))
-        return xp.squeeze(xp.take_along_axis(draws, index, axis=self._axis), axis=self._axis)
+        below = cumulative_sum(softmax(self.logits), axis=-1)[..., :-1] < u
+        chosen = sum(astype(below, np.int64), axis=-1)
+        rest = reshape(noise[..., 1:], (*noise.shape[:-1], 1, *self._component_noise_shape()))
+        index = expand_dims(chosen, axis=-1)
+        for _ in self.event_shape:
+            index = expand_dims(index, axis=-1)
+        return squeeze(take_along_axis(self.components.transform(rest), index, axis=self._axis), axis=self._axis)
 
     def log_density(self, x: Value) -> Value:
         x = expand_dims(x, axis=self._axis)

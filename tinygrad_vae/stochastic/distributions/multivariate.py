@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...arrays import Value, namespace
 from ...domains import LOWER_TRIANGULAR, MATRIX, POSITIVE_VECTOR, VECTOR
 from ...graph import value_of
-from ...ops import concat, expand_dims, log, matmul, matrix_transpose, squeeze, sum
+from ...ops import concat, expand_dims, log, matmul, matrix_transpose, squeeze, sum, tril
 from ...ops.linalg import cholesky, diagonal, solve
 from ..distribution import Distribution, parameter
 from ..nodes import NORMAL
@@ -52,19 +52,24 @@ class MultivariateNormal(Distribution):
     def event_shape(self) -> tuple[int, ...]:
         return self.loc.shape[-1:]
 
+    @property
+    def _lower(self) -> Value:
+        """L, whose upper triangle is 0 whatever one might differentiate by."""
+        return tril(self.scale_tril)
+
     def transform(self, noise: Value) -> Value:
-        return self.loc + _times(self.scale_tril, noise)
+        return self.loc + _times(self._lower, noise)
 
     def _log_scale(self) -> Value:
-        return sum(log(diagonal(self.scale_tril)), axis=-1)
+        return sum(log(diagonal(self._lower)), axis=-1)
 
     def root(self) -> Value:
         """Return a matrix R with ``R R^T`` for the covariance."""
-        return self.scale_tril
+        return self._lower
 
     def whitening(self) -> tuple[Value, Value]:
         """Return L^-1, which turns the law into a standard one, and the logarithm of the determinant of L."""
-        return solve(self.scale_tril, _identity_like(self.scale_tril)), self._log_scale()
+        return solve(self._lower, _identity_like(self._lower)), self._log_scale()
 
     def log_density(self, x: Value) -> Value:
         e = _times(self.whitening()[0], x - self.loc)
@@ -72,17 +77,17 @@ class MultivariateNormal(Distribution):
 
     @property
     def mean(self) -> Value:
-        return self.loc + 0.0 * diagonal(self.scale_tril)
+        return self.loc + 0.0 * diagonal(self._lower)
 
     @property
     def variance(self) -> Value:
         """The variance of each element, the diagonal of ``covariance``."""
-        return sum(self.scale_tril * self.scale_tril, axis=-1) + 0.0 * self.loc
+        return sum(self._lower * self._lower, axis=-1) + 0.0 * self.loc
 
     @property
     def covariance(self) -> Value:
         """The matrix ``L L^T``."""
-        return matmul(self.scale_tril, matrix_transpose(self.scale_tril))
+        return matmul(self._lower, matrix_transpose(self._lower))
 
     def entropy(self) -> Value:
         return self._log_scale() + 0.5 * (1 + _LOG_2_PI) * self.event_shape[0] + 0.0 * sum(self.loc, axis=-1)
