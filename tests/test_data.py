@@ -51,9 +51,10 @@ def test_the_split_holds_every_image_once_and_follows_the_seed():
 
 
 def test_labels_stay_with_their_images():
-    numbered = data.Images(np.repeat(LABELS[:, None], 4, axis=1), (2, 2), LABELS)
+    numbered = data.Images(np.repeat(LABELS[:, None], 4, axis=1), (2, 2), LABELS, grey=True)
     for part in numbered.split(0.25, tg.noise(0)):
         np.testing.assert_array_equal(part.pixels[:, 0], part.labels)
+        np.testing.assert_array_equal(part[2:][::-1].pixels[:, 0], part.labels[2:][::-1])
 
 
 @pytest.mark.parametrize(
@@ -187,3 +188,78 @@ def test_truncated_and_foreign_files(tmp_path):
 def test_an_idx_file_that_is_none(content, words, tmp_path):
     (tmp_path / "images").write_bytes(content)
     refused(tmp_path / "images", *words)
+
+
+# ------------------------------------------------------------------------- how grey levels become pixels
+
+
+@pytest.fixture
+def grey_file(tmp_path):
+    np.savez(tmp_path / "grey.npz", images=np.repeat(GREY, 40, axis=0), held_out=np.repeat(GREY, 40, axis=0)[::-1])
+    return tmp_path / "grey.npz"
+
+
+def test_grey_levels_are_kept_where_nothing_is_binarised(grey_file):
+    train, held_out = data.load(grey_file, binarise="none")
+    expected = np.repeat(GREY, 40, axis=0).reshape(-1, 25) / np.float32(255)
+    assert train.pixels.dtype == np.float32
+    np.testing.assert_array_equal(train.pixels, expected)
+    np.testing.assert_array_equal(held_out.pixels, expected[::-1])
+    digits, _ = data.load("digits", binarise="none")
+    np.testing.assert_array_equal(np.unique(digits.pixels), np.arange(17) / 16)
+
+
+def test_fixed_bits_are_drawn_once_with_the_grey_levels_for_probabilities(grey_file):
+    train, held_out = data.load(grey_file, binarise="fixed")
+    for part, grey in zip((train, held_out), data.load(grey_file, binarise="none"), strict=True):
+        bits, probabilities = part.pixels, grey.pixels
+        assert set(np.unique(bits)) == {0, 1}
+        np.testing.assert_array_equal(bits, part.pixels)
+        error = np.sqrt((probabilities * (1 - probabilities)).sum())
+        assert abs((bits - probabilities).sum()) < 4.5 * error
+        assert abs(((bits - probabilities) * probabilities).sum()) < 4.5 * error
+    other, _ = data.load(grey_file, binarise="fixed", seed=1)
+    assert not np.array_equal(other.pixels, train.pixels)
+    np.testing.assert_array_equal(data.load(grey_file, binarise="fixed")[0].pixels, train.pixels)
+
+
+def test_fresh_bits_are_left_to_whoever_trains_and_the_held_out_ones_are_fixed(grey_file):
+    train, held_out = data.load(grey_file, binarise="fresh")
+    np.testing.assert_array_equal(train.pixels, data.load(grey_file, binarise="none")[0].pixels)
+    np.testing.assert_array_equal(held_out.pixels, data.load(grey_file, binarise="fixed")[1].pixels)
+    drawn = [data.binarise(train.pixels, tg.noise(0).at("step", k)) for k in (0, 0, 1)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
+def test_faint_images_are_refused_by_the_threshold_alone(tmp_path):
+    np.save(tmp_path / "faint.npy", np.full((20, 9), 0.4))
+    refused(tmp_path / "faint.npy", "would be empty")
+    assert data.load(tmp_path / "faint.npy", binarise="none")[0].pixels.max() == np.float32(0.4)
+    with pytest.raises(data.DataError, match="binarise: expected threshold or fixed or fresh or none, found 'dither'"):
+        data.load(binarise="dither")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "train-images-idx3-ubyte"])
+def test_a_large_file_is_mapped_and_gives_the_same_pixels(name, tmp_path, monkeypatch):
+    path = tmp_path / name
+    path.write_bytes(idx(GREY)) if "idx" in name else np.save(path, GREY)
+    monkeypatch.setattr(data, "AT_ONCE", 5)
+    whole = data.load(path, seed=1)
+    monkeypatch.setattr(data, "LARGE", 1)
+    for mapped, part in zip(data.load(path, seed=1), whole, strict=True):
+        assert isinstance(mapped.levels, np.memmap)
+        np.testing.assert_array_equal(mapped.pixels, part.pixels)
+        assert mapped.fingerprint() == part.fingerprint()
+    refused_at = np.where(np.arange(12)[:, None, None] == 7, np.nan, GREY / 255)
+    np.save(tmp_path / "nan.npy", refused_at)
+    refused(tmp_path / "nan.npy", "found nan at index (7, 0, 0)")
+    (tmp_path / "long").write_bytes(idx(GREY) + b"more")
+    refused(tmp_path / "long", "316 bytes in all, found 320")
+
+
+def test_a_header_that_promises_too_much_asks_for_no_memory(tmp_path):
+    header = b"\0\0\x08\3" + struct.pack(">3I", *[2**32 - 1] * 3)
+    for name, content in (("plain", header), ("packed", gzip.compress(header))):
+        (tmp_path / name).write_bytes(content)
+        refused(tmp_path / name, "promises shape (4294967295, 4294967295, 4294967295)", "truncated")
