@@ -9,7 +9,8 @@ import pytest
 import tinygrad_vae as tg
 from tinygrad_vae import checkpoint, train, trees
 from tinygrad_vae.checkpoint import CheckpointError
-from tinygrad_vae.train import TRAINING_ESTIMATORS, DivergedError, RunError, TrainConfig
+from tinygrad_vae.config import RunError, TrainConfig
+from tinygrad_vae.train import DivergedError
 
 GREY = (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8)
 
@@ -47,7 +48,7 @@ def test_a_seed_gives_the_same_run_and_another_seed_another(config, tmp_path):
     assert finished(dataclasses.replace(config, seed=1), tmp_path / "c") != first
 
 
-@pytest.mark.parametrize("estimator", TRAINING_ESTIMATORS)
+@pytest.mark.parametrize("estimator", ["pathwise", "score-function"])
 @pytest.mark.parametrize("steps", [1, 4, 6], ids=["first step", "end of an epoch", "middle of an epoch"])
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(config, steps, estimator, tmp_path):
     config = dataclasses.replace(config, estimator=estimator)
@@ -64,7 +65,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(config, steps, esti
 def test_an_interrupt_in_the_middle_of_a_step_loses_that_step_only(config, tmp_path, monkeypatch):
     undisturbed = finished(config, tmp_path / "a")
     run, state = train.begin(config, tmp_path / "b")
-    update, calls = train.Adam.update, []
+    update, calls = train.AdamW.update, []
 
     def interrupted(*args):
         calls.append(None)
@@ -73,7 +74,7 @@ def test_an_interrupt_in_the_middle_of_a_step_loses_that_step_only(config, tmp_p
         return update(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Adam, "update", interrupted)
+        patch.setattr(train.AdamW, "update", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train.train(run, state)
     run, state = train.resume(tmp_path / "b")
@@ -92,7 +93,7 @@ def test_a_longer_run_begins_with_the_shorter_one(config, tmp_path):
 # ------------------------------------------------------------------------------------- what it computes
 
 
-@pytest.mark.parametrize("estimator", TRAINING_ESTIMATORS)
+@pytest.mark.parametrize("estimator", ["pathwise", "score-function"])
 def test_the_bound_of_the_digits_rises(estimator, tmp_path):
     config = TrainConfig(epochs=4, hidden=(32,), latent=2, estimator=estimator)
     state = train.train(*train.begin(config, tmp_path / "run"))
@@ -119,13 +120,14 @@ def test_a_step_is_adam_along_the_gradient_of_the_mean_bound(config, tmp_path):
 
 def test_the_baseline_is_read_before_it_is_updated(config, tmp_path, monkeypatch):
     run, state = train.begin(dataclasses.replace(config, estimator="score-function"), tmp_path / "run")
-    read = []
+    read, climb = [], tg.vae.Objective.__call__
 
-    def watched(bound, baseline):
+    def watched(self, *args, baseline, **options):
+        bound = climb(self, *args, baseline=baseline, **options)
         read.append((baseline, float(bound.value.mean())))
-        return tg.score_function(bound, baseline)
+        return bound
 
-    monkeypatch.setattr(train, "score_function", watched)
+    monkeypatch.setattr(tg.vae.Objective, "__call__", watched)
     train.train(run, state)
     expected = None
     for baseline, bound in read:
@@ -137,21 +139,26 @@ def test_the_baseline_is_read_before_it_is_updated(config, tmp_path, monkeypatch
 @pytest.fixture
 def watched(monkeypatch):
     """What the training steps gave to the bound, and what it gave back: images, noise and bound of each step."""
-    steps = []
+    steps, climb = [], tg.vae.Objective.__call__
 
-    def elbo(model, x, *, rng):
-        bound = tg.elbo(model, x, rng=rng)
-        if isinstance(bound, tg.Tensor):
-            steps.append((x, rng.path, bound.value))
+    def watched(self, model, x, *, rng, **options):
+        bound = climb(self, model, x, rng=rng, **options)
+        steps.append((x, rng.path, bound.value))
         return bound
 
-    monkeypatch.setattr(train, "elbo", elbo)
+    monkeypatch.setattr(tg.vae.Objective, "__call__", watched)
     return steps
 
 
+def trained(config, folder, watched):
+    """The run and its last state; ``watched`` holds its steps, and not that on trial."""
+    run, state = train.begin(config, folder)
+    watched.clear()
+    return run, train.train(run, state)
+
+
 def test_every_image_is_seen_once_in_an_epoch_in_another_order_each_time(config, watched, tmp_path):
-    run, state = train.begin(dataclasses.replace(config, epochs=2, batch=9), tmp_path / "run")
-    train.train(run, state)
+    run, _ = trained(dataclasses.replace(config, epochs=2, batch=9), tmp_path / "run", watched)
     assert [len(x) for x, _, _ in watched] == 2 * [9, 9, 9, 6]
     key = 2.0 ** np.arange(16)
     first, second = (np.concatenate([x for x, _, _ in watched[k : k + 4]]) @ key for k in (0, 4))
@@ -161,13 +168,13 @@ def test_every_image_is_seen_once_in_an_epoch_in_another_order_each_time(config,
 
 
 def test_no_two_steps_share_their_noise(config, watched, tmp_path):
-    train.train(*train.begin(config, tmp_path / "run"))
+    trained(config, tmp_path / "run", watched)
     assert [path for _, path, _ in watched] == [tg.noise(0).at("noise", k).path for k in range(len(watched))]
 
 
 def test_the_history_holds_the_mean_bound_over_images_not_over_batches(config, watched, tmp_path):
-    run, state = train.begin(dataclasses.replace(config, epochs=1, batch=32), tmp_path / "run")
-    (row,) = train.train(run, state).history
+    run, state = trained(dataclasses.replace(config, epochs=1, batch=32), tmp_path / "run", watched)
+    (row,) = state.history
     bounds = np.concatenate([bound for _, _, bound in watched])
     assert row["bound_train"] == pytest.approx(bounds.mean(), rel=1e-6)
     after = tg.elbo(train.resume(run.folder)[1].model, run.held_out.pixels, rng=run.rng.at("held-out"))
@@ -207,14 +214,14 @@ def test_a_model_can_be_loaded_without_its_data(config, tmp_path):
         ("epochs", True, "found True"),
         ("batch", 0, "batch: expected a whole number from 1 on"),
         ("latent", 0, "latent: expected a whole number from 1 on"),
-        ("hidden", (8, 0), "hidden: expected a whole number from 1 on, found 0"),
+        ("hidden", (8, 0), r"hidden: expected whole numbers from 1 on, found \(8, 0\)"),
         ("seed", -1, "seed: expected a whole number from 0 on"),
-        ("learning_rate", -1e-3, "learning rate: expected a positive number, found -0.001"),
+        ("learning_rate", -1e-3, "learning_rate: expected a positive number, found -0.001"),
         ("learning_rate", float("nan"), "found nan"),
         ("learning_rate", float("inf"), "found inf"),
         ("activation", "swish", "activation: expected relu or tanh.*found 'swish'"),
-        ("estimator", "reinforce", "estimator: expected pathwise or score-function, found 'reinforce'"),
-        ("hidden", [8], "hidden: expected a tuple"),
+        ("estimator", "reinforce", "estimator: expected .*pathwise.*found 'reinforce'"),
+        ("hidden", 8, "hidden: expected whole numbers"),
         ("data", None, "data: expected .* found None"),
     ],
 )
@@ -283,7 +290,8 @@ def test_divergence_stops_and_keeps_the_last_good_state(rate, config, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_even_where_its_gradient_is(config, tmp_path, monkeypatch):
     run, state = train.begin(config, tmp_path / "run")
-    monkeypatch.setattr(train, "elbo", lambda model, x, *, rng: tg.elbo(model, x, rng=rng) - np.float32(np.inf))
+    climb = tg.vae.Objective.__call__
+    monkeypatch.setattr(tg.vae.Objective, "__call__", lambda *args, **options: climb(*args, **options) - np.inf)
     with pytest.raises(DivergedError, match="step 1: the loss is inf"):
         train.train(run, state)
 

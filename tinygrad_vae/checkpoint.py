@@ -6,6 +6,7 @@ safetensors format, the facts in its header. Reading one runs no code.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import zlib
@@ -54,6 +55,16 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove the temporary files that processes left beside a file when they were killed while writing it.
+
+    Call it where no other process writes the file.
+    """
+    path = Path(path)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        leftover.unlink(missing_ok=True)
 
 
 def save(path: str | Path, tree: Any, facts: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """The command ``tinygrad-vae``: train a VAE, evaluate a run, sample from it, and explain a training step.
 
-It turns words into calls, and errors into one line with an exit code: 0, done; 1, training diverged; 2, the request
-cannot be met, and nothing has been changed; 130, interrupted. What is computed and written is decided elsewhere.
+It turns words into calls, and errors into one line with an exit code: 0, done; 1, training diverged or its state
+cannot be saved, and the last good one is kept; 2, the request cannot be met, and nothing has been changed; 130,
+interrupted. What is computed and written is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import numpy as np
 from . import train
 from .arrays import noise
 from .checkpoint import CheckpointError, write_atomically
-from .data import DataError
+from .config import GROUPS, Kind, RunError, TrainConfig, settings_in, whole
+from .data import DATASETS, DataError
 from .extras import MissingExtraError, require
-from .nn import ACTIVATIONS
-from .train import TRAINING_ESTIMATORS, DivergedError, Run, RunError, State, TrainConfig
+from .lock import LockedError
+from .train import DivergedError, Run, SaveError, State
 
-USER_ERRORS = (DataError, CheckpointError, RunError, MissingExtraError, OSError, MemoryError)
+USER_ERRORS = (DataError, CheckpointError, RunError, LockedError, MissingExtraError, OSError, MemoryError)
 """What may be wrong with a request, as opposed to the program."""
 
 STEP = """\
@@ -61,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (DivergedError, SaveError) as error:
+        return _fail(1, error)
     except USER_ERRORS as error:
         return _fail(2, error)
-    except DivergedError as error:
-        return _fail(1, error)
     except KeyboardInterrupt:
         return _fail(130, "interrupted")
 
@@ -74,17 +76,28 @@ def _fail(code: int, message: object) -> int:
     return code
 
 
+def _note(message: str) -> None:
+    print(f"tinygrad-vae: {message}", file=sys.stderr)
+
+
 # -------------------------------------------------------------------------------------- the commands
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    asked = settings_in(arguments.config) if arguments.config else {}
+    asked |= {name: value for name, value in vars(arguments).items() if name in TrainConfig.__dataclass_fields__}
+    data = asked.get("data", "digits")
+    if data not in ("digits", *DATASETS):
+        asked["data"] = str(Path(data).resolve())
+    folder = arguments.out or Path("runs") / Path(data).name.partition(".")[0]
+    if arguments.print_config:
+        print((train.resume(folder, **asked)[0].config if arguments.resume else TrainConfig(**asked)).to_toml(), end="")
+        return 0
     for module in ("rich.progress", "matplotlib.figure", "safetensors.numpy"):
         require(module)  # before the first step, not after the last
-    asked = {name: value for name, value in vars(arguments).items() if name in TrainConfig.__dataclass_fields__}
-    if asked.get("data", "digits") != "digits":
-        asked["data"] = str(Path(asked["data"]).resolve())
-    folder = arguments.out or Path("runs") / Path(asked.get("data", "digits")).name.partition(".")[0]
     run, state = train.resume(folder, **asked) if arguments.resume else train.begin(TrainConfig(**asked), folder)
+    for change in train.environment_changes(run):
+        _note(f"since this run began, {change}; the bits that follow may differ from those of an undisturbed run")
     print(_introduction(run, state))
     try:
         with _progress(run, state) as show:
@@ -102,13 +115,14 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _introduction(run: Run, state: State) -> str:
     config = run.config
-    layers = " - ".join(map(str, (run.images.pixels.shape[1], *config.hidden, config.latent)))
+    layers = " - ".join(map(str, (run.images.size, *config.hidden, config.latent)))
     begun = f", going on after step {state.step}" if state.step else ""
+    draws = f", {config.samples} draws" if config.samples > 1 else ""
     return (
         f"{len(run.images)} images of {run.images.shape[0]} x {run.images.shape[1]} pixels to train on, "
         f"{len(run.held_out)} held out\n"
-        f"VAE {layers} ({config.activation}), {config.estimator} estimator, {config.epochs} epochs of "
-        f"{run.steps_per_epoch} steps{begun}"
+        f"VAE {layers} ({config.activation}), {config.objective}{draws}, {config.estimator} estimator, {config.epochs} "
+        f"epochs of {run.steps_per_epoch} steps{begun}"
     )
 
 
@@ -244,28 +258,23 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def _whole(lowest: int) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
+def _reader(kind: Kind) -> Callable[[str], Any]:
+    """Return what makes a value of a kind from a word."""
+
+    def read(text: str) -> Any:
         try:
-            value = int(text)
-        except ValueError:
-            value = lowest - 1
-        if value < lowest:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {lowest} on, found {text!r}")
+            value = kind.read(text)
+        except (ValueError, OverflowError):
+            value = None
+        if not kind.holds(value):
+            raise argparse.ArgumentTypeError(f"expected {kind.expected}, found {text!r}")
         return value
 
-    return whole_number
+    return read
 
 
-def _rate(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(_whole(1)(part) for part in text.split(","))
+def _whole(lowest: int) -> Callable[[str], int]:
+    return _reader(whole(lowest))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -307,104 +316,56 @@ Train a variational autoencoder on black and white images, then measure it on he
 and draw pictures. The bundled digits take a few seconds.
 
 The run is kept in one folder: checkpoint.safetensors (weights, optimizer and history, saved
-after every epoch), metrics.json, history.csv, and the pictures learning_curve.png,
-reconstructions.png, samples.png, latent_plane.png. A seed gives the same run bit for bit, also
-if it is stopped with Ctrl-C and resumed.
+after every epoch), config.toml and environment.json (all settings and versions), metrics.json,
+history.csv, and pictures. A seed gives the same run bit for bit, also if it is stopped with
+Ctrl-C, or killed at any moment, and resumed.
 
 Examples:
   tinygrad-vae train
       the bundled digits, 1797 images of 8 x 8 pixels, into runs/digits
   tinygrad-vae train --resume --epochs 160
       go on with that run
-  tinygrad-vae train --data mnist/ --out runs/mnist --hidden 400 --latent 20 --epochs 50
-      MNIST, from the folder of its four IDX files
+  tinygrad-vae train --data mnist --binarise fresh --hidden 400 --latent 20 --epochs 50
+      MNIST, downloaded once, its grey levels drawn anew as bits in each epoch
+  tinygrad-vae train --print-config --latent 2 > plane.toml
+  tinygrad-vae train --config plane.toml --out runs/plane
+      all settings in a file
   tinygrad-vae train --out runs/score --estimator score-function
       the same model, weights, images and noise, without the reparameterization trick. Then
       tinygrad-vae evaluate runs/digits runs/score
       shows both bounds; history.csv in each folder has them for every epoch
 """,
     )
-    default = TrainConfig()
-    hidden = ",".join(map(str, default.hidden))
-    files = parser.add_argument_group("what to train on, and where to keep it")
-    files.add_argument(
-        "--data",
-        metavar="PATH",
-        default=argparse.SUPPRESS,
-        help='an .npy, .npz or IDX file, a folder of MNIST\'s IDX files, or "digits". Pixels become 1 from half of the '
-        "full scale on, 0 below. One image in six is held out, where the source does not say which "
-        "(default: digits, which come with scikit-learn)",
-    )
-    files.add_argument(
+    run = parser.add_argument_group("the run")
+    run.add_argument(
         "--out", metavar="FOLDER", type=Path, help="the run folder (default: runs/ and the name of the data)"
     )
-    files.add_argument(
+    run.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run in the folder, with its own settings; only --epochs may be changed",
+        help="go on with the run in the folder, with its own settings; only --epochs and --patience may be changed",
     )
-    model = parser.add_argument_group("the model")
-    model.add_argument(
-        "--hidden",
-        metavar="N,N",
-        type=_sizes,
-        default=argparse.SUPPRESS,
-        help=f"sizes of the encoder's hidden layers, the decoder's in reverse (default: {hidden}; "
-        "more hardly helps on 1497 images)",
+    run.add_argument(
+        "--config", metavar="FILE", type=Path, help="read settings from a TOML file; those given as flags count more"
     )
-    model.add_argument(
-        "--latent",
-        metavar="N",
-        type=_whole(1),
-        default=argparse.SUPPRESS,
-        help=f"length of z (default: {default.latent}; with 2, latent_plane.png shows z itself, with many, "
-        "samples from the prior look less like digits)",
+    run.add_argument(
+        "--print-config", action="store_true", help="print all settings as such a file, with their meaning, and stop"
     )
-    model.add_argument(
-        "--activation",
-        choices=ACTIVATIONS,
-        default=argparse.SUPPRESS,
-        help=f"after each hidden layer (default: {default.activation}, the fastest)",
-    )
-    steps = parser.add_argument_group("the steps")
-    steps.add_argument(
-        "--estimator",
-        choices=TRAINING_ESTIMATORS,
-        default=argparse.SUPPRESS,
-        help="how the gradient gets past the draw of z: through the draw (pathwise, the reparameterization trick) or "
-        f"through its probability (score-function, with a running baseline) (default: {default.estimator}, "
-        "whose gradient is much less noisy)",
-    )
-    steps.add_argument(
-        "--epochs",
-        metavar="N",
-        type=_whole(1),
-        default=argparse.SUPPRESS,
-        help=f"how often each image is seen (default: {default.epochs}, by then the held-out bound of the "
-        "digits hardly rises any more)",
-    )
-    steps.add_argument(
-        "--batch",
-        metavar="N",
-        type=_whole(1),
-        default=argparse.SUPPRESS,
-        help=f"images in a step, no more than there are (default: {default.batch})",
-    )
-    steps.add_argument(
-        "--learning-rate",
-        metavar="R",
-        type=_rate,
-        default=argparse.SUPPRESS,
-        help=f"of Adam (default: {default.learning_rate:g}, about how far a weight moves in a step; "
-        "0.001 is safer for larger models)",
-    )
-    steps.add_argument(
-        "--seed",
-        metavar="N",
-        type=_whole(0),
-        default=argparse.SUPPRESS,
-        help=f"decides first weights, held-out images, order and noise (default: {default.seed})",
-    )
+    for group, title in GROUPS.items():
+        flags = parser.add_argument_group(title)
+        for name, field in TrainConfig.__dataclass_fields__.items():
+            if field.metadata["group"] == group:
+                kind = field.metadata["kind"]
+                default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+                shown = f"{default:g}" if isinstance(default, float) else default
+                flags.add_argument(
+                    f"--{name.replace('_', '-')}",
+                    metavar=kind.metavar,
+                    type=None if kind.choices else _reader(kind),
+                    choices=kind.choices,
+                    default=argparse.SUPPRESS,
+                    help=f"{field.metadata['text']} (default: {shown})",
+                )
 
 
 def _add_evaluate(commands: Any) -> None:

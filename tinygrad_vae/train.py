@@ -1,7 +1,8 @@
 """Training a VAE on images: the loop, the run folder it keeps, and how a stopped run goes on as if it had not stopped.
 
 A run is a function of its configuration and its data: order and noise come from places in one noise stream, and a
-step takes a whole state to a whole state. It knows models, data and pictures, and nothing of the terminal.
+step takes a whole state to a whole state. What is on the disk is always one of these states, so that a run can be
+killed at any moment. It knows models, data and pictures, and nothing of the terminal.
 """
 
 from __future__ import annotations
@@ -9,105 +10,56 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import importlib.metadata
 import io
 import json
 import math
-import zlib
+import os
+import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 
 from . import checkpoint, plots, trees
 from .arrays import Array, NoiseStream, noise
 from .calculus import wrap
 from .checkpoint import CheckpointError, write_atomically
-from .data import Images, load
-from .graph import Tensor, gradients
-from .nn import ACTIVATIONS
+from .config import RunError, TrainConfig
+from .data import Images, binarise, load
+from .graph import gradients
+from .lock import locked
 from .ops import mean
-from .optim import Adam
-from .stochastic.estimators import reparameterize, score_function
-from .vae import VAE, elbo, evaluate
+from .optim import AdamW, clip_by_global_norm, cosine, stages, warm_up
+from .stochastic.verdict import GradientRefusedError
+from .vae import VAE, CategoricalHead, elbo, evaluate
 
 CHECKPOINT = "checkpoint.safetensors"
 PICTURES = ("learning_curve.png", "reconstructions.png", "samples.png", "latent_plane.png")
-OUTPUTS = (CHECKPOINT, "history.csv", "metrics.json", *PICTURES)
+RECORDS = ("config.toml", "environment.json")
+OUTPUTS = (CHECKPOINT, *RECORDS, "history.csv", "metrics.json", *PICTURES)
 """The files of a run folder; no other file in it is ever touched."""
 
 DRAWS = 100
 """How many draws of z for each held-out image estimate its log-likelihood."""
 
-TRAINING_ESTIMATORS = ("pathwise", "score-function")
-"""How the gradient may get past the draw of z: with the reparameterization trick, and without."""
+SAVE_AFTER = 60.0
+"""After how many seconds the state is saved within an epoch; it is saved after each epoch in any case."""
 
 BASELINE_MEMORY = 0.9
 """How much of the baseline is kept from step to step: it is a mean over about the last ten batches."""
-
-
-class RunError(ValueError):
-    """A run cannot start or go on as it was asked to; nothing has been changed."""
 
 
 class DivergedError(ArithmeticError):
     """The loss or a weight is no longer a finite number; the last good state is in the run folder."""
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """All that a run depends on.
-
-    Args:
-        data: what ``data.load`` takes: ``"digits"``, or the path of a file or folder.
-        epochs: how often each image is seen.
-        batch: the number of images of a step; the last one of an epoch may be smaller.
-        learning_rate: Adam's.
-        hidden: the sizes of the encoder's hidden layers; the decoder has them in reverse.
-        latent: the length of z.
-        activation: one of ``"relu"``, ``"tanh"``, ``"softplus"``, ``"sigmoid"``.
-        estimator: how the gradient gets past the draw of z, ``"pathwise"`` or ``"score-function"``.
-        seed: decides the first weights, which images are held out, their order, and all noise.
-
-    Raises:
-        RunError: a number or a name is out of range.
-
-    >>> TrainConfig(epochs=3).latent
-    8
-    """
-
-    data: str = "digits"
-    epochs: int = 80
-    batch: int = 100
-    learning_rate: float = 2e-3
-    hidden: tuple[int, ...] = (200, 100)
-    latent: int = 8
-    activation: str = "relu"
-    estimator: str = "pathwise"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.data, str):
-            raise RunError(f'data: expected "digits" or a path as text, found {self.data!r}')
-        if not isinstance(self.hidden, tuple):
-            raise RunError(f"hidden: expected a tuple of sizes, found {self.hidden!r}")
-        for name in ("epochs", "batch", "latent"):
-            _check_whole(name, getattr(self, name), 1)
-        _check_whole("seed", self.seed, 0)
-        for size in self.hidden:
-            _check_whole("hidden", size, 1)
-        rate = self.learning_rate
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
-            raise RunError(f"learning rate: expected a positive number, found {rate!r}")
-        for name, known in (("activation", ACTIVATIONS), ("estimator", TRAINING_ESTIMATORS)):
-            if getattr(self, name) not in known:
-                raise RunError(f"{name}: expected {' or '.join(known)}, found {getattr(self, name)!r}")
-
-
-def _check_whole(name: str, value: Any, lowest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise RunError(f"{name}: expected a whole number from {lowest} on, found {value!r}")
+class SaveError(OSError):
+    """The state cannot be saved, the disk may be full; the last one that could is in the run folder."""
 
 
 @dataclass(frozen=True)
@@ -117,18 +69,26 @@ class State:
     Args:
         model: the weights.
         optimizer: Adam's state.
+        best: the weights after the epoch with the best held-out bound; kept where the run may stop early.
         step: how many steps have been made.
         epoch_total: the sum of the bounds of the images seen in the running epoch.
         baseline: the running mean of the bound, which only the score function uses; ``None`` before the first step.
-        history: for each finished epoch, the mean bound while it was trained and that of the held-out images after it.
+        history: for each finished epoch, the mean of the objective while it was trained and the evidence lower bound
+            of the held-out images after it.
     """
 
     model: VAE
     optimizer: Any
+    best: VAE | None = None
     step: int = 0
     epoch_total: float = 0.0
     baseline: float | None = None
     history: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def chosen(self) -> VAE:
+        """The model that the run gives: that of the best epoch where it is kept, else the last one."""
+        return self.model if self.best is None else self.best
 
 
 @dataclass(frozen=True)
@@ -153,8 +113,17 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """How many steps the whole run takes."""
+        """How many steps the whole run takes, if it does not stop early."""
         return self.config.epochs * self.steps_per_epoch
+
+    def pixels(self, images: Images) -> Array:
+        """Return images as the model takes them: whole grey levels for a categorical likelihood, else 0 to 1."""
+        return images.pixels if self.levels == 1 else np.rint(images.pixels * np.float32(self.levels - 1))
+
+    @property
+    def levels(self) -> int:
+        """How many grey levels a categorical likelihood tells apart; 1 for the others."""
+        return int(self.images.full_scale) + 1 if self.config.likelihood == "categorical" else 1
 
     @property
     def checkpoint(self) -> Path:
@@ -173,8 +142,11 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
         folder: where to keep it; made where it does not exist.
 
     Raises:
-        RunError: the folder holds a run already or cannot be written, or a batch is larger than the data.
+        RunError: the folder holds a run already or cannot be written, a batch is larger than the data, or the estimator
+            is not valid for the model. Nothing has been written then.
+        LockedError: another process begins a run there.
         DataError: the data cannot be used.
+        DivergedError: the loss of the first step is not finite.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -183,6 +155,25 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     (30, 0)
     """
     folder = Path(folder)
+    _check_free(folder)
+    run = _with_data(config, folder)
+    state = _first_state(config, run.images.size, run.levels)
+    try:
+        step(run, state)  # on trial: what cannot work says so here
+    except GradientRefusedError as error:
+        raise RunError(f"estimator: {config.estimator} does not work for this model: {error}") from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            _check_free(folder)
+            save(run, state)
+            _record(run)
+    except OSError as error:
+        raise RunError(f"{folder}: the output folder cannot be written: {error}") from error
+    return run, state
+
+
+def _check_free(folder: Path) -> None:
     taken = [name for name in OUTPUTS if (folder / name).exists()]
     if CHECKPOINT in taken:
         raise RunError(f"{folder}: holds a run already; resume it (--resume), or choose another folder (--out)")
@@ -190,14 +181,52 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
         raise RunError(
             f"{folder}: holds {', '.join(taken)}, which a run would overwrite; choose another folder (--out)"
         )
-    run = _with_data(config, folder)
-    state = _first_state(config, run.images.pixels.shape[1])
+
+
+def environment() -> dict[str, Any]:
+    """Return what the bits of a run depend on beside its configuration: versions, processor and threads.
+
+    >>> environment()["numpy"] == np.__version__
+    True
+    """
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "tinygrad_vae": importlib.metadata.version("tinygrad-vae"),
+        "blas": f"{blas['name']} {blas['version']}",
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "threads": {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
+        "cores": os.cpu_count(),
+    }
+
+
+def environment_changes(run: Run) -> list[str]:
+    """Return in words what is not as it was when the run began; with the same bits of data, these may change some.
+
+    The sum inside a matrix product is added up in an order that depends on the linear algebra library, the processor
+    and the number of threads.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save(run, state)
-    except OSError as error:
-        raise RunError(f"{folder}: the output folder cannot be written: {error}") from error
-    return run, state
+        before = json.loads((run.folder / "environment.json").read_text())
+        return [f"{name} was {before.get(name)}, is {x}" for name, x in environment().items() if before.get(name) != x]
+    except (OSError, ValueError, AttributeError):
+        return []
+
+
+def _record(run: Run) -> None:
+    """Write beside the checkpoint what it takes to repeat the run, where it is not there already."""
+    text = (
+        "# To repeat this run: tinygrad-vae train --config config.toml --out FOLDER\n"
+        f"# The versions that it began with are in environment.json.\n\n{run.config.to_toml()}"
+    )
+    written = {"config.toml": text, "environment.json": json.dumps(environment(), indent=2) + "\n"}
+    for name, content in written.items():
+        path = run.folder / name
+        if not path.exists() or (name == "config.toml" and path.read_bytes() != content.encode()):
+            write_atomically(path, content.encode())
 
 
 def resume(folder: str | Path, **changes: Any) -> tuple[Run, State]:
@@ -220,21 +249,35 @@ def resume(folder: str | Path, **changes: Any) -> tuple[Run, State]:
     (200, (8,))
     """
     config, arrays, facts = _read(folder)
+    changeable = ("epochs", "patience")
     for name, value in changes.items():
-        if name != "epochs" and value != getattr(config, name):
+        if name not in changeable and value != getattr(config, name):
             raise RunError(
                 f"{folder}: this run has {name} {getattr(config, name)}, {value} was asked for; "
-                "only the number of epochs can be changed on the way. Choose another folder (--out) for another run"
+                f"only {' and '.join(changeable)} can be changed on the way. "
+                "Choose another folder (--out) for another run"
             )
-    config = dataclasses.replace(config, **changes)
-    run = _with_data(config, Path(folder))
+    changed = dataclasses.replace(config, **changes)
+    if changed.schedule == "cosine" and changed.epochs != config.epochs:
+        raise RunError(
+            f"{folder}: the learning rate of this run falls to 0 by epoch {config.epochs} (schedule cosine), so that "
+            "the number of epochs cannot be changed. Choose another folder (--out) for another run"
+        )
+    if bool(changed.patience) != bool(config.patience):
+        raise RunError(
+            f"{folder}: this run {'keeps' if config.patience else 'has not kept'} the weights of its best epoch "
+            f"(patience {config.patience}); that cannot be changed on the way"
+        )
+    run = _with_data(changed, Path(folder))
     if facts["fingerprint"] != run.fingerprint:
         raise RunError(f"{config.data}: the images are not those that the run in {folder} began with; restore the file")
     if facts["step"] > run.steps:
         epochs = facts["step"] / run.steps_per_epoch
-        raise RunError(f"{folder}: this run is {epochs:.4g} epochs long already, {config.epochs} were asked for")
-    blank = _first_state(config, run.images.pixels.shape[1])
-    filled = checkpoint.fill({"model": blank.model, "optimizer": blank.optimizer}, arrays, run.checkpoint)
+        raise RunError(f"{folder}: this run is {epochs:.4g} epochs long already, {changed.epochs} were asked for")
+    blank = _first_state(changed, run.images.size, run.levels)
+    best = blank.model if config.patience and facts["history"] else None
+    parts = {"model": blank.model, "optimizer": blank.optimizer, "best": best}
+    filled = checkpoint.fill(parts, arrays, run.checkpoint)
     kept = {name: facts[name] for name in ("step", "epoch_total", "baseline")}
     return run, State(**filled, **kept, history=tuple(facts["history"]))
 
@@ -256,9 +299,10 @@ def load_model(folder: str | Path) -> tuple[VAE, tuple[int, int], TrainConfig]:
     """
     config, arrays, facts = _read(folder)
     rows, columns = facts["shape"]
-    blank = {"model": _first_state(config, rows * columns).model}
-    weights = {name: array for name, array in arrays.items() if name.startswith("model.")}
-    return checkpoint.fill(blank, weights, Path(folder) / CHECKPOINT)["model"], (rows, columns), config
+    part = "best" if any(name.startswith("best.") for name in arrays) else "model"
+    blank = {part: _first_state(config, rows * columns, facts["levels"]).model}
+    weights = {name: array for name, array in arrays.items() if name.startswith(f"{part}.")}
+    return checkpoint.fill(blank, weights, Path(folder) / CHECKPOINT)[part], (rows, columns), config
 
 
 def _read(folder: str | Path) -> tuple[TrainConfig, dict[str, Array], dict[str, Any]]:
@@ -270,31 +314,36 @@ def _read(folder: str | Path) -> tuple[TrainConfig, dict[str, Array], dict[str, 
         )
     arrays, facts = checkpoint.load(path)
     try:
-        config = TrainConfig(**{**facts["config"], "hidden": tuple(facts["config"]["hidden"])})
+        return TrainConfig(**facts["config"]), arrays, facts
     except (KeyError, TypeError, RunError) as error:
         raise CheckpointError(f"{path}: a checkpoint, but not one of a training run: {error}") from error
-    return config, arrays, facts
 
 
-def _first_state(config: TrainConfig, pixels: int) -> State:
+def _first_state(config: TrainConfig, pixels: int, levels: int) -> State:
+    likelihood: Any = config.likelihood
+    if levels > 1:
+        likelihood = functools.partial(CategoricalHead.init, levels=levels)
     model = VAE.init(
         pixels,
         hidden=config.hidden,
         latent=config.latent,
         activation=config.activation,
+        posterior=config.posterior,
+        likelihood=likelihood,
         rng=noise(config.seed).at("weights"),
     )
-    return State(model, Adam(config.learning_rate).init(model))
+    return State(model, AdamW(config.learning_rate).init(model))
 
 
 def _with_data(config: TrainConfig, folder: Path) -> Run:
-    images, held_out = load(config.data, seed=config.seed)
+    images, held_out = load(config.data, seed=config.seed, binarise=config.binarise)
     if config.batch > len(images):
         raise RunError(f"batch: {config.batch} is more than the {len(images)} training images; choose a smaller one")
     if len(held_out) < 2:
         raise RunError(f"{config.data}: a standard error takes two held-out images at least, found {len(held_out)}")
-    fingerprint = zlib.crc32(held_out.pixels.tobytes(), zlib.crc32(images.pixels.tobytes()))
-    return Run(config, folder, images, held_out, fingerprint)
+    if config.likelihood == "categorical" and images.full_scale == 1:
+        raise RunError(f"{config.data}: a categorical likelihood takes whole grey levels, found numbers from 0 to 1")
+    return Run(config, folder, images, held_out, held_out.fingerprint(images.fingerprint()))
 
 
 def save(run: Run, state: State) -> None:
@@ -315,13 +364,15 @@ def save(run: Run, state: State) -> None:
     facts = {
         "config": dataclasses.asdict(run.config),
         "shape": run.images.shape,
+        "levels": run.levels,
         "fingerprint": run.fingerprint,
         "step": state.step,
         "epoch_total": state.epoch_total,
         "baseline": state.baseline,
         "history": list(state.history),
     }
-    checkpoint.save(run.checkpoint, {"model": state.model, "optimizer": state.optimizer}, facts)
+    parts = {"model": state.model, "optimizer": state.optimizer, "best": state.best}
+    checkpoint.save(run.checkpoint, parts, facts)
 
 
 def saved_step(run: Run) -> int:
@@ -335,8 +386,8 @@ def saved_step(run: Run) -> int:
 def train(run: Run, state: State, *, report: Callable[[State], None] | None = None) -> State:
     """Train to the end, and return the last state.
 
-    The state is saved after every epoch. A ``KeyboardInterrupt`` saves it as well, and is raised again; the step that
-    it fell into is made again by ``resume``.
+    The state is saved after every epoch, and every ``SAVE_AFTER`` seconds. A ``KeyboardInterrupt`` saves it as well,
+    and is raised again; the step that it fell into is made again by ``resume``.
 
     Args:
         run: from ``begin`` or ``resume``.
@@ -345,6 +396,9 @@ def train(run: Run, state: State, *, report: Callable[[State], None] | None = No
 
     Raises:
         DivergedError: the loss is not finite any more; the checkpoint holds the last state that was.
+        SaveError: the state cannot be saved; the checkpoint holds the last one that could.
+        LockedError: another process trains in the folder.
+        RunError: another process has trained further in the folder since the state was read.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -352,15 +406,26 @@ def train(run: Run, state: State, *, report: Callable[[State], None] | None = No
     ...     train(run, state).history[0]["epoch"]
     1
     """
+    with locked(run.folder):
+        if saved_step(run) > state.step:
+            raise RunError(f"{run.folder}: another process has gone on with this run; resume it anew")
+        checkpoint.remove_leftovers(run.checkpoint)
+        _record(run)
+        return _loop(run, state, report)
+
+
+def _loop(run: Run, state: State, report: Callable[[State], None] | None) -> State:
+    saved = time.monotonic()
     try:
-        while state.step < run.steps:
+        while not finished(run, state):
             state = step(run, state)
-            if state.step % run.steps_per_epoch == 0:
-                save(run, state)
+            if state.step % run.steps_per_epoch == 0 or time.monotonic() - saved > SAVE_AFTER:
+                _save(run, state)
+                saved = time.monotonic()
             if report is not None:
                 report(state)
     except KeyboardInterrupt:
-        save(run, state)
+        _save(run, state)
         raise
     except DivergedError as error:
         raise DivergedError(
@@ -370,6 +435,28 @@ def train(run: Run, state: State, *, report: Callable[[State], None] | None = No
     return state
 
 
+def finished(run: Run, state: State) -> bool:
+    """Return whether all steps are made, or the held-out bound has not risen for as long as the run has patience."""
+    patience = run.config.patience
+    return state.step >= run.steps or (patience > 0 and _since_best(state) >= patience)
+
+
+def _since_best(state: State) -> int:
+    """Return how many epochs ago the best held-out bound was."""
+    bounds = [row["bound_held_out"] for row in state.history]
+    return len(bounds) - 1 - bounds.index(max(bounds)) if bounds else 0
+
+
+def _save(run: Run, state: State) -> None:
+    try:
+        save(run, state)
+    except OSError as error:
+        raise SaveError(
+            f"{run.checkpoint}: the state after step {state.step} cannot be saved: {error}. The file holds the last "
+            "state that could be; free some space, and go on with --resume"
+        ) from error
+
+
 def step(run: Run, state: State) -> State:
     """Return the state after one step of Adam up the bound of one batch, averaged over its images.
 
@@ -377,10 +464,13 @@ def step(run: Run, state: State) -> State:
 
     Raises:
         DivergedError: the loss, or what it is computed from, is not finite.
+        GradientRefusedError: the estimator is not valid for the model.
     """
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return _step(run, state)
+    except GradientRefusedError:
+        raise
     except ValueError as error:  # a law refuses parameters that are not finite, and Adam such gradients
         raise DivergedError(f"training diverged in step {state.step + 1}: {error}") from error
 
@@ -389,19 +479,52 @@ def _step(run: Run, state: State) -> State:
     config, rng = run.config, run.rng
     epoch, position = divmod(state.step, run.steps_per_epoch)
     order = _order(config.seed, epoch, len(run.images))
-    batch = run.images.pixels[order[position * config.batch : (position + 1) * config.batch]]
+    batch = run.pixels(run.images[order[position * config.batch : (position + 1) * config.batch]])
+    if config.binarise == "fresh":
+        batch = binarise(batch, rng.at("bits", "fresh", state.step))
 
     model = wrap(state.model)
-    bound = elbo(model, batch, rng=rng.at("noise", state.step))
-    loss = -mean(_opened(bound, config.estimator, state.baseline))
+    baseline = state.baseline if config.estimator == "score-function" else None
+    climbed = config.climbed(run.steps_per_epoch)
+    loss = -mean(climbed(model, batch, rng=rng.at("noise", state.step), step=state.step, baseline=baseline))
     if not np.isfinite(loss.value):
         raise ValueError(f"the loss is {loss.value}")
-    new, optimizer = Adam(config.learning_rate).update(state.model, gradients(loss, model), state.optimizer)
+    gradient = gradients(loss, model)
+    if config.clip:
+        gradient, _ = clip_by_global_norm(gradient, config.clip)
+    adam = AdamW(learning_rate(run, state.step), weight_decay=config.weight_decay)
+    new, optimizer = adam.update(state.model, gradient, state.optimizer)
 
     value = -float(loss.value)
     baseline = value if state.baseline is None else state.baseline + (1 - BASELINE_MEMORY) * (value - state.baseline)
-    after = State(new, optimizer, state.step + 1, state.epoch_total + value * len(batch), baseline, state.history)
+    after = dataclasses.replace(
+        state,
+        model=new,
+        optimizer=optimizer,
+        step=state.step + 1,
+        epoch_total=state.epoch_total + value * len(batch),
+        baseline=baseline,
+    )
     return _close_epoch(run, after, epoch + 1) if after.step % run.steps_per_epoch == 0 else after
+
+
+def learning_rate(run: Run, step: int) -> float:
+    """Return the learning rate of a step, by the schedule of the run.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run, _ = begin(TrainConfig(hidden=(8,), warm_up=1, schedule="cosine", epochs=3), folder)
+    >>> [round(1000 * learning_rate(run, step), 3) for step in (0, 14, 30, 45)]
+    [0.133, 2.0, 1.0, 0.0]
+    """
+    config, an_epoch = run.config, run.steps_per_epoch
+    rising = config.warm_up * an_epoch
+    rate = config.learning_rate * warm_up(step, rising)
+    if config.schedule == "cosine" and step >= rising:
+        rate *= cosine(step - rising, max(1, run.steps - rising))
+    elif config.schedule == "stages":
+        rate *= stages(step // an_epoch)
+    return rate
 
 
 @functools.lru_cache(maxsize=1)
@@ -410,14 +533,9 @@ def _order(seed: int, epoch: int, count: int) -> Array:
     return noise(seed).at("order", epoch).permutation(count)
 
 
-def _opened(bound: Tensor, estimator: str, baseline: float | None) -> Tensor:
-    """Let the gradient past the draw. The baseline is that of the steps before, so it knows nothing of this draw."""
-    return score_function(bound, baseline) if estimator == "score-function" else reparameterize(bound)
-
-
 def _close_epoch(run: Run, state: State, epoch: int) -> State:
     """Add a row to the history. The held-out images meet the same noise every time: only the model changes."""
-    held_out = float(np.mean(_bounds(state.model, run.held_out.pixels, run.rng.at("held-out"))))
+    held_out = float(np.mean(_bounds(state.model, run.pixels(run.held_out), run.rng.at("held-out"))))
     if not math.isfinite(held_out):
         raise ValueError(f"the bound of the held-out images is {held_out}")
     row = {
@@ -426,7 +544,8 @@ def _close_epoch(run: Run, state: State, epoch: int) -> State:
         "bound_train": state.epoch_total / len(run.images),
         "bound_held_out": held_out,
     }
-    return dataclasses.replace(state, epoch_total=0.0, history=(*state.history, row))
+    after = dataclasses.replace(state, epoch_total=0.0, history=(*state.history, row))
+    return dataclasses.replace(after, best=after.model) if run.config.patience and not _since_best(after) else after
 
 
 def _bounds(model: VAE, pixels: Array, rng: NoiseStream, at_once: int = 1000) -> Array:
@@ -461,8 +580,8 @@ def conclude(
     >>> metrics["held_out"]["images"], metrics["steps"]
     (300, 0)
     """
-    rng, model, held_out = run.rng, state.model, run.held_out
-    found = evaluate(model, held_out.pixels, rng=rng.at("evaluate"), samples=draws, progress=progress)
+    rng, model = run.rng, state.chosen
+    found = evaluate(model, run.pixels(run.held_out), rng=rng.at("evaluate"), samples=draws, progress=progress)
     metrics = {
         "held_out": found,
         "epochs": len(state.history),
@@ -486,7 +605,7 @@ def _table(rows: tuple[dict[str, Any], ...]) -> str:
 
 def draw(run: Run, state: State) -> None:
     """Draw the pictures of a run into its folder."""
-    model, rng = state.model, run.rng
+    model, rng = state.chosen, run.rng
     shuffled = run.held_out[rng.at("shown").permutation(len(run.held_out))]  # a file may be sorted by label
     some = shuffled.pixels[:12]
     curve, reconstructions, samples, plane = (run.folder / name for name in PICTURES)
