@@ -164,7 +164,8 @@ def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
     for arg, used in zip(args, given, strict=True):
         if isinstance(arg, NoiseStream):
             arg.drawn = used.drawn
-    order = topological_order([x for x in trees.leaves(results) if isinstance(x, Tensor)])
+    tops = [x for x in trees.leaves(results) if isinstance(x, Tensor)]
+    order = topological_order(tops[::-1])  # the first result with all that it needs, then what the second needs beside
     in_graph = {id(value_of(x)) for node in order for x in (node, *node.inputs)}
     for draw in draws:
         if id(draw.array) not in in_graph:
@@ -328,6 +329,8 @@ class _Tape:
         else:
             function(*plain, out=self.view(out).like)
         elementwise = method == "__call__" and ufunc.signature is None
+        if elementwise and all(x.dtype == out.dtype for x in plain if isinstance(x, np.ndarray)):
+            args = tuple(x if isinstance(x, _View) else np.asarray(x, out.dtype) for x in args)  # NumPy reads it faster
         self.calls.append(_Call(function, args, self.view(out), elementwise))
         return out
 
