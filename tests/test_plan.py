@@ -8,6 +8,7 @@ import pytest
 
 import tinygrad_vae as tg
 from tinygrad_vae import trees
+from tinygrad_vae.arrays import NoiseStream
 from tinygrad_vae.ops.cases import cases_of, draw_inputs
 from tinygrad_vae.plan import MOST_PLANS, PlanError
 
@@ -164,6 +165,17 @@ def test_streams_below_a_stream_and_permutations_are_drawn_again():
     for i in range(CALLS):
         w = np.random.default_rng(i).normal(size=4)
         _assert_same_bits(run(w, mine.at(i)), step(w, theirs.at(i)))
+
+
+def test_a_stream_of_another_kind_is_asked_in_every_call():
+    class Counting(NoiseStream):
+        def normal(self, shape=(), dtype=np.float64):
+            self.drawn += 1
+            return np.full(shape, self.drawn, dtype)
+
+    run, stream = tg.plan(lambda w, rng: tg.Normal(w, 1.0).rsample(rng=rng)), Counting(0)
+    for i in range(CALLS):
+        np.testing.assert_array_equal(run(np.zeros(2), stream), [i + 1, i + 1])
 
 
 def test_layouts_other_than_rows_first():

@@ -95,14 +95,17 @@ class _Draw:
 
 
 class _WatchedStream(NoiseStream):
-    """A noise stream that keeps what was drawn from it."""
+    """A noise stream that draws from another one, and keeps what was drawn."""
 
     def __init__(self, stream: NoiseStream, argument: int, draws: list[_Draw], where: tuple[int | str, ...]) -> None:
         super().__init__(stream.seed, stream.path, stream.drawn)
-        self._argument, self._draws, self._where = argument, draws, where
+        self._stream, self._argument, self._draws, self._where = stream, argument, draws, where
 
     def at(self, *where: int | str) -> NoiseStream:
-        return _WatchedStream(super().at(*where), self._argument, self._draws, (*self._where, *where))
+        return _WatchedStream(self._stream.at(*where), self._argument, self._draws, (*self._where, *where))
+
+    def generator(self) -> np.random.Generator:
+        return self._stream.generator()
 
     def normal(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
         return self._keep("normal", shape, dtype)
@@ -114,8 +117,8 @@ class _WatchedStream(NoiseStream):
         return self._keep("permutation", n)
 
     def _keep(self, law: str, *options: Any) -> Array:
-        before = self.drawn
-        array = getattr(NoiseStream, law)(self, *options)
+        before = self._stream.drawn
+        array = getattr(self._stream, law)(*options)
         self._draws.append(_Draw(self._argument, self._where, before, law, options, array))
         return array
 
@@ -161,9 +164,6 @@ def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
             inputs += [x for x in leaves if isinstance(x, Tensor)]
             given.append(trees.replace_leaves(arg, leaves))
     results = step(*given)
-    for arg, used in zip(args, given, strict=True):
-        if isinstance(arg, NoiseStream):
-            arg.drawn = used.drawn
     tops = [x for x in trees.leaves(results) if isinstance(x, Tensor)]
     order = topological_order(tops[::-1])  # the first result with all that it needs, then what the second needs beside
     in_graph = {id(value_of(x)) for node in order for x in (node, *node.inputs)}
