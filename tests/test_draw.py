@@ -10,9 +10,9 @@ import pytest
 
 import tinygrad_vae as tg
 from tinygrad_vae.draw.layout import SIDE_GAP, layered_layout
-from tinygrad_vae.draw.picture import CLOSED, CUT, OPEN, PARTLY, SYMBOLS, picture_of
+from tinygrad_vae.draw.picture import CLOSED, CUT, OPEN, PARTLY, SYMBOLS, label_of_ops, picture_of
 from tinygrad_vae.draw.svg import svg
-from tinygrad_vae.graph import make_node
+from tinygrad_vae.graph import make_node, topological_order
 
 TIMES = SYMBOLS["multiply"]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -192,6 +192,23 @@ def test_a_training_step_is_summarised_to_its_layers():
         "likelihood.logits": OPEN,
     }
     assert len(boxes) < 20
+    assert {box.label: box.value[0] for box in boxes if box.label.startswith("encoder")} == {
+        "encoder.layers.0": "16 → 8, relu"
+    }
+
+
+def test_a_box_of_a_few_ops_says_what_they_compute():
+    cost, model = vae_cost()
+    labels = [box.label for box in picture_of(cost, model).boxes if box.kind == "operation"]
+    assert labels == ["exp(· ÷ 2)", "sum", "sum", "cost: −mean(· − ·)"]  # noqa: RUF001
+    x = tg.Tensor(1.0, "x")
+    assert _formula_of((tg.exp(x) + 1) * x) == f"(exp(·) + 1) {TIMES} ·"
+    assert _formula_of(-((x - 2) / x)) == "−((· − 2) ÷ ·)"  # noqa: RUF001
+    assert _formula_of(tg.maximum(x * 2, 0.5)) == f"maximum(· {TIMES} 2, 0.5)"
+
+
+def _formula_of(cost):
+    return label_of_ops(cost, [x for x in topological_order([cost]) if x.op])
 
 
 def test_a_long_chain_is_one_box_and_takes_no_recursion():

@@ -44,6 +44,9 @@ LARGEST = 300
 LONGEST_LABEL, LONGEST_DETAIL = 60, 400
 """How many characters of a label or a heading, and of a tooltip, are shown."""
 
+LONGEST_FORMULA = 3
+"""A box of no more ops than this shows their formula; one of more shows the last of them, and how many they are."""
+
 FOLDED = (taken_care_of, identity, refuse_gradient, astype, stop_gradient)
 """The ops that only keep books. They are drawn with their input."""
 
@@ -275,7 +278,7 @@ def _consumers(order: Sequence[Tensor]) -> dict[int, list[Tensor]]:
 
 
 def _fold_linear_layers(order: Sequence[Tensor], groups: dict[int, list[Tensor]]) -> None:
-    """Make one box of ``x @ weight + bias`` where the two names differ in their last part only."""
+    """Make one box of ``x @ weight + bias``, and of the activation after it, where the two names share their prefix."""
     consumers = _consumers(order)
     for node in order:
         if node.op is not add or not all(isinstance(x, Tensor) for x in node.inputs):
@@ -291,6 +294,12 @@ def _fold_linear_layers(order: Sequence[Tensor], groups: dict[int, list[Tensor]]
                     single = [x for x in (factor, weight, bias) if len(consumers[id(x)]) == 1]
                     for x in (product, *dict.fromkeys(single)):
                         _join(groups, node, x)
+                    if len(consumers[id(node)]) == 1 and _is_activation(consumers[id(node)][0]):
+                        _join(groups, consumers[id(node)][0], node)
+
+
+def _is_activation(node: Tensor) -> bool:
+    return node.op is not None and node.op.elementwise and node.op.arity == 1 and not node.name
 
 
 def _share_a_prefix(weight: Tensor, bias: Tensor) -> bool:
@@ -395,8 +404,10 @@ def _box(group: list[Tensor], flow: Flow, words: dict[int, str], shown: dict[int
         label = f"cost: {label}"
     if isinstance(head, Noise):
         value.insert(0, head.law.name)
-    if kind == OPERATION and len(made) > 1:
+    if kind == OPERATION and (len(made) > LONGEST_FORMULA or (len(made) > 1 and notes)):
         value.insert(0, f"{len(made)} ops")
+    if kind == GROUP:
+        value.insert(0, _layer_in_short(made))
     states = {flow.to_the_cost(x) for x in asked}
     state = next((s for s in (CUT, PARTLY, OPEN, CLOSED) if s in states), "")
     one = id(asked[0]) if len(asked) == 1 else 0
@@ -433,7 +444,19 @@ def _label(kind: str, head: Tensor, made: list[Tensor], notes: list[Drawn]) -> s
     if notes:
         name = name_of_draw(notes[-1].name, notes[-1].place)
         return f"log p({name})" if notes[-1].estimator == "score-function" else f"{name} ({notes[-1].estimator})"
-    return head.name or _symbol(head)
+    return head.name or label_of_ops(head, made)
+
+
+def label_of_ops(head: Tensor, made: Sequence[Tensor]) -> str:
+    """Return one op in a sign with its numbers, a few as a formula, and of many the last."""
+    return _bare(_formula(head, made)) if 1 < len(made) <= LONGEST_FORMULA else _symbol(head)
+
+
+def _layer_in_short(made: list[Tensor]) -> str:
+    """Return the sizes of a linear layer, and its activation: ``64 → 16, relu``."""
+    product = next(x for x in made if x.op is matmul)
+    sizes = f"{product.inputs[0].shape[-1]} → {product.shape[-1]}"
+    return ", ".join([sizes, *(x.op.name for x in made if x.op and _is_activation(x))])
 
 
 def _detail(head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
@@ -484,14 +507,38 @@ def _symbol(node: Tensor) -> str:
     return f"{name}({', '.join(numbers.get(i, '·') for i in range(len(node.inputs)))})"
 
 
-def value_in_short(value: Any) -> list[str]:
-    """Return a number as it is, an array as its shape and mean.
+def _formula(node: Any, made: Sequence[Tensor]) -> str:
+    """Return what some ops compute, with a dot for what comes from elsewhere: ``exp(0.5 × ·)``."""
+    while isinstance(node, Tensor) and _folded_into(node) is not None:
+        node = _folded_into(node)
+    if not any(node is x for x in made):
+        return "·" if isinstance(node, Tensor) or np.ndim(node) else f"{as_array(node).item():.4g}"
+    parts = [_formula(x, made) for x in node.inputs]
+    name = node.op.name
+    if name == "negative":
+        return f"−{parts[0]}"  # noqa: RUF001
+    if name in SYMBOLS:
+        return f"({parts[0]} {SYMBOLS[name]} {parts[1]})"
+    return f"{name}({', '.join(map(_bare, parts))})"
 
-    >>> value_in_short(np.ones((2, 3)))
-    ['(2, 3)', 'mean 1']
+
+def _bare(formula: str) -> str:
+    """Return a formula without parentheses around the whole of it."""
+    return formula[1:-1] if formula.startswith("(") else formula
+
+
+def value_in_short(value: Any) -> list[str]:
+    """Return a number as it is, an array as its shape and mean, or the one number that it is full of.
+
+    >>> value_in_short(np.ones((2, 3))), value_in_short(np.arange(3.0))
+    (['(2, 3)', 'all 1'], ['(3,)', 'mean 1'])
     """
     array = to_host(value)
     if array.ndim == 0:
         return [str(array.item()) if array.dtype.kind in "b" else f"{array.item():.4g}"]
+    if not array.size:
+        return [str(array.shape)]
+    if array.size > 1 and (array == array.flat[0]).all():
+        return [str(array.shape), f"all {array.flat[0]:.3g}"]
     with np.errstate(all="ignore"):
-        return [str(array.shape), f"mean {np.mean(array):.3g}"] if array.size else [str(array.shape)]
+        return [str(array.shape), f"mean {np.mean(array):.3g}"]

@@ -20,7 +20,7 @@ COLOURS = {OPEN: "#1f7a54", CUT: "#d1242f", PARTLY: "#d9730d", CLOSED: "#9aa3ad"
 LEGEND = {
     LEAF: "parameter or data",
     CONSTANT: "constant",
-    GROUP: "linear layer",
+    GROUP: "layer",
     OPERATION: "deterministic",
     RANDOM: "random",
     NOISE: "noise from outside",
@@ -205,8 +205,10 @@ def _text_width(text: str, size: float) -> float:
 
 
 def value_lines(box: Box) -> list[str]:
-    """Return the value of a box in lines: one in a wide shape, several in a diamond or a circle."""
-    return ["  ".join(box.value)] if box.kind in (LEAF, CONSTANT, GROUP) else box.value
+    """Return the value of a box in lines: few in a wide shape, several in a diamond or a circle."""
+    if box.kind == GROUP:
+        return [box.value[0], "  ".join(box.value[1:])]
+    return ["  ".join(box.value)] if box.kind in (LEAF, CONSTANT) else box.value
 
 
 def _lines(box: Box) -> list[tuple[str, str, float]]:
