@@ -350,6 +350,49 @@ def test_the_continuous_bernoulli_law_is_smooth_where_its_formula_changes(logit)
     assert tg.gradients(wrapped.log_prob(0.3), leaf) == pytest.approx(0.3 - d.mean, rel=1e-10)
 
 
+# ------------------------------------------------------------------------------------- the precision
+
+F = np.full(3, 0.7, np.float32)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        tg.Normal(F, 1.0),
+        tg.Gamma(2.0, F),
+        tg.StudentT(F),
+        tg.Pareto(F),
+        tg.TruncatedNormal(F, high=2),
+        tg.VonMises(F, 2),
+        tg.Binomial(3, logits=F),
+        tg.RelaxedOneHotCategorical(0.5, logits=F),
+        tg.MixtureSameFamily(F, tg.Normal(F, 1.0)),
+        tg.Transformed(tg.Normal(F, 1.0), tg.bijections.Affine(1.0, 2.0)),
+    ],
+    ids=repr,
+)
+def test_numbers_among_float32_parameters_leave_everything_float32(law):
+    x = law.sample(rng=tg.noise(0))
+    assert x.dtype == law.log_prob(x).dtype == tg.wrap(law).log_prob(x).dtype == np.float32
+    assert all(
+        leaf.dtype == np.float32 for leaf in trees.leaves(tg.wrap(law)) if leaf.name.partition(".")[0] != "bijections"
+    )
+
+
+def test_a_law_of_numbers_takes_the_precision_of_its_values():
+    for law in (tg.Normal(0.5, 2.0), tg.Gamma(2.0), tg.StudentT(3.0)):
+        assert law.log_prob(F).dtype == np.float32
+        assert law.log_prob(F.astype(np.float64)).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "law", [tg.Poisson(F), tg.Binomial(5, logits=F), tg.Geometric(logits=F), tg.Bernoulli(logits=F)]
+)
+def test_whole_numbers_are_read_in_the_precision_of_the_parameters(law):
+    x = np.array([0, 1, 1])
+    assert law.log_prob(x).dtype == tg.wrap(law).log_prob(x).dtype == np.float32
+
+
 # ----------------------------------------------------------------------------------------- the errors
 
 

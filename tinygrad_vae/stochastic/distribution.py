@@ -17,7 +17,7 @@ from .. import trees
 from ..arrays import NoiseStream, Value, as_array, describe, is_array, namespace, to_host
 from ..domains import Domain
 from ..graph import Tensor, value_of
-from ..ops import log, logit, stop_gradient, where
+from ..ops import astype, log, logit, stop_gradient, where
 from ..places import calling_place
 from .nodes import (
     UNIFORM,
@@ -91,6 +91,16 @@ class Distribution:
                 )
             check_inside(f"{type(self).__name__}: {f.name}", domain_of(self, f), value)
         self.batch_shape  # noqa: B018  raises where the parameters do not broadcast
+        self._give_numbers_a_dtype()
+
+    def _give_numbers_a_dtype(self) -> None:
+        """Make float32 of Python's numbers among parameters of float32: the logarithm of a number is a float64."""
+        named = {f.name: getattr(self, f.name) for f in parameters(self)}
+        dtypes = {value_of(x).dtype for x in named.values() if type(x) not in (int, float)}
+        if {d for d in dtypes if d.kind == "f"} == {np.dtype(np.float32)}:
+            for name, x in named.items():
+                if type(x) in (int, float):
+                    object.__setattr__(self, name, np.asarray(x, np.float32))
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{f.name}={_in_short(getattr(self, f.name))}" for f in dataclasses.fields(self))  # type: ignore[arg-type]
@@ -220,7 +230,20 @@ class Distribution:
             fits = False
         if not fits:
             raise ValueError(f"{what} has shape {found}, which does not broadcast with that of a draw, {expected}")
-        return self.log_density(x)
+        return self._beside(x).log_density(self._read(x))
+
+    def _beside(self: D, x: Value) -> D:
+        """Return the law with float32 in the place of its numbers where x is float32, and arrays are not among them."""
+        leaves = trees.leaves(self)
+        if getattr(x, "dtype", None) != np.float32 or any(type(leaf) not in (int, float) for leaf in leaves):
+            return self
+        return trees.map_leaves(lambda leaf: np.asarray(leaf, np.float32), self)
+
+    def _read(self, x: Value) -> Value:
+        """Return x, whole numbers of it in the dtype of the parameters."""
+        if not hasattr(x, "dtype") or x.dtype.kind == "f":
+            return x
+        return astype(x, noise_dtype([value_of(leaf) for leaf in trees.leaves(self)]))
 
     def log_density(self, x: Value) -> Value:
         """Return the formula of ``log_prob``, without the check that x lies in the support."""
@@ -339,7 +362,8 @@ def law_in_words(dist: Distribution) -> str:
         if isinstance(value, Tensor):
             shown.append(value.name or _in_words(value) or f.name)
         else:
-            shown.append(repr(value) if isinstance(value, (int, float)) else f.name)
+            number = getattr(value, "ndim", 0) == 0
+            shown.append(repr(value.item() if is_array(value) else value) if number else f.name)
     return f"{type(dist).__name__}({', '.join(shown)})"
 
 
@@ -348,7 +372,7 @@ def _in_words(x: Tensor) -> str:
     tensors = [leaf for leaf in x.inputs if isinstance(leaf, Tensor)]
     if x.op is None or not tensors or not all(leaf.name for leaf in tensors):
         return ""
-    shown = [leaf.name if isinstance(leaf, Tensor) else repr(leaf) for leaf in x.inputs]
+    shown = [str(leaf.name) if isinstance(leaf, Tensor) else repr(leaf) for leaf in x.inputs]
     numbers = all(isinstance(leaf, (Tensor, int, float)) for leaf in x.inputs)
     return f"{x.op.name}({', '.join(shown)})" if numbers and not x.attrs else ""
 

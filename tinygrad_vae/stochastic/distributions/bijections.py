@@ -139,4 +139,4 @@ class Affine(Bijection):
         return (y - self.loc) / self.scale
 
     def log_slope(self, x: Value) -> Value:
-        return log(self.scale) + 0.0 * x
+        return log(self.scale + 0.0 * x)
