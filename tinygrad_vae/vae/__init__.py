@@ -1,5 +1,8 @@
 """The variational autoencoder: the model, its objectives, and how good it is on held-out images."""
 
+from typing import Any
+
+from ..extras import require
 from .evaluate import evaluate
 from .heads import (
     LIKELIHOODS,
@@ -51,3 +54,13 @@ __all__ = [
     "sticking_the_landing",
     "warm_up",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return ``VAEEstimator``, for which scikit-learn is imported only where it is asked for."""
+    if name != "VAEEstimator":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require("sklearn")
+    from .estimator import VAEEstimator
+
+    return VAEEstimator
