@@ -103,7 +103,7 @@ class Distribution:
                     object.__setattr__(self, name, np.asarray(x, np.float32))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{f.name}={_in_short(getattr(self, f.name))}" for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        shown = ", ".join(f"{f.name}={in_short(getattr(self, f.name))}" for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({shown})"
 
     @classmethod
@@ -276,6 +276,11 @@ class Distribution:
         return None
 
     @property
+    def family(self) -> str:
+        """The name of the law, of that of its elements where several are taken together."""
+        return type(self).__name__
+
+    @property
     def why_no_path(self) -> str:
         """Why the draw has no derivative in the parameters, in words."""
         return f"a draw of {type(self).__name__} is discrete, so it jumps as the parameters move"
@@ -328,7 +333,7 @@ def check_inside(what: str, domain: Domain, value: Any) -> None:
     raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}{where_in}")
 
 
-def _in_short(value: Any) -> str:
+def in_short(value: Any) -> str:
     """Return a parameter in a few characters: its name, its numbers where they are few, or its dtype and shape."""
     if isinstance(value, Tensor) and value.name:
         return value.name
@@ -347,24 +352,23 @@ def opened(dist: Distribution, noise: Noise, drawn: Drawn) -> Tensor:
 
 def family_of(dist: Distribution) -> str:
     """Return the name of the law, of that of the elements where several are taken together."""
-    base = getattr(dist, "base", None)
-    return family_of(base) if isinstance(base, Distribution) else type(dist).__name__
+    return dist.family
 
 
 def law_in_words(dist: Distribution) -> str:
     """Return the law in words, with the names of its parameters: ``Normal(mu, sigma)``."""
-    if isinstance(getattr(dist, "base", None), Distribution):
-        rest = [str(getattr(dist, f.name)) for f in dataclasses.fields(dist) if f.metadata.get("static")]  # type: ignore[arg-type]
-        return f"{type(dist).__name__}({', '.join([law_in_words(dist.base), *rest])})"  # type: ignore[attr-defined]
-    shown = []
-    for f in parameters(dist):
-        value = getattr(dist, f.name)
-        if isinstance(value, Tensor):
-            shown.append(value.name or _in_words(value) or f.name)
-        else:
-            number = getattr(value, "ndim", 0) == 0
-            shown.append(repr(value.item() if is_array(value) else value) if number else f.name)
+    shown = [_part_in_words(f, getattr(dist, f.name)) for f in dataclasses.fields(dist)]  # type: ignore[arg-type]
     return f"{type(dist).__name__}({', '.join(shown)})"
+
+
+def _part_in_words(f: dataclasses.Field[Any], part: Any) -> str:
+    if isinstance(part, Distribution):
+        return law_in_words(part)
+    if isinstance(part, Tensor):
+        return part.name or _in_words(part) or f.name
+    if "domain" in f.metadata and np.ndim(part) > 0:
+        return f.name
+    return repr(part.item() if is_array(part) else part)
 
 
 def _in_words(x: Tensor) -> str:

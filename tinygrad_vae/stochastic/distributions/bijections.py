@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ... import trees
 from ...arrays import Value
 from ...domains import OPEN_UNIT, POSITIVE, REAL, Domain
 from ...graph import value_of
 from ...ops import atanh, clip, exp, log, log1p, sigmoid, softplus, tanh
-from ..distribution import check_inside
+from ..distribution import check_inside, in_short
 from .edges import above_zero, inside_unit
 
 
@@ -23,6 +25,13 @@ class Bijection:
     """
 
     image: Domain = REAL
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__repr__ = Bijection.__repr__  # type: ignore[method-assign]  # else @dataclass would write one
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(in_short(x) for x in trees.leaves(self))})"
 
     def forward(self, x: Value) -> Value:
         """Return f(x)."""

@@ -93,6 +93,10 @@ class Independent(Distribution):
         return self._joined(self.base.entropy())
 
     @property
+    def family(self) -> str:
+        return self.base.family
+
+    @property
     def why_no_path(self) -> str:
         return self.base.why_no_path
 
