@@ -18,6 +18,7 @@ from .heads import (
     OneHotHead,
     SharedGaussianHead,
 )
+from .interchange import from_state_dict, to_state_dict
 from .model import VAE
 from .objectives import (
     BOUNDS,
@@ -49,9 +50,11 @@ __all__ = [
     "doubly_reparameterized_bound",
     "elbo",
     "evaluate",
+    "from_state_dict",
     "importance_weighted_bound",
     "kl_of_each_latent",
     "sticking_the_landing",
+    "to_state_dict",
     "warm_up",
 ]
 

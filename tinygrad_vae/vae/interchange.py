@@ -1,0 +1,89 @@
+"""Weights under the names and in the shapes that PyTorch gives them: to there and back.
+
+It knows the names of layers, and nothing of what is computed with them. PyTorch itself is not needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .. import trees
+from ..arrays import Array, describe, namespace, to_host
+from ..graph import value_of
+
+Model = TypeVar("Model")
+
+
+def to_state_dict(model: Any) -> dict[str, Array]:
+    """Return the weights as ``torch.nn.Module.load_state_dict`` takes them, once each is a ``torch.from_numpy(...)``.
+
+    An ``MLP`` becomes a ``torch.nn.Sequential`` of layers and activations in turn: ``encoder.layers.1.weight`` is
+    ``encoder.2.weight``. The weight of a ``Linear`` layer, of shape (n_in, n_out) here, is (n_out, n_in) there. All
+    other names and arrays stay what they are. ``safetensors.numpy.save_file(to_state_dict(model), path)`` writes a file
+    that ``safetensors.torch.load_file`` reads.
+
+    Args:
+        model: a ``VAE``, or another tree of layers.
+
+    Returns:
+        NumPy arrays with memory of their own, by name.
+
+    >>> model = tg.VAE.init(64, hidden=(32, 16), latent=2, rng=tg.noise(0))
+    >>> state = to_state_dict(model)
+    >>> state["encoder.2.weight"].shape, state["posterior.mean.weight"].shape
+    ((16, 32), (2, 16))
+    """
+    return {
+        _name(path): np.array(_turned(path, to_host(value_of(leaf))), order="C") for path, leaf in trees.paths(model)
+    }
+
+
+def from_state_dict(model: Model, state: Mapping[str, Any]) -> Model:
+    """Return a model like this one with the weights of a state dict, in the dtype of this one.
+
+    Args:
+        model: for the structure and the shapes, as ``VAE.init`` makes it.
+        state: arrays or PyTorch tensors by name, as ``module.state_dict()``, ``safetensors.numpy.load_file`` or
+            ``to_state_dict`` gives them.
+
+    Raises:
+        ValueError: a name is missing or has no place, or an array has another shape or is not of floats.
+
+    >>> model = tg.VAE.init(64, hidden=(16,), latent=2, rng=tg.noise(0))
+    >>> other = tg.VAE.init(64, hidden=(16,), latent=2, rng=tg.noise(1))
+    >>> again = from_state_dict(other, to_state_dict(model))
+    >>> bool((again.encoder.layers[0].weight == model.encoder.layers[0].weight).all())
+    True
+    """
+    places = {_name(path): (path, value_of(leaf)) for path, leaf in trees.paths(model)}
+    missing, unknown = sorted(places.keys() - state.keys()), sorted(state.keys() - places.keys())
+    if missing or unknown:
+        raise ValueError(
+            f"from_state_dict: the weights are of another model; missing: {', '.join(missing) or 'nothing'}; "
+            f"without a place: {', '.join(unknown) or 'nothing'}"
+        )
+    new = []
+    for name, (path, leaf) in places.items():
+        found = np.asarray(state[name])
+        expected = _turned(path, leaf).shape
+        if found.shape != expected or found.dtype.kind != "f":
+            raise ValueError(
+                f"from_state_dict: {name} must be floats of shape {tuple(expected)}, found {describe(found)}"
+            )
+        turned = np.array(_turned(path, found), leaf.dtype, order="C")
+        new.append(namespace(leaf).asarray(turned))
+    return trees.replace_leaves(model, new)
+
+
+def _name(path: str) -> str:
+    """Return PyTorch's name of a leaf: an activation follows each layer of a Sequential, and is counted too."""
+    return re.sub(r"(^|\.)layers\.(\d+)\.", lambda match: f"{match[1]}{2 * int(match[2])}.", path)
+
+
+def _turned(path: str, array: Array) -> Array:
+    """Return the weight of a Linear layer the other way round; others as they are."""
+    return array.T if path.rpartition(".")[2] == "weight" and array.ndim == 2 else array
