@@ -1,21 +1,23 @@
 """Textbook costs of one random draw, with the gradient and the variance of every estimator whose theory is known.
 
-Each is a program to measure and a curve to measure it against. It knows distributions and the library's functions, and
-nothing of estimators but their names.
+Each is a program to measure and a curve to measure it against. It knows distributions, and of estimators their names
+and how to compare them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.special import gamma, hyp1f1
+import numpy as np
+from scipy.special import dawsn, gamma, hyp1f1
 
 from .arrays import NoiseStream
 from .graph import Tensor
 from .ops import abs, cos, exp, square
+from .stochastic.compare import Comparison, compare_estimators
 from .stochastic.distributions import Bernoulli, Normal
 
 Formula = Callable[[float], float]
@@ -28,7 +30,8 @@ class TextbookCost:
     Args:
         title: the cost in words and signs.
         knob: what is turned, and is the horizontal axis of a picture.
-        settings: where a picture turns it to.
+        settings: what a picture turns it to.
+        shown: the one of them at which there is most to see.
         parameter: where the gradient is taken, for a setting of the knob.
         draw: ``draw(parameter, knob, rng)`` draws the cost.
         gradient: of the expectation, for a setting of the knob.
@@ -43,6 +46,7 @@ class TextbookCost:
     title: str
     knob: str
     settings: tuple[float, ...]
+    shown: float
     parameter: Formula
     draw: Callable[[Any, float, NoiseStream], Tensor]
     gradient: Formula
@@ -64,6 +68,7 @@ def _square() -> TextbookCost:
         "x², x ~ N(θ, 1)",
         "θ",
         (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
+        shown=2.0,
         parameter=lambda theta: theta,
         draw=_normal(lambda x, _: square(x)),
         gradient=lambda theta: 2 * theta,
@@ -84,16 +89,22 @@ def _cos() -> TextbookCost:
     def decay(k: float) -> float:
         return math.cos(2 * k) * math.exp(-2 * k**2)
 
+    def folded(k: float) -> float:
+        """E sin^2(k r), r of the Rayleigh law: the two draws of the measure-valued derivative are 1 + r and 1 - r."""
+        return math.sqrt(2) * k * float(dawsn(math.sqrt(2) * k))
+
     return TextbookCost(
         "cos(kx), x ~ N(1, 1)",
         "k",
         (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0),
+        shown=2.0,
         parameter=lambda k: 1.0,
         draw=_normal(lambda x, k: cos(k * x)),
         gradient=gradient,
         variances={
             "score-function": lambda k: (1 + (1 - 4 * k**2) * decay(k)) / 2 - gradient(k) ** 2,
             "pathwise": lambda k: k**2 / 2 * (1 - decay(k)) - gradient(k) ** 2,
+            "measure-valued": lambda k: 2 / math.pi * math.sin(k) ** 2 * folded(k) - gradient(k) ** 2,
         },
         lesson="The trick is not always the best: a path follows the slope of the cost, which grows with k, and the "
         "score function only sees the cost, which stays between -1 and 1. They cross at k = 1.0638.",
@@ -114,6 +125,7 @@ def _bump() -> TextbookCost:
         "exp(-kx²), x ~ N(1, 1)",
         "k",
         (0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+        shown=4.0,
         parameter=lambda k: 1.0,
         draw=_normal(lambda x, k: exp(-k * square(x))),
         gradient=gradient,
@@ -159,6 +171,7 @@ def _power() -> TextbookCost:
         f"|x|^a, x ~ N({mu:g}, 1)",
         "a",
         (0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0),
+        shown=0.25,
         parameter=lambda a: mu,
         draw=_normal(lambda x, a: abs(x) ** a),
         gradient=gradient,
@@ -182,6 +195,7 @@ def _bernoulli() -> TextbookCost:
         f"(b - {t})², b ~ Bernoulli(p)",
         "p",
         (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+        shown=0.3,
         parameter=lambda p: p,
         draw=lambda p, _, rng: square(Bernoulli(probs=p).sample(rng=rng, name="b") - t),
         gradient=lambda p: slope,
@@ -206,3 +220,41 @@ COSTS: dict[str, TextbookCost] = {
     "bernoulli": _bernoulli(),
 }
 """The textbook costs, by the name that the command gives them."""
+
+
+def sweep(
+    cost: TextbookCost,
+    *,
+    rng: NoiseStream,
+    runs: int = 1000,
+    estimators: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Comparison]:
+    """Return a comparison of estimators at each setting of a cost's knob.
+
+    Args:
+        cost: one of ``COSTS``.
+        rng: a stream from ``tg.noise(seed)``.
+        runs: how many gradients of each estimator, at each setting.
+        estimators: which ones, by name; by default all that are valid.
+        progress: called as ``progress(done, total)`` after every run.
+
+    >>> found = sweep(COSTS["bernoulli"], rng=tg.noise(0), runs=20, estimators=["disarm"])
+    >>> len(found) == len(COSTS["bernoulli"].settings)
+    True
+    """
+    total, found = runs * len(cost.settings), []
+    for k, setting in enumerate(cost.settings):
+
+        def report(done: int, runs: int, before: int = k * runs) -> None:
+            if progress:
+                progress(before + done, total)
+
+        parameter = np.float64(cost.parameter(setting))
+        stream = rng.at("setting", k)
+        found.append(
+            compare_estimators(
+                cost.program(setting), parameter, rng=stream, runs=runs, estimators=estimators, progress=report
+            )
+        )
+    return found

@@ -42,6 +42,9 @@ ALLOWED = 4.5
 FEWEST = 20
 """How many runs a variance needs at least."""
 
+ROUNDING = 1e-12
+"""How far apart, relative to their mean, gradients are that are the same but for rounding."""
+
 PILOT_RUNS = 100
 """How many runs tell which estimator to use."""
 
@@ -319,7 +322,8 @@ class _Record:
             return Measurement(self.name, biased=biased, refused=self.refused)
         draws, runs = np.stack(self.draws), len(self.draws)
         center = draws[0] if self.exact else draws.mean(0)
-        distances = (draws - center) ** 2 * (runs / (runs - 1))
+        away = draws - center
+        distances = np.where(np.abs(away) <= ROUNDING * np.abs(center), 0.0, away**2 * (runs / (runs - 1)))
         squares = distances.sum(1)
         broken = int((~np.isfinite(draws).all(1)).sum())
         return Measurement(

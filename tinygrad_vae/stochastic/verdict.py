@@ -207,7 +207,6 @@ def explain(cost: Tensor, wrt: Any) -> Explanation:
       valid here     reparameterize(cost)    the 1 op from z to the cost is continuous
                      score_function(cost)    the support of Normal does not move with mu
       also valid     measure-valued quadrature second-draw
-      with a bias    straight-through
     """
     parameters = trees.leaves(wrt)
     for x in (cost, *parameters):

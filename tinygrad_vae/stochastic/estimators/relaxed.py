@@ -78,6 +78,8 @@ class StraightThrough(Estimator):
     biased: ClassVar[str] = "the derivative of the cost at the draw stands for a difference of costs"
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
+        if z.dist.path is not None:
+            return f"a draw of {type(z.dist).__name__} has a path of its own; the pathwise estimator is unbiased"
         if z.dtype.kind != "f":
             return f"a draw of {type(z.dist).__name__} is a whole number, which has no derivative; draw one-hot vectors"
         return None
