@@ -56,7 +56,8 @@ class Distribution:
     A subclass is a ``@dataclass(frozen=True, eq=False)`` that declares
 
     - its parameters, ``loc: Value = parameter(REAL)``;
-    - ``support``, and ``path``: ``"explicit"`` where the transform can be differentiated, ``None`` where not;
+    - ``support``, and ``path``: ``"explicit"`` where the transform can be differentiated, ``"implicit"`` where it
+      solves for the noise and the derivative is that of the equation, ``None`` where the draw jumps;
     - ``noise_law`` and ``transform(noise)``, by default the inverse cdf of a uniform;
     - ``log_density(x)``, ``mean``, ``variance``, and where they exist ``entropy()``, ``cdf(x)``, ``icdf(p)``.
 

@@ -35,7 +35,9 @@ class MixtureSameFamily(Distribution):
     """A mixture of K laws: the k-th with probability softmax(logits)_k.
 
     ``log p(x) = log sum_k softmax(logits)_k p_k(x)``. For numbers with a cdf, a draw solves
-    ``sum_k softmax(logits)_k F_k(x) = u``, and its derivative, in the logits too, is the implicit one. Otherwise the
+    ``sum_k softmax(logits)_k F_k(x) = u``, and its derivative, in the logits too, is the implicit one. It is large for
+    draws between two components, and where these lie so far apart that no draw ever falls in between, its mean over
+    draws misses that part: use the score function there. For vectors, counts, and components whose supports move, the
     component is chosen first, and the draw jumps with that choice.
 
     Args:
@@ -89,9 +91,10 @@ class MixtureSameFamily(Distribution):
 
     @property
     def path(self) -> str | None:  # type: ignore[override]
-        law = type(self.components)
+        """Implicit for numbers with an inverse cdf; ``None`` where there may be gaps in between, at which it jumps."""
+        law, smooth = type(self.components), self.components.path is not None and not self.components.moving()
         inverts = law.cdf is not Distribution.cdf and law.icdf is not Distribution.icdf
-        return "implicit" if inverts and self.components.path is not None and not self.event_shape else None
+        return "implicit" if inverts and smooth and not self.event_shape else None
 
     @property
     def why_no_path(self) -> str:
@@ -103,14 +106,19 @@ class MixtureSameFamily(Distribution):
         support = self.components.support
         if not self.components.moving():
             return support
-        axis = -1 - support.event_ndim
         return Domain(
             f"in the support of a component ({support})",
-            lambda x: support.contains(np.expand_dims(x, axis)).any(-1),
-            lambda rng, shape: np.take(support.draw(rng, (*shape, self.logits.shape[-1])), 0, axis),
-            support.event_ndim,
+            lambda x: self._reachable(np.expand_dims(x, self._axis)).any(-1),
+            lambda rng, shape: np.take(support.draw(rng, (*shape, self.logits.shape[-1])), 0, self._axis),
+            len(self.event_shape),
             support.discrete,
         )
+
+    def _reachable(self, x: Array) -> Array:
+        """Return which components may draw x, which has an axis of length 1 for them."""
+        inside = self.components.support.contains(x)
+        elements = len(self.event_shape) - self.components.support.event_ndim
+        return inside.all(tuple(range(-elements, 0))) if elements else inside
 
     def moving(self) -> list[str]:
         return [f"components.{name}" for name in self.components.moving()]
@@ -149,7 +157,7 @@ class MixtureSameFamily(Distribution):
         x = expand_dims(x, axis=self._axis)
         terms = self.components.log_density(x)
         if self.components.moving():
-            terms = where(self.components.support.contains(value_of(x)), terms, -np.inf)
+            terms = where(self._reachable(value_of(x)), terms, -math.inf)
         return logsumexp(log_softmax(self.logits) + terms, axis=-1)
 
     @property

@@ -26,6 +26,13 @@ def _identity_like(x: Value) -> Value:
     return namespace(value_of(x)).eye(x.shape[-1], dtype=x.dtype)
 
 
+def _check_length(law: Distribution, **axes: int) -> None:
+    """Raise where the parameters are not made for vectors of one length."""
+    if len(set(axes.values())) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in axes.items())
+        raise ValueError(f"{type(law).__name__}: the parameters are for vectors of different lengths: {found}")
+
+
 @dataclass(frozen=True, eq=False)
 class MultivariateNormal(Distribution):
     """The Gaussian law of a vector, with covariance ``L L^T`` for a lower triangular L.
@@ -47,6 +54,11 @@ class MultivariateNormal(Distribution):
     scale_tril: Value = parameter(LOWER_TRIANGULAR)
     support = VECTOR
     noise_law = NORMAL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rows, columns = self.scale_tril.shape[-2:]
+        _check_length(self, loc=self.loc.shape[-1], rows=rows, columns=columns)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -115,6 +127,10 @@ class LowRankNormal(Distribution):
     scale: Value = parameter(POSITIVE_VECTOR)
     support = VECTOR
     noise_law = NORMAL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_length(self, loc=self.loc.shape[-1], factor=self.factor.shape[-2], scale=self.scale.shape[-1])
 
     @property
     def event_shape(self) -> tuple[int, ...]:
