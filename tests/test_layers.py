@@ -24,6 +24,7 @@ ORDER = [
     ("config",),
     ("draw", "plots"),
     ("train",),
+    ("cli_estimators",),
     ("cli",),
     ("__main__", "__init__"),
 ]

@@ -11,7 +11,7 @@ from .draw import draw, draw_side_by_side
 from .graph import OPS, Op, Tensor, case, elementwise, gradients, op, replay, rewrite
 from .ops import *  # noqa: F403  the ops, by the names of the array API standard
 from .plan import plan
-from .stochastic.compare import Comparison, audit, compare_estimators, pilot
+from .stochastic.compare import Comparison, Measurement, audit, compare_estimators, pilot
 from .stochastic.distribution import DISTRIBUTIONS, Distribution, parameter
 from .stochastic.distributions import (
     Bernoulli,
