@@ -103,6 +103,7 @@ def test_the_weights_of_a_mixture_have_a_pathwise_gradient():
         (lambda t: tg.TruncatedNormal(0.0, 1.0, -1.0, t), "high"),
         (lambda t: tg.VonMises(t, 1.0), "loc"),
         (lambda t: tg.Transformed(tg.Exponential(1.0), tg.bijections.Affine(t, 1.0)), "loc"),
+        (lambda t: tg.Transformed(tg.Beta(2.0, 3.0), tg.bijections.Affine(0.0, t)), "scale"),
         (lambda t: tg.Delta(t), "value"),
     ],
 )
@@ -112,6 +113,13 @@ def test_where_the_support_moves_only_the_path_is_valid(law, moved):
     with pytest.raises(tg.InvalidGradientError, match=f"moves with .*{moved}"):
         tg.gradients(tg.score_function(z * z), t)
     assert np.isfinite(tg.gradients(tg.reparameterize(z * z), t))
+
+
+def test_where_the_base_may_be_any_number_a_bijection_moves_no_support():
+    t = tg.Tensor(np.full((20_000, 1), 1.5), "t")
+    for base in (tg.Independent(tg.Normal(np.zeros(2)), 1), tg.MultivariateNormal(np.zeros(2), np.eye(2))):
+        z = tg.Transformed(base, tg.bijections.Affine(t, 1.0)).sample(rng=tg.noise(0))
+        assert_agrees(tg.gradients(tg.sum(tg.score_function(tg.sum(z, axis=-1))), t), 2.0)
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,7 @@ BOOLEAN = Domain(
     lambda x: (x == 0) | (x == 1),
     lambda rng, shape: rng.integers(0, 2, shape).astype(np.float64),
     discrete=True,
+    bounds=(0, 1),
 )
 TRUTH = Domain(
     "true or false", lambda x: (x == 0) | (x == 1), lambda rng, shape: rng.random(shape) < 0.5, discrete=True
@@ -150,6 +151,7 @@ SIMPLEX = Domain(
     ),
     lambda rng, shape: rng.dirichlet(np.full(shape[-1], 3.0), shape[:-1]),
     event_ndim=1,
+    bounds=(0, 1),
 )
 ONE_HOT = Domain(
     "a vector of zeros with a single 1",
@@ -157,10 +159,15 @@ ONE_HOT = Domain(
     lambda rng, shape: np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])],
     event_ndim=1,
     discrete=True,
+    bounds=(0, 1),
 )
 VECTOR = Domain("a vector of real numbers", lambda x: np.isfinite(x).all(-1), REAL.draw, event_ndim=1)
 POSITIVE_VECTOR = Domain(
-    "a vector of positive numbers", lambda x: POSITIVE.contains(x).all(-1), POSITIVE.draw, event_ndim=1
+    "a vector of positive numbers",
+    lambda x: POSITIVE.contains(x).all(-1),
+    POSITIVE.draw,
+    event_ndim=1,
+    bounds=(0, np.inf),
 )
 MATRIX = Domain("a matrix of real numbers", lambda x: np.isfinite(x).all((-2, -1)), REAL.draw, event_ndim=2)
 LOWER_TRIANGULAR = Domain(

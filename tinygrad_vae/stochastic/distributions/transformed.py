@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import trees
 from ...arrays import Array, Value, describe
-from ...domains import REAL, Domain
+from ...domains import Domain
 from ...graph import value_of
 from ...ops import sum
 from ..distribution import Distribution
@@ -106,8 +106,10 @@ class Transformed(Distribution):
 
     def moving(self) -> list[str]:
         """Return what moves the support: the parameters of a bijection do, unless the base may be any number."""
-        own = [f"bijections.{path}" for path, _ in trees.paths(self.bijections)]
-        return [f"base.{name}" for name in self.base.moving()] + (own if self.base.support is not REAL else [])
+        support = self.base.support
+        ends = support.discrete or not all(np.isinf(bound).all() for bound in support.bounds)
+        own = [f"bijections.{path}" for path, _ in trees.paths(self.bijections)] if ends else []
+        return [f"base.{name}" for name in self.base.moving()] + own
 
     def parameter_event_ndims(self) -> list[int]:
         own = [min(len(self.event_shape), np.ndim(value_of(x))) for x in trees.leaves(self.bijections)]
