@@ -15,8 +15,9 @@ import numpy as np
 
 from .. import trees
 from ..arrays import Array, namespace, noise
-from ..domains import Domain
+from ..domains import POSITIVE, REAL, Domain, interval
 from ..graph import Tensor, gradients, rewrite, topological_order, value_of
+from ..ops import stop_gradient
 from ..stochastic.distribution import Distribution, check_inside, domain_of
 from ..stochastic.nodes import Noise, Sample, taken_care_of
 from .picture import CONSTANT, LARGE, OPEN, PARTLY, Picture, gradient_in_short, head_of, value_in_short
@@ -54,34 +55,32 @@ def sliders_of(costs: Sequence[Tensor], pictures: Sequence[Picture], wrt: Any) -
     if not small or len(nodes) not in PLACES:
         return []
     half = PLACES[len(nodes)] // 2
+    around = np.arange(-half, half + 1) / (half + 1)
     sliders = []
     for node in nodes:
-        value = float(node.value)
-        low, high = _bounds(node, order)
-        reach = min(value - low, high - value, 2 * max(1.0, abs(value)))
-        if reach > 0:
-            values = [np.asarray(value + reach * k / (half + 1), node.dtype) for k in range(-half, half + 1)]
-            sliders.append(Slider(node, values))
+        value, domains = float(node.value), _domains_of(node, order)
+        for halved in range(60):
+            values = (value + 2 * max(1.0, abs(value)) * 0.5**halved * around).astype(node.dtype)
+            if all(np.all(domain.contains(values)) for domain in domains):
+                sliders.append(Slider(node, [np.asarray(x) for x in values]))
+                break
     return sliders
 
 
-def _bounds(node: Tensor, order: Sequence[Tensor]) -> tuple[float, float]:
-    """Return between which numbers a parameter makes sense: the domains of the laws and ops that it enters.
+def _domains_of(node: Tensor, order: Sequence[Tensor]) -> list[Domain]:
+    """Return the domains of the laws and ops that a parameter enters, all of which it has to stay in.
 
     Where an estimator has taken care of all draws the laws are no longer in the graph; then it keeps its sign.
     """
-    low, high = -np.inf, np.inf
-    if any(x.op is taken_care_of for x in order) and not any(isinstance(x, Sample) for x in order):
-        low, high = (0.0, np.inf) if node.value > 0 else (-np.inf, 0.0)
+    domains = [REAL]
     for user in order:
-        entered = _domains(user.dist) if isinstance(user, Sample) else []
-        if user.op is not None and not isinstance(user, Sample):
-            entered = [(x, user.op.domain_of(i)) for i, x in enumerate(user.inputs)]
-        for x, domain in entered:
-            if x is node:
-                low = max(low, float(np.max(value_of(domain.bounds[0]))))
-                high = min(high, float(np.min(value_of(domain.bounds[1]))))
-    return low, high
+        if isinstance(user, Sample):
+            domains += [domain for x, domain in _domains(user.dist) if x is node]
+        elif user.op is not None:
+            domains += [user.op.domain_of(i) for i, x in enumerate(user.inputs) if x is node]
+    if any(x.op is taken_care_of for x in order) and not any(isinstance(x, Sample) for x in order):
+        domains.append(POSITIVE if node.value > 0 else interval(-np.inf, 0.0))
+    return domains
 
 
 def _domains(law: Distribution) -> list[tuple[Any, Domain]]:
@@ -179,7 +178,7 @@ def _part(
             continue
         flows = node.op.flows_of(len(node.inputs))
         for i, x in enumerate(old.inputs):
-            if id(x) in inside and id(x) in cotangents and flows[i]:
+            if id(x) in inside and id(x) in cotangents and flows[i] and x.op is not stop_gradient:
                 values = [value_of(y) for y in node.inputs]
                 part = node.op.vjp(i, cotangents[id(old)], node.value, values, node.attrs)
                 total = part if total is None else total + part
