@@ -115,6 +115,13 @@ def test_where_the_support_moves_only_the_path_is_valid(law, moved):
     assert np.isfinite(tg.gradients(tg.reparameterize(z * z), t))
 
 
+@implicit
+def test_the_verdict_says_that_the_path_is_implicit(law):
+    d = tg.wrap(example(law))
+    report = tg.explain(tg.sum(d.sample(rng=tg.noise(0), name="z") ** 2), d)
+    assert "continuous; implicit, by the derivatives of the cdf" in str(report)
+
+
 def test_where_the_base_may_be_any_number_a_bijection_moves_no_support():
     t = tg.Tensor(np.full((20_000, 1), 1.5), "t")
     for base in (tg.Independent(tg.Normal(np.zeros(2)), 1), tg.MultivariateNormal(np.zeros(2), np.eye(2))):

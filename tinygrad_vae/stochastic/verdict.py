@@ -450,10 +450,11 @@ def _pathwise_option(z: Sample, name: str, paths: _Paths) -> Option:
     count, jumps = path_after(z, paths.live)
     if jumps:
         return Option(call, False, jump_objection(z, jumps))
+    through = "; implicit, by the derivatives of the cdf" if z.dist.path == "implicit" else ""
     if count == 0:
-        return Option(call, True, f"no op stands between {name} and the cost or the next draw")
+        return Option(call, True, f"no op stands between {name} and the cost or the next draw{through}")
     ops = f"all {count} ops" if count > 1 else "the 1 op"
-    return Option(call, True, f"{ops} from {name} to the cost {'are' if count > 1 else 'is'} continuous")
+    return Option(call, True, f"{ops} from {name} to the cost {'are' if count > 1 else 'is'} continuous{through}")
 
 
 def _score_option(z: Sample, paths: _Paths) -> Option:
