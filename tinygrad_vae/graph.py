@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from . import trees
-from .arrays import Array, Value, as_array, describe, is_array, namespace
+from .arrays import NUMBERS, Array, Value, as_array, describe, is_array, namespace
 from .domains import REAL, Domain
 
 P = ParamSpec("P")
@@ -32,6 +32,8 @@ continuous, flat almost everywhere (a comparison). ``stop``: cut on purpose. ``b
 """
 
 NO_ATTRS: Mapping[str, Any] = {}
+_PLAIN = frozenset({float, int, np.ndarray})
+"""What may stand beside Tensors without a second look: all but a few constants are of these."""
 
 
 # ---------------------------------------------------------------------------------------------- nodes
@@ -315,32 +317,43 @@ class Op(Generic[P, R]):
 
     def record(self, args: tuple[Any, ...], attrs: dict[str, Any], name: str | None = None) -> Tensor:
         """Compute the value from the inputs' values, and return the node that remembers how."""
+        values = []
+        narrow = False
+        for x in args:
+            if isinstance(x, Tensor):
+                x = x.value
+                narrow = narrow or x.dtype.char == "f"
+            elif x.__class__ not in _PLAIN:
+                self._check_constant(x, args, attrs)
+            values.append(x)
         try:
-            values = [x.value if isinstance(x, Tensor) else self._constant(x, i) for i, x in enumerate(args)]
             value: Any = self.forward(*values, **attrs)
         except (TypeError, ValueError, IndexError) as error:
             raise self._complaint(error, args, attrs) from error
-        if value.__class__ is not np.ndarray:
+        if value.__class__ is not np.ndarray or value.dtype.kind not in NUMBERS:
             value = as_array(value)
+        if narrow and self.elementwise and value.dtype.char == "d":
+            self._refuse_widening(values)
         if self.arity is not None and len(args) > self.arity:  # attributes that were given by position
             attrs = dict(zip(self.attr_names, args[self.arity :], strict=False)) | attrs
             args = args[: self.arity]
-        if self.elementwise and len(args) > 1 and value.dtype.char == "d":
-            self._refuse_widening(values)
         if self.defaults:
             attrs = self.defaults | attrs
-        return make_node(value, self, args, attrs, name, self.node)
+        return make_node(value, self, args, attrs or NO_ATTRS, name, self.node)
 
-    def _constant(self, x: Any, i: int) -> Any:
-        """Return an argument that is no Tensor; as an input of the node it must be an array or a number."""
-        if x.__class__ is not float and x.__class__ is not int and (self.arity is None or i < self.arity):
-            as_array(x)
-        return x
+    def _check_constant(self, x: Any, args: tuple[Any, ...], attrs: Mapping[str, Any]) -> None:
+        """Refuse an input that is neither a Tensor nor an array nor a number: a list, text, an object."""
+        inputs = args if self.arity is None else args[: self.arity]
+        if any(x is given for given in inputs):
+            try:
+                as_array(x)
+            except TypeError as error:
+                raise self._complaint(error, args, attrs) from None
 
     def _refuse_widening(self, values: list[Any]) -> None:
         """Refuse a float64 result of float32 arrays, such as NumPy makes of float32 and integers without a word."""
         dtypes = [v.dtype for v in values if hasattr(v, "dtype")]
-        if any(d.char == "f" for d in dtypes) and not any(d.char == "d" for d in dtypes):
+        if not any(d.char == "d" for d in dtypes):
             raise TypeError(
                 f"{self.name}: {' and '.join(str(d) for d in dtypes)} would give float64; "
                 "convert integers with tg.astype(x, numpy.float32)"
@@ -523,21 +536,22 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
     """
     targets = trees.leaves(wrt)
     seed = _check_request(output, targets, cotangent)
-    order = topological_order([output])
-    for node in order:
-        if node.guard is not None:
-            node.guard(output, targets)
-            break
     wanted = {id(t) for t in targets}
     reached = set(wanted)
     steps: list[tuple[Tensor, list[int]]] = []  # the nodes made from wrt, each with the inputs on the way to wrt
-    for node in order:
-        if node.op is not None and node.value.dtype.kind == "f":  # whole numbers are constants to every gradient
-            flows = node.op.flows_of(len(node.inputs))
-            ways = [i for i, x in enumerate(node.inputs) if flows[i] and id(x) in reached]
+    guard = None
+    for node in topological_order([output]):
+        op = node.op
+        if op is None:
+            guard = guard or node.guard
+        elif node.value.dtype.kind == "f":  # whole numbers are constants to every gradient
+            flows = op.flows if op.arity is not None else op.flows_of(len(node.inputs))
+            ways = [i for i, x in enumerate(node.inputs) if id(x) in reached and flows[i]]
             if ways:
                 reached.add(id(node))
                 steps.append((node, ways))
+    if guard is not None:
+        guard(output, targets)
     cotangents: dict[int, Value] = {id(output): seed}
     for node, ways in reversed(steps):
         key = id(node)
@@ -545,7 +559,7 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
         if g is None:
             continue  # the output does not depend on this node
         y: Value = node if record else node.value
-        inputs = node.inputs if record else tuple(x.value if isinstance(x, Tensor) else x for x in node.inputs)
+        inputs = node.inputs if record else [x.value if isinstance(x, Tensor) else x for x in node.inputs]
         for i in ways:
             gx = node.op.vjp(i, g, y, inputs, node.attrs)  # type: ignore[union-attr]
             key = id(node.inputs[i])
