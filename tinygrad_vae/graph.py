@@ -541,10 +541,8 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
     steps: list[tuple[Tensor, list[int]]] = []  # the nodes made from wrt, each with the inputs on the way to wrt
     guard = None
     for node in topological_order([output]):
-        op = node.op
-        if op is None:
-            guard = guard or node.guard
-        elif node.value.dtype.kind == "f":  # whole numbers are constants to every gradient
+        op, guard = node.op, guard or node.guard
+        if op is not None and node.value.dtype.kind == "f":  # whole numbers are constants to every gradient
             flows = op.flows if op.arity is not None else op.flows_of(len(node.inputs))
             ways = [i for i, x in enumerate(node.inputs) if id(x) in reached and flows[i]]
             if ways:
