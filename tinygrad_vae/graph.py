@@ -1,7 +1,7 @@
 """The engine: ops, the graph of Tensors that they record, its gradients, and functions from graph to graph.
 
 It knows arrays, and ops by their declarations. It knows nothing of distributions, estimators or models:
-a leaf through which a gradient must not be taken carelessly brings its own ``guard``.
+a node through which a gradient must not be taken carelessly brings its own ``guard``.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Tensor:
     __slots__ = ("__weakref__", "attrs", "inputs", "name", "op", "value")
 
     guard: ClassVar[Any] = None
-    """Called as ``guard(output, wrt)`` before any gradient of what depends on a leaf of this class."""
+    """Called as ``guard(output, wrt)`` before any gradient of what depends on a node of this class."""
 
     value: Array
     op: Op[..., Any] | None
