@@ -20,6 +20,7 @@ OPEN_UNIT = Domain(
 _BELOW_TWO = Domain(
     "between 0 and 2, exclusive", lambda x: (x > 0) & (x < 2), lambda rng, shape: rng.uniform(0.2, 1.8, shape)
 )
+_NEGATIVE = Domain("negative", lambda x: x < 0, lambda rng, shape: -np.exp(rng.uniform(-2, 3, shape)))
 
 # ---------------------------------------------------------------------- error function, normal law
 
@@ -86,7 +87,7 @@ def ndtr(x: Value, /) -> Value:
 
 @elementwise(lambda g, y, x: -g * y * (x + y))
 def inverse_mills(x: Value, /) -> Value:
-    """``density(x) / ndtr(x)`` of the standard normal law, inverse Mills divide_or_zero: -x for far negative x.
+    """``density(x) / ndtr(x)`` of the standard normal law, inverse Mills ratio: -x for far negative x.
 
     Derivative -y (x + y), which loses digits as x^2 for far negative x.
 
@@ -104,6 +105,16 @@ def log_ndtr(x: Value, /) -> Value:
     -0.693147
     """
     return special(x).log_ndtr(x)
+
+
+@elementwise(lambda g, y, x: g / inverse_mills(y), domain=_NEGATIVE)
+def ndtri_exp(x: Value, /) -> Value:
+    """Inverse of ``log_ndtr``, for x < 0: ``ndtri(exp(x))`` without underflow. Derivative 1 / inverse_mills(y).
+
+    >>> round(float(ndtri_exp(-5000.0)), 3)
+    -99.945
+    """
+    return special(x).ndtri_exp(x)
 
 
 @elementwise(lambda g, y, x: g * math.sqrt(2 * math.pi) * exp(0.5 * y * y), domain=OPEN_UNIT)

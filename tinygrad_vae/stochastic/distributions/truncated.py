@@ -8,24 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Value, special
+from ...arrays import Value
 from ...domains import LOGIT, POSITIVE, REAL, Domain
-from ...graph import elementwise, value_of
-from ...ops import clip, exp, expm1, log, log1p, log_ndtr, where
+from ...graph import value_of
+from ...ops import clip, exp, expm1, log, log1p, log_ndtr, ndtri_exp, where
 from ..distribution import Distribution, parameter
 
 _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
-_NEGATIVE = Domain("negative", lambda x: x < 0, lambda rng, shape: -np.exp(rng.uniform(-2, 3, shape)))
-
-
-@elementwise(lambda g, y, x: g * exp(x + 0.5 * y * y + _LOG_SQRT_2_PI), domain=_NEGATIVE)
-def ndtri_exp(x: Value, /) -> Value:
-    """Inverse of ``log_ndtr``: ``ndtri(exp(x))`` without underflow, for x < 0. Derivative exp(x) / normal density.
-
-    >>> round(float(ndtri_exp(-5000.0)), 3)
-    -99.945
-    """
-    return special(x).ndtri_exp(x)
 
 
 def _log_one_minus_exp(x: Value) -> Value:
