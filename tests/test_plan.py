@@ -1,7 +1,9 @@
 """A plan gives what its step gives, bit for bit, call after call, or says why it cannot."""
 
 import functools
+import gc
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -92,6 +94,21 @@ def test_a_run_allocates_nothing_that_stays_and_little_that_goes():
         tracemalloc.stop()
     assert peak - before < images.nbytes / 2  # not even one array of the size of the batch
     assert after - before < 10_000
+
+
+def test_the_recorded_graph_is_let_go():
+    nodes = []
+
+    def step(x):
+        y = tg.exp(x)
+        nodes.append(weakref.ref(y))
+        return {"sine": tg.sin(y)}
+
+    run = tg.plan(step)
+    for _ in range(2):
+        run(np.ones(3))
+    gc.collect()
+    assert [node() for node in nodes] == [None, None]
 
 
 def test_what_is_carried_changes_in_place_and_all_else_is_a_copy():
@@ -226,6 +243,11 @@ def test_a_draw_that_never_enters_the_graph_is_refused():
 
     with pytest.raises(PlanError, match=r"draws normal\(\(2,\), .*no result depends on that through the graph"):
         tg.plan(step)(np.ones(2), tg.noise(0))
+
+
+def test_tensors_are_refused():
+    with pytest.raises(PlanError, match=r"a plan runs on arrays of NumPy, found a float64 Tensor of shape \(2,\)"):
+        tg.plan(tg.exp)(tg.Tensor(np.ones(2)))
 
 
 def test_carried_results_are_like_their_arguments():

@@ -466,7 +466,8 @@ class _Program:
 
     def __init__(self, recording: _Recording, carried: Mapping[int, int]) -> None:
         tape = _Tape()
-        self.draws, self.tree = recording.draws, recording.results
+        self.draws = recording.draws
+        self.structure = trees.map_leaves(lambda _: ..., recording.results)  # without the graph, which is let go
         filled = [*(x.value for x in recording.inputs), *(draw.array for draw in recording.draws)]
         outside = [tape.view(tape.hold(x)) for x in filled]
         computed: dict[int, _Writer] = {}
@@ -525,7 +526,7 @@ class _Program:
             self.carried[k] if k in self.carried else np.array(x) if isinstance(x, np.ndarray) else x
             for k, x in enumerate(self.results)
         ]
-        return trees.replace_leaves(self.tree, found)
+        return trees.replace_leaves(self.structure, found)
 
 
 class Plan:
@@ -579,9 +580,12 @@ def _signature(args: Sequence[Any]) -> tuple[Hashable, list[Array]]:
         key.append(repr(trees.replace_leaves(arg, [... if is_array(x) else x for x in leaves])))
         key += [(x.shape, x.dtype.char) for x in arrays]
         inputs += arrays
-    for x in inputs:
-        if namespace(x) is not np:
-            raise PlanError(f"plan: a plan runs on arrays of NumPy, found {describe(x)} of {namespace(x).__name__}")
+        for x in leaves:
+            if isinstance(x, Tensor) or (is_array(x) and namespace(x) is not np):
+                raise PlanError(
+                    f"plan: a plan runs on arrays of NumPy, found {describe(x)} of {type(x).__module__}; "
+                    "take arrays out of Tensors with tg.values(tree), and off a GPU with tg.to_host"
+                )
     return tuple(key), inputs
 
 
