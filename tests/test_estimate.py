@@ -537,3 +537,50 @@ def test_a_running_average_is_read_before_it_is_updated_and_leaves_no_trace_of_i
         tg.RunningAverage(1.0)
     with pytest.raises(ValueError, match="the mean of the cost is nan"):
         first.updated(np.nan)
+
+
+def opened(name, theta):
+    """Return a parameter and a cost of a draw of its law, taken care of by one estimator."""
+    theta = tg.Tensor(theta, "theta")
+    laws = {"bernoulli": tg.Bernoulli(logits=theta), "normal": tg.Normal(theta, 1.0), "gamma": tg.Gamma(theta, 1.0)}
+    for law in laws.values():
+        z = law.sample((5,), rng=tg.noise(0), name="z")
+        cost = (z - 0.3) ** 2 * theta
+        if name == "vimco":
+            cost = tg.logsumexp(cost, axis=0)
+        if valid(name, z, cost):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", tg.BiasedGradientWarning)
+                return theta, tg.estimate(cost, {"z": instance(name)})
+    raise AssertionError(f"no law here for {name}")
+
+
+@pytest.mark.parametrize("name", sorted(tg.ESTIMATORS))
+def test_an_opened_graph_run_again_with_other_parameters_is_that_opened_there(name):
+    here, there = np.linspace(1.2, 3.0, 20), np.linspace(3.0, 1.2, 20)
+    theta, cost = opened(name, here)
+    other, expected = opened(name, there)
+    again = tg.replay(cost, {theta: other})
+    np.testing.assert_array_equal(again.value, expected.value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tg.BiasedGradientWarning)
+        found, right = (tg.gradients(tg.sum(c), other) for c in (again, expected))
+    np.testing.assert_array_equal(found, right)
+
+
+@pytest.mark.parametrize("name", ["arm", "disarm", "measure-valued", "vimco"])
+def test_a_difference_of_costs_has_no_second_derivative_and_says_so(name):
+    theta, cost = opened(name, np.array([0.5, 1.5]))
+    gradient = tg.gradients(tg.sum(cost), theta, record=True)
+    with pytest.raises(tg.GradientRefusedError, match=r"first derivatives only|stand"):
+        tg.gradients(tg.sum(gradient), theta)
+
+
+@pytest.mark.parametrize("name", ["enumeration", "score-function", "rebar", "relax", "second-draw"])
+def test_second_derivatives_of_the_others_are_unbiased(name):
+    logits = tg.Tensor(np.full(DRAWS, 0.8), "logits")
+    b = tg.Bernoulli(logits=logits).sample(rng=tg.noise(0), name="b")
+    cost = tg.estimate((b - 0.2) ** 2, {"b": instance(name)})
+    gradient = tg.gradients(tg.sum(cost), logits, record=True)
+    p = scipy.special.expit(0.8)
+    assert_agrees(tg.gradients(tg.sum(gradient), logits), (0.8**2 - 0.2**2) * p * (1 - p) * (1 - 2 * p))

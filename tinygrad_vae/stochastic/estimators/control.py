@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from ...arrays import NoiseStream, Value, namespace
 from ...graph import Tensor
 from ...ops import exp, sigmoid, stop_gradient, sum
-from ..nodes import UNIFORM, Sample
+from ..nodes import UNIFORM, Noise, Sample
 from .coordinates import aligned, batch_ndim, element_law
 from .estimate import Estimator, Rest, zero
 from .relaxed import check_temperature, has_relaxed_draw, no_relaxed_draw, noisy_logits, noisy_logits_given, relaxed
@@ -65,9 +65,9 @@ class RELAX(Estimator):
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         law, xp = element_law(z), namespace(z.value)
         stopped = stop_gradient(z)
-        v = xp.asarray(UNIFORM.draw(self.rng, z.shape, z.dtype))
+        v = Noise(xp.asarray(UNIFORM.draw(self.rng, z.shape, z.dtype)), UNIFORM)
         c = self.controlled(noisy_logits(law, z.noise), z, cost, rest)
-        c_again = self.controlled(noisy_logits_given(law, z.value, v), z, cost, rest)
+        c_again = self.controlled(noisy_logits_given(law, stopped, v), z, cost, rest)
         weight = exp(zero(self.noted(aligned(law.log_density(stopped), z, cost), z)))
         return weight * rest(stopped) + (1 - weight) * c_again + zero(c) - zero(c_again)
 

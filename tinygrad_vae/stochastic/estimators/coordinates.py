@@ -14,7 +14,7 @@ import numpy as np
 
 from ...arrays import Array, Value, namespace
 from ...graph import Tensor
-from ...ops import where
+from ...ops import stop_gradient, where
 from ..credit import aligned_log_prob, surviving_axes
 from ..distribution import Distribution
 from ..distributions import Independent
@@ -61,7 +61,7 @@ def coordinates(z: Sample, cost: Tensor) -> Iterator[Array]:
 def replaced(z: Sample, mask: Array, value: Value) -> Any:
     """Return z with ``value`` where the mask over its draws holds, for the axes of one draw too."""
     wide = mask.reshape(mask.shape + (1,) * len(element_law(z).event_shape))
-    return where(wide, value, z.value) if not bool(mask.all()) else value + 0 * z.value
+    return where(wide, value, stop_gradient(z)) if not bool(mask.all()) else value + 0 * stop_gradient(z)
 
 
 def aligned(x: Value, z: Sample, cost: Tensor) -> Value:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-
-from ...graph import Tensor, value_of
-from ...ops import stop_gradient
+from ...graph import Tensor
+from ...ops import abs, astype, less, not_equal, sigmoid, stop_gradient
 from ..distributions import Bernoulli
 from ..nodes import Sample
 from .coordinates import aligned, element_law
-from .estimate import Estimator, Rest, zero
+from .estimate import Estimator, Rest, sloped, zero
 
 
 class ARM(Estimator):
@@ -37,11 +35,11 @@ class ARM(Estimator):
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         logits: Any = element_law(z).logits  # type: ignore[attr-defined]
-        u, l = z.noise.value, value_of(logits)
-        mirror = (u < 1 / (1 + np.exp(-l))).astype(z.dtype)
-        k, other = rest(stop_gradient(z)), rest(mirror)
-        path = zero(logits) * self.weights(u, z.value, mirror, l)
-        return k + self.noted(aligned(path, z, cost), z) * stop_gradient(k - other)
+        u, b, l = stop_gradient(z.noise), stop_gradient(z), stop_gradient(logits)
+        mirror = astype(less(u, sigmoid(l)), z.dtype)
+        k = rest(b)
+        path = zero(logits) * self.weights(u, b, mirror, l)
+        return k + sloped(self.noted(aligned(path, z, cost), z), k - rest(mirror))
 
 
 class DisARM(ARM):
@@ -53,4 +51,4 @@ class DisARM(ARM):
     name: ClassVar[str] = "disarm"
 
     def weights(self, u: Any, b: Any, mirror: Any, logits: Any) -> Any:
-        return 0.5 * (1 - 2 * mirror) * (b != mirror) / (1 + np.exp(-np.abs(logits)))
+        return (0.5 - mirror) * astype(not_equal(b, mirror), mirror.dtype) * sigmoid(abs(logits))

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...arrays import NoiseStream, Value
-from ...graph import Tensor, make_node, rewrite, topological_order
+from ...graph import SMOOTH, STOP, Tensor, elementwise, make_node, rewrite, topological_order
 from ...ops import stop_gradient, surrogate
 from ..distribution import law_in_words
 from ..nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
-from ..verdict import InvalidGradientError, live_samples
+from ..verdict import InvalidGradientError, live_samples, refuse_gradient
 
 Rest = Callable[[Value], Tensor]
 """K: the cost as a function of what stands in the place of a random node."""
@@ -263,3 +263,26 @@ def _continued(cost: Tensor, plan: Plan) -> Tensor:
 def zero(x: Value) -> Value:
     """Return ``x - stop(x)``: the value 0 with the derivative of x."""
     return x - stop_gradient(x)
+
+
+@elementwise(
+    lambda g, y, path, difference: g * refuse_gradient(difference + zero(path), reason=_ONCE),
+    None,
+    smoothness=(SMOOTH, STOP),
+)
+def sloped(path: Value, difference: Value, /) -> Value:
+    """``path * difference``, once: its gradient takes the difference for a constant, and has no gradient of its own.
+
+    For estimators that put a difference of costs in the place of a derivative. The difference depends on the
+    parameters through the law of the draws, which no path shows.
+
+    >>> float(sloped(0.0, 3.0))
+    0.0
+    """
+    return path * difference
+
+
+_ONCE = (
+    "an estimator that compares the cost at two draws gives first derivatives only. For second ones use "
+    "score_function(cost), reparameterize(cost) or enumeration"
+)

@@ -12,30 +12,31 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...arrays import Array, NoiseStream, namespace
+from ... import trees
+from ...arrays import NoiseStream, Value, namespace
 from ...calculus import values
 from ...graph import Tensor
-from ...ops import stop_gradient
+from ...ops import exp, log, ones_like, sqrt, stop_gradient, where
 from ..distribution import Distribution, parameters
 from ..distributions import Exponential, Gamma, LogNormal, Normal, Poisson, Weibull
-from ..nodes import NORMAL, UNIFORM, NoiseLaw, Sample
+from ..nodes import NORMAL, UNIFORM, Noise, NoiseLaw, Sample
 from .coordinates import aligned, coordinates, element_law, replaced
-from .estimate import Estimator, Rest, zero
+from .estimate import Estimator, Rest, sloped, zero
 
-Draw = Callable[[NoiseLaw], Array]
+Draw = Callable[[NoiseLaw], Value]
 """Draws one number for each element of a random node."""
 
-Pair = tuple[Array, Array, Array]
+Pair = tuple[Value, Value, Value]
 """The constant c, and draws of p+ and of p-."""
 
-WEAK_DERIVATIVES: dict[type[Distribution], Callable[[Any, Array, Draw], dict[str, Pair]]] = {}
+WEAK_DERIVATIVES: dict[type[Distribution], Callable[[Any, Value, Draw], dict[str, Pair]]] = {}
 """For a law, a function of it, of the draw and of new noise that gives a pair for each parameter that has one."""
 
 
 def weak_derivative(law: type[Distribution]) -> Callable[..., Any]:
     """Declare the weak derivatives of a law, as a function that returns ``{parameter: (c, plus, minus)}``."""
 
-    def declare(pairs: Callable[[Any, Array, Draw], dict[str, Pair]]) -> Callable[..., Any]:
+    def declare(pairs: Callable[[Any, Value, Draw], dict[str, Pair]]) -> Callable[..., Any]:
         WEAK_DERIVATIVES[law] = pairs
         return pairs
 
@@ -43,13 +44,13 @@ def weak_derivative(law: type[Distribution]) -> Callable[..., Any]:
 
 
 @weak_derivative(Normal)
-def _normal(law: Normal, z: Array, draw: Draw) -> dict[str, Pair]:
+def _normal(law: Normal, z: Value, draw: Draw) -> dict[str, Pair]:
     """In loc, ``c = 1 / (s sqrt(2 pi))`` and ``z+- = mu +- s R``, R of the Rayleigh law. In scale, ``c = 1 / s``,
     ``z+ = mu + s M``, M of the two-sided Maxwell law, and ``z- = mu + s M U``, U uniform, which is normal again.
     """
-    rayleigh = np.sqrt(-2 * np.log(draw(UNIFORM)))
-    maxwell = np.sqrt(draw(NORMAL) ** 2 + draw(NORMAL) ** 2 + draw(NORMAL) ** 2)
-    signed = np.where(draw(UNIFORM) < 0.5, -maxwell, maxwell)
+    rayleigh = sqrt(-2 * log(draw(UNIFORM)))
+    maxwell = sqrt(draw(NORMAL) ** 2 + draw(NORMAL) ** 2 + draw(NORMAL) ** 2)
+    signed = where(draw(UNIFORM) < 0.5, -maxwell, maxwell)
     return {
         "loc": (
             1 / (law.scale * math.sqrt(2 * math.pi)),
@@ -61,37 +62,37 @@ def _normal(law: Normal, z: Array, draw: Draw) -> dict[str, Pair]:
 
 
 @weak_derivative(LogNormal)
-def _log_normal(law: LogNormal, z: Array, draw: Draw) -> dict[str, Pair]:
+def _log_normal(law: LogNormal, z: Value, draw: Draw) -> dict[str, Pair]:
     """Those of the logarithm, which is normal."""
-    pairs = _normal(Normal(law.loc, law.scale), np.log(z), draw)
-    return {name: (c, np.exp(plus), np.exp(minus)) for name, (c, plus, minus) in pairs.items()}
+    pairs = _normal(Normal(law.loc, law.scale), log(z), draw)
+    return {name: (c, exp(plus), exp(minus)) for name, (c, plus, minus) in pairs.items()}
 
 
 @weak_derivative(Exponential)
-def _exponential(law: Exponential, z: Array, draw: Draw) -> dict[str, Pair]:
+def _exponential(law: Exponential, z: Value, draw: Draw) -> dict[str, Pair]:
     """``c = 1 / rate``, z+ is the draw, and z- the time to the second event, of which it is the first."""
-    return {"rate": (1 / law.rate, z, z - np.log(draw(UNIFORM)) / law.rate)}
+    return {"rate": (1 / law.rate, z, z - log(draw(UNIFORM)) / law.rate)}
 
 
 @weak_derivative(Gamma)
-def _gamma(law: Gamma, z: Array, draw: Draw) -> dict[str, Pair]:
+def _gamma(law: Gamma, z: Value, draw: Draw) -> dict[str, Pair]:
     """In rate, ``c = concentration / rate``, z+ is the draw, and z- the time to one event more."""
-    return {"rate": (law.concentration / law.rate, z, z - np.log(draw(UNIFORM)) / law.rate)}
+    return {"rate": (law.concentration / law.rate, z, z - log(draw(UNIFORM)) / law.rate)}
 
 
 @weak_derivative(Weibull)
-def _weibull(law: Weibull, z: Array, draw: Draw) -> dict[str, Pair]:
+def _weibull(law: Weibull, z: Value, draw: Draw) -> dict[str, Pair]:
     """In scale s, with k = concentration, ``(z / s)^k`` is exponential: ``c = k / s``, z- is the draw, and z+ that of
     the time to the second event.
     """
-    second = (z / law.scale) ** law.concentration - np.log(draw(UNIFORM))
+    second = (z / law.scale) ** law.concentration - log(draw(UNIFORM))
     return {"scale": (law.concentration / law.scale, law.scale * second ** (1 / law.concentration), z)}
 
 
 @weak_derivative(Poisson)
-def _poisson(law: Poisson, z: Array, draw: Draw) -> dict[str, Pair]:
+def _poisson(law: Poisson, z: Value, draw: Draw) -> dict[str, Pair]:
     """``d/drate E f(k) = E f(k + 1) - E f(k)``, at the same k."""
-    return {"rate": (np.ones_like(z), z + 1, z)}
+    return {"rate": (ones_like(z), z + 1, z)}
 
 
 class MeasureValued(Estimator):
@@ -129,9 +130,12 @@ class MeasureValued(Estimator):
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         law, xp = element_law(z), namespace(z.value)
-        total: Any = rest(stop_gradient(z))
+        stopped = stop_gradient(z)
+        total: Any = rest(stopped)
         pairs = WEAK_DERIVATIVES[type(law)](
-            values(law), z.value, lambda noise: xp.asarray(noise.draw(self.rng, z.shape, z.dtype))
+            trees.map_leaves(stop_gradient, law),
+            stopped,
+            lambda noise: Noise(xp.asarray(noise.draw(self.rng, z.shape, z.dtype)), noise),
         )
         for name, (c, plus, minus) in pairs.items():
             parameter = getattr(law, name)
@@ -139,6 +143,6 @@ class MeasureValued(Estimator):
                 continue
             path = zero(parameter) * c
             for mask in coordinates(z, cost):
-                difference = stop_gradient(rest(replaced(z, mask, plus)) - rest(replaced(z, mask, minus)))
-                total = total + self.noted(aligned(path * mask, z, cost), z) * difference
+                difference = rest(replaced(z, mask, plus)) - rest(replaced(z, mask, minus))
+                total = total + sloped(self.noted(aligned(path * mask, z, cost), z), difference)
         return total

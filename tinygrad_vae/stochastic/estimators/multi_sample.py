@@ -6,17 +6,17 @@ of it; what draw k has added is known, since the others tell what its weight wou
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from ...arrays import Array, namespace
+from ...arrays import Value
 from ...graph import Tensor, topological_order
-from ...ops import stop_gradient, sum
+from ...ops import expand_dims, logsumexp, stop_gradient, sum, where
 from ...ops.reductions import reduced
 from ..credit import aligned_log_prob, surviving_axes
 from ..nodes import Sample
-from .estimate import Estimator, Rest, zero
+from .estimate import Estimator, Rest, sloped, zero
 from .score_function import without_moving
 
 
@@ -48,8 +48,8 @@ class VIMCO(Estimator):
         log_weights, sign = _log_weights(z, cost)  # type: ignore[misc]
         stopped = stop_gradient(z)
         log_prob = aligned_log_prob(without_moving(z).log_density(stopped), surviving_axes(log_weights, z))[0]
-        signal = sign * _added(log_weights.value)
-        return rest(stopped) + sum(zero(self.noted(log_prob, z)) * signal, axis=0)
+        signal = sign * _added(log_weights)
+        return rest(stopped) + sum(sloped(zero(self.noted(log_prob, z)), signal), axis=0)
 
 
 def _log_weights(z: Sample, cost: Tensor) -> tuple[Tensor, float] | None:
@@ -73,16 +73,10 @@ def _log_weights(z: Sample, cost: Tensor) -> tuple[Tensor, float] | None:
     return None
 
 
-def _added(log_weights: Array) -> Array:
+def _added(log_weights: Value) -> Value:
     """Return, for each draw, how much higher the bound is than with the mean of the other log-weights for its own."""
-    xp, n = namespace(log_weights), len(log_weights)
-    others = (xp.sum(log_weights, axis=0) - log_weights) / (n - 1)
-    rows = xp.repeat(log_weights[None], n, axis=0)
-    rows[xp.arange(n), xp.arange(n)] = others
-    return _log_sum(log_weights, 0) - _log_sum(rows, 1)
-
-
-def _log_sum(x: Array, axis: int) -> Array:
-    top = np.max(x, axis=axis, keepdims=True)
-    total: Any = np.log(np.sum(np.exp(x - top), axis=axis)) + np.squeeze(top, axis=axis)
-    return total
+    n = log_weights.shape[0]
+    others = (sum(log_weights, axis=0) - log_weights) / (n - 1)
+    own = np.eye(n, dtype=bool).reshape((n, n) + (1,) * (log_weights.ndim - 1))
+    rows = where(own, expand_dims(others, axis=1), expand_dims(log_weights, axis=0))
+    return logsumexp(log_weights, axis=0) - logsumexp(rows, axis=1)

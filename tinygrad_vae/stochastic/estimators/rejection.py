@@ -12,7 +12,7 @@ import numpy as np
 
 from ...arrays import Value
 from ...graph import Tensor, value_of
-from ...ops import exp, lgamma, log, sqrt, surrogate
+from ...ops import exp, lgamma, log, sqrt, stop_gradient, surrogate
 from ..distributions import Gamma
 from ..nodes import Sample
 from ..verdict import jump_objection, live_nodes, path_after
@@ -48,12 +48,12 @@ class RejectionPath(Estimator):
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         law: Any = element_law(z)
         a, rate = law.concentration, law.rate
-        d = value_of(a) - 1 / 3
-        e = (np.cbrt(z.value * value_of(rate) / d) - 1) * (3 * np.sqrt(d))
+        stopped, d = stop_gradient(z), stop_gradient(a) - 1 / 3
+        e = ((stopped * stop_gradient(rate) / d) ** (1 / 3) - 1) * (3 * sqrt(d))
         y = _accepted(e, a)
         log_density = (a - 1) * log(y) - y - lgamma(a) + log(y) * (2 / 3) - log(a - 1 / 3) / 6
-        weight = exp(zero(self.noted(aligned(log_density + 0 * z.value, z, cost), z)))
-        return weight * rest(surrogate(z, y / rate + 0 * z.value))
+        weight = exp(zero(self.noted(aligned(log_density + 0 * stopped, z, cost), z)))
+        return weight * rest(surrogate(z, y / rate + 0 * stopped))
 
 
 def _accepted(e: Value, a: Value) -> Value:
