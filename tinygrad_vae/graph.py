@@ -103,7 +103,10 @@ class Tensor:
     __slots__ = ("__weakref__", "attrs", "inputs", "name", "op", "value")
 
     guard: ClassVar[Any] = None
-    """Called as ``guard(output, wrt)`` before any gradient of what depends on a node of this class."""
+    """Called as ``guard(order, wrt)`` before any gradient of what depends on a node of this class.
+
+    ``order`` is the topological order of all that the output depends on, the output last.
+    """
 
     value: Array
     op: Op[..., Any] | None
@@ -540,7 +543,8 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
     reached = set(wanted)
     steps: list[tuple[Tensor, list[int]]] = []  # the nodes made from wrt, each with the inputs on the way to wrt
     guard = None
-    for node in topological_order([output]):
+    order = topological_order([output])
+    for node in order:
         op, guard = node.op, guard or node.guard
         if op is not None and node.value.dtype.kind == "f":  # whole numbers are constants to every gradient
             flows = op.flows if op.arity is not None else op.flows_of(len(node.inputs))
@@ -549,7 +553,7 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
                 reached.add(id(node))
                 steps.append((node, ways))
     if guard is not None:
-        guard(output, targets)
+        guard(order, targets)
     cotangents: dict[int, Value] = {id(output): seed}
     for node, ways in reversed(steps):
         key = id(node)

@@ -83,11 +83,11 @@ class Noise(Tensor):
         return noise
 
     @staticmethod
-    def guard(output: Tensor, wrt: Sequence[Tensor]) -> None:
+    def guard(order: list[Tensor], wrt: Sequence[Tensor]) -> None:
         """Raise where a gradient through this randomness would be wrong."""
         from .verdict import refuse_wrong_gradients
 
-        refuse_wrong_gradients(output, wrt)
+        refuse_wrong_gradients(order, wrt)
 
 
 class Sample(Tensor):

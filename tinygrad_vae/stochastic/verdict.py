@@ -214,10 +214,10 @@ def explain(cost: Tensor, wrt: Any) -> Explanation:
             raise TypeError(
                 f"explain(cost, wrt) takes a Tensor and the Tensors it was computed from, found {describe(x)}"
             )
-    return _report(_follow(cost, parameters), every_estimator=True)
+    return _report(_follow(topological_order([cost]), parameters), every_estimator=True)
 
 
-def refuse_wrong_gradients(output: Tensor, wrt: Sequence[Tensor]) -> None:
+def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> None:
     """Raise where ``gradients(output, wrt)`` would not be an unbiased estimate.
 
     Raises:
@@ -228,7 +228,7 @@ def refuse_wrong_gradients(output: Tensor, wrt: Sequence[Tensor]) -> None:
     Warns:
         BiasedGradientWarning: once for each draw, where an estimator says that it is biased.
     """
-    paths = _follow(output, wrt)
+    paths = _follow(order, wrt)
     if paths.hidden:
         raise BlockedGradientError(str(_report(paths)))
     if paths.problems:
@@ -267,13 +267,12 @@ class _Paths:
         return [t.name or f"wrt[{k}]" for k, t in enumerate(self.wrt) if bits >> k & 1]
 
 
-def _follow(output: Tensor, wrt: Sequence[Tensor]) -> _Paths:
+def _follow(order: list[Tensor], wrt: Sequence[Tensor]) -> _Paths:
     """Follow, for all parameters at once, which live nodes they reach over open paths and through random nodes.
 
     This runs before every gradient of a random graph, so it finds out only whether something is wrong; the words
     are left to ``_report``.
     """
-    order = topological_order([output])
     live = _live_of(order)
     alive = {id(node) for node in live}
     opened: dict[int, int] = {}

@@ -81,7 +81,8 @@ class Estimator:
     def __call__(self, cost: Tensor) -> Tensor:
         """Return the cost with every random node that is left taken care of by this estimator; see ``estimate``."""
         check_tensor(cost)
-        return taken_care(cost, {id(z.noise): self for z in live_samples(cost)})
+        samples = live_samples(cost)
+        return taken_care(cost, {id(z.noise): self for z in samples}, samples)
 
     def noted(self, x: Tensor, z: Sample, note: str = "") -> Tensor:
         """Return ``x`` with the note that it stands for z, for ``explain`` and the drawings."""
@@ -137,7 +138,7 @@ def estimate(
     elif default is not None:
         common = _estimator(default)
         plan |= {id(z.noise): common for z in left}
-    return taken_care(cost, plan)
+    return taken_care(cost, plan, samples)
 
 
 def check_tensor(cost: Any) -> None:
@@ -146,18 +147,24 @@ def check_tensor(cost: Any) -> None:
         raise TypeError(f"an estimator rewrites the graph of a Tensor, found an object of type {type(cost).__name__}")
 
 
-def taken_care(cost: Tensor, plan: Plan) -> Tensor:
-    """Return the cost with the planned random nodes taken care of, and those alone."""
+def taken_care(cost: Tensor, plan: Plan, samples: Sequence[Sample]) -> Tensor:
+    """Return the cost with the planned random nodes taken care of, and those alone.
+
+    Args:
+        cost: the cost.
+        plan: an estimator for random nodes, by the id of their noise.
+        samples: the ``live_samples`` of the cost.
+    """
     if not plan:
         return cost
-    samples = live_samples(cost)
     for z in samples:
         estimator = plan.get(id(z.noise))
         objection = estimator.objection(z, cost) if estimator else None
         if estimator and objection:
             raise InvalidGradientError(f"{estimator.name} for {name_of_draw(z.name, z.place)} ({z.place}): {objection}")
     _check_independent(cost, {z: plan[id(z.noise)] for z in samples if id(z.noise) in plan})
-    new = _continued(_with_nodes_replaced(cost, plan), plan)
+    new, later = _with_nodes_replaced(cost, plan, samples)
+    new = _continued(new, later)
     if not any(estimator.weighs for estimator in plan.values()):
         return new
     kept = all(estimator.keeps_value for estimator in plan.values())
@@ -220,16 +227,23 @@ def takes_noise(kind: type[Estimator]) -> bool:
     return "rng" in inspect.signature(kind).parameters
 
 
-def _with_nodes_replaced(cost: Tensor, plan: Plan) -> Tensor:
-    """Return the cost after the estimators that only put something in the place of a node: one walk for all of them."""
+def _with_nodes_replaced(cost: Tensor, plan: Plan, samples: Sequence[Sample]) -> tuple[Tensor, Plan]:
+    """Return the cost after the estimators that only put something in the place of a node, and the plan for the others.
+
+    One walk for all of them.
+    """
+    live = {id(z) for z in samples if id(z.noise) in plan}
+    later = dict(plan)
 
     def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-        if not isinstance(node, Sample) or id(node) not in live:
+        if id(node) not in live or not isinstance(node, Sample):
             return None
-        return plan[id(node.noise)].instead(with_inputs(node, inputs))
+        new = plan[id(node.noise)].instead(with_inputs(node, inputs))
+        if new is not None:
+            del later[id(node.noise)]
+        return new
 
-    live = {id(z) for z in live_samples(cost) if id(z.noise) in plan}
-    return rewrite(cost, rule)
+    return rewrite(cost, rule), later
 
 
 def with_inputs(z: Sample, inputs: tuple[Any, ...]) -> Sample:

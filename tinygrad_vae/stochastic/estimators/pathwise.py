@@ -60,4 +60,5 @@ def reparameterize(cost: Tensor) -> Tensor:
     True
     """
     check_tensor(cost)
-    return taken_care(cost, {id(z.noise): Pathwise() for z in live_samples(cost) if z.dist.path is not None})
+    samples = live_samples(cost)
+    return taken_care(cost, {id(z.noise): Pathwise() for z in samples if z.dist.path is not None}, samples)
