@@ -207,7 +207,7 @@ def test_every_estimator_has_the_gradient_that_enumeration_gives(estimator):
     assert_agrees(found, truth)
 
 
-@pytest.mark.parametrize("estimator", ["score-function", "second-draw", "rebar"])
+@pytest.mark.parametrize("estimator", ["score-function", "second-draw", "rebar", "vimco"])
 def test_the_importance_weighted_bound_has_one_gradient_whatever_the_estimator(estimator):
     model = tg.wrap(discrete_vae())
     x = np.tile(binary_images(3, pixels=4), (200, 1))
@@ -268,6 +268,7 @@ def test_an_objective_computes_with_arrays_and_is_open_with_tensors(bound):
         ({"bound": "dreg", "estimator": "score-function"}, "dreg is pathwise by construction"),
         ({"estimator": "leave-one-out"}, "samples from 2 on"),
         ({"bound": "iwae", "samples": 5, "estimator": "leave-one-out"}, "it takes elbo"),
+        ({"estimator": "vimco", "samples": 5}, "it takes iwae"),
     ],
 )
 def test_an_objective_that_cannot_be_is_refused_before_anything_runs(options, message):

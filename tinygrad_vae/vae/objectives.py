@@ -306,6 +306,10 @@ class Objective:
             raise ValueError(f"Objective: dreg is pathwise by construction, found the estimator {self.estimator}")
         if self.estimator == "leave-one-out" and (weighted or self.samples < 2):
             raise ValueError("Objective: leave-one-out compares draws: it takes elbo and samples from 2 on")
+        if self.estimator == "vimco" and (self.bound != "iwae" or self.samples < 2):
+            raise ValueError(
+                "Objective: vimco is for the importance weighted bound: it takes iwae and samples from 2 on"
+            )
 
     def __call__(
         self,
