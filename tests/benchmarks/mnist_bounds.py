@@ -1,11 +1,11 @@
 """Train the VAE of Burda et al. 2016 on binarised MNIST by several objectives, here and in PyTorch, and compare.
 
 784-200-200-50 and back, tanh, one stochastic layer, batches of 20, Adam with beta2 = 0.999 and epsilon = 1e-4, and
-their schedule: eight stages, the i-th of 3^i parts with the learning rate 0.001 * 10^(-i/7). A full run has 3280 epochs
-of 2500 steps; ``--steps`` says how many there are here in all. Both libraries begin with the same weights and see the
-same images in the same order. PyTorch's weights come back at the end, and the same evaluation measures both: the mean
-log-likelihood of held-out images, estimated by importance weighting, and its standard error over the images. It holds
-neither that of the seed nor the part of the gap that is the estimate's own.
+their schedule: eight stages, the i-th of 3^i epochs with the learning rate 0.001 * 10^(-i/7). The full schedule has
+3280 epochs of 2500 steps; ``--steps`` says how many of them are made, from the first on. Both libraries begin with the
+same weights and see the same images in the same order. PyTorch's weights come back at the end, and the same evaluation
+measures both: the mean log-likelihood of held-out images, estimated by importance weighting, and its standard error
+over the images. It holds neither that of the seed nor the part of the gap that is the estimate's own.
 
 The data is an .npz file with the arrays train and test, each image of 784 bits packed in 98 bytes, or one byte for each
 pixel.
@@ -54,13 +54,6 @@ def images_of(path: str, name: str) -> np.ndarray:
     with np.load(path) as file:
         found = file[name]
     return np.unpackbits(found, axis=1)[:, :PIXELS] if found.shape[1] == PIXELS // 8 else found
-
-
-def rate_at(step: int, steps: int) -> float:
-    """Return the learning rate of the stage that a step falls into."""
-    ends = np.cumsum(3.0 ** np.arange(8))
-    stage = int(np.searchsorted(ends / ends[-1], (step + 0.5) / steps))
-    return RATE * 10 ** (-stage / 7)
 
 
 def batches(images: np.ndarray, steps: int) -> Iterator[np.ndarray]:
@@ -163,7 +156,7 @@ def main() -> None:
             contender = make(first, objective)
             start = time.perf_counter()
             for i, x in enumerate(batches(train, options.steps)):
-                contender.step(x, rate_at(i, options.steps))
+                contender.step(x, RATE * tg.optim.stages(i // PER_EPOCH))
             seconds = (time.perf_counter() - start) / options.steps * PER_EPOCH
             found = vae.evaluate(contender.model(), test, rng=tg.noise(3), samples=options.draws)
             print(
