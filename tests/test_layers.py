@@ -20,6 +20,7 @@ ORDER = [
     ("nn", "optim"),
     ("vae",),
     ("checks", "testing", "textbook"),
+    ("checks_stochastic",),
     ("data", "checkpoint", "lock"),
     ("config",),
     ("draw", "plots"),

@@ -7,6 +7,7 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 from . import checks, nn, optim
 from .arrays import noise, to_device, to_host
 from .calculus import grad, hessian, hvp, jacobian, jvp, value_and_grad, values, vjp, wrap
+from .checks_stochastic import check_distribution, check_estimator
 from .draw import draw, draw_side_by_side
 from .graph import OPS, Op, Tensor, case, elementwise, gradients, op, replay, rewrite
 from .ops import *  # noqa: F403  the ops, by the names of the array API standard
