@@ -11,6 +11,8 @@ import pytest
 
 import tinygrad_vae as tg
 from tinygrad_vae import checkpoint, cli, extras, train
+from tinygrad_vae.cli_estimators import MODELS
+from tinygrad_vae.textbook import COSTS
 
 SMALL = ["--hidden", "6", "--latent", "2", "--batch", "10", "--epochs", "2"]
 
@@ -235,3 +237,30 @@ def test_a_ctrl_c_before_the_first_step(images, monkeypatch, capsys):
 
     monkeypatch.setattr(train, "load", interrupted)
     assert said(capsys, 130, "train", "--data", images) == "tinygrad-vae: interrupted\n"
+
+
+@pytest.mark.parametrize("cost", ["bernoulli", "vae"])
+def test_estimators_are_compared_in_a_table_and_a_picture(cost, tmp_path, capsys):
+    out = tmp_path / "a.png"
+    assert cli.main(["estimators", "--cost", cost, "--runs", "20", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert f"The picture: {out}" in printed
+    for words in ("20 gradients of each estimator", "variance x s", "score-function"):
+        assert words in printed
+    if cost == "bernoulli":
+        assert "BIASED" in printed
+        assert "  in theory" in printed
+
+
+def test_every_cost_of_the_help_can_be_measured(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["estimators", "--help"])
+    printed = capsys.readouterr().out
+    assert all(f"\n  {name} " in printed for name in (*COSTS, *MODELS))
+
+
+@pytest.mark.parametrize("out", ["a.txt", "nowhere/a.png"])
+def test_a_picture_of_estimators_that_cannot_be_written_is_refused_before_anything_is_measured(out, tmp_path, capsys):
+    assert cli.main(["estimators", "--out", str(tmp_path / out)]) == 2
+    assert "in a folder that exists" in capsys.readouterr().err

@@ -98,3 +98,42 @@ def test_many_points_are_thinned_out(figures, tmp_path):
     count = plots.POINTS + 500
     plots.latent_plane(RNG.normal(size=(count, 2)), np.arange(count) % 10, tmp_path / "a.png")
     assert sum(len(part.get_offsets()) for part in figures[0].collections) == plots.POINTS
+
+
+ROWS = [
+    tg.Measurement("pathwise", np.ones(1), np.ones(1), 4.0, 0.5, 1e-4, 5),
+    tg.Measurement("score-function", np.ones(1), np.ones(1), 87.0, 9.0, 2e-4, 9, alarm="HEAVY TAIL"),
+    tg.Measurement("enumeration", np.ones(1), np.zeros(1), 0.0, 0.0, 2e-4, 9),
+    tg.Measurement("straight-through", np.ones(1), np.ones(1), 3.0, 0.4, 1e-4, 5, biased="it is"),
+    tg.Measurement("arm", refused="it is for Bernoulli draws"),
+]
+
+
+def test_a_comparison_shows_each_variance_and_marks_what_is_biased_or_exact(figures, tmp_path):
+    plots.comparison(tg.Comparison(ROWS, 100), tmp_path / "a.png", title="a cost")
+    drawn(tmp_path / "a.png")
+    (axes,) = figures
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "score-function",
+        "pathwise",
+        "straight-through  (biased)",
+    ]
+    assert axes.figure.get_suptitle() == "a cost\nno variance: enumeration"
+    points = [line for line in axes.lines if line.get_marker() in "o^"]
+    assert [float(p.get_xdata()[0]) for p in points] == [87.0, 4.0, 3.0]
+    assert [p.get_marker() for p in points] == ["^", "o", "o"]
+    assert [p.get_markerfacecolor() == "white" for p in points] == [False, False, True]
+
+
+def test_variances_are_drawn_over_a_knob_with_their_theory(figures, tmp_path):
+    found = [tg.Comparison(ROWS, 100)] * 3
+    theory = {"pathwise": lambda x: 4.0, "score-function": lambda x: np.inf if x < 2 else 80.0}
+    plots.variances((1.0, 2.0, 3.0), found, theory, tmp_path / "a.png", knob="k", title="a cost")
+    drawn(tmp_path / "a.png")
+    (axes,) = figures
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("k", "variance of one gradient")
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 400]
+    assert [np.nanmax(line.get_ydata()) for line in lines] == [4.0, 80.0]
+    assert np.isnan(lines[1].get_ydata()[0])
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["pathwise", "score-function", "straight-through  (biased)", "heavy tail: may be larger"]

@@ -1,4 +1,4 @@
-"""The command ``tinygrad-vae``: train a VAE, evaluate a run, sample from it, and explain a training step.
+"""The command ``tinygrad-vae``: train a VAE, evaluate a run, sample from it, explain a step, compare estimators.
 
 It turns words into calls, and errors into one line with an exit code: 0, done; 1, training diverged or its state
 cannot be saved, and the last good one is kept; 2, the request cannot be met, and nothing has been changed; 130,
@@ -201,6 +201,20 @@ def _explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _estimators(arguments: argparse.Namespace) -> int:
+    require("matplotlib.figure")
+    if arguments.out.suffix not in (".png", ".svg", ".pdf") or not arguments.out.parent.is_dir():
+        raise RunError(f"{arguments.out}: the picture is a .png, .svg or .pdf file in a folder that exists")
+    from .cli_estimators import measure
+
+    with _bar("measuring", 1) as advance:
+        report = measure(
+            arguments.cost, arguments.runs, arguments.seed, arguments.out, lambda done, total: advance(done / total)
+        )
+    print(f"{report}\n\nThe picture: {arguments.out}")
+    return 0
+
+
 # ---------------------------------------------------------------------------------------- progress
 
 
@@ -288,6 +302,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_sample(commands)
     _add_explain(commands)
+    _add_estimators(commands)
     return parser
 
 
@@ -439,4 +454,47 @@ Examples:
     )
     parser.add_argument(
         "--out", metavar="FILE", type=Path, default=Path("explain.svg"), help="the picture (default: %(default)s)"
+    )
+
+
+def _add_estimators(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "estimators",
+        _estimators,
+        "compare estimators of a gradient through a random draw",
+        """
+Take the gradient of one cost many times with every estimator that is valid for it, each time with
+new noise that all of them share, and print how noisy each is and how long it takes. The picture
+shows the variance: theory as lines where it is known, measurements as points with standard errors.
+
+  square     x^2 with x ~ N(theta, 1): the reparameterization trick beats the score function
+  cos        cos(k x): for large k it loses to it
+  exp        exp(-k x^2), a bump that gets narrower: it loses as well
+  power      |x|^a: up to a = 1/2 its variance is infinite
+  bernoulli  a toss, through which there is no path: what to use instead, and what is biased
+  vae        the bound of a small VAE on digits, in the weights of its encoder
+  bits       the same with tosses for latent variables
+
+What averaging to a given accuracy takes is variance x time: the table is sorted by it, biased
+estimators last. An estimator whose variance is carried by a few runs is marked HEAVY TAIL.
+
+Examples:
+  tinygrad-vae estimators
+  tinygrad-vae estimators --cost power --out power.png
+  tinygrad-vae estimators --cost bits --runs 200
+""",
+    )
+    parser.add_argument(
+        "--cost",
+        choices=("square", "cos", "exp", "power", "bernoulli", "vae", "bits"),
+        default="square",
+        help="what to take the gradient of (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--runs", metavar="N", type=_whole(20), default=400, help="gradients of each estimator (default: %(default)s)"
+    )
+    parser.add_argument("--seed", metavar="N", type=_whole(0), default=0, help="of the noise (default: %(default)s)")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, default=Path("estimators.png"), help="the picture (default: %(default)s)"
     )
