@@ -81,7 +81,7 @@ def test_a_resumed_run_ends_as_a_longer_one(run, images, tmp_path, capsys):
 
 def test_evaluate_measures_several_runs(run, images, capsys):
     said(capsys, 0, "train", "--data", images, "--out", "score", "--estimator", "score-function", *SMALL)
-    out = said(capsys, 0, "evaluate", run, "score", "--draws", "3")
+    out = said(capsys, 0, "evaluate", run, "score", "--samples", "3")
     assert out.count("7 held-out images, 3 draws each") == 2
     assert "run: pathwise estimator, 8 steps" in out
     assert "score: score-function estimator, 8 steps" in out
@@ -123,7 +123,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
     process.stderr.close()
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "sample", "explain"])
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "compare", "sample", "explain"])
 def test_help_teaches_with_an_example(command, capsys):
     out = said(capsys, 0, *command.split(), "--help")
     assert f"tinygrad-vae {command}".strip() in out

@@ -54,7 +54,9 @@ def test_a_mosaic_holds_each_image_enlarged(count, shape, tmp_path):
 
 def test_reconstructions_stand_below_their_originals(figures, tmp_path):
     originals = RNG.integers(0, 2, (5, 16)).astype(np.float32)
-    plots.reconstructions(originals, 1 - originals, (4, 4), tmp_path / "a.png")
+    plots.labelled_images(
+        np.concatenate([originals, 1 - originals]), (4, 4), ["original", "reconstruction"], tmp_path / "a.png"
+    )
     drawn(tmp_path / "a.png")
     (axes,) = figures
     assert [label.get_text() for label in axes.get_yticklabels()] == ["original", "reconstruction"]
@@ -98,6 +100,18 @@ def test_many_points_are_thinned_out(figures, tmp_path):
     count = plots.POINTS + 500
     plots.latent_plane(RNG.normal(size=(count, 2)), np.arange(count) % 10, tmp_path / "a.png")
     assert sum(len(part.get_offsets()) for part in figures[0].collections) == plots.POINTS
+
+
+def test_rows_that_are_not_full_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="5 images do not fill 2 rows"):
+        plots.labelled_images(np.zeros((5, 16)), (4, 4), ["a", "b"], tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_histograms_of_latents_stand_beside_the_prior(figures, tmp_path):
+    draws = RNG.normal(size=(500, 3))
+    plots.latent_histograms(draws, tmp_path / "a.png", titles=["one", "two", "three"])
+    drawn(tmp_path / "a.png")
 
 
 ROWS = [

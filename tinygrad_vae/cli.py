@@ -130,22 +130,44 @@ def _conclude(run: Run, state: State, draws: int) -> int:
     with _bar("evaluating", len(run.held_out)) as advance:
         metrics = train.conclude(run, state, draws=draws, progress=lambda done, n: advance(done))
     print(_table(metrics))
-    print(f"in {run.folder}: metrics.json, history.csv, {', '.join(train.PICTURES)}")
+    if metrics["held_out"]["warning"]:
+        _note(metrics["held_out"]["warning"])
+    print(f"in {run.folder}: {', '.join(train.NUMBERS)}, {', '.join(train.pictures(run.config))}")
     return 0
+
+
+MEASURES = (
+    ("log p(x), importance-weighted bound", "log_likelihood"),
+    ("evidence lower bound (ELBO)", "bound"),
+    ("rate, KL(q(z|x) || p(z))", "rate"),
+    ("distortion, -E log p(x|z)", "distortion"),
+)
 
 
 def _table(metrics: dict[str, Any]) -> str:
     found = metrics["held_out"]
-    rows = (
-        ("log p(x), importance-weighted bound", "log_likelihood"),
-        ("evidence lower bound (ELBO)", "bound"),
-        ("rate, KL(q(z|x) || p(z))", "rate"),
-        ("distortion, -E log p(x|z)", "distortion"),
-    )
     title = f"{found['images']} held-out images, {found['samples']} draws each"
     lines = [f"{title:<44}{'nats per image':>16}{'standard error':>18}"]
-    lines += [f"  {label:<42}{found[name]:>16.2f}{found[f'{name}_standard_error']:>18.2f}" for label, name in rows]
+    lines += [f"  {label:<42}{found[name]:>16.2f}{found[f'{name}_standard_error']:>18.2f}" for label, name in MEASURES]
+    each = found["kl_per_latent"]
+    nats = "" if each is None else f"; rate of each: {' '.join(f'{x:.2f}' for x in sorted(each, reverse=True))}"
+    lines.append(f"  {found['active_units']} of {metrics['config']['latent']} latents are active{nats}")
+    if found["effective_samples"] < 2 <= found["samples"]:
+        lines.append(
+            f"  the log-likelihood hangs on {found['effective_samples']:.2g} of {found['samples']} draws on average "
+            "and is too low; evaluate with more --samples"
+        )
     return "\n".join(lines)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    found = train.compare(*arguments.runs)
+    first, second = arguments.runs
+    print(f"{f'{first} minus {second}, paired':<44}{'nats per image':>16}{'standard error':>18}")
+    for label, name in MEASURES:
+        difference, error = found[name]
+        print(f"  {label:<42}{difference:>+16.3f}{error:>18.3f}")
+    return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -153,7 +175,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     runs = [train.resume(folder) for folder in arguments.run]
     for run, state in runs:
         print(f"{run.folder}: {run.config.estimator} estimator, {state.step} steps, seed {run.config.seed}")
-        _conclude(run, state, arguments.draws)
+        _conclude(run, state, arguments.samples)
     return 0
 
 
@@ -171,7 +193,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     else:
         from .plots import images
 
-        images(probabilities, shape, out)
+        images(probabilities / model.likelihood.white, shape, out)
     print(f"{arguments.count} images in {out}")
     return 0
 
@@ -300,6 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_compare(commands)
     _add_sample(commands)
     _add_explain(commands)
     _add_estimators(commands)
@@ -396,18 +419,37 @@ other, on the same images and noise where they share data and seed.
 
 Examples:
   tinygrad-vae evaluate runs/digits
-  tinygrad-vae evaluate runs/digits runs/score --draws 1000
+  tinygrad-vae evaluate runs/digits runs/score --samples 5000
+      as in Burda et al. 2016; then tinygrad-vae compare runs/digits runs/score
 """,
     )
     parser.add_argument("run", metavar="RUN", nargs="+", type=Path, help="the folder of a run")
     parser.add_argument(
-        "--draws",
+        "--samples",
         metavar="K",
         type=_whole(1),
         default=train.DRAWS,
         help="draws of z for each image (default: %(default)s; the importance-weighted bound rises with them, "
         "towards log p(x))",
     )
+
+
+def _add_compare(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "compare",
+        _compare,
+        "tell how much better one run is than another",
+        """
+Tell how much better the first run is than the second, from the numbers of each held-out image
+that train and evaluate left in their folders. The difference is taken image by image, so that
+its standard error is not that of the images, some of which are hard for any model.
+
+Examples:
+  tinygrad-vae compare runs/digits runs/score
+""",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs=2, type=Path, help="the folders of two runs on the same data")
 
 
 def _add_sample(commands: Any) -> None:

@@ -67,32 +67,75 @@ def learning_curve(history: Sequence[dict[str, Any]], path: Target) -> None:
     _save(figure, path)
 
 
-def reconstructions(originals: Array, reconstructed: Array, shape: tuple[int, int], path: Target) -> None:
-    """Draw images in a row, and below each what came back through the latent vector.
+def labelled_images(
+    pixels: Array, shape: tuple[int, int], rows: Sequence[str], path: Target, *, columns: Sequence[str] = ()
+) -> None:
+    """Draw images in rows that say what they show, as originals above their reconstructions.
 
     Args:
-        originals: images of 0 and 1, of shape (n, rows * columns).
-        reconstructed: probabilities of each pixel, in the same shape.
+        pixels: from 0 to 1, of shape (n, rows * columns of an image), row after row, each with as many images.
         shape: (rows, columns) of one image.
+        rows: what to write beside each row.
         path: where to write the picture.
+        columns: what to write above each image of the first row; nothing by default.
+
+    Raises:
+        ValueError: the images do not fill the rows.
 
     >>> import io
-    >>> reconstructions(np.eye(4), np.full((4, 4), 0.25), (2, 2), io.BytesIO())
+    >>> labelled_images(np.eye(4), (2, 2), ["original", "reconstruction"], io.BytesIO())
     """
-    both = np.concatenate([to_host(originals), to_host(reconstructed)])
-    picture = _mosaic(both, shape, columns=len(originals))
-    rows, columns = picture.shape[:2]
-    figure, axes = _figure(columns / DPI + 1.3, rows / DPI + 0.1)
+    across, rest = divmod(len(pixels), max(1, len(rows)))
+    if rest or not across:
+        raise ValueError(f"labelled_images: {len(pixels)} images do not fill {len(rows)} rows")
+    picture = _mosaic(to_host(pixels), shape, columns=across)
+    height, width = picture.shape[:2]
+    figure, axes = _figure(width / DPI + 1.3, height / DPI + (0.4 if columns else 0.1))
     axes.imshow(picture)
     axes.spines[:].set_visible(False)
-    axes.set_xticks([])
-    axes.set_yticks([rows / 4, rows * 3 / 4], ["original", "reconstruction"])
-    axes.tick_params(length=0)
+    axes.set_yticks([(height - GAP) * (k + 0.5) / len(rows) for k in range(len(rows))], rows)
+    axes.set_xticks([(width - GAP) * (k + 0.5) / across for k in range(len(columns))], columns)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    _save(figure, path)
+
+
+def latent_histograms(draws: Array, path: Target, *, titles: Sequence[str] = ()) -> None:
+    """Draw how each latent is spread over the draws of all images, beside the standard normal law.
+
+    Where the two differ much, z from the prior lies where the decoder has seen nothing: the aggregate posterior is not
+    the prior (Hoffman and Johnson 2016). A latent that is not used follows the prior exactly.
+
+    Args:
+        draws: one z for each image, of shape (n, latent).
+        path: where to write the picture.
+        titles: what to write above each latent.
+
+    >>> import io
+    >>> latent_histograms(tg.noise(0).normal((50, 3)), io.BytesIO(), titles=["a", "b", "c"])
+    """
+    draws = np.asarray(to_host(draws), np.float64)
+    latent = draws.shape[1]
+    across = min(4, latent)
+    down = math.ceil(latent / across)
+    figure = require("matplotlib.figure").Figure(figsize=(2.3 * across + 0.4, 1.6 * down + 0.5), layout="constrained")
+    reach = max(3.5, float(np.abs(draws).max()))
+    z = np.linspace(-reach, reach, 200)
+    prior = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    for k, axes in enumerate(figure.subplots(down, across, squeeze=False, sharex=True).ravel()):
+        axes.set_visible(k < latent)
+        if k < latent:
+            axes.hist(draws[:, k], bins=25, range=(-reach, reach), density=True, color=BLUE, alpha=0.6)
+            axes.plot(z, prior, color=ORANGE, linewidth=1.6)
+            axes.set_title(titles[k] if titles else "", fontsize=9, color=INK)
+            axes.set_yticks([])
+            axes.spines[["top", "right", "left"]].set_visible(False)
+            axes.tick_params(colors=INK, labelsize=8, labelbottom=k >= latent - across)
+    figure.supxlabel("a draw of z for each held-out image (bars), and p(z) (line)", fontsize=9, color=INK)
     _save(figure, path)
 
 
 def images(probabilities: Array, shape: tuple[int, int], path: Target) -> None:
-    """Draw images in a square grid, dark where a pixel is likely to be 1.
+    """Draw images in a square grid, dark where a pixel is bright or likely to be 1.
 
     Args:
         probabilities: of shape (n, rows * columns).
@@ -303,7 +346,7 @@ def _mosaic(pixels: Array, shape: tuple[int, int], columns: int) -> Any:
             image.reshape(shape), np.ones((factor, factor))
         )
     colours = require("matplotlib").colormaps["gray_r"].with_extremes(bad=LINE)
-    return colours(canvas, bytes=True)
+    return colours(np.clip(canvas, 0, 1), bytes=True)
 
 
 def _save(figure: Any, path: Target) -> None:

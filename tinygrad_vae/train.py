@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import scipy
+import scipy.special
 
 from . import checkpoint, plots, trees
 from .arrays import Array, NoiseStream, noise
@@ -36,12 +37,19 @@ from .lock import locked
 from .ops import mean
 from .optim import AdamW, clip_by_global_norm, cosine, stages, warm_up
 from .stochastic.verdict import GradientRefusedError
-from .vae import VAE, CategoricalHead, elbo, evaluate
+from .vae import VAE, CategoricalHead, evaluate, kl_of_each_latent, measure, summary
 
 CHECKPOINT = "checkpoint.safetensors"
 PICTURES = ("learning_curve.png", "reconstructions.png", "samples.png", "latent_plane.png")
+LATENT_PICTURES = ("interpolations.png", "traversals.png", "truncated_samples.png", "latent_histograms.png")
+"""Those that a Gaussian posterior has, too."""
+
+MANIFOLD = "manifold.png"
+"""That of two Gaussian latents."""
+
 RECORDS = ("config.toml", "environment.json")
-OUTPUTS = (CHECKPOINT, *RECORDS, "history.csv", "metrics.json", *PICTURES)
+NUMBERS = ("metrics.json", "history.csv", "held_out.npz")
+OUTPUTS = (CHECKPOINT, *RECORDS, *NUMBERS, *PICTURES, *LATENT_PICTURES, MANIFOLD)
 """The files of a run folder; no other file in it is ever touched."""
 
 DRAWS = 100
@@ -314,9 +322,48 @@ def _read(folder: str | Path) -> tuple[TrainConfig, dict[str, Array], dict[str, 
         )
     arrays, facts = checkpoint.load(path)
     try:
+        for name, holds in FACTS.items():
+            if not holds(facts[name]):
+                raise RunError(f"{name} is {facts[name]!r}")
         return TrainConfig(**facts["config"]), arrays, facts
     except (KeyError, TypeError, RunError) as error:
         raise CheckpointError(f"{path}: a checkpoint, but not one of a training run: {error}") from error
+
+
+def _is_count(x: Any) -> bool:
+    return isinstance(x, int) and not isinstance(x, bool) and x >= 0
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, float) and math.isfinite(x)
+
+
+ROW: dict[str, Callable[[Any], bool]] = {
+    "epoch": _is_count,
+    "step": _is_count,
+    "bound_train": _is_number,
+    "bound_held_out": _is_number,
+    "rate_held_out": _is_number,
+    "active_units": _is_count,
+}
+"""What the history tells of an epoch, and what each may be."""
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and row.keys() == ROW.keys() and all(ROW[name](x) for name, x in row.items())
+
+
+FACTS: dict[str, Callable[[Any], bool]] = {
+    "config": lambda x: isinstance(x, dict),
+    "shape": lambda x: isinstance(x, list) and len(x) == 2 and all(_is_count(side) and side for side in x),
+    "levels": lambda x: _is_count(x) and x > 0,
+    "fingerprint": _is_count,
+    "step": _is_count,
+    "epoch_total": _is_number,
+    "baseline": lambda x: x is None or _is_number(x),
+    "history": lambda x: isinstance(x, list) and all(map(_is_row, x)),
+}
+"""What the checkpoint of a run tells beside its arrays, and what each may be."""
 
 
 def _first_state(config: TrainConfig, pixels: int, levels: int) -> State:
@@ -535,23 +582,20 @@ def _order(seed: int, epoch: int, count: int) -> Array:
 
 def _close_epoch(run: Run, state: State, epoch: int) -> State:
     """Add a row to the history. The held-out images meet the same noise every time: only the model changes."""
-    held_out = float(np.mean(_bounds(state.model, run.pixels(run.held_out), run.rng.at("held-out"))))
-    if not math.isfinite(held_out):
-        raise ValueError(f"the bound of the held-out images is {held_out}")
+    pixels, rng = run.pixels(run.held_out), run.rng.at("held-out")
+    found = evaluate(state.model, pixels, rng=rng, samples=1, batch=1000)
+    if not math.isfinite(found["bound"]):
+        raise ValueError(f"the bound of the held-out images is {found['bound']}")
     row = {
         "epoch": epoch,
         "step": state.step,
         "bound_train": state.epoch_total / len(run.images),
-        "bound_held_out": held_out,
+        "bound_held_out": found["bound"],
+        "rate_held_out": found["rate"],
+        "active_units": found["active_units"],
     }
     after = dataclasses.replace(state, epoch_total=0.0, history=(*state.history, row))
     return dataclasses.replace(after, best=after.model) if run.config.patience and not _since_best(after) else after
-
-
-def _bounds(model: VAE, pixels: Array, rng: NoiseStream, at_once: int = 1000) -> Array:
-    """Return the bound of each image, computed with arrays, some images at a time."""
-    parts = [elbo(model, pixels[start : start + at_once], rng=rng) for start in range(0, len(pixels), at_once)]
-    return np.concatenate(parts).astype(np.float64)
 
 
 # --------------------------------------------------------------------------------- what a run leaves
@@ -562,8 +606,7 @@ def conclude(
 ) -> dict[str, Any]:
     """Evaluate the model on the held-out images, and write numbers and pictures to the run's folder.
 
-    Writes ``metrics.json``, ``history.csv``, ``learning_curve.png``, ``reconstructions.png``, ``samples.png`` and
-    ``latent_plane.png``.
+    Writes ``metrics.json``, ``history.csv``, ``held_out.npz`` with the numbers of each image, and ``pictures(config)``.
 
     Args:
         run: from ``begin`` or ``resume``.
@@ -581,35 +624,159 @@ def conclude(
     (300, 0)
     """
     rng, model = run.rng, state.chosen
-    found = evaluate(model, run.pixels(run.held_out), rng=rng.at("evaluate"), samples=draws, progress=progress)
+    measured = measure(model, run.pixels(run.held_out), rng=rng.at("evaluate"), samples=draws, progress=progress)
     metrics = {
-        "held_out": found,
+        "held_out": summary(measured, draws),
         "epochs": len(state.history),
         "steps": state.step,
         "weights": sum(leaf.size for leaf in trees.leaves(model)),
         "config": dataclasses.asdict(run.config),
     }
+    content = io.BytesIO()
+    np.savez(content, **{name: measured[name] for name in COMPARED}, kind=_kind(run), draws=draws)
+    write_atomically(run.folder / "held_out.npz", content.getvalue())
     write_atomically(run.folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
     write_atomically(run.folder / "history.csv", _table(state.history).encode())
     draw(run, state)
     return metrics
 
 
+COMPARED = ("log_likelihood", "bound", "rate", "distortion")
+"""What is known of each held-out image, in nats."""
+
+
+def _kind(run: Run) -> str:
+    """Say what the numbers of the images are about: numbers of other images, or of densities, do not compare."""
+    law = run.config.likelihood if run.config.likelihood in ("bernoulli", "categorical") else "densities"
+    return f"{law} of images {run.held_out.fingerprint()}"
+
+
+def compare(first: str | Path, second: str | Path) -> dict[str, tuple[float, float]]:
+    """Return how much better the first of two runs is than the second on the held-out images, image by image.
+
+    Both have met the same images, and some are hard for both. The difference ``d_i = a_i - b_i`` of each image does
+    without that, and so does its standard error, ``sd(d) / sqrt(n)``.
+
+    Args:
+        first: the folder of a run that has been evaluated.
+        second: that of another one.
+
+    Returns:
+        For ``log_likelihood``, ``bound``, ``rate`` and ``distortion`` the mean difference and its standard error.
+
+    Raises:
+        RunError: a run has not been evaluated, or they were on other images or with another number of draws.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for seed in ("a", "b"):
+    ...         metrics = conclude(*begin(TrainConfig(hidden=(8,)), f"{folder}/{seed}"), draws=2)
+    ...     compare(f"{folder}/a", f"{folder}/b")["bound"]
+    (0.0, 0.0)
+    """
+    a, b = _of_each_image(first), _of_each_image(second)
+    for name in ("kind", "draws"):
+        if a[name] != b[name]:
+            raise RunError(
+                f"{first} and {second}: numbers that do not compare, {name} {a[name]} and {name} {b[name]}; evaluate "
+                "both on the same data and seed with the same number of draws"
+            )
+    differences = {name: a[name] - b[name] for name in COMPARED}
+    return {name: (float(d.mean()), float(d.std(ddof=1)) / math.sqrt(len(d))) for name, d in differences.items()}
+
+
+def _of_each_image(folder: str | Path) -> dict[str, Array]:
+    path = Path(folder) / "held_out.npz"
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            return {name: content[name] for name in (*COMPARED, "kind", "draws")}
+    except Exception as error:  # what NumPy's readers raise for a damaged file is of many kinds
+        raise RunError(
+            f"{path}: cannot be read: {error}; evaluate the run first: tinygrad-vae evaluate {folder}"
+        ) from error
+
+
 def _table(rows: tuple[dict[str, Any], ...]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["epoch", "step", "bound_train", "bound_held_out"], lineterminator="\n")
+    writer = csv.DictWriter(text, list(ROW), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
+def pictures(config: TrainConfig) -> tuple[str, ...]:
+    """Return the names of the pictures that a run with this configuration draws."""
+    if "gaussian" not in config.posterior:
+        return PICTURES
+    return (*PICTURES, *LATENT_PICTURES, *([MANIFOLD] if config.latent == 2 else []))
+
+
 def draw(run: Run, state: State) -> None:
-    """Draw the pictures of a run into its folder."""
+    """Draw the pictures of a run into its folder, each whole or not at all."""
     model, rng = state.chosen, run.rng
     shuffled = run.held_out[rng.at("shown").permutation(len(run.held_out))]  # a file may be sorted by label
-    some = shuffled.pixels[:12]
-    curve, reconstructions, samples, plane = (run.folder / name for name in PICTURES)
-    plots.learning_curve(state.history, curve)
-    plots.reconstructions(some, model.reconstruct(some), shuffled.shape, reconstructions)
-    plots.images(model.generate(100, rng=rng.at("samples")), shuffled.shape, samples)
-    plots.latent_plane(model.encode(shuffled.pixels).mean, shuffled.labels, plane)
+    pixels, shape = run.pixels(shuffled), shuffled.shape
+    white = model.likelihood.white
+    q = model.encode(pixels)
+
+    def decoded(z: Array) -> Array:
+        return model.decode(z).mean / white
+
+    def put(name: str, plot: Callable[..., None], *arguments: Any, **options: Any) -> None:
+        picture = io.BytesIO()
+        plot(*arguments, picture, **options)
+        write_atomically(run.folder / name, picture.getvalue())
+
+    both = np.concatenate([pixels[:12], model.reconstruct(pixels[:12])]) / white
+    put("learning_curve.png", plots.learning_curve, state.history)
+    put("reconstructions.png", plots.labelled_images, both, shape, ["original", "reconstruction"])
+    put("samples.png", plots.images, model.generate(100, rng=rng.at("samples")) / white, shape)
+    put("latent_plane.png", plots.latent_plane, q.mean.reshape(len(pixels), -1), shuffled.labels)
+    if "gaussian" not in run.config.posterior:
+        return
+
+    means, dtype = q.mean, q.mean.dtype
+    count = min(6, len(pixels) // 2)
+    blend = np.linspace(0, 1, 10, dtype=dtype)[:, None]
+    ways = [decoded((1 - blend) * a + blend * b) for a, b in zip(means[:count], means[count : 2 * count], strict=True)]
+    ends = pixels / white
+    between = [np.concatenate([ends[[k]], way, ends[[count + k]]]) for k, way in enumerate(ways)]
+    put("interpolations.png", plots.labelled_images, np.concatenate(between), shape, [""] * count, columns=ENDS)
+
+    rates = kl_of_each_latent(q, model.prior()).mean(axis=0) if run.config.posterior == "gaussian" else None
+    shown = np.argsort(-(means.var(axis=0) if rates is None else rates), kind="stable")[:MOST_LATENTS]
+    moved = np.linspace(-3, 3, 11, dtype=dtype)
+    z = np.tile(means[0], (len(shown), len(moved), 1))
+    for row, latent in zip(z, shown, strict=True):
+        row[:, latent] = moved
+    names = [f"$z_{{{k + 1}}}$" + ("" if rates is None else f"   {rates[k]:.2f} nats") for k in shown]
+    steps = [f"{x:.2g}".replace("-", "\N{MINUS SIGN}") for x in moved]
+    put("traversals.png", plots.labelled_images, decoded(z).reshape(-1, run.held_out.size), shape, names, columns=steps)
+    draws = q.sample(rng=rng.at("aggregate"))
+    put("latent_histograms.png", plots.latent_histograms, draws[:, shown], titles=names)
+
+    u = rng.at("truncated").uniform((10, run.config.latent))
+    inside = np.concatenate([_truncated(u, reach) for reach in REACHES]).astype(dtype)
+    rows = ["any z" if math.isinf(reach) else f"|z| < {reach:g}" for reach in REACHES]
+    put("truncated_samples.png", plots.labelled_images, decoded(inside), shape, rows)
+    if run.config.latent == 2:
+        side = 20
+        places = scipy.special.ndtri((np.arange(side) + 0.5) / side).astype(dtype)
+        grid = np.stack(np.meshgrid(places, -places), axis=-1).reshape(-1, 2)
+        put(MANIFOLD, plots.images, decoded(grid), shape)
+
+
+ENDS = ("original", *[""] * 10, "original")
+
+MOST_LATENTS = 16
+"""How many latents the pictures show at most, those that say most first."""
+
+REACHES = (0.5, 1.0, 1.5, 2.0, math.inf)
+"""How far from 0 each latent may lie in the rows of the truncated samples."""
+
+
+def _truncated(u: Array, reach: float) -> Array:
+    """Return standard normal draws within ``reach``, from uniform ones: the same u for any reach."""
+    low = scipy.special.ndtr(-reach)
+    return scipy.special.ndtri(low + u * (1 - 2 * low))

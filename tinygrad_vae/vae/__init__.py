@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..extras import require
-from .evaluate import evaluate
+from .evaluate import evaluate, measure, summary
 from .heads import (
     LIKELIHOODS,
     POSTERIORS,
@@ -53,7 +53,9 @@ __all__ = [
     "from_state_dict",
     "importance_weighted_bound",
     "kl_of_each_latent",
+    "measure",
     "sticking_the_landing",
+    "summary",
     "to_state_dict",
     "warm_up",
 ]

@@ -73,6 +73,34 @@ def evaluate(
     >>> found["active_units"]  # all images are the same
     0
     """
+    return summary(measure(model, images, rng=rng, samples=samples, batch=batch, progress=progress), samples)
+
+
+def measure(
+    model: LatentVariableModel,
+    images: Array,
+    *,
+    rng: NoiseStream,
+    samples: int = 100,
+    batch: int = 250,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Array]:
+    """Return what ``evaluate`` summarises, for each image by itself; two models are compared image by image.
+
+    Args:
+        model, images, rng, samples, batch, progress: as ``evaluate`` takes them.
+
+    Returns:
+        ``bound``, ``log_likelihood``, ``rate``, ``distortion`` and ``effective_samples`` of shape (n,), ``means`` of
+        shape (n, latent, ...), and ``kl_per_latent`` of shape (n, latent) where there is such a thing; in float64.
+
+    Raises:
+        TypeError, ValueError: as ``evaluate`` raises them.
+
+    >>> model = tg.VAE.init(64, hidden=(16,), latent=2, rng=tg.noise(0))
+    >>> measure(model, np.zeros((5, 64), np.float32), rng=tg.noise(1), samples=10)["bound"].shape
+    (5,)
+    """
     check_count("evaluate: samples", samples)
     check_count("evaluate: batch", batch)
     n = len(as_array(images))
@@ -84,7 +112,12 @@ def evaluate(
         parts.append(_measure(model, images[start : start + batch], rng, samples))
         if progress is not None:
             progress(min(start + batch, n), n)
-    measured = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def summary(measured: dict[str, Array], samples: int) -> dict[str, Any]:
+    """Return what ``evaluate`` returns, from what ``measure`` found with so many draws for each image."""
+    n = len(measured["bound"])
     report: dict[str, Any] = {"images": n, "samples": samples}
     for name in ("bound", "log_likelihood", "rate", "distortion"):
         report[name] = float(measured[name].mean())

@@ -1,0 +1,326 @@
+"""A run survives what befalls it: kills, full disks, a second process; and no damaged file ends in a traceback."""
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import random
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tinygrad_vae as tg
+from tinygrad_vae import checkpoint, cli, data, lock, train
+from tinygrad_vae.config import RunError, TrainConfig, settings_in
+
+GREY = (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8)
+SMALL = ["--hidden", "6", "--latent", "2", "--batch", "10"]
+
+
+@pytest.fixture
+def config(tmp_path):
+    np.savez(tmp_path / "images.npz", images=GREY, labels=np.arange(40) % 10)
+    return TrainConfig(str(tmp_path / "images.npz"), epochs=3, batch=10, hidden=(6,), latent=2)
+
+
+def finished(config, folder):
+    train.train(*train.begin(config, folder))
+    return (folder / train.CHECKPOINT).read_bytes()
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# --------------------------------------------------------------------------------------------- kill -9
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 34))])
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(seed, config, tmp_path):
+    command = [sys.executable, "-m", "tinygrad_vae", "train"]
+    flags = ["--data", config.data, *SMALL, "--patience", "1000", "--epochs", "120"]
+    begun = time.monotonic()
+    subprocess.run([*command, *flags, "--out", tmp_path / "undisturbed"], check=True, capture_output=True)
+    whole = time.monotonic() - begun
+    moments, landed = random.Random(seed), 0
+    for _ in range(3):
+        rest = ["--resume"] if (tmp_path / "run" / train.CHECKPOINT).exists() else flags
+        process = subprocess.Popen([*command, *rest, "--out", tmp_path / "run"], stderr=subprocess.PIPE)
+        time.sleep(moments.uniform(0, whole))
+        process.kill()
+        process.communicate()
+        landed += process.returncode == -signal.SIGKILL
+    assert landed, "the run was over before the first kill"
+    rest = ["--resume"] if (tmp_path / "run" / train.CHECKPOINT).exists() else flags
+    subprocess.run([*command, *rest, "--out", tmp_path / "run"], check=True, capture_output=True)
+    assert content(tmp_path / "run") == content(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "os.replace", "os.unlink"])
+def test_a_kill_in_the_middle_of_a_save_leaves_a_whole_state(call, config, tmp_path):
+    undisturbed = finished(config, tmp_path / "undisturbed")
+    script = f"""
+import os, signal
+from tinygrad_vae import train
+from tinygrad_vae.config import TrainConfig
+run, state = train.begin({config!r}, {str(tmp_path / "run")!r})
+{call} = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+train.train(run, state)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == -signal.SIGKILL, found.stderr
+    train.train(*train.resume(tmp_path / "run"))
+    assert (tmp_path / "run" / train.CHECKPOINT).read_bytes() == undisturbed
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {train.CHECKPOINT, *train.RECORDS}
+
+
+# ----------------------------------------------------------------------------------------- a full disk
+
+
+@contextlib.contextmanager
+def no_file_larger_than(size):
+    """Writing beyond it fails, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_fills_up_costs_no_more_than_what_was_not_saved(config, tmp_path):
+    undisturbed = finished(config, tmp_path / "undisturbed")
+    run, state = train.begin(config, tmp_path / "run")
+    before = content(run.folder)
+    with no_file_larger_than(1000), pytest.raises(train.SaveError, match=r"after step 4 cannot be saved.*--resume"):
+        train.train(run, state)
+    assert content(run.folder) == before
+    train.train(*train.resume(run.folder))
+    assert run.checkpoint.read_bytes() == undisturbed
+
+
+def test_a_run_does_not_begin_on_a_full_disk_and_can_begin_later(config, tmp_path):
+    with no_file_larger_than(1000), pytest.raises(RunError, match="run: the output folder cannot be written"):
+        train.begin(config, tmp_path / "run")
+    assert content(tmp_path / "run") == {}
+    train.begin(config, tmp_path / "run")
+
+
+def test_pictures_and_numbers_are_written_whole_or_not_at_all(config, tmp_path, capsys):
+    run, state = train.begin(config, tmp_path / "run")
+    train.conclude(run, state, draws=2)
+    before = content(run.folder)
+    state = train.train(run, state)
+    before[train.CHECKPOINT] = run.checkpoint.read_bytes()
+    with no_file_larger_than(100):
+        assert cli.main(["evaluate", str(run.folder), "--samples", "2"]) == 2
+    assert capsys.readouterr().err.endswith("File too large\n")
+    assert content(run.folder) == before
+
+
+# ------------------------------------------------------------------------------------ a second process
+
+
+def test_a_run_in_use_is_left_alone(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    before = content(run.folder)
+    with lock.locked(run.folder):
+        with pytest.raises(lock.LockedError, match=rf"run: process {os.getpid()} on .* is writing there"):
+            train.train(run, state)
+        with pytest.raises(lock.LockedError, match="is writing there"):
+            train.begin(config, run.folder.parent / "other" / ".." / "run")
+    assert content(run.folder) == before
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(config, tmp_path):
+    script = f"""
+import os, signal
+from tinygrad_vae.lock import locked
+with locked({str(tmp_path)!r}):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert "process" in (tmp_path / lock.LOCK).read_text()
+    with lock.locked(tmp_path):
+        assert f"process {os.getpid()} " in (tmp_path / lock.LOCK).read_text()
+    assert not (tmp_path / lock.LOCK).exists()
+
+
+def test_of_many_that_want_the_lock_one_has_it(tmp_path):
+    inside, most, entered = [], [], []
+
+    def want():
+        for _ in range(200):
+            with contextlib.suppress(lock.LockedError), lock.locked(tmp_path):
+                inside.append(None)
+                most.append(len(inside))
+                entered.append(None)
+                inside.pop()
+
+    threads = [threading.Thread(target=want) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+    assert len(entered) >= 200
+
+
+def test_a_state_older_than_the_one_on_the_disk_is_not_trained_further(config, tmp_path):
+    finished(config, tmp_path / "run")
+    before = content(tmp_path / "run")
+    run, _ = train.resume(tmp_path / "run")
+    _, old = train.begin(config, tmp_path / "other")
+    with pytest.raises(RunError, match="another process has gone on with this run"):
+        train.train(run, old)
+    assert content(tmp_path / "run") == before
+
+
+# -------------------------------------------------------------------------------------- damaged files
+
+MANY = [150, pytest.param(10_000, marks=pytest.mark.long)]
+
+
+def tried(examples, *strategies):
+    """Try a function on drawn values, always the same ones."""
+    few = settings(max_examples=examples, deadline=None, database=None, derandomize=True)
+    suppressed = settings(few, suppress_health_check=list(HealthCheck))
+    return lambda function: suppressed(given(*strategies)(function))()
+
+
+def outcome(refusal, function, *arguments, **options):
+    """What the function returns, and the words in which it refuses; one of them is ``None``."""
+    try:
+        return function(*arguments, **options), None
+    except refusal as error:
+        return None, str(error)
+
+
+def idx(array):
+    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def written(save, *arguments, **options):
+    file = io.BytesIO()
+    save(file, *arguments, **options)
+    return file.getvalue()
+
+
+FILES = {
+    "a.npy": written(np.save, GREY / 255),
+    "b.npy": written(np.save, GREY),
+    "a.npz": written(np.savez, images=GREY, labels=np.arange(40)),
+    "b.npz": written(np.savez_compressed, x_train=GREY, x_test=GREY[:5]),
+    "images-idx3-ubyte": idx(GREY),
+    "images-idx3-ubyte.gz": gzip.compress(idx(GREY), mtime=0),
+}
+
+EDITS = st.lists(
+    st.tuples(st.sampled_from(["replace", "insert", "cut", "end"]), st.floats(0, 1), st.binary(min_size=1, max_size=9)),
+    min_size=1,
+    max_size=4,
+)
+
+
+def damaged(content, edits):
+    for kind, place, new in edits:
+        at = round(place**2 * len(content))  # headers stand at the beginning
+        if kind == "end":
+            content = content[:at]
+        else:
+            content = content[:at] + (new if kind != "cut" else b"") + content[at + len(new) * (kind != "insert") :]
+    return content
+
+
+@pytest.mark.parametrize("examples", MANY)
+def test_a_damaged_data_file_is_read_or_refused_by_name(examples, tmp_path):
+    @tried(examples, st.sampled_from(sorted(FILES)), EDITS, st.sampled_from(data.BINARISATIONS))
+    def check(name, edits, binarise):
+        path = tmp_path / name
+        path.write_bytes(damaged(FILES[name], edits))
+        parts, words = outcome(data.DataError, data.load, path, binarise=binarise)
+        assert words is None or str(path) in words
+        for part in parts or ():
+            assert part.pixels.shape == (len(part), part.size)
+            assert ((part.pixels >= 0) & (part.pixels <= 1)).all()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["elbo", "none"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+NAMES = st.sampled_from(sorted(TrainConfig.__dataclass_fields__))
+
+
+@pytest.mark.parametrize("examples", MANY)
+def test_a_configuration_is_complete_and_survives_its_file_or_is_refused(examples, tmp_path):
+    path = tmp_path / "run.toml"
+
+    @tried(examples, st.dictionaries(NAMES, VALUES, max_size=3))
+    def check(chosen):
+        config, words = outcome(RunError, TrainConfig, **chosen)
+        assert config or any(name in words for name in chosen)
+        if config:
+            path.write_text(config.to_toml())
+            assert TrainConfig(**settings_in(path)) == config
+
+
+@pytest.mark.parametrize("examples", MANY)
+def test_a_damaged_configuration_file_is_read_or_refused_by_name(examples, tmp_path):
+    path = tmp_path / "run.toml"
+
+    @tried(examples, EDITS)
+    def check(edits):
+        path.write_bytes(damaged(TrainConfig().to_toml().encode(), edits))
+        found, words = outcome(RunError, settings_in, path)
+        if found is None:
+            assert str(path) in words
+        else:
+            outcome(RunError, TrainConfig, **found)
+
+    @tried(examples, st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+    def check_anything(text):
+        path.write_bytes(text)
+        _, words = outcome(RunError, settings_in, path)
+        assert words is None or str(path) in words
+
+
+@pytest.mark.parametrize("examples", MANY)
+def test_a_damaged_checkpoint_is_refused_and_left_as_it_is(examples, config, tmp_path):
+    run, _ = train.begin(config, tmp_path / "run")
+    whole = run.checkpoint.read_bytes()
+
+    @tried(examples, EDITS)
+    def check(edits):
+        run.checkpoint.write_bytes(damaged(whole, edits))
+        before = content(run.folder)
+        if before[train.CHECKPOINT] != whole:
+            for read in (train.resume, train.load_model):
+                with pytest.raises(checkpoint.CheckpointError, match=r"run/checkpoint\.safetensors: "):
+                    read(run.folder)
+        assert content(run.folder) == before
+
+
+@pytest.mark.parametrize("examples", MANY)
+def test_a_checkpoint_of_something_else_is_refused(examples, config, tmp_path):
+    run, _ = train.begin(config, tmp_path / "run")
+    arrays, facts = checkpoint.load(run.checkpoint)
+    entries = st.sampled_from(sorted(facts)) | NAMES | st.text(max_size=5)
+    finite = VALUES.filter(lambda value: "NaN" not in json.dumps(value) and "Infinity" not in json.dumps(value))
+
+    @tried(examples, st.dictionaries(entries, finite, max_size=2), st.booleans())
+    def check(changed, inside):
+        checkpoint.save(run.checkpoint, arrays, facts | ({"config": facts["config"] | changed} if inside else changed))
+        for read in (train.resume, train.load_model):
+            outcome((checkpoint.CheckpointError, RunError, data.DataError), read, run.folder)
