@@ -269,6 +269,14 @@ def test_replay_with_other_leaves_equals_computing_anew():
     np.testing.assert_allclose(tg.gradients(again, fresh), 3 * np.cos(15.0) + 1)
 
 
+def test_replay_sees_what_was_edited_in_an_array():
+    w = np.array([1.0, 2.0])
+    t = tg.Tensor(w)
+    y = tg.sum(t * t)
+    w[:] = [3.0, 4.0]
+    assert tg.replay(y, {t: w}).value == 25.0
+
+
 def test_an_op_is_declared_once_and_completely():
     with pytest.raises(ValueError, match=r"exp is declared already, in tinygrad_vae\.ops"):
 

@@ -674,5 +674,7 @@ def replay(roots: Tree, swaps: Mapping[Tensor, Tensor | Array]) -> Tree:
     for old, other in swaps.items():
         if id(old) not in present:
             raise ValueError(f"replay: {old!r} is not part of the graph; swap a node that the roots were computed from")
+        if other is old.value:  # the array may have been edited since; a new one is never taken for the old value
+            other = other.copy()
         new[id(old)] = other if isinstance(other, Tensor) else old.with_value(other)
     return rewrite(roots, lambda node, inputs: new.get(id(node)))
