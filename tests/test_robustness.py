@@ -157,14 +157,13 @@ with locked({str(tmp_path)!r}):
 
 
 def test_of_many_that_want_the_lock_one_has_it(tmp_path):
-    inside, most, entered = [], [], []
+    inside, most = [], []
 
     def want():
         for _ in range(200):
             with contextlib.suppress(lock.LockedError), lock.locked(tmp_path):
                 inside.append(None)
                 most.append(len(inside))
-                entered.append(None)
                 inside.pop()
 
     threads = [threading.Thread(target=want) for _ in range(6)]
@@ -172,8 +171,7 @@ def test_of_many_that_want_the_lock_one_has_it(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(most) == {1}
-    assert len(entered) >= 200
+    assert set(most) == {1}  # somebody got in, and never two at once
 
 
 def test_a_state_older_than_the_one_on_the_disk_is_not_trained_further(config, tmp_path):
