@@ -43,6 +43,8 @@ def _in_right(g: Value, z: Value, x: Value, y: Value) -> Value:
         return sum_to(column * (expand_dims(g, axis=-2) if len(y.shape) > 1 else g), y.shape)
     if len(y.shape) == 1:
         return sum_to(squeeze(matmul(matrix_transpose(x), expand_dims(g, axis=-1)), -1), y.shape)
+    if len(x.shape) > 2 == len(y.shape):  # one product over all rows, not one for each batch and a sum
+        x, g = (reshape(a, (math.prod(a.shape[:-1]), a.shape[-1])) for a in (x, g))
     return sum_to(matmul(matrix_transpose(x), g), y.shape)
 
 
@@ -77,6 +79,9 @@ def matmul(x: Value, y: Value, /) -> Value:
     >>> matmul(np.ones((2, 3)), np.ones((3, 4))).shape
     (2, 4)
     """
+    if len(x.shape) > 2 == len(y.shape) and x.flags.c_contiguous:  # one product of all rows, not one for each batch
+        rows = np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+        return np.reshape(np.matmul(rows, y), (*x.shape[:-1], y.shape[-1]))
     return np.matmul(x, y)
 
 
