@@ -270,3 +270,23 @@ def test_moments_of_a_weight_without_gradient_become_zero_and_never_denormal(dty
             assert np.all((moment == 0) | (np.abs(moment) >= smallest))
     assert state["step"] < 2000
     assert np.all(np.isfinite(p["x"]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("make", [SGD, lambda rate: SGD(rate, momentum=0.9), Adam, AdamW])
+def test_a_plan_sees_a_learning_rate_change_that_is_an_array(make, dtype):
+    run = tg.plan(lambda p, state, g, rate: make(rate).update(p, g, state), carry=2)
+    p = _parameters(dtype)
+    planned = eager = p, make(0.1).init(p)
+    for i in range(5):
+        g, rate = _gradients(p, i), 0.1 / (i + 1)
+        planned, eager = run(*planned, g, np.asarray(rate)), make(rate).update(eager[0], g, eager[1])
+        for (path, a), (_, b) in zip(trees.paths(planned), trees.paths(eager), strict=True):
+            assert a.dtype == b.dtype, path
+            np.testing.assert_array_equal(a, b, err_msg=path)
+
+
+@pytest.mark.parametrize("rate", [np.zeros(()), np.ones(1), np.array("0.1"), np.array(np.nan), tg.Tensor(-1.0)])
+def test_an_array_for_a_learning_rate_holds_one_positive_number(rate):
+    with pytest.raises(ValueError, match="Adam: learning_rate must be a positive number, found"):
+        Adam(rate)

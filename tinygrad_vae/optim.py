@@ -17,7 +17,7 @@ import numpy as np
 from . import trees
 from .arrays import Array, Value, as_array, describe, is_array, namespace
 from .calculus import values
-from .graph import Tensor
+from .graph import Tensor, value_of
 from .ops import adaptive_step, astype, moving_average, sqrt
 
 Tree = TypeVar("Tree")
@@ -31,7 +31,7 @@ class SGD:
     ``v = momentum v + g`` and ``p = p - learning_rate v``, from v = 0 (Polyak 1964).
 
     Args:
-        learning_rate: positive.
+        learning_rate: positive; a number, or an array of shape () where a plan is to see it change.
         momentum: from 0 to below 1.
 
     Raises:
@@ -43,11 +43,11 @@ class SGD:
     0.8
     """
 
-    learning_rate: float
+    learning_rate: float | Value
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_positive("SGD: learning_rate", self.learning_rate)
+        _check_rate("SGD", self.learning_rate)
         _check_fraction("SGD: momentum", self.momentum)
 
     def init(self, parameters: Any) -> State:
@@ -66,14 +66,14 @@ class SGD:
         Raises:
             TypeError, ValueError: the trees do not match, or a gradient is not finite.
         """
-        rate, momentum = float(self.learning_rate), float(self.momentum)  # a NumPy number would widen float32
+        rate, momentum = _rate(self.learning_rate), float(self.momentum)  # a NumPy number would widen float32
         _check_state("SGD.update", state, ["velocity"] if momentum else [])
         if not momentum:
             rows = _rows("SGD.update", parameters, gradients=gradients)
-            return _tree(parameters, [p - rate * g for p, g in rows]), {}
+            return _tree(parameters, [p - _as(rate, p) * g for p, g in rows]), {}
         rows = _rows("SGD.update", parameters, gradients=gradients, velocity=state["velocity"])
         velocity = [momentum * v + g for _, g, v in rows]
-        new = [p - rate * v for (p, _, _), v in zip(rows, velocity, strict=True)]
+        new = [p - _as(rate, p) * v for (p, _, _), v in zip(rows, velocity, strict=True)]
         return _tree(parameters, new), {"velocity": _tree(parameters, velocity)}
 
 
@@ -85,7 +85,8 @@ class Adam:
     ``p = p - learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)``, from m = v = 0.
 
     Args:
-        learning_rate: positive; about how far a parameter moves in a step.
+        learning_rate: positive; about how far a parameter moves in a step. A number, or an array of shape () where a
+            plan is to see it change.
         beta1: from 0 to below 1; the mean of the gradient is taken over about 1 / (1 - beta1) steps.
         beta2: from 0 to below 1; the same for the mean of its square.
         epsilon: positive; bounds the step where the gradient vanishes.
@@ -100,13 +101,13 @@ class Adam:
     0.9
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: float | Value = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        _check_positive(f"{type(self).__name__}: learning_rate", self.learning_rate)
+        _check_rate(type(self).__name__, self.learning_rate)
         _check_fraction(f"{type(self).__name__}: beta1", self.beta1)
         _check_fraction(f"{type(self).__name__}: beta2", self.beta2)
         _check_positive(f"{type(self).__name__}: epsilon", self.epsilon)
@@ -130,7 +131,7 @@ class Adam:
         _check_state("Adam.update", state, ["step", "mean", "square"])
         rows = _rows("Adam.update", parameters, gradients=gradients, mean=state["mean"], square=state["square"])
         step = state["step"] + 1
-        rate = float(self.learning_rate) / (1 - float(self.beta1) ** step)
+        rate = _rate(self.learning_rate) / (1 - float(self.beta1) ** step)
         scale, shift = 1 / (rate * sqrt(1 - float(self.beta2) ** step)), float(self.epsilon) / rate
         after = [self._step(astype(scale, row[0].dtype), astype(shift, row[0].dtype), *row) for row in rows]
         new, mean, square = (_tree(parameters, [row[k] for row in after]) for k in range(3))
@@ -179,8 +180,8 @@ class AdamW(Adam):
     def update(self, parameters: Tree, gradients: Tree, state: State) -> tuple[Tree, State]:
         """Return the parameters and the state after one step; see ``Adam.update``."""
         new, state = super().update(parameters, gradients, state)
-        shrunk = float(self.learning_rate) * float(self.weight_decay)
-        return trees.map_leaves(lambda after, p: _array(after - shrunk * p), new, parameters), state
+        shrunk = _rate(self.learning_rate) * float(self.weight_decay)
+        return trees.map_leaves(lambda after, p: _array(after - _as(shrunk, p) * p), new, parameters), state
 
 
 def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float]:
@@ -269,6 +270,21 @@ def _is_number(x: Any) -> bool:
 def _check_positive(what: str, x: Any) -> None:
     if not _is_number(x) or not 0 < x < math.inf:
         raise ValueError(f"{what} must be a positive number, found {x!r}")
+
+
+def _check_rate(what: str, x: Any) -> None:
+    value = value_of(x)
+    _check_positive(f"{what}: learning_rate", value[()] if is_array(value) and value.shape == () else value)
+
+
+def _rate(x: float | Value) -> float | Value:
+    """Return a learning rate to compute with in float64, whatever it came in."""
+    return float(x) if _is_number(x) else astype(x, np.dtype(np.float64))
+
+
+def _as(x: float | Value, like: Value) -> float | Value:
+    """Return a factor that leaves the dtype of an array alone."""
+    return x if isinstance(x, float) else astype(x, like.dtype)
 
 
 def _check_fraction(what: str, x: Any) -> None:
