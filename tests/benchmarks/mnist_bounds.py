@@ -2,24 +2,34 @@
 
 784-200-200-50 and back, tanh, one stochastic layer, batches of 20, Adam with beta2 = 0.999 and epsilon = 1e-4, and
 their schedule: eight stages, the i-th of 3^i epochs with the learning rate 0.001 * 10^(-i/7). The full schedule has
-3280 epochs of 2500 steps; ``--steps`` says how many of them are made, from the first on. Both libraries begin with the
-same weights and see the same images in the same order. PyTorch's weights come back at the end, and the same evaluation
-measures both: the mean log-likelihood of held-out images, estimated by importance weighting, and its standard error
-over the images. It holds neither that of the seed nor the part of the gap that is the estimate's own.
+3280 epochs of 2500 steps; ``--epochs`` says how many of them are made, from the first on. Both libraries begin with the
+same weights, see the same images in the same order, and take turns, so that the machine's noise meets both.
+
+PyTorch's weights come back at the end, and one evaluation measures both on the same held-out images with the same
+noise: the log-likelihood, estimated by importance weighting. So the difference of the two libraries has the standard
+error of paired numbers, over the images. The noise of training is not in it: the two draw different z, and that moves
+a run about as much as another seed does, which ``between seeds`` shows.
 
 The data is an .npz file with the arrays train and test, each image of 784 bits packed in 98 bytes, or one byte for each
-pixel.
+pixel. What is found is put into a results file, from which ``--table`` makes the table of the README.
 
-    python tests/benchmarks/mnist_bounds.py --data binarized_mnist.npz --steps 2000
+    python tests/benchmarks/mnist_bounds.py --data binarized_mnist.npz --results found.json
+    python tests/benchmarks/mnist_bounds.py --results found.json --table
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
+import math
+import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +39,14 @@ from tinygrad_vae.vae import Objective
 
 PIXELS, HIDDEN, LATENT, BATCH, PER_EPOCH = 784, (200, 200), 50, 20, 2500
 RATE, EPSILON = 1e-3, 1e-4
+FULL = 3280
+"""How many epochs the schedule has."""
+
+TURN = 250
+"""After how many steps the other library takes its turn."""
+
+RESULTS = Path(__file__).with_suffix(".json")
+"""What was found when the README was written."""
 
 OBJECTIVES = {
     "VAE": Objective("elbo"),
@@ -56,38 +74,41 @@ def images_of(path: str, name: str) -> np.ndarray:
     return np.unpackbits(found, axis=1)[:, :PIXELS] if found.shape[1] == PIXELS // 8 else found
 
 
-def batches(images: np.ndarray, steps: int) -> Iterator[np.ndarray]:
+def batches(images: np.ndarray, steps: int, rng: tg.arrays.NoiseStream) -> Iterator[np.ndarray]:
     """Yield the images of each step, every one once before any comes again."""
     order, start = np.empty(0, int), 0
     for step in range(steps):
         if start + BATCH > len(order):
-            order, start = tg.noise(1).at("order", step).permutation(len(images)), 0
+            order, start = rng.at("order", step).permutation(len(images)), 0
         yield images[order[start : start + BATCH]].astype(np.float32)
         start += BATCH
 
 
-def ours(model: tg.VAE, objective: Objective) -> Contender:
-    """Return the library's step."""
-    state = tg.optim.Adam(RATE).init(model)
-    stream = tg.noise(2)
+def ours(model: tg.VAE, objective: Objective, seed: int, *, planned: bool = True) -> Contender:
+    """Return the library's step, run by a plan or not: the same numbers, bit for bit."""
+
+    def update(model: tg.VAE, state: Any, x: np.ndarray, rate: np.ndarray, rng: tg.arrays.NoiseStream) -> Any:
+        gradient = tg.grad(lambda model: -tg.mean(objective(model, x, rng=rng)))(model)
+        return tg.optim.Adam(rate, epsilon=EPSILON).update(model, gradient, state)
+
+    state = tg.optim.Adam().init(model)
+    stream = tg.noise(seed).at("draws")
+    run = tg.plan(update, carry=2) if planned else update
 
     def step(x: np.ndarray, rate: float) -> None:
         nonlocal model, state
-        recorded = tg.wrap(model)
-        loss = -tg.mean(objective(recorded, x, rng=stream))
-        optimizer = tg.optim.Adam(rate, epsilon=EPSILON)
-        model, state = optimizer.update(model, tg.gradients(loss, recorded), state)
+        model, state = run(model, state, x, np.asarray(rate), stream)
 
-    return Contender(step, lambda: model)
+    return Contender(step, lambda: tg.trees.map_leaves(np.copy, model))
 
 
-def in_torch(model: tg.VAE, objective: Objective) -> Contender:
+def in_torch(model: tg.VAE, objective: Objective, seed: int) -> Contender:
     """Return the same step in PyTorch."""
     import torch
     from torch import nn
 
     torch.set_num_threads(1)
-    torch.manual_seed(2)
+    torch.manual_seed(seed)
 
     def trunk(*sizes: int) -> nn.Sequential:
         pairs = itertools.pairwise(sizes)
@@ -131,41 +152,124 @@ def in_torch(model: tg.VAE, objective: Objective) -> Contender:
     return Contender(step, lambda: vae.from_state_dict(model, {name: p.detach() for name, p in net.named_parameters()}))
 
 
+CONTENDERS = {"tinygrad_vae": ours, "PyTorch": in_torch}
+
+
+def compared(objective: Objective, train: np.ndarray, test: np.ndarray, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what one objective gives in both libraries, over the seeds."""
+    steps = round(options.epochs * PER_EPOCH)
+    found: dict[str, list[dict[str, np.ndarray]]] = {library: [] for library in CONTENDERS}
+    turns: dict[str, list[float]] = {library: [] for library in CONTENDERS}
+    for seed in range(options.seeds):
+        first = tg.VAE.init(PIXELS, hidden=HIDDEN, latent=LATENT, activation="tanh", rng=tg.noise(seed).at("weights"))
+        contenders = {library: make(first, objective, seed) for library, make in CONTENDERS.items()}
+        feeds = {library: batches(train, steps, tg.noise(seed)) for library in CONTENDERS}
+        for start in range(0, steps, TURN):
+            rate = RATE * tg.optim.stages(start // PER_EPOCH)
+            for library, contender in contenders.items():
+                begun = time.perf_counter()
+                for x in itertools.islice(feeds[library], TURN):
+                    contender.step(x, rate)
+                turns[library].append(time.perf_counter() - begun)
+            told(f"seed {seed}: step {min(start + TURN, steps)} of {steps}, " + seconds_an_epoch(turns))
+        for library, contender in contenders.items():
+            measured = vae.measure(
+                contender.model(),
+                test.astype(np.float32),
+                rng=tg.noise(seed).at("evaluate"),
+                samples=options.draws,
+                progress=lambda done, n, library=library: told(f"evaluate {library}: image {done} of {n}"),
+            )
+            found[library].append(measured)
+    log_likelihood = {library: np.stack([m["log_likelihood"] for m in of]) for library, of in found.items()}
+    here, there = (log_likelihood[library] for library in CONTENDERS)
+    row: dict[str, Any] = {
+        "epochs": options.epochs,
+        "seeds": options.seeds,
+        "images": len(test),
+        "draws": options.draws,
+        "difference": mean_and_error((here - there).mean(axis=0)),
+        "difference_of_each_seed": [mean_and_error(a - b) for a, b in zip(here, there, strict=True)],
+        "between_seeds": [mean_and_error(of[0] - of[1]) for of in (here, there)] if options.seeds > 1 else None,
+    }
+    for library, of in found.items():
+        summaries = [vae.summary(measured, options.draws) for measured in of]
+        row[library] = {
+            "log_likelihood": mean_and_error(log_likelihood[library].mean(axis=0)),
+            "bound": mean_and_error(np.mean([measured["bound"] for measured in of], axis=0)),
+            "active_units": float(np.mean([s["active_units"] for s in summaries])),
+            "effective_samples": float(np.mean([s["effective_samples"] for s in summaries])),
+            "seconds_an_epoch": float(np.median(turns[library])) * PER_EPOCH / TURN,
+        }
+    return row
+
+
+def mean_and_error(x: np.ndarray) -> list[float]:
+    """Return the mean over images, and its standard error."""
+    return [float(x.mean()), float(x.std(ddof=1)) / math.sqrt(len(x))]
+
+
+def seconds_an_epoch(turns: dict[str, list[float]]) -> str:
+    """Say how long an epoch takes each library."""
+    each = (f"{library} {np.median(of) * PER_EPOCH / TURN:.1f}" for library, of in turns.items())
+    return "seconds an epoch: " + ", ".join(each)
+
+
+def told(text: str) -> None:
+    """Show where a long computation stands."""
+    print(f"\r{text:<100}", end="", file=sys.stderr, flush=True)
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the results as a table in Markdown."""
+    lines = [
+        "| objective | tinygrad_vae | PyTorch | difference | active latents | s an epoch, here / PyTorch |"
+        f" {FULL} epochs, here |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in OBJECTIVES:
+        if name in results["objectives"]:
+            row = results["objectives"][name]
+            here, there = (row[library] for library in CONTENDERS)
+            seconds, others = here["seconds_an_epoch"], there["seconds_an_epoch"]
+            lines.append(
+                f"| {name} | {here['log_likelihood'][0]:.2f} | {there['log_likelihood'][0]:.2f} "
+                f"| {row['difference'][0]:+.2f} ± {row['difference'][1]:.2f} "
+                f"| {here['active_units']:g} / {there['active_units']:g} "
+                f"| {seconds:.1f} / {others:.1f} | {seconds * FULL / 3600:.0f} h |"
+            )
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Read the options, train, print the table line by line."""
+    """Read the options, train, and put what is found into the results file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="an .npz file with train and test")
-    parser.add_argument("--steps", type=int, default=2000, help="steps of each run (default: 2000)")
+    parser.add_argument("--data", help="an .npz file with train and test")
+    parser.add_argument("--epochs", type=float, default=4.0, help="of 2500 steps, for each run (default: 4)")
+    parser.add_argument("--seeds", type=int, default=2, help="runs of each objective and library (default: 2)")
     parser.add_argument("--images", type=int, default=1000, help="how many held-out images (default: 1000)")
-    parser.add_argument("--draws", type=int, default=500, help="draws an image for the log-likelihood (default: 500)")
+    parser.add_argument("--draws", type=int, default=5000, help="draws an image for the log-likelihood (default: 5000)")
     parser.add_argument("--only", choices=list(OBJECTIVES), help="one objective instead of all")
-    parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the results file, made or added to")
+    parser.add_argument("--table", action="store_true", help="only print the results file as a table")
     options = parser.parse_args()
 
-    train, test = images_of(options.data, "train"), images_of(options.data, "test")[: options.images]
-    first = tg.VAE.init(PIXELS, hidden=HIDDEN, latent=LATENT, activation="tanh", rng=tg.noise(0))
-    libraries = {"tinygrad_vae": ours} if options.no_torch else {"tinygrad_vae": ours, "PyTorch": in_torch}
-    objectives = {options.only: OBJECTIVES[options.only]} if options.only else OBJECTIVES
-    print(
-        f"{options.steps} steps of {BATCH} images; {len(test)} held-out images, {options.draws} draws of each\n"
-        f"{'objective':<12}{'library':<14}{'log-likelihood':>16}{'bound':>18}{'active':>8}{'effective':>11}"
-        f"{'s an epoch':>12}"
-    )
-    for name, objective in objectives.items():
-        for library, make in libraries.items():
-            contender = make(first, objective)
-            start = time.perf_counter()
-            for i, x in enumerate(batches(train, options.steps)):
-                contender.step(x, RATE * tg.optim.stages(i // PER_EPOCH))
-            seconds = (time.perf_counter() - start) / options.steps * PER_EPOCH
-            found = vae.evaluate(contender.model(), test, rng=tg.noise(3), samples=options.draws)
-            print(
-                f"{name:<12}{library:<14}"
-                f"{found['log_likelihood']:>9.2f} +- {found['log_likelihood_standard_error']:.2f}"
-                f"{found['bound']:>11.2f} +- {found['bound_standard_error']:.2f}"
-                f"{found['active_units']:>8}{found['effective_samples']:>11.1f}{seconds:>12.1f}",
-                flush=True,
-            )
+    results = json.loads(options.results.read_text()) if options.results.exists() else {"objectives": {}}
+    if not options.table:
+        if options.data is None:
+            parser.error("--data: an .npz file with train and test is needed")
+        train, test = images_of(options.data, "train"), images_of(options.data, "test")[: options.images]
+        import torch
+
+        for name in [options.only] if options.only else OBJECTIVES:
+            told(f"{name}: begins")
+            row = compared(OBJECTIVES[name], train, test, options)
+            versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
+            results = json.loads(options.results.read_text()) if options.results.exists() else results
+            results["objectives"][name] = row | {"versions": versions}
+            options.results.write_text(json.dumps(results, indent=2) + "\n")
+            told("")
+    print(table(results))
 
 
 if __name__ == "__main__":
