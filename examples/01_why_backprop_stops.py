@@ -7,7 +7,10 @@ Runs in a few seconds and needs nothing but the library. It writes a picture, ``
 the file that is named on the command line, and beside it a page to play with, ``01_why_backprop_stops.html``.
 """
 
-# %% A cost with a draw in it
+# %% [markdown]
+# # 1. Why backprop stops at a random node
+#
+# ## A cost with a draw in it
 #
 # A sample z comes from a bell curve with mean mu and width sigma. The cost is
 #
@@ -17,6 +20,7 @@ the file that is named on the command line, and beside it a page to play with, `
 # through it as well, and in a second way beside it. (The last term is there for that: it is what the KL term of a
 # variational autoencoder looks like.)
 
+# %%
 import sys
 from pathlib import Path
 
@@ -36,27 +40,32 @@ cost = cost_of(z, parameters)
 
 print(f"z = {z.value:.4f}, cost = {cost.value:.4f}\n")
 
-# %% What we want
+# %% [markdown]
+# ## What we want
 #
 # The cost is another number in each run, so "its gradient" cannot mean the slope of one run. We want the slope of the
 # average over all draws. Here it can be worked out, because E z^2 = mu^2 + sigma^2:
 #
 #     E cost = w (mu^2 + sigma^2) + mu^2 / 2
 
+# %%
 mu, sigma, w = (float(x) for x in tg.values(parameters).values())
 truth = {"mu": 2 * w * mu + mu, "sigma": 2 * w * sigma, "w": mu**2 + sigma**2}
 
-# %% Ask for it
+# %% [markdown]
+# ## Ask for it
 #
 # From one draw we would like an estimate of the truth: a number that is right on average.
 
+# %%
 try:
     tg.gradients(cost, parameters)
     raise SystemExit("a wrong gradient was handed out")
 except tg.BlockedGradientError as error:
     print(f"{type(error).__name__}: {error}\n")
 
-# %% Why it stops
+# %% [markdown]
+# ## Why it stops
 #
 # Backprop multiplies derivatives along the arrows of the graph, from the cost back to the parameters. It comes back
 # from the cost to z without trouble: the derivative there is 2 w z. The next one it needs is dz/dmu. What is that?
@@ -72,15 +81,18 @@ except tg.BlockedGradientError as error:
 # - hold the DRAW fixed. Then it stays where it is, becomes more or less probable, and the gradient goes through
 #   its probability.
 
+# %%
 assert isinstance(z, tg.Sample)  # the node keeps its law, its parameters and its noise
 assert z.op.vjps == (None,)  # and has no derivative: that is all there is to the cut
 
-# %% What happens where nobody refuses
+# %% [markdown]
+# ## What happens where nobody refuses
 #
 # Many programs take the draw for a constant and carry on. Here is what they return. w is fine. sigma gets 0. And mu
 # gets a number that looks like a gradient and is not: only its second way into the cost was open. We call that partly
 # cut. It is the dangerous case, for training goes on, without an error, towards the wrong place.
 
+# %%
 silent = tg.gradients(cost_of(tg.stop_gradient(z), parameters), parameters)
 print("taking the draw for a constant")
 for name in parameters:
@@ -89,12 +101,14 @@ for name in parameters:
 assert silent["sigma"] == 0
 assert silent["mu"] == mu != truth["mu"]
 
-# %% First choice: hold the noise fixed
+# %% [markdown]
+# ## First choice: hold the noise fixed
 #
 # A draw from Normal(mu, sigma) can be made in two steps: draw e from Normal(0, 1), which knows nothing of mu and sigma,
 # then set z = mu + sigma e. That is how z was made above, only that the second step ran outside of the graph.
 # reparameterize puts that step, mu + sigma e, into the graph. Nothing is drawn again. The same numbers, one cut less.
 
+# %%
 opened = tg.reparameterize(cost)
 assert opened.value == cost.value  # bit for bit
 
@@ -107,7 +121,8 @@ above, below = (tg.replay(cost, {parameters["mu"]: mu + h}).value for h in (step
 print(f"\nhold the noise fixed\n  moving mu by hand {(above - below) / (2 * step):.6f}, backprop {pathwise['mu']:.6f}")
 assert np.isclose((above - below) / (2 * step), pathwise["mu"])
 
-# %% Second choice: hold the draw fixed
+# %% [markdown]
+# ## Second choice: hold the draw fixed
 #
 # Write p(z) for the density that z was drawn from. Then E cost = integral of cost(z) p(z) dz: the parameters stand in
 # p, and z is a mere variable. Since dp = p dlog p,
@@ -117,6 +132,7 @@ assert np.isclose((above - below) / (2 * step), pathwise["mu"])
 # score_function multiplies the cost by a factor of value 1 whose derivative is that of log p(z). It never needs the
 # derivative of the cost in z, so it works where there is none: for a coin, a word, a move in a game.
 
+# %%
 scored = tg.score_function(cost)
 assert scored.value == cost.value  # bit for bit
 
@@ -126,11 +142,13 @@ print("\none draw, one cost, two gradients")
 for name in parameters:
     print(f"  d/d{name:<6}pathwise {pathwise[name]:9.4f}   score function {score[name]:9.4f}   truth {truth[name]:.4f}")
 
-# %% Are they right? Average over many draws
+# %% [markdown]
+# ## Are they right? Average over many draws
 #
 # Neither is the truth: each is one draw of an estimate. Both must be right on average. To get one estimate for each of
 # many draws at once, give each draw parameters of its own and add up the costs.
 
+# %%
 draws = 100_000
 many = tg.wrap({name: np.full(draws, value) for name, value in tg.values(parameters).items()})
 z = tg.Normal(many["mu"], many["sigma"]).sample(rng=tg.noise(0), name="z")
@@ -153,13 +171,15 @@ ratio = {name: spread["score function", name] / spread["pathwise", name] for nam
 print(f"  variance, score function over pathwise: {ratio['mu']:.0f} for mu, {ratio['sigma']:.0f} for sigma")
 assert min(ratio.values()) > 4
 
-# %% See it
+# %% [markdown]
+# ## See it
 #
 # The same draw twice. Left, as it was sampled: red crosses where the gradient ends. Right, reparameterized.
 #
 # The page shows one at a time. Step backprop from node to node with the arrow keys and see it stop at z; switch to the
 # other graph and see it pass; then move mu, sigma and w, and draw again.
 
+# %%
 path = Path(next((a for a in sys.argv[1:] if a.endswith(".svg")), "figures/01_why_backprop_stops.svg"))
 path.parent.mkdir(parents=True, exist_ok=True)
 titles = "sampled: backprop stops at z", "reparameterized: it passes through"
@@ -169,12 +189,13 @@ for file in (path, page):
 print(f"\n{tg.draw(cost, wrt=parameters, title='the graph of the cost')}\n")
 print(f"the picture is in {path}, the page to play with in {page}")
 
-# %% Where to read on
+# %% [markdown]
+# ## Where to read on
 #
 # In the examples: 02_the_engine.py shows how backprop works where nothing is random, 04_the_log_derivative_trick.py and
 # 05_two_steps.py take the two choices further, and 06_when_the_trick_loses.py asks which of them to make.
 #
-# In the source, in this order:
+# In the source:
 #
 # - tinygrad_vae/stochastic/nodes.py         Noise and Sample, the two nodes of randomness
 # - tinygrad_vae/stochastic/estimators/      pathwise.py and score_function.py, each a rewrite of a page

@@ -167,7 +167,8 @@ look = {"pathwise": ("C0", "o"), "with a baseline": ("C3", "D"), "score function
 names = {"with a baseline": "score function with a baseline"}
 for name, (_, curve) in trained.items():
     colour, marker = look[name]
-    left.plot(every * np.arange(len(curve)), curve.mean(axis=1), color=colour, label=names.get(name, name))
+    at = every * np.arange(len(curve))
+    left.plot(at, curve.mean(axis=1), marker + "-", markevery=2, color=colour, label=names.get(name, name))
     rows = weighted[name]
     right.errorbar(
         counts, rows.mean(axis=1), rows.std(axis=1, ddof=1) / np.sqrt(rows.shape[1]), fmt=marker + "-", color=colour

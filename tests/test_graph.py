@@ -277,6 +277,18 @@ def test_replay_sees_what_was_edited_in_an_array():
     assert tg.replay(y, {t: w}).value == 25.0
 
 
+def test_an_op_that_was_typed_in_can_be_typed_in_again():
+    def typed_in(x, /):
+        return 2 * x
+
+    typed_in.__module__ = "__main__"  # as in a cell of a notebook
+    try:
+        first, second = (tg.elementwise(lambda g, y, x: 2 * g)(typed_in) for _ in range(2))
+        assert tg.OPS["typed_in"] is second is not first
+    finally:
+        del tg.OPS["typed_in"]
+
+
 def test_an_op_is_declared_once_and_completely():
     with pytest.raises(ValueError, match=r"exp is declared already, in tinygrad_vae\.ops"):
 

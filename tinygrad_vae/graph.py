@@ -478,10 +478,9 @@ def elementwise(
 
 
 def _register(new: Op[P, R]) -> Op[P, R]:
-    if new.name in OPS:
-        raise ValueError(
-            f"an op named {new.name} is declared already, in {OPS[new.name].__module__}; choose another name"
-        )
+    old = OPS.get(new.name)
+    if old is not None and old.__module__ != "__main__":  # what was typed in may be typed in again, as a cell is run
+        raise ValueError(f"an op named {new.name} is declared already, in {old.__module__}; choose another name")
     OPS[new.name] = new
     return new
 
