@@ -281,7 +281,7 @@ def test_two_streams_of_one_seed_are_one_source_of_noise():
     for estimator in (tg.SecondDraw(tg.noise(5)), tg.RELAX(tg.sigmoid, tg.noise(5)), tg.REBAR(tg.noise(5))):
         with pytest.raises(ValueError, match="own noise has been drawn already"):
             estimator((b - 0.3) ** 2)
-    with pytest.raises(ValueError, match="measure-valued, second-draw: .* own noise has been drawn already"):
+    with pytest.raises(ValueError, match=r"measure-valued, second-draw: .* own noise has been drawn already"):
         tg.estimate(z * b, {z: tg.MeasureValued(tg.noise(7)), b: tg.SecondDraw(tg.noise(7))})
     other = tg.Normal(tg.Tensor(1.0, "nu"), 1.0).sample((3,), rng=tg.noise(0))  # other parameters, another shape
     with pytest.raises(ValueError, match=r"in two ways.*two streams of one seed"):
