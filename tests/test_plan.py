@@ -128,6 +128,24 @@ def test_what_is_carried_changes_in_place_and_all_else_is_a_copy():
     np.testing.assert_array_equal([d[0] for d in doubles], 2 * np.arange(1, CALLS + 1))
 
 
+def test_what_was_handed_out_may_come_back_with_other_parts():
+    def step(state, x):
+        return {"total": state["total"] + x, "parts": [state["parts"][0] * 2, *state["parts"][1:]]}, x * 2
+
+    run = tg.plan(step, carry=1)
+    mine = theirs = {"total": np.zeros(3), "parts": [np.ones(3), np.full(3, 5.0)]}
+    for i in range(2 * CALLS):
+        (mine, a), (theirs, b) = run(mine, np.full(3, 1.0 * i)), step(theirs, np.full(3, 1.0 * i))
+        _assert_same_bits([mine, a], [theirs, b])
+        if i == CALLS:
+            for state in (mine, theirs):
+                state["total"] = np.full(3, 100.0)
+                state["parts"][0] = np.full(3, 0.5)
+        elif i == CALLS + 2:
+            for state in (mine, theirs):
+                state["total"] = np.zeros((1, 3))  # of another shape
+
+
 def test_arguments_may_lie_in_what_the_plan_returned():
     def step(a, b):
         return a + b, a - b

@@ -13,8 +13,8 @@ class MissingExtraError(ImportError):
     """An optional package is not installed."""
 
 
-def require(module: str) -> Any:
-    """Return an optional module, such as ``"matplotlib.figure"``.
+def require(module: str, *, extra: str = "train") -> Any:
+    """Return an optional module, such as ``"matplotlib.figure"``, of one of the extras.
 
     Raises:
         MissingExtraError: it is not installed; the message holds the command that installs it.
@@ -27,5 +27,5 @@ def require(module: str) -> Any:
     except ImportError as error:
         package = module.partition(".")[0]
         raise MissingExtraError(
-            f'{package} is needed here and cannot be imported ({error}); pip install "tinygrad-vae[train]"'
+            f'{package} is needed here and cannot be imported ({error}); pip install "tinygrad-vae[{extra}]"'
         ) from error

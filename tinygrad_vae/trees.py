@@ -29,7 +29,7 @@ def static(**options: Any) -> Any:
     return dataclasses.field(metadata={"static": True}, **options)
 
 
-def _children(tree: Any) -> list[tuple[str, Any]] | None:
+def children(tree: Any) -> list[tuple[str, Any]] | None:
     """Return the named parts of a container, or ``None`` for a leaf."""
     if isinstance(tree, dict):
         return [(str(key), tree[key]) for key in tree]
@@ -61,18 +61,18 @@ def paths(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _gather(tree: Any, path: str, found: list[tuple[str, Any]]) -> None:
-    children = _children(tree)
-    if children is None:
+    parts = children(tree)
+    if parts is None:
         found.append((path, tree))
         return
-    for name, part in children:
+    for name, part in parts:
         _gather(part, f"{path}.{name}" if path else name, found)
 
 
 def leaves(tree: Any) -> list[Any]:
     """Return the leaves in order. ``None`` is an empty tree."""
-    children = _children(tree)
-    return [tree] if children is None else [leaf for _, part in children for leaf in leaves(part)]
+    parts = children(tree)
+    return [tree] if parts is None else [leaf for _, part in parts for leaf in leaves(part)]
 
 
 def replace_leaves(tree: T, new: Sequence[Any]) -> T:

@@ -83,7 +83,8 @@ def mean(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     """
     if not size(np.shape(x)):
         raise ValueError("the mean of no elements is not defined")
-    return np.mean(x, axis=axis, keepdims=keepdims)
+    count = size(tuple(np.shape(x)[a] for a in reduced(axis, np.ndim(x))))
+    return np.sum(x, axis=axis, keepdims=keepdims) / count
 
 
 def _degrees(x: Value, axis: Axis, correction: float) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from .. import trees
-from ..arrays import NoiseStream, Value, as_array, describe, is_array, to_host
+from ..arrays import NoiseStream, Value, as_array, describe, is_array, namespace, to_host
 from ..domains import Domain
 from ..graph import Tensor, value_of
 from ..ops import astype, log, logit, stop_gradient, where
@@ -201,9 +201,9 @@ class Distribution:
         if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
             raise ValueError(f"{type(self).__name__}: a shape is made of whole numbers from 0 on, found {shape}")
         leaves = [value_of(leaf) for leaf in trees.leaves(self)]
-        like = next((leaf for leaf in leaves if is_array(leaf)), None)
-        called = f"noise of {name}" if name else ""
-        return Noise.drawn_from(rng, self.noise_law, self.noise_shape(shape), noise_dtype(leaves), like, called)
+        drawn = self.noise_law.draw(rng, self.noise_shape(shape), noise_dtype(leaves))
+        xp = next((namespace(leaf) for leaf in leaves if is_array(leaf)), np)
+        return Noise(xp.asarray(drawn), self.noise_law, f"noise of {name}" if name else None)
 
     # densities ------------------------------------------------------------------------------------
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import trees
-from ..arrays import Array, NoiseStream, Value, as_array, namespace, to_host
+from ..arrays import Array, NoiseStream, Value, as_array, to_host
 from ..graph import BLOCKED, Tensor, op
 from ..places import Place
 
@@ -47,8 +47,6 @@ class Noise(Tensor):
         value: the numbers that were drawn.
         law: the law that they follow, ``NORMAL`` or ``UNIFORM``.
         name: what to call it in messages and drawings.
-        origin: noises of one origin are not independent. By default nothing shares it; the origin of what is
-            ``drawn_from`` a stream is the place there, so that two streams of one seed are one source of noise.
 
     >>> z = tg.Normal(tg.Tensor(2.0, "mu"), 1.0).sample(rng=tg.noise(0))
     >>> other = tg.replay(z, {z.noise: z.noise.mirrored()})
@@ -58,28 +56,21 @@ class Noise(Tensor):
 
     __slots__ = ("law", "origin")
     law: NoiseLaw
-    origin: Hashable
-    """Equal for the noises that came from one another or from one place of a stream."""
+    origin: object
+    """Shared by the noises that came from one another, which are not taken for independent of each other."""
 
-    def __init__(self, value: Array, law: NoiseLaw, name: str | None = None, *, origin: Hashable = None) -> None:
+    def __init__(self, value: Array, law: NoiseLaw, name: str | None = None) -> None:
         super().__init__(value, name)
-        self.law, self.origin = law, object() if origin is None else origin
-
-    @classmethod
-    def drawn_from(
-        cls, rng: NoiseStream, law: NoiseLaw, shape: tuple[int, ...], dtype: Any, like: Array = None, name: str = ""
-    ) -> Noise:
-        """Return new noise of a law, on the device of the array ``like``."""
-        origin = rng.place
-        value = law.draw(rng, shape, dtype)
-        return cls(value if like is None else namespace(like).asarray(value), law, name or None, origin=origin)
+        self.law, self.origin = law, object()
 
     def with_value(self, value: Array) -> Noise:
-        """Return noise of the same law with other numbers, which are not taken for independent of these."""
+        """Return noise of the same law with other numbers."""
         value = as_array(value)
         if value.shape != self.shape:
             raise ValueError(f"this noise has shape {self.shape}, found numbers of shape {value.shape}")
-        return Noise(value, self.law, self.name, origin=self.origin)
+        noise = Noise(value, self.law, self.name)
+        noise.origin = self.origin
+        return noise
 
     def mirrored(self) -> Noise:
         """Return the mirror image of this noise, of the same law: with it, the other half of an antithetic pair."""
@@ -87,14 +78,16 @@ class Noise(Tensor):
 
     def redrawn(self, rng: NoiseStream) -> Noise:
         """Return noise of the same law and shape, drawn anew."""
-        return Noise.drawn_from(rng, self.law, self.shape, self.dtype, self.value, self.name or "")
+        noise = Noise(self.law.draw(rng, self.shape, self.dtype), self.law, self.name)
+        noise.origin = self.origin
+        return noise
 
     @staticmethod
-    def guard(order: list[Tensor], wrt: Sequence[Tensor]) -> Callable[[Tensor], Tensor] | None:
+    def guard(order: list[Tensor], wrt: Sequence[Tensor]) -> None:
         """Raise where a gradient through this randomness would be wrong."""
         from .verdict import refuse_wrong_gradients
 
-        return refuse_wrong_gradients(order, wrt)
+        refuse_wrong_gradients(order, wrt)
 
 
 class Sample(Tensor):
@@ -171,7 +164,7 @@ class Drawn:
     note: str = ""
     weighs: bool = False
     biased: str = ""
-    origin: Hashable = None
+    origin: object = None
 
     def __repr__(self) -> str:
         return f"{self.estimator} for {self.name or 'a draw'} at {self.place}"

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ... import trees
-from ...arrays import NoiseStream, Value
+from ...arrays import NoiseStream, Value, namespace
 from ...calculus import values
 from ...graph import Tensor
 from ...ops import exp, log, ones_like, sqrt, stop_gradient, where
@@ -129,12 +129,13 @@ class MeasureValued(Estimator):
         return f"no weak derivative of {type(law).__name__} is declared in {', '.join(missing)}" if missing else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        law, stopped = element_law(z), stop_gradient(z)
+        law, xp = element_law(z), namespace(z.value)
+        stopped = stop_gradient(z)
         total: Any = rest(stopped)
         pairs = WEAK_DERIVATIVES[type(law)](
             trees.map_leaves(stop_gradient, law),
             stopped,
-            lambda noise: Noise.drawn_from(self.rng, noise, z.shape, z.dtype, z.value),
+            lambda noise: Noise(xp.asarray(noise.draw(self.rng, z.shape, z.dtype)), noise),
         )
         for name, (c, plus, minus) in pairs.items():
             parameter = getattr(law, name)

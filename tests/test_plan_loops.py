@@ -1,0 +1,132 @@
+"""Loops that numba compiles give the bits that NumPy gives, and a plan with them those of its step."""
+
+import importlib.util
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from test_plan import ADAM, CALLS, _assert_same_bits, _images, _model, _training_step
+
+import tinygrad_vae as tg
+from tinygrad_vae.extras import MissingExtraError
+from tinygrad_vae.plan import loops
+from tinygrad_vae.plan.loops import EXACT, Loop
+
+numba = pytest.importorskip("numba")
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 1e-40, -1e-40, 1e-310, 3e38, -3e38, 1e300, np.inf, -np.inf, np.nan, 0.1, 7.0]
+
+
+@pytest.fixture(autouse=True)
+def _small_loops_too(monkeypatch):
+    monkeypatch.setattr(loops, "LARGE", 0)
+
+
+def _loops_of(run):
+    (program,) = (p for p in run._known.values() if hasattr(p, "work"))
+    return [item for item in program.work if isinstance(item, Loop)]
+
+
+def _same_numbers(a, b):
+    """Whether two arrays agree bit for bit; which of two NaN comes out of an operation is nobody's promise."""
+    unknown = np.isnan(a) & np.isnan(b)
+    return np.where(unknown, 0, a).tobytes() == np.where(unknown, 0, b).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("function", EXACT, ids=lambda function: function.__name__)
+def test_every_function_of_a_loop_gives_the_bits_of_numpy_also_at_the_edges(function, dtype):
+    with np.errstate(all="ignore"):
+        numbers = np.array(SPECIAL, dtype)
+        columns = [x.ravel() for x in np.meshgrid(*[numbers] * function.nin)]
+        scope = {"sqrt": np.sqrt, "abs": np.abs}
+        names = ["a", "b"][: function.nin]
+        inside = EXACT[function].format(*(f"{name}[i]" for name in names))
+        exec(f"def loop(out, {', '.join(names)}):\n for i in range(out.size): out[i] = {inside}", scope)
+        out = np.empty_like(columns[0])
+        numba.njit(error_model="numpy")(scope["loop"])(out, *columns)
+        assert _same_numbers(out, function(*columns))
+
+
+FORMS = [
+    *("({a} + {b})", "({a} - {b})", "({a} * {b})", "({a} / (tg.abs({a}) + {b}))", "tg.square({a})"),
+    *("tg.exp(-tg.abs({a}))", "tg.sqrt(tg.abs({a}) + 1.0)"),
+]
+"""What formulas are made of: functions that loops take, and one that they do not."""
+
+
+@st.composite
+def _formulas(draw):
+    """The last three of a few formulas in three arrays and a number, each made of those before it."""
+    arrays = ["x", "y", "z"]
+    for _ in range(draw(st.integers(3, 12))):
+        a, b = draw(st.sampled_from(arrays)), draw(st.sampled_from([*arrays, "s", "0.3", "2.0"]))
+        arrays.append(draw(st.sampled_from(FORMS)).format(a=a, b=b))
+    return arrays[-3:]
+
+
+@settings(max_examples=15, deadline=None)
+@given(_formulas(), st.sampled_from([np.float32, np.float64]), st.integers(0, 2**31))
+def test_a_step_of_any_formula_is_run_bit_for_bit(parts, dtype, seed):
+    code = compile(f"[{', '.join(parts)}]", "formula", "eval")
+
+    def step(x, y, z, s):
+        new = eval(code, {"tg": tg, "x": x, "y": y, "z": z, "s": s})
+        return new[0], new[1] + new[2]
+
+    run = tg.plan(step, carry=1, compiled=True)
+    rng = np.random.default_rng(seed)
+    mine = theirs = rng.normal(size=37).astype(dtype)
+    for _ in range(CALLS):
+        others = [rng.normal(size=37).astype(dtype) for _ in range(2)]
+        s = np.asarray(rng.normal(), dtype)
+        with np.errstate(all="ignore"):
+            (mine, sum_of_mine), (theirs, sum_of_theirs) = run(mine, *others, s), step(theirs, *others, s)
+            mine, theirs = (np.asarray(tg.values(a)) for a in (mine, theirs))
+        assert _same_numbers(mine, theirs)
+        assert _same_numbers(sum_of_mine, sum_of_theirs)
+        theirs = theirs.copy()
+
+
+def test_adam_is_one_loop_for_each_array_and_training_is_the_same_bit_for_bit():
+    step = _training_step(tg.reparameterize)
+    run, plain = tg.plan(step, carry=2, compiled=True), tg.plan(step, carry=2, compiled=False)
+    compiled = called = eager = (_model(), ADAM.init(_model()))
+    for i in range(8):
+        images = _images(20, seed=i)
+        *compiled, _ = run(*compiled, images, tg.noise(1).at(i))
+        *called, _ = plain(*called, images, tg.noise(1).at(i))
+        *eager, _ = step(*eager, images, tg.noise(1).at(i))
+        _assert_same_bits(compiled, eager)
+        _assert_same_bits(called, eager)
+    assert not _loops_of(plain)
+    leaves = tg.trees.leaves(_model())
+    updates = [loop for loop in _loops_of(run) if len(loop.outs) == 3 and any("sqrt" in s for s in loop.steps)]
+    assert sorted(loop.outs[0].like.size for loop in updates) == sorted(leaf.size for leaf in leaves)
+    assert all(
+        {x.buffer.start for x in loop.outs} <= {x.buffer.start for x in loop.reads} for loop in updates
+    )  # in place
+
+
+def test_small_chains_stay_calls_unless_a_large_one_is_alike(monkeypatch):
+    monkeypatch.setattr(loops, "LARGE", 1000)
+
+    def step(a, b, c):
+        return (a + 1.0) * a, (b + 1.0) * b, tg.sqrt(c * c)
+
+    run = tg.plan(step, compiled=True)
+    for _ in range(3):
+        run(np.ones(1000), np.ones(10), np.ones(10))
+    assert sorted(loop.outs[0].like.size for loop in _loops_of(run)) == [10, 1000]
+
+
+def test_what_is_asked_for_and_not_installed_is_an_error_that_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "numba", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r'numba is needed here .* pip install "tinygrad-vae\[fast\]"'):
+        tg.plan(tg.exp, compiled=True)
+    run = tg.plan(lambda x: (x + 1.0) * x)
+    for _ in range(3):
+        np.testing.assert_array_equal(run(np.ones(3)), 2 * np.ones(3))
+    assert not _loops_of(run)

@@ -1,0 +1,425 @@
+"""Record a step once, and run it again in its own buffers: a compiler small enough to read.
+
+It knows graphs, noise streams and how NumPy is called, and nothing of derivatives: recorded gradients are ordinary
+nodes, so that loss, gradients and update are one graph. Four passes turn a step into a list of calls, which a run makes
+one after the other:
+
+1. **Record.** The step is called with a Tensor for each array, which gives its graph.
+2. **Lower** (``tape``). The forward function of each node runs on arrays that write down every ufunc called on them:
+   ``softplus`` becomes ``abs, negative, exp, log1p, maximum, add``. What moves no element (a reshape, a slice) writes
+   nothing. An op that does anything else is called whole, and its result copied. What was computed before is not
+   computed again.
+3. **Fuse** (``loops``). Where numba is installed, elementwise calls that belong together become one compiled loop.
+4. **Place** (``place``). Every array gets a place in one piece of memory, the arena. Two share it where the last use of
+   one comes before the first use of the other; a call that works element by element may write over what it reads last.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import trees
+from ..arrays import Array, NoiseStream, describe, is_array, namespace
+from ..extras import require
+from ..graph import Tensor, topological_order, value_of
+from .calls import Buffer, Call, View, address
+from .loops import Loop, has_compiler, in_loops
+from .place import ALIGNMENT, place
+from .tape import Tape, Writer
+
+MOST_PLANS = 16
+"""How many kinds of arguments a step may be planned for, before it is likelier that a number changes every time."""
+
+
+class PlanError(ValueError):
+    """A step cannot be planned, or not be run with these arguments."""
+
+
+def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = None) -> Plan:
+    """Return a function that does what ``step`` does, bit for bit, faster and without allocating.
+
+    It records the first two calls and runs its plan from the third on; arguments of other shapes or dtypes get a plan
+    of their own. Arrays may change from call to call, and streams give fresh noise. Everything else must stay what it
+    was: a branch, or a number read off an array, would be frozen. Where the first two recordings differ, that is an
+    error; what only changes later cannot be seen. Checks of values (a parameter in its domain, a finite gradient) are
+    made while recording alone.
+
+    Args:
+        step: a function of trees of arrays and of noise streams, in the library's functions; differentiate inside it
+            with ``tg.value_and_grad`` or ``tg.grad``.
+        carry: how many of its first arguments are, in the same order, its first results: what a loop hands from one
+            call to the next, such as model and optimizer state. They live in the plan, which changes them in place:
+            copy what you want to keep. All other results are copies.
+        compiled: whether elementwise calls are fused to loops that numba compiles, which takes a second or two; by
+            default where numba is installed. The numbers are the same, bit for bit.
+
+    Returns:
+        A function of the same arguments.
+
+    Raises:
+        MissingExtraError: ``compiled`` is true, and numba is not installed.
+        PlanError: from a call: the two recordings differ, a draw is lost to the graph, a carried result is not like
+            its argument, or there are too many kinds of arguments.
+
+    >>> def step(w, x):
+    ...     loss, gradient = tg.value_and_grad(lambda w: tg.mean((x @ w) ** 2))(w)
+    ...     return w - 0.1 * gradient, loss
+    >>> run, w, x = tg.plan(step, carry=1), np.ones(2), np.eye(2)
+    >>> for _ in range(5):
+    ...     w, loss = run(w, x)
+    >>> w
+    array([0.59049, 0.59049])
+    """
+    if compiled:
+        require("numba", extra="fast")
+    return Plan(step, carry, has_compiler() if compiled is None else compiled)
+
+
+# ------------------------------------------------------------------------------------------ record
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What the step drew: from the stream of which argument, where below it, after how many draws, and the numbers."""
+
+    argument: int
+    where: tuple[int | str, ...]
+    before: int
+    law: str
+    options: tuple[Any, ...]
+    array: Array
+
+    def again(self, streams: Mapping[int, NoiseStream]) -> Array:
+        """Return the same draw from the streams of another call."""
+        stream = streams[self.argument]
+        if self.where:
+            stream = stream.at(*self.where)
+            stream.drawn = self.before
+        return getattr(stream, self.law)(*self.options)
+
+
+class _WatchedStream(NoiseStream):
+    """A noise stream that draws from another one, and keeps what was drawn."""
+
+    def __init__(self, stream: NoiseStream, argument: int, draws: list[_Draw], where: tuple[int | str, ...]) -> None:
+        super().__init__(stream.seed, stream.path, stream.drawn)
+        self._stream, self._argument, self._draws, self._where = stream, argument, draws, where
+
+    def at(self, *where: int | str) -> NoiseStream:
+        return _WatchedStream(self._stream.at(*where), self._argument, self._draws, (*self._where, *where))
+
+    def generator(self) -> np.random.Generator:
+        return self._stream.generator()
+
+    def normal(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
+        return self._keep("normal", shape, dtype)
+
+    def uniform(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
+        return self._keep("uniform", shape, dtype)
+
+    def permutation(self, n: int) -> Array:
+        return self._keep("permutation", n)
+
+    def _keep(self, law: str, *options: Any) -> Array:
+        before = self._stream.drawn
+        array = getattr(self._stream, law)(*options)
+        self._draws.append(_Draw(self._argument, self._where, before, law, options, array))
+        return array
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """What a call of the step left behind."""
+
+    inputs: list[Tensor]
+    draws: list[_Draw]
+    results: Any
+    order: list[Tensor]
+
+    def account(self) -> list[tuple[str, Any]]:
+        """Return what stands where, in numbers, words and constant arrays, to compare with another recording."""
+        words = {id(x.value): f"input {i}" for i, x in enumerate(self.inputs)}
+        words |= {id(draw.array): f"draw {i}" for i, draw in enumerate(self.draws)}
+        words |= {id(node): f"node {i}" for i, node in enumerate(self.order) if node.op is not None}
+
+        def of(x: Any) -> Any:
+            value = value_of(x)
+            return words.get(id(x)) or words.get(id(value)) or (value if is_array(value) else repr(value))
+
+        rows: list[tuple[str, Any]] = []
+        for node in self.order:
+            if node.op is not None:
+                rows.append(("an op", node.op.name))
+                rows += [(f"{node.op.name}: {node.op.input_name(i)}", of(x)) for i, x in enumerate(node.inputs)]
+                rows += [(f"{node.op.name}: {name}", of(x)) for name, x in node.attrs.items()]
+        return [*rows, *((_result(path), of(x)) for path, x in trees.paths(self.results))]
+
+
+def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
+    """Call the step with a Tensor for each array, and return what that left behind."""
+    inputs: list[Tensor] = []
+    draws: list[_Draw] = []
+    given = []
+    for i, arg in enumerate(args):
+        if isinstance(arg, NoiseStream):
+            given.append(_WatchedStream(arg, i, draws, ()))
+        else:
+            leaves = [Tensor(np.array(x), path or None) if is_array(x) else x for path, x in trees.paths(arg)]
+            inputs += [x for x in leaves if isinstance(x, Tensor)]
+            given.append(trees.replace_leaves(arg, leaves))
+    results = step(*given)
+    tops = [x for x in trees.leaves(results) if isinstance(x, Tensor)]
+    order = topological_order(tops[::-1])  # the first result with all that it needs, then what the second needs beside
+    in_graph = {id(value_of(x)) for node in order for x in (node, *node.inputs)}
+    for draw in draws:
+        if id(draw.array) not in in_graph:
+            raise PlanError(
+                f"plan: the step draws {draw.law}{draw.options}, and no result depends on that through the graph; a "
+                "plan would repeat whatever was made from it. Sample from a law with Tensors for parameters, or draw "
+                "outside and pass the draw as an argument"
+            )
+    return _Recording(inputs, draws, results, order)
+
+
+def _check_same(first: list[tuple[str, Any]], second: list[tuple[str, Any]]) -> None:
+    """Raise where two recordings differ."""
+    pairs = zip(first, second, strict=False)
+    different = next(((where, a, b) for (where, a), (_, b) in pairs if not _is_same(a, b)), None)
+    if different is None and len(first) == len(second):
+        return
+    where, was, now = different or ("the length of the graph", len(first), len(second))
+    was, now = (describe(x) if is_array(x) else x for x in (was, now))
+    raise PlanError(
+        f"plan: the step did not do the same when it was called again; {where} was {was}, and then {now}. A plan would "
+        "freeze a branch that hangs on a value (write tg.where), a number read off an array (compute with the array), "
+        "and a number that changes (pass it as an array)"
+    )
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Return whether two words are equal, or two arrays bit for bit."""
+    if is_array(a) and is_array(b):
+        return a is b or _bits(a) == _bits(b)
+    return isinstance(a, str) and isinstance(b, str) and a == b
+
+
+def _result(path: str) -> str:
+    return f"result {path}" if path else "the result"
+
+
+def _bits(x: Array) -> tuple[Any, ...]:
+    return x.shape, x.dtype.char, np.asarray(x).tobytes()
+
+
+# --------------------------------------------------------------------------------------------- run
+
+
+class _Program:
+    """The calls of a step at their places: what a recording is compiled to.
+
+    ``carried`` tells, for the number of a leaf of the results, the number of the input that it becomes.
+    """
+
+    def __init__(self, recording: _Recording, carried: Mapping[int, int], carry: int, compiled: bool) -> None:
+        tape = Tape()
+        self.draws = recording.draws
+        structure = trees.map_leaves(lambda _: ..., recording.results)  # without the graph, which is let go
+        filled = [*(x.value for x in recording.inputs), *(draw.array for draw in recording.draws)]
+        outside = [tape.view(tape.hold(x)) for x in filled]
+        computed: dict[int, Writer] = {}
+
+        def of(x: Any) -> Any:
+            if id(x) in computed:
+                return computed[id(x)]
+            value = value_of(x)
+            return tape.hold(np.asarray(value), fixed=True) if is_array(value) else value
+
+        for node in recording.order:
+            if node.op is not None:
+                computed[id(node)] = tape.run(node, [of(x) for x in node.inputs])
+        results = [of(x) for x in trees.leaves(recording.results)]
+        homes: dict[Buffer, Buffer] = {}
+        for k, i in carried.items():
+            taken = {*homes, *(x.buffer for x in outside)}
+            view = tape.view(results[k])
+            if view.buffer.fixed or view.buffer in taken or not view.is_whole:
+                results[k] = tape.copy(results[k])
+            homes[tape.view(results[k]).buffer] = outside[i].buffer
+        views = [tape.view(x) if isinstance(x, Writer) else x for x in results]
+        kept = {x.buffer for x in views if isinstance(x, View)}
+        self.work: Sequence[Call | Loop] = in_loops(tape.calls, kept, homes) if compiled else tape.calls
+        size = place(self.work, [x.buffer for x in outside], kept, homes)
+
+        memory = np.zeros(size + ALIGNMENT, np.uint8)
+        start = -address(memory) % ALIGNMENT
+        self.arena = arena = memory[start : start + size]
+        self.outside = [x.within(arena) for x in outside]
+        places = [x.within(arena) if isinstance(x, View) else x for x in views]
+        self.calls = [item.bound(arena) for item in self.work]
+        for k, i in carried.items():
+            if address(places[k]) != address(self.outside[i]):
+                self.calls.append(functools.partial(np.copyto, self.outside[i], places[k]))
+            places[k] = self.outside[i]
+        whole = trees.replace_leaves(structure, places)
+        self.carried: tuple[Any, ...] = whole[:carry] if carry else ()
+        self.others = whole[carry:] if carry else whole
+        self.handed_out = [(None if _hides_dicts(tree) else tree, *_kind_of(tree)) for tree in self.carried]
+
+    def run(self, inputs: Sequence[Array], draws: Sequence[Array]) -> Any:
+        """Run the step once and return its results."""
+        given = [
+            x.copy() if x is not home and np.may_share_memory(x, self.arena) else x  # before others are filled in
+            for home, x in zip(self.outside, inputs, strict=False)
+        ]
+        for home, x in zip(self.outside, (*given, *draws), strict=True):
+            if x is not home:
+                np.copyto(home, x)
+        with np.errstate(all="ignore"):  # NumPy gave its warnings while recording
+            for call in self.calls:
+                call()
+        others = trees.map_leaves(lambda x: np.array(x) if isinstance(x, np.ndarray) else x, self.others)
+        return (*map(_own_dicts, self.carried), *others) if self.carried else others
+
+
+def _own_dicts(tree: Any) -> Any:
+    """Return the tree with dicts and lists that may be edited; a dataclass is frozen, and handed out as it is."""
+    if isinstance(tree, dict):
+        return {key: _own_dicts(part) for key, part in tree.items()}
+    return [_own_dicts(part) for part in tree] if isinstance(tree, list) else tree
+
+
+def _hides_dicts(tree: Any, inside: bool = False) -> bool:
+    """Return whether a tuple or a dataclass holds a dict or a list, which ``_own_dicts`` does not see."""
+    if isinstance(tree, (dict, list)):
+        return inside or any(_hides_dicts(part, inside) for _, part in trees.children(tree) or ())
+    return any(_hides_dicts(part, True) for _, part in trees.children(tree) or ())
+
+
+def _is_untouched(tree: Any, given: Any) -> bool:
+    """Return whether the tree is what ``_own_dicts`` gave out for another, with the very same parts."""
+    if given is None:
+        return False
+    if isinstance(given, dict):
+        alike = isinstance(tree, dict) and list(tree) == list(given)
+        return alike and all(_is_untouched(tree[key], given[key]) for key in given)
+    if isinstance(given, list):
+        return isinstance(tree, list) and len(tree) == len(given) and all(map(_is_untouched, tree, given))
+    return tree is given
+
+
+class Plan:
+    """A step that is recorded in its first two calls, and run in its own buffers from then on; see ``plan``."""
+
+    def __init__(self, step: Callable[..., Any], carry: int, compiled: bool) -> None:
+        self._step, self._carry, self._compiled = step, carry, compiled
+        self._known: dict[Hashable, list[tuple[str, Any]] | _Program] = {}
+        self._latest: _Program | None = None
+
+    def __call__(self, *args: Any) -> Any:
+        kinds, arrays = zip(*(self._look_at(i, arg) for i, arg in enumerate(args)), strict=True) if args else ((), ())
+        known = self._known.get(kinds)
+        if isinstance(known, _Program):
+            streams = {i: x for i, x in enumerate(args) if isinstance(x, NoiseStream)}
+            inputs = list(itertools.chain.from_iterable(arrays))
+            self._latest = known
+            return known.run(inputs, [draw.again(streams) for draw in known.draws])
+        if known is None and len(self._known) == MOST_PLANS:
+            raise PlanError(
+                f"plan: this is the {MOST_PLANS + 1}th kind of arguments, and each takes a plan of its own; "
+                "pass a number that changes from call to call as an array, and give arrays few different shapes"
+            )
+        recording = _record(self._step, args)
+        account, carried = recording.account(), _carried(recording.results, args, self._carry)
+        if known is None:
+            self._known[kinds] = account
+        else:
+            _check_same(known, account)
+            self._known[kinds] = _checked(_Program(recording, carried, self._carry, self._compiled), recording)
+        return trees.map_leaves(_copied, recording.results)
+
+    def _look_at(self, i: int, arg: Any) -> tuple[Hashable, list[Array]]:
+        """Return ``_kind_of(arg)``, without looking at every leaf of what was handed out and comes back untouched."""
+        if i < self._carry and self._latest is not None:
+            tree, kind, arrays = self._latest.handed_out[i]
+            if _is_untouched(arg, tree):
+                return kind, arrays
+        return _kind_of(arg)
+
+    def __repr__(self) -> str:
+        programs = [known for known in self._known.values() if isinstance(known, _Program)]
+        sizes = ", ".join(f"{len(p.calls)} calls in {p.arena.size / 2**20:.1f} MiB" for p in programs)
+        return f"<plan of {getattr(self._step, '__name__', 'a step')}: {sizes or 'nothing compiled yet'}>"
+
+
+def _copied(x: Any) -> Any:
+    value = value_of(x)
+    return np.array(value) if is_array(value) else value
+
+
+def _kind_of(arg: Any) -> tuple[Hashable, list[Array]]:
+    """Return what arguments must have in common to share a plan, and the arrays, which may differ."""
+    if isinstance(arg, NoiseStream):
+        return NoiseStream, []
+    leaves = trees.leaves(arg)
+    arrays = [x for x in leaves if is_array(x)]
+    for x in leaves:
+        if isinstance(x, Tensor) or (is_array(x) and namespace(x) is not np):
+            raise PlanError(
+                f"plan: a plan runs on arrays of NumPy, found {describe(x)} of {type(x).__module__}; "
+                "take arrays out of Tensors with tg.values(tree), and off a GPU with tg.to_host"
+            )
+    structure = repr(trees.replace_leaves(arg, [... if is_array(x) else x for x in leaves]))
+    return (structure, *((x.shape, x.dtype.char) for x in arrays)), arrays
+
+
+def _carried(results: Any, args: Sequence[Any], carry: int) -> dict[int, int]:
+    """Return which leaf of the results becomes which input, by their numbers.
+
+    Raises:
+        PlanError: a carried result is not like its argument.
+    """
+    if not carry:
+        return {}
+    if not isinstance(results, tuple) or len(results) < carry or len(args) < carry:
+        found = len(results) if isinstance(results, tuple) else 1
+        raise PlanError(
+            f"plan(carry={carry}): the step has {len(args)} arguments and {found} results, too few to carry"
+        )
+    carried: dict[int, int] = {}
+    k = i = 0
+    for number, (arg, result) in enumerate(zip(args[:carry], results, strict=False)):
+        before, after = trees.paths(arg), trees.paths(result)
+        if [path for path, _ in before] != [path for path, _ in after]:
+            raise PlanError(f"plan(carry={carry}): result {number} is not a tree like argument {number}")
+        for (path, a), (_, b) in zip(before, after, strict=True):
+            b = value_of(b)
+            if is_array(a):
+                if not is_array(b) or (a.shape, a.dtype) != (b.shape, b.dtype):
+                    where = f"{number}.{path}" if path else str(number)
+                    raise PlanError(f"plan(carry={carry}): result {where} is {describe(b)}, the argument {describe(a)}")
+                carried[k] = i
+                i += 1
+            k += 1
+    return carried
+
+
+def _checked(program: _Program, recording: _Recording) -> _Program:
+    """Return the program, once it has given what was recorded, bit for bit.
+
+    Raises:
+        PlanError: it did not.
+    """
+    found = program.run([x.value for x in recording.inputs], [draw.array for draw in recording.draws])
+    for (path, x), y in zip(trees.paths(recording.results), trees.leaves(found), strict=True):
+        if is_array(y) and _bits(y) != _bits(value_of(x)):
+            raise PlanError(
+                f"plan: run again, the step gives {_result(path)} otherwise than when it was recorded; the function of "
+                "an op has a state, or edits what it is given"
+            )
+    return program

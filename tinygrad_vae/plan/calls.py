@@ -1,0 +1,79 @@
+"""What a plan is made of once it is lowered: buffers of memory, views of them, and calls of NumPy on views."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory that is written once: by a call, or from outside before the first of them."""
+
+    like: Array
+    fixed: bool
+    """Whether it is a constant, which stays where it is."""
+    start: int | None = None
+    """Where it begins in the arena, once that is decided."""
+
+
+@dataclass(eq=False)
+class View:
+    """An array that lies in a buffer."""
+
+    buffer: Buffer
+    like: Array
+
+    @property
+    def key(self) -> Hashable:
+        """What tells it from every array with other numbers."""
+        return self.buffer, address(self.like), self.like.shape, self.like.strides, self.like.dtype.char
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its buffer, row after row."""
+        return bool(self.like.nbytes == self.buffer.like.nbytes and self.like.flags.c_contiguous)
+
+    def within(self, arena: Array) -> Array:
+        """Return the array at its place in the arena."""
+        if self.buffer.start is None:
+            return self.like
+        offset = self.buffer.start + address(self.like) - address(self.buffer.like)
+        return np.ndarray(self.like.shape, self.like.dtype, arena, offset, self.like.strides)
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of NumPy, ``function(*args, out)``."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    out: View
+    elementwise: bool
+
+    @property
+    def reads(self) -> list[View]:
+        """What it reads."""
+        return [x for x in self.args if isinstance(x, View)]
+
+    @property
+    def outs(self) -> list[View]:
+        """What it writes."""
+        return [self.out]
+
+    def bound(self, arena: Array) -> Callable[[], Any]:
+        """Return the call with every array at its place in the arena."""
+        args = [x.within(arena) if isinstance(x, View) else x for x in self.args]
+        return functools.partial(self.function, *args, out=self.out.within(arena))
+
+
+def address(x: Array) -> int:
+    """Return where in memory an array begins."""
+    found: int = x.__array_interface__["data"][0]
+    return found
