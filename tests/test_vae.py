@@ -345,7 +345,7 @@ def test_evaluation_reports_its_progress_and_takes_a_wrapped_model():
         (
             lambda m, x: tg.elbo(m, x, rng=tg.noise(0), kl="exact"),
             ValueError,
-            'kl must be "auto", "closed-form" or "monte-carlo"',
+            "kl must be one of auto, closed-form, monte-carlo; found",
         ),
         (lambda m, x: tg.elbo(m, x, rng=tg.noise(0), samples=0), ValueError, "samples must be at least 1, found 0"),
         (lambda m, x: tg.elbo(m, x, rng=tg.noise(0), samples=1.5), TypeError, "samples must be a whole number"),

@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,6 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     arguments = _parser().parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: _note(str(message))
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Return the exit code of a command, and turn the errors that are the user's into a line."""
     try:
         code = int(arguments.command(arguments))
         sys.stdout.flush()

@@ -17,7 +17,7 @@ from typing import Any
 from .data import BINARISATIONS, DATASETS
 from .nn import ACTIVATIONS
 from .stochastic.estimators import ESTIMATORS
-from .vae import BOUNDS, LIKELIHOODS, POSTERIORS, Objective
+from .vae import BOUNDS, DIVERGENCES, LIKELIHOODS, POSTERIORS, Objective
 
 
 class RunError(ValueError):
@@ -91,6 +91,15 @@ GROUPS = {
 }
 
 
+NEEDS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "pixel_scale": {"likelihood": ("gaussian-fixed",)},
+    "classes": {"posterior": ("one-hot",)},
+    "components": {"posterior": ("gaussian", "full-gaussian"), "kl": ("auto", "monte-carlo")},
+    "free_bits": {"posterior": ("gaussian", "bernoulli", "one-hot"), "components": (0,)},
+}
+"""What some settings ask of others where they are not left alone: else they would change nothing, or have no sense."""
+
+
 def setting(default: Any, kind: Kind, group: str, text: str) -> Any:
     """Declare a setting: its default, what it may be, the group that it is shown in, and what it means."""
     return dataclasses.field(default=default, metadata={"kind": kind, "group": group, "text": text})
@@ -137,13 +146,28 @@ class TrainConfig:
     )
     activation: str = setting("relu", one_of(ACTIVATIONS), "model", "after each hidden layer; relu is the fastest")
     likelihood: str = setting(
-        "bernoulli", one_of(LIKELIHOODS), "model", "the law of a pixel given z; all but bernoulli take grey levels"
+        "bernoulli",
+        one_of(LIKELIHOODS),
+        "model",
+        "the law of a pixel given z; all but bernoulli take grey levels, and need --binarise none. The standard "
+        "deviation of gaussian is learned, one for all pixels",
+    )
+    pixel_scale: float = setting(
+        0.1, number(0, itself=False), "model", "the standard deviation of a pixel of the likelihood gaussian-fixed"
     )
     posterior: str = setting(
         "gaussian",
         one_of(POSTERIORS),
         "model",
-        "the law of z given an image; with the discrete ones, bernoulli and one-hot, choose an estimator for them",
+        "the law of z given an image; with the discrete ones, bernoulli and one-hot, choose an estimator for them, "
+        "such as disarm",
+    )
+    classes: int = setting(10, whole(2), "model", "how many classes each latent of the posterior one-hot chooses from")
+    components: int = setting(
+        0,
+        whole(0),
+        "model",
+        "Gaussians to mix for a prior p(z) that is learned with the rest; 0 for N(0, I), or fair tosses",
     )
     objective: str = setting(
         "elbo",
@@ -163,6 +187,12 @@ class TrainConfig:
     )
     beta: float = setting(1.0, number(0), "objective", "weight of the divergence of q(z|x) from p(z)")
     beta_warm_up: int = setting(0, whole(0), "objective", "epochs over which that weight rises from 0")
+    kl: str = setting(
+        "auto",
+        one_of(DIVERGENCES),
+        "objective",
+        "how elbo takes the divergence: by its closed form, from the draws, or the former where there is one",
+    )
     free_bits: float = setting(0.0, number(0), "objective", "nats of divergence that each latent is not charged for")
     epochs: int = setting(
         80,
@@ -208,15 +238,28 @@ class TrainConfig:
                 f"likelihood, binarise: {self.likelihood} and {self.binarise} do not go together; "
                 "bernoulli takes bits, the others take grey levels (binarise none)"
             )
+        if self.objective == "dreg" and self.posterior in ("bernoulli", "one-hot"):
+            raise RunError(f"objective: dreg takes a draw with a path, {self.posterior} has none; try iwae with vimco")
+        for name, needed in NEEDS.items():
+            if getattr(self, name) != self.__dataclass_fields__[name].default:
+                self._check_needs(name, needed)
         try:
             self.climbed(1)
         except (TypeError, ValueError) as error:
             raise RunError(f"objective: {str(error).removeprefix('Objective: ')}") from error
 
+    def _check_needs(self, name: str, needed: dict[str, tuple[Any, ...]]) -> None:
+        for other, allowed in needed.items():
+            if getattr(self, other) not in allowed:
+                raise RunError(
+                    f"{name}: {getattr(self, name)} goes with {other} {' or '.join(map(str, allowed))}, "
+                    f"found {getattr(self, other)}"
+                )
+
     def climbed(self, steps_per_epoch: int) -> Objective:
         """Return the objective, which counts in steps what is counted in epochs here."""
         warm_up = self.beta_warm_up * steps_per_epoch
-        return Objective(self.objective, self.samples, self.estimator, self.beta, warm_up, self.free_bits)
+        return Objective(self.objective, self.samples, self.estimator, self.beta, warm_up, self.free_bits, self.kl)
 
     def to_toml(self) -> str:
         """Return the text of a configuration file: every setting with its meaning.

@@ -99,8 +99,14 @@ def labelled_images(
     _save(figure, path)
 
 
-def latent_histograms(draws: Array, path: Target, *, titles: Sequence[str] = ()) -> None:
-    """Draw how each latent is spread over the draws of all images, beside the standard normal law.
+def latent_histograms(
+    draws: Array,
+    path: Target,
+    *,
+    titles: Sequence[str] = (),
+    density: Callable[[Array], Array] | None = None,
+) -> None:
+    """Draw how each latent is spread over the draws of all images, beside the prior.
 
     Where the two differ much, z from the prior lies where the decoder has seen nothing: the aggregate posterior is not
     the prior (Hoffman and Johnson 2016). A latent that is not used follows the prior exactly.
@@ -109,6 +115,8 @@ def latent_histograms(draws: Array, path: Target, *, titles: Sequence[str] = ())
         draws: one z for each image, of shape (n, latent).
         path: where to write the picture.
         titles: what to write above each latent.
+        density: from numbers of shape (m,) to the prior's density of each latent there, of shape (m, latent); that of
+            the standard normal law by default.
 
     >>> import io
     >>> latent_histograms(tg.noise(0).normal((50, 3)), io.BytesIO(), titles=["a", "b", "c"])
@@ -120,12 +128,13 @@ def latent_histograms(draws: Array, path: Target, *, titles: Sequence[str] = ())
     figure = require("matplotlib.figure").Figure(figsize=(2.3 * across + 0.4, 1.6 * down + 0.5), layout="constrained")
     reach = max(3.5, float(np.abs(draws).max()))
     z = np.linspace(-reach, reach, 200)
-    prior = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    normal = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    prior = np.tile(normal[:, None], latent) if density is None else to_host(density(z))
     for k, axes in enumerate(figure.subplots(down, across, squeeze=False, sharex=True).ravel()):
         axes.set_visible(k < latent)
         if k < latent:
             axes.hist(draws[:, k], bins=25, range=(-reach, reach), density=True, color=BLUE, alpha=0.6)
-            axes.plot(z, prior, color=ORANGE, linewidth=1.6)
+            axes.plot(z, prior[:, k], color=ORANGE, linewidth=1.6)
             axes.set_title(titles[k] if titles else "", fontsize=9, color=INK)
             axes.set_yticks([])
             axes.spines[["top", "right", "left"]].set_visible(False)

@@ -36,8 +36,18 @@ from .graph import gradients
 from .lock import locked
 from .ops import mean
 from .optim import AdamW, clip_by_global_norm, cosine, stages, warm_up
+from .stochastic.distributions import Categorical
 from .stochastic.verdict import GradientRefusedError
-from .vae import VAE, CategoricalHead, evaluate, kl_of_each_latent, measure, summary
+from .vae import (
+    VAE,
+    CategoricalHead,
+    FixedGaussianHead,
+    OneHotHead,
+    evaluate,
+    kl_of_each_latent,
+    measure,
+    summary,
+)
 
 CHECKPOINT = "checkpoint.safetensors"
 PICTURES = ("learning_curve.png", "reconstructions.png", "samples.png", "latent_plane.png")
@@ -45,7 +55,7 @@ LATENT_PICTURES = ("interpolations.png", "traversals.png", "truncated_samples.pn
 """Those that a Gaussian posterior has, too."""
 
 MANIFOLD = "manifold.png"
-"""That of two Gaussian latents."""
+"""That of two Gaussian latents under the standard prior."""
 
 RECORDS = ("config.toml", "environment.json")
 NUMBERS = ("metrics.json", "history.csv", "held_out.npz")
@@ -370,13 +380,19 @@ def _first_state(config: TrainConfig, pixels: int, levels: int) -> State:
     likelihood: Any = config.likelihood
     if levels > 1:
         likelihood = functools.partial(CategoricalHead.init, levels=levels)
+    if config.likelihood == "gaussian-fixed":
+        likelihood = functools.partial(FixedGaussianHead.init, scale=config.pixel_scale)
+    posterior: Any = config.posterior
+    if config.posterior == "one-hot":
+        posterior = functools.partial(OneHotHead.init, classes=config.classes)
     model = VAE.init(
         pixels,
         hidden=config.hidden,
         latent=config.latent,
         activation=config.activation,
-        posterior=config.posterior,
+        posterior=posterior,
         likelihood=likelihood,
+        components=config.components,
         rng=noise(config.seed).at("weights"),
     )
     return State(model, AdamW(config.learning_rate).init(model))
@@ -709,7 +725,7 @@ def pictures(config: TrainConfig) -> tuple[str, ...]:
     """Return the names of the pictures that a run with this configuration draws."""
     if "gaussian" not in config.posterior:
         return PICTURES
-    return (*PICTURES, *LATENT_PICTURES, *([MANIFOLD] if config.latent == 2 else []))
+    return (*PICTURES, *LATENT_PICTURES, *([MANIFOLD] if config.latent == 2 and not config.components else []))
 
 
 def draw(run: Run, state: State) -> None:
@@ -744,23 +760,31 @@ def draw(run: Run, state: State) -> None:
     between = [np.concatenate([ends[[k]], way, ends[[count + k]]]) for k, way in enumerate(ways)]
     put("interpolations.png", plots.labelled_images, np.concatenate(between), shape, [""] * count, columns=ENDS)
 
-    rates = kl_of_each_latent(q, model.prior()).mean(axis=0) if run.config.posterior == "gaussian" else None
+    mixture = model.learned_prior
+    apart = run.config.posterior == "gaussian" and mixture is None  # the divergence is a sum over latents
+    rates = kl_of_each_latent(q, model.prior()).mean(axis=0) if apart else None
     shown = np.argsort(-(means.var(axis=0) if rates is None else rates), kind="stable")[:MOST_LATENTS]
     moved = np.linspace(-3, 3, 11, dtype=dtype)
+    draws = q.sample(rng=rng.at("aggregate"))
     z = np.tile(means[0], (len(shown), len(moved), 1))
-    for row, latent in zip(z, shown, strict=True):
-        row[:, latent] = moved
+    for row, latent in zip(z, shown, strict=True):  # over three standard deviations of where z lies
+        of = draws[:, latent]
+        row[:, latent] = moved if mixture is None else of.mean() + of.std() * moved
     names = [f"$z_{{{k + 1}}}$" + ("" if rates is None else f"   {rates[k]:.2f} nats") for k in shown]
     steps = [f"{x:.2g}".replace("-", "\N{MINUS SIGN}") for x in moved]
     put("traversals.png", plots.labelled_images, decoded(z).reshape(-1, run.held_out.size), shape, names, columns=steps)
-    draws = q.sample(rng=rng.at("aggregate"))
-    put("latent_histograms.png", plots.latent_histograms, draws[:, shown], titles=names)
+    density = None if mixture is None else lambda z: mixture.marginals(z)[:, shown]
+    put("latent_histograms.png", plots.latent_histograms, draws[:, shown], titles=names, density=density)
 
     u = rng.at("truncated").uniform((10, run.config.latent))
-    inside = np.concatenate([_truncated(u, reach) for reach in REACHES]).astype(dtype)
-    rows = ["any z" if math.isinf(reach) else f"|z| < {reach:g}" for reach in REACHES]
-    put("truncated_samples.png", plots.labelled_images, decoded(inside), shape, rows)
-    if run.config.latent == 2:
+    inside = np.stack([_truncated(u, reach) for reach in REACHES]).astype(dtype)
+    if mixture is not None:  # within so many standard deviations of a component, the same one in each row
+        k = Categorical(logits=mixture.logits).sample((len(u),), rng=rng.at("component"))
+        inside = mixture.mean[k] + np.exp(mixture.log_scale[k]) * inside
+    distance = "|z|" if mixture is None else "distance"
+    rows = ["any z" if math.isinf(reach) else f"{distance} < {reach:g}" for reach in REACHES]
+    put("truncated_samples.png", plots.labelled_images, decoded(inside.reshape(-1, run.config.latent)), shape, rows)
+    if MANIFOLD in pictures(run.config):
         side = 20
         places = scipy.special.ndtri((np.arange(side) + 0.5) / side).astype(dtype)
         grid = np.stack(np.meshgrid(places, -places), axis=-1).reshape(-1, 2)

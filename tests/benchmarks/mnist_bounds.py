@@ -5,10 +5,11 @@ their schedule: eight stages, the i-th of 3^i epochs with the learning rate 0.00
 3280 epochs of 2500 steps; ``--epochs`` says how many of them are made, from the first on. Both libraries begin with the
 same weights, see the same images in the same order, and take turns, so that the machine's noise meets both.
 
-PyTorch's weights come back at the end, and one evaluation measures both on the same held-out images with the same
-noise: the log-likelihood, estimated by importance weighting. So the difference of the two libraries has the standard
-error of paired numbers, over the images. The noise of training is not in it: the two draw different z, and that moves
-a run about as much as another seed does, which ``between seeds`` shows.
+First both make ten steps with the same noise, and must agree to rounding. In the runs each draws its own z, which moves
+a run by a nat or so, as another seed does. PyTorch's weights come back at the end, and one evaluation measures both on
+the same held-out images with the same noise: the log-likelihood, estimated by importance weighting. The results file
+holds the difference of the libraries twice over, with the standard error of paired numbers over the images for each
+seed, and one number for each seed. The table gives the latter: their standard deviation is pooled over the objectives.
 
 The data is an .npz file with the arrays train and test, each image of 784 bits packed in 98 bytes, or one byte for each
 pixel. What is found is put into a results file, from which ``--table`` makes the table of the README.
@@ -162,6 +163,7 @@ def compared(objective: Objective, train: np.ndarray, test: np.ndarray, options:
     turns: dict[str, list[float]] = {library: [] for library in CONTENDERS}
     for seed in range(options.seeds):
         first = tg.VAE.init(PIXELS, hidden=HIDDEN, latent=LATENT, activation="tanh", rng=tg.noise(seed).at("weights"))
+        check_agreement(first, objective, train)
         contenders = {library: make(first, objective, seed) for library, make in CONTENDERS.items()}
         feeds = {library: batches(train, steps, tg.noise(seed)) for library in CONTENDERS}
         for start in range(0, steps, TURN):
@@ -204,6 +206,23 @@ def compared(objective: Objective, train: np.ndarray, test: np.ndarray, options:
     return row
 
 
+def check_agreement(first: tg.VAE, objective: Objective, train: np.ndarray, steps: int = 10) -> None:
+    """Raise where a few steps with the same noise do not take both libraries to the same weights."""
+    import torch
+
+    stream, randn = tg.noise(0).at("draws"), torch.randn
+    here, there = (make(first, objective, 0) for make in CONTENDERS.values())
+    try:
+        torch.randn = lambda *shape: torch.from_numpy(stream.normal(shape, np.float32))
+        for x in batches(train, steps, tg.noise(0)):
+            for contender in (here, there):
+                contender.step(x, RATE)
+    finally:
+        torch.randn = randn
+    for (path, a), (_, b) in zip(tg.trees.paths(here.model()), tg.trees.paths(there.model()), strict=True):
+        np.testing.assert_allclose(a, b, atol=steps * RATE / 100, err_msg=path)  # they moved a hundred times as far
+
+
 def mean_and_error(x: np.ndarray) -> list[float]:
     """Return the mean over images, and its standard error."""
     return [float(x.mean()), float(x.std(ddof=1)) / math.sqrt(len(x))]
@@ -222,6 +241,10 @@ def told(text: str) -> None:
 
 def table(results: dict[str, Any]) -> str:
     """Return the results as a table in Markdown."""
+    rows = [results["objectives"][name] for name in OBJECTIVES if name in results["objectives"]]
+    each = [np.array([seed[0] for seed in row["difference_of_each_seed"]]) for row in rows]
+    freedom = sum(len(differences) - 1 for differences in each)
+    deviation = math.sqrt(sum(((d - d.mean()) ** 2).sum() for d in each) / freedom) if freedom else math.nan
     lines = [
         "| objective | tinygrad_vae | PyTorch | difference | active latents | s an epoch, here / PyTorch |"
         f" {FULL} epochs, here |",
@@ -234,7 +257,7 @@ def table(results: dict[str, Any]) -> str:
             seconds, others = here["seconds_an_epoch"], there["seconds_an_epoch"]
             lines.append(
                 f"| {name} | {here['log_likelihood'][0]:.2f} | {there['log_likelihood'][0]:.2f} "
-                f"| {row['difference'][0]:+.2f} ± {row['difference'][1]:.2f} "
+                f"| {row['difference'][0]:+.2f} ± {deviation / math.sqrt(row['seeds']):.2f} "
                 f"| {here['active_units']:g} / {there['active_units']:g} "
                 f"| {seconds:.1f} / {others:.1f} | {seconds * FULL / 3600:.0f} h |"
             )

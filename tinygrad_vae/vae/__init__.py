@@ -22,6 +22,7 @@ from .interchange import from_state_dict, to_state_dict
 from .model import VAE
 from .objectives import (
     BOUNDS,
+    DIVERGENCES,
     Objective,
     doubly_reparameterized_bound,
     elbo,
@@ -33,6 +34,7 @@ from .objectives import (
 
 __all__ = [
     "BOUNDS",
+    "DIVERGENCES",
     "LIKELIHOODS",
     "POSTERIORS",
     "VAE",

@@ -135,9 +135,9 @@ def summary(measured: dict[str, Array], samples: int) -> dict[str, Any]:
 def _collapse(latents: int, rate: float) -> str:
     return (
         f"posterior collapse: none of the {latents} latents is active, and z says {rate:.3g} nats about x. The decoder "
-        "does without z. Let the divergence rise slowly (warm_up), give each latent some nats for nothing "
-        "(free_bits), take a smaller decoder, or a likelihood with less noise; and ask tg.explain whether the "
-        "gradient of the encoder is cut"
+        "does without z. Let the divergence rise slowly (warm_up of the Objective, --beta-warm-up of the command), "
+        "give each latent some nats for nothing (free_bits, --free-bits), take a smaller decoder, or a likelihood with "
+        "less noise; and ask tg.explain whether the gradient of the encoder is cut"
     )
 
 

@@ -18,7 +18,7 @@ from .. import trees
 from ..arrays import Array, NoiseStream, Value, namespace
 from ..graph import value_of
 from ..nn import Linear
-from ..ops import exp, expand_dims, reshape, tril
+from ..ops import exp, expand_dims, reshape, softmax, sum, tril
 from ..stochastic.distribution import Distribution
 from ..stochastic.distributions import (
     Bernoulli,
@@ -335,6 +335,15 @@ class MixturePrior:
     def __call__(self) -> MixtureSameFamily:
         """Return the law."""
         return MixtureSameFamily(self.logits, Independent(Normal(self.mean, exp(self.log_scale)), 1))
+
+    def marginals(self, z: Array) -> Array:
+        """Return the density of each latent by itself at the numbers z of shape (n,), of shape (n, latent).
+
+        >>> MixturePrior.init(5, 2, rng=tg.noise(0)).marginals(np.zeros(3)).shape
+        (3, 2)
+        """
+        each = Normal(self.mean, exp(self.log_scale)).log_prob(z[:, None, None])
+        return sum(expand_dims(softmax(self.logits), axis=-1) * exp(each), axis=1)
 
 
 def _check_divides(what: str, name: str, count: int, layer: Linear) -> None:

@@ -81,10 +81,7 @@ def elbo(
     >>> tg.gradients(loss, model).likelihood.logits.weight.shape
     (16, 64)
     """
-    if kl not in ("auto", "closed-form", "monte-carlo"):
-        raise ValueError(f'elbo: kl must be "auto", "closed-form" or "monte-carlo", found {kl!r}')
-    if free_bits and kl == "monte-carlo":
-        raise ValueError('elbo: free_bits takes the divergence of each latent in closed form; use kl="closed-form"')
+    _check_kl("elbo", kl, free_bits)
     check_count("elbo: samples", samples)
     check_nonnegative("elbo: beta", beta)
     check_nonnegative("elbo: free_bits", free_bits)
@@ -252,6 +249,9 @@ def warm_up(step: int, steps: int, beta: float = 1.0) -> float:
     return beta if step >= steps else beta * step / steps
 
 
+DIVERGENCES = ("auto", "closed-form", "monte-carlo")
+"""How the evidence lower bound may take its divergence: by a closed form, from the draws, or as is best."""
+
 BOUNDS = ("elbo", "sticking-the-landing", "iwae", "dreg")
 """The bounds that an ``Objective`` may climb."""
 
@@ -267,6 +267,7 @@ class Objective:
         beta: a weight of the divergence; not for ``"iwae"`` and ``"dreg"``.
         warm_up: over how many steps it rises from 0; at once with 0.
         free_bits: nats that each latent may say for nothing; for ``"elbo"`` alone.
+        kl: how ``"elbo"`` takes the divergence, by a name in ``DIVERGENCES``; see ``elbo``.
 
     Raises:
         TypeError, ValueError: a name is not known, a number is out of range, or they do not go together.
@@ -284,6 +285,7 @@ class Objective:
     beta: float = 1.0
     warm_up: int = 0
     free_bits: float = 0.0
+    kl: str = "auto"
 
     def __post_init__(self) -> None:
         if self.bound not in BOUNDS:
@@ -302,6 +304,9 @@ class Objective:
             raise ValueError(f"Objective: {self.bound} has no divergence for beta or warm_up to weigh; use elbo")
         if self.free_bits and self.bound != "elbo":
             raise ValueError(f"Objective: free_bits is for elbo, found {self.bound}")
+        _check_kl("Objective", self.kl, self.free_bits)
+        if self.kl != "auto" and self.bound != "elbo":
+            raise ValueError(f"Objective: kl is for elbo, found {self.bound}, which draws it")
         if self.bound == "dreg" and self.estimator != "pathwise":
             raise ValueError(f"Objective: dreg is pathwise by construction, found the estimator {self.estimator}")
         if self.estimator == "leave-one-out" and (weighted or self.samples < 2):
@@ -338,7 +343,8 @@ class Objective:
         beta = warm_up(step, self.warm_up, self.beta)
         average = self.estimator != "leave-one-out"
         if self.bound == "elbo":
-            bound = elbo(model, x, rng=rng, samples=self.samples, beta=beta, free_bits=self.free_bits, average=average)
+            options: dict[str, Any] = {"kl": self.kl, "beta": beta, "free_bits": self.free_bits}
+            bound = elbo(model, x, rng=rng, samples=self.samples, average=average, **options)
         elif self.bound == "sticking-the-landing":
             bound = sticking_the_landing(model, x, rng=rng, samples=self.samples, beta=beta, average=average)
         elif self.bound == "iwae":
@@ -364,6 +370,13 @@ def check_count(what: str, n: Any) -> None:
         raise TypeError(f"{what} must be a whole number, found {describe(n)}")
     if n < 1:
         raise ValueError(f"{what} must be at least 1, found {n}")
+
+
+def _check_kl(what: str, kl: Any, free_bits: float) -> None:
+    if kl not in DIVERGENCES:
+        raise ValueError(f"{what}: kl must be one of {', '.join(DIVERGENCES)}; found {kl!r}")
+    if free_bits and kl == "monte-carlo":
+        raise ValueError(f'{what}: free_bits takes the divergence of each latent in closed form; use kl="closed-form"')
 
 
 def check_nonnegative(what: str, x: Any) -> None:
