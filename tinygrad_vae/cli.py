@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["evaluate", "nowhere"])  # and says on stderr that there is no run
     2
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold what no encoding has
     arguments = _parser().parse_args(argv)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: _note(str(message))

@@ -241,7 +241,7 @@ def _numpy_file(path: Path, grey: bool) -> tuple[Images, Images | None]:
             content = np.load(file, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
                 return _images_from(content, None, str(path), str(path), grey), None
-            arrays = {role: _named(content, names) for role, names in NAMES_IN_NPZ.items()}
+            arrays = {role: _named(content, names, path) for role, names in NAMES_IN_NPZ.items()}
             available = ", ".join(content.files) or "none"
     except DataError:
         raise
@@ -261,8 +261,14 @@ def _numpy_file(path: Path, grey: bool) -> tuple[Images, Images | None]:
     return parts["images"], parts["held-out images"]
 
 
-def _named(content: np.lib.npyio.NpzFile, names: tuple[str, ...]) -> tuple[str, Array] | None:
-    return next(((name, content[name]) for name in names if name in content.files), None)
+def _named(content: np.lib.npyio.NpzFile, names: tuple[str, ...], path: Path) -> tuple[str, Array] | None:
+    name = next((name for name in names if name in content.files), None)
+    if name is None:
+        return None
+    array = content[name]
+    if not isinstance(array, np.ndarray):  # NumPy gives the bytes of a member that is no array
+        raise DataError(f"{path}: {name} is no array; write the file with numpy.savez")
+    return name, array
 
 
 # --------------------------------------------------------------------------------- MNIST's IDX files

@@ -17,6 +17,7 @@ import math
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ from .lock import locked
 from .ops import mean
 from .optim import AdamW, clip_by_global_norm, cosine, stages, warm_up
 from .stochastic.distributions import Categorical
-from .stochastic.verdict import GradientRefusedError
+from .stochastic.estimators import ESTIMATORS
+from .stochastic.verdict import BiasedGradientWarning, GradientRefusedError
 from .vae import (
     VAE,
     CategoricalHead,
@@ -179,7 +181,10 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     try:
         step(run, state)  # on trial: what cannot work says so here
     except GradientRefusedError as error:
-        raise RunError(f"estimator: {config.estimator} does not work for this model: {error}") from error
+        raise RunError(
+            f"estimator: {config.estimator} does not work for this model: {error}. "
+            f"These do: {', '.join(_valid_estimators(run, state)) or 'none'}"
+        ) from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
@@ -189,6 +194,22 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     except OSError as error:
         raise RunError(f"{folder}: the output folder cannot be written: {error}") from error
     return run, state
+
+
+def _valid_estimators(run: Run, state: State) -> list[str]:
+    """Return the names of the estimators that are unbiased for the model, as a few images show."""
+
+    def is_valid(name: str) -> bool:
+        try:
+            config = dataclasses.replace(run.config, estimator=name, batch=min(4, run.config.batch))
+            step(dataclasses.replace(run, config=config), state)
+        except (RunError, GradientRefusedError, BiasedGradientWarning, DivergedError):
+            return False
+        return True
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BiasedGradientWarning)
+        return [name for name in ESTIMATORS if is_valid(name)]
 
 
 def _check_free(folder: Path) -> None:
@@ -331,6 +352,9 @@ def _read(folder: str | Path) -> tuple[TrainConfig, dict[str, Array], dict[str, 
             f"{folder}: holds no run, {CHECKPOINT} is missing; begin one with: tinygrad-vae train --out {folder}"
         )
     arrays, facts = checkpoint.load(path)
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise CheckpointError(f"{path}: {name} holds numbers that are not finite; no run saves such a state")
     try:
         for name, holds in FACTS.items():
             if not holds(facts[name]):
@@ -413,7 +437,7 @@ def save(run: Run, state: State) -> None:
     """Write the state to the run's checkpoint.
 
     Raises:
-        DivergedError: a weight is not finite; the checkpoint is left as it was.
+        DivergedError: a weight, or what Adam keeps of it, is not finite; the checkpoint is left as it was.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -422,8 +446,8 @@ def save(run: Run, state: State) -> None:
     ...     saved_step(run)
     1
     """
-    if not all(np.isfinite(leaf).all() for leaf in trees.leaves(state.model)):
-        raise DivergedError(f"the weights after step {state.step} are not finite numbers")
+    if not all(np.isfinite(leaf).all() for leaf in trees.leaves([state.model, state.optimizer])):
+        raise DivergedError(f"the weights after step {state.step}, or Adam's means, are not finite numbers")
     facts = {
         "config": dataclasses.asdict(run.config),
         "shape": run.images.shape,
