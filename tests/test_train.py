@@ -230,6 +230,77 @@ def test_bad_numbers_and_names(field, value, words):
         TrainConfig(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"objective": "dreg", "posterior": "bernoulli"}, "dreg takes a draw with a path, bernoulli has none"),
+        ({"components": 3, "posterior": "one-hot"}, "components: 3 goes with posterior gaussian or full-gaussian"),
+        ({"components": 3, "kl": "closed-form"}, "components: 3 goes with kl auto or monte-carlo, found closed-form"),
+        ({"components": 3, "free_bits": 0.1}, "free_bits: 0.1 goes with components 0, found 3"),
+        ({"posterior": "full-gaussian", "free_bits": 0.1}, "free_bits: 0.1 goes with posterior gaussian"),
+        ({"classes": 4}, "classes: 4 goes with posterior one-hot, found gaussian"),
+        ({"pixel_scale": 0.3}, "pixel_scale: 0.3 goes with likelihood gaussian-fixed, found bernoulli"),
+        ({"kl": "monte-carlo", "objective": "iwae"}, "kl is for elbo, found iwae"),
+        ({"kl": "monte-carlo", "free_bits": 0.1}, "free_bits takes the divergence of each latent in closed form"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, words):
+    with pytest.raises(RunError, match=words):
+        TrainConfig(**settings)
+
+
+def test_an_estimator_that_is_not_valid_is_refused_with_the_names_of_those_that_are(config, tmp_path):
+    discrete = dataclasses.replace(config, posterior="bernoulli")
+    with pytest.raises(RunError, match=r"pathwise does not work for this model.*These do: .*disarm") as refused:
+        train.begin(discrete, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    names = str(refused.value).partition("These do: ")[2].split(", ")
+    assert "straight-through" not in names  # it runs, and is biased
+    for name in names:
+        train.begin(dataclasses.replace(discrete, estimator=name), tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"components": 3},
+        {"components": 3, "posterior": "full-gaussian", "latent": 3},
+        {"posterior": "one-hot", "classes": 4, "estimator": "rebar"},
+        {"likelihood": "gaussian-fixed", "binarise": "none", "pixel_scale": 0.3},
+        {"likelihood": "categorical", "binarise": "none"},
+        {"kl": "monte-carlo", "beta_warm_up": 2},
+    ],
+    ids=str,
+)
+def test_every_kind_of_model_trains_is_drawn_and_is_read_again(settings, config, tmp_path):
+    run, state = train.begin(dataclasses.replace(config, epochs=1, **settings), tmp_path / "run")
+    metrics = train.conclude(run, train.train(run, state), draws=2)
+    assert np.isfinite(metrics["held_out"]["log_likelihood"])
+    names = {path.name for path in run.folder.iterdir()}
+    assert names == {train.CHECKPOINT, *train.RECORDS, *train.NUMBERS, *train.pictures(run.config)}
+    assert (train.MANIFOLD in names) == (
+        run.config.latent == 2 and "components" not in settings and "classes" not in settings
+    )
+    model, _, loaded = train.load_model(run.folder)
+    assert loaded == run.config
+    assert len(trees.leaves(model)) == len(trees.leaves(state.model))
+
+
+def test_a_state_that_is_not_finite_is_neither_saved_nor_read(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    before = run.checkpoint.read_bytes()
+    square = trees.map_leaves(lambda x: np.full_like(x, np.inf), state.optimizer["square"])
+    bad = dataclasses.replace(state, optimizer={**state.optimizer, "square": square})
+    with pytest.raises(train.DivergedError, match="or Adam's means, are not finite"):
+        train.save(run, bad)
+    assert run.checkpoint.read_bytes() == before
+    arrays, facts = checkpoint.load(run.checkpoint)
+    checkpoint.save(run.checkpoint, arrays | {"model.likelihood.logits.bias": np.full(16, np.nan, np.float32)}, facts)
+    for read in (train.resume, train.load_model):
+        with pytest.raises(checkpoint.CheckpointError, match=r"model\.likelihood\.logits\.bias holds numbers that are"):
+            read(run.folder)
+
+
 def test_a_batch_larger_than_the_data_is_refused_before_the_folder_is_made(config, tmp_path):
     with pytest.raises(RunError, match="41 is more than the 33 training images"):
         train.begin(dataclasses.replace(config, batch=41), tmp_path / "run")
