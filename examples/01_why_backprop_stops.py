@@ -3,8 +3,8 @@
 One random number is drawn inside a cost. We ask for the gradient, are refused, and find out why. Then two rewrites of
 the very same draw give the gradient somewhere to go, and both are held against the truth.
 
-Runs in a few seconds and needs nothing but the library. It writes a picture, ``figures/01_why_backprop_stops.svg``, or
-the file that is named on the command line, and beside it a page to play with, ``01_why_backprop_stops.html``.
+Runs in about two seconds and needs nothing but the library. It writes a picture, ``figures/01_why_backprop_stops.svg``,
+or the file that is named on the command line, and beside it a page to play with, ``01_why_backprop_stops.html``.
 """
 
 # %% [markdown]

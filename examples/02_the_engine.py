@@ -3,7 +3,7 @@
 It keeps the formula as a graph of what was computed from what, and walks that graph backwards. The one thing that can
 go wrong is the order of the walk, and it goes wrong on two additions.
 
-Runs in about a second. Picture: ``figures/02_the_engine.png``; another folder may be named on the command line.
+Runs in about two seconds. Picture: ``figures/02_the_engine.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]

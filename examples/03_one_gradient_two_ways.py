@@ -3,7 +3,7 @@
 The gradient of the expectation can be estimated in two ways, x^2 (x - theta) and 2 (theta + eps). Both are right on
 average, and at theta = 2 one of them needs 22 times as many draws as the other.
 
-Runs in about three seconds. Picture: ``figures/03_one_gradient_two_ways.png``; another folder may be named on the
+Runs in about two seconds. Picture: ``figures/03_one_gradient_two_ways.png``; another folder may be named on the
 command line.
 """
 

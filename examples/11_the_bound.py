@@ -3,7 +3,7 @@
 The same bound can be estimated in three ways that differ only in which terms are drawn and which are known, and one of
 them has no spread at all where it matters. A missing one half in the exponent gives a "bound" above the evidence.
 
-Runs in about three seconds. Picture: ``figures/11_the_bound.png``; another folder may be named on the command line.
+Runs in about two seconds. Picture: ``figures/11_the_bound.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]

@@ -3,7 +3,7 @@
 The same weights give the same numbers there, and with ``rsample`` the same gradient. With ``sample`` the draw is
 detached, and PyTorch hands out another gradient without a word; here that is an error.
 
-Runs in about five seconds. Without PyTorch it says what it would have shown, and measures the two gradients here.
+Runs in about four seconds. Without PyTorch it says what it would have shown, and measures the two gradients here.
 Picture: ``figures/16_the_same_weights_in_pytorch.png``; another folder may be named on the command line.
 """
 

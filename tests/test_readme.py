@@ -1,5 +1,6 @@
 """The README: its code runs and prints what it says, and its two commands are those that exist."""
 
+import ast
 import doctest
 import re
 import tomllib
@@ -15,7 +16,7 @@ TEXT = (ROOT / "README.md").read_text()
 
 def test_every_code_block_prints_what_it_says():
     code = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
-    before = dict(tg.OPS)
+    before = [(registry, dict(registry)) for registry in (tg.OPS, tg.DISTRIBUTIONS, tg.ESTIMATORS)]
     example = doctest.DocTestParser().get_doctest(code, {}, "README", "README.md", 0)
     assert len(example.examples) > 10
     report = []
@@ -23,8 +24,9 @@ def test_every_code_block_prints_what_it_says():
     try:
         runner.run(example, out=report.append)
     finally:
-        for name in set(tg.OPS) - set(before):
-            del tg.OPS[name]
+        for registry, declared in before:
+            registry.clear()
+            registry.update(declared)
     assert not runner.failures, "".join(report)
 
 
@@ -40,3 +42,69 @@ def test_there_are_exactly_two_commands_and_they_name_extras_that_exist():
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)", TEXT))
 def test_every_link_leads_somewhere(target):
     assert (ROOT / target).exists()
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\btg\.([\w.]+\w)", TEXT))))
+def test_every_name_exists(name):
+    found = tg
+    for part in name.split("."):
+        found = getattr(found, part)
+
+
+def table(heading):
+    """Return the rows of the table below a heading, without its head."""
+    lines = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0].splitlines()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")][2:]
+
+
+LINES_A_MINUTE = 25
+
+
+def test_the_map_of_the_source_gives_the_minutes_that_it_takes():
+    total = 0
+    for minutes, link, what in table("The source, in reading order"):
+        path = ROOT / re.search(r"\]\((.*)\)", link)[1]
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert int(minutes) == pytest.approx(lines / LINES_A_MINUTE, rel=0.2, abs=2), path
+        assert what
+        total += lines / LINES_A_MINUTE
+    said = re.search(r"(\w+) hours at (\d+) lines a minute", TEXT)
+    assert int(said[2]) == LINES_A_MINUTE
+    assert {"Two": 2, "Three": 3, "Four": 4}[said[1]] == pytest.approx(total / 60, abs=0.5)
+
+
+def test_the_map_of_the_source_is_in_reading_order():
+    """A file imports only those before it, of those that are on the map."""
+    files = [re.search(r"\]\(tinygrad_vae/(.*)\.py\)", link)[1] for _, link, _ in table("The source, in reading order")]
+    for k, file in enumerate(files):
+        package = file.split("/")[:-1]
+        for node in ast.parse((ROOT / "tinygrad_vae" / f"{file}.py").read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.level and node.module:
+                above = package[: len(package) - node.level + 1]
+                target = "/".join([*above, *node.module.split(".")])
+                assert target not in files[k + 1 :], f"{file} imports {target}, which comes later"
+
+
+def test_the_table_of_the_course_is_that_of_the_lessons():
+    words = {
+        "a second": 1,
+        "two seconds": 2,
+        "three seconds": 3,
+        "four seconds": 4,
+        "five seconds": 5,
+        "six seconds": 6,
+    }
+    lessons = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
+    for (link, question, seconds), path in zip(table("The course"), lessons, strict=True):
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert link == f"[{int(path.stem[:2])}](examples/{path.name})"
+        assert question == doc.partition("\n\n")[0].replace("\n", " ")
+        said = re.search(r"Runs in about (a second|\w+\s+seconds)", doc)[1]
+        assert seconds == f"{words[' '.join(said.split())]} s"
+
+
+def test_the_citation_names_the_version_and_the_license():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    entry = re.search(r"```bibtex\n(.*?)```", TEXT, re.DOTALL)[1]
+    assert f"version = {{{project['version']}}}" in entry
+    assert f"license = {{{project['license']}}}" in entry

@@ -375,11 +375,12 @@ def _part_in_words(f: dataclasses.Field[Any], part: Any) -> str:
 def _in_words(x: Tensor) -> str:
     """Return what x was computed by, where it is one op on named leaves: ``logit(p)``."""
     tensors = [leaf for leaf in x.inputs if isinstance(leaf, Tensor)]
-    if x.op is None or not tensors or not all(leaf.name for leaf in tensors):
+    if x.op is None or x.attrs or not tensors or not all(leaf.name for leaf in tensors):
         return ""
+    if not all(isinstance(leaf, (Tensor, int, float)) for leaf in x.inputs):
+        return ""  # before an array is written out: this is called in every step of training
     shown = [str(leaf.name) if isinstance(leaf, Tensor) else repr(leaf) for leaf in x.inputs]
-    numbers = all(isinstance(leaf, (Tensor, int, float)) for leaf in x.inputs)
-    return f"{x.op.name}({', '.join(shown)})" if numbers and not x.attrs else ""
+    return f"{x.op.name}({', '.join(shown)})"
 
 
 def logits_from(family: str, logits: Value | None, probs: Value | None, domain: Domain) -> Value:
