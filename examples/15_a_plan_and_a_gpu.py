@@ -280,8 +280,8 @@ figure.savefig(figures / "15_a_plan_and_a_gpu.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/plan.py`, the three passes from a step to its list; `tinygrad_vae/arrays.py`, the only
-# file that names CuPy; `tests/benchmarks/bench_step.py`, the same measurement against other libraries.
+# In the source: `tinygrad_vae/plan/`, the passes from a step to its list; `tinygrad_vae/arrays.py`, the only file
+# that names CuPy; `tests/benchmarks/bench_step.py`, the same measurement against other libraries.
 #
 # In the literature:
 #
