@@ -11,8 +11,9 @@ import tinygrad_vae as tg
 
 ROOT = Path(tg.__file__).parent
 ORDER = [
-    ("arrays", "extras", "places"),
-    ("trees", "domains"),
+    ("trees", "extras", "places"),
+    ("arrays",),
+    ("domains",),
     ("graph",),
     ("ops",),
     ("calculus", "plan", "trouble"),

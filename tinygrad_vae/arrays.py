@@ -1,6 +1,6 @@
 """Arrays and where they live: which module an array belongs to, moving it, drawing it from a seed.
 
-The only file that names CuPy, which is looked at only when somebody has already imported it. It knows
+The only file that names CuPy, which is looked at only when somebody has already imported it. It knows trees, and
 nothing of graphs: what it returns are plain arrays.
 """
 
@@ -9,12 +9,17 @@ from __future__ import annotations
 import importlib
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.special
+
+from . import trees
+
+Tree = TypeVar("Tree")
 
 Array = Any
 """A ``numpy.ndarray``, a NumPy scalar, or a ``cupy.ndarray``."""
@@ -27,22 +32,22 @@ NUMBERS = "fiub"
 """The ``dtype.kind`` of the arrays that may enter a graph: floats, integers and booleans."""
 
 
-def namespace(x: Array) -> ModuleType:
-    """Return the module that ``x`` belongs to: ``numpy`` or ``cupy``.
+def namespace(*arrays: Value) -> ModuleType:
+    """Return the module that computes with these arrays: ``cupy`` if one of them is on a GPU, ``numpy`` otherwise.
 
     >>> namespace(np.ones(3)).__name__
     'numpy'
     """
-    return sys.modules["cupy"] if _is_cupy(x) else np
+    return sys.modules["cupy"] if any(map(_is_cupy, arrays)) else np
 
 
-def special(x: Array) -> ModuleType:
-    """Return the module of special functions for ``x``: ``scipy.special`` or its CuPy twin."""
-    return importlib.import_module("cupyx.scipy.special") if _is_cupy(x) else scipy.special
+def special(*arrays: Value) -> ModuleType:
+    """Return the module of special functions for these arrays: ``scipy.special`` or its CuPy twin."""
+    return importlib.import_module("cupyx.scipy.special") if any(map(_is_cupy, arrays)) else scipy.special
 
 
 def _is_cupy(x: object) -> bool:
-    return "cupy" in sys.modules and type(x).__module__.partition(".")[0] == "cupy"
+    return "cupy" in sys.modules and isinstance(x, sys.modules["cupy"].ndarray)
 
 
 def is_array(x: object) -> bool:
@@ -87,18 +92,69 @@ def describe(x: object) -> str:
     return f"an object of type {type(x).__name__}"
 
 
-def to_host(x: Array) -> Array:
-    """Return ``x`` as a NumPy array; one that is already there is returned as it is."""
-    return x.get() if _is_cupy(x) else np.asarray(x)
+def to_host(tree: Tree) -> Tree:
+    """Return the tree with its arrays in NumPy; those that are there already are returned as they are.
 
-
-def to_device(x: Array) -> Array:
-    """Return ``x`` as a CuPy array on the current GPU.
+    Args:
+        tree: an array, or a tree of them: a model, the state of an optimizer. What is no array stays what it is.
 
     Raises:
-        ImportError: CuPy is not installed.
+        TypeError: the tree holds Tensors, which are never moved.
+
+    >>> to_host({"weight": np.ones(2), "name": "w"})
+    {'weight': array([1., 1.]), 'name': 'w'}
     """
-    return importlib.import_module("cupy").asarray(x)
+    return _moved("to_host", tree, lambda x: x.get() if _is_cupy(x) else np.asarray(x))
+
+
+def to_device(tree: Tree) -> Tree:
+    """Return the tree with its arrays on the current GPU, in CuPy; those that are there already stay as they are.
+
+    Whatever is computed from arrays on a GPU is computed there: move the model, the optimizer's state and the data.
+    Noise is drawn on the host and moved, so that a run draws the same numbers wherever it runs.
+
+    Args:
+        tree: an array, or a tree of them: a model, the state of an optimizer. What is no array stays what it is.
+
+    Raises:
+        TypeError: the tree holds Tensors, which are never moved.
+        ImportError: CuPy is not installed.
+
+    >>> to_device({"weight": np.ones(2)})["weight"].device  # doctest: +SKIP
+    <CUDA Device 0>
+    """
+    module = cupy()
+    return _moved("to_device", tree, lambda x: x if _is_cupy(x) else module.asarray(x))
+
+
+def _moved(what: str, tree: Tree, move: Callable[[Array], Array]) -> Tree:
+    for path, x in trees.paths(tree):
+        if not is_array(x) and hasattr(x, "dtype"):
+            raise TypeError(
+                f"{what} moves arrays, found {describe(x)}{f' at {path}' if path else ''}; "
+                "take arrays out of Tensors with tg.values(tree), move them, and wrap them again"
+            )
+    return trees.map_leaves(lambda x: move(x) if is_array(x) else x, tree)
+
+
+def beside(x: Array, *others: Value) -> Array:
+    """Return an array where the others are: moved to the GPU if one of them is there, as it is otherwise."""
+    return x if namespace(*others) is np else to_device(x)
+
+
+def cupy() -> ModuleType:
+    """Return CuPy.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        return importlib.import_module("cupy")
+    except ImportError as error:
+        raise ImportError(
+            "arrays on a GPU need CuPy: pip install 'tinygrad-vae[cuda12]', or 'tinygrad-vae[cuda13]' "
+            "where the driver is one for CUDA 13"
+        ) from error
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, as_array, to_host
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,11 @@ class Domain:
 
     ``contains(x)`` gives a boolean for each element (for each vector where ``event_ndim`` is 1);
     ``draw(rng, shape)`` gives values inside, away from the edge, from a ``numpy.random.Generator``; ``bounds`` are
-    two numbers or arrays between which all elements lie.
+    two numbers or arrays between which all elements lie. A ``name`` with numbers of an array in it is a function, which
+    is called once somebody wants to read it.
     """
 
-    name: str
+    name: str | Callable[[], str]
     contains: Callable[[Array], Array]
     draw: Callable[[np.random.Generator, tuple[int, ...]], Array]
     event_ndim: int = 0
@@ -32,7 +33,7 @@ class Domain:
     bounds: tuple[Any, Any] = (-np.inf, np.inf)
 
     def __repr__(self) -> str:
-        return self.name
+        return self.name if isinstance(self.name, str) else self.name()
 
 
 def _is_whole(x: Array) -> Array:
@@ -42,7 +43,7 @@ def _is_whole(x: Array) -> Array:
 def greater_than(bound: Any) -> Domain:
     """Return the numbers above ``bound``, which may be an array."""
     return Domain(
-        f"greater than {_short(bound)}",
+        lambda: f"greater than {_short(bound)}",
         lambda x: (x > bound) & (x < np.inf),
         lambda rng, shape: bound + np.exp(rng.uniform(-1, 1, shape)),
         bounds=(bound, np.inf),
@@ -52,7 +53,7 @@ def greater_than(bound: Any) -> Domain:
 def at_least(bound: Any) -> Domain:
     """Return the numbers from ``bound`` on, which is included and may be an array."""
     return Domain(
-        f"at least {_short(bound)}",
+        lambda: f"at least {_short(bound)}",
         lambda x: (x >= bound) & (x < np.inf),
         lambda rng, shape: bound + np.exp(rng.uniform(-1, 1, shape)),
         bounds=(bound, np.inf),
@@ -62,7 +63,7 @@ def at_least(bound: Any) -> Domain:
 def interval(low: Any, high: Any) -> Domain:
     """Return the numbers from ``low`` to ``high``, both included; they may be arrays."""
     return Domain(
-        f"[{_short(low)}, {_short(high)}]",
+        lambda: f"[{_short(low)}, {_short(high)}]",
         lambda x: (x >= low) & (x <= high),
         lambda rng, shape: low + (high - low) * rng.uniform(0.1, 0.9, shape),
         bounds=(low, high),
@@ -81,7 +82,7 @@ def whole_numbers(low: int, high: int) -> Domain:
 
 
 def _short(bound: Any) -> str:
-    values = np.asarray(bound)
+    values = to_host(as_array(bound))
     if not values.size:
         return "no numbers"
     return f"{values.item():g}" if values.size == 1 else f"{values.min():g}..{values.max():g}"

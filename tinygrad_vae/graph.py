@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from . import trees
-from .arrays import NUMBERS, Array, Value, as_array, describe, is_array, namespace
+from .arrays import NUMBERS, Array, Value, as_array, describe, is_array, namespace, to_host
 from .domains import REAL, Domain
 
 P = ParamSpec("P")
@@ -134,7 +134,7 @@ class Tensor:
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
         made_by = f", made by {self.op.name}" if self.op else ""
-        return f"Tensor({np.array2string(np.asarray(self.value), threshold=10, precision=6)}{name}{made_by})"
+        return f"Tensor({np.array2string(to_host(self.value), threshold=10, precision=6)}{name}{made_by})"
 
     __add__, __radd__ = _operator("add")
     __sub__, __rsub__ = _operator("subtract")

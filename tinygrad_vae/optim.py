@@ -7,7 +7,9 @@ of where a run stands; an optimizer is made anew with the rate of each step.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -115,7 +117,8 @@ class Adam:
     def init(self, parameters: Any) -> State:
         """Return the state before the first step: step 0, and zeros for the mean gradient and the mean square."""
         zeros = [_zeros("Adam.init", parameters) for _ in range(2)]
-        return {"step": np.zeros((), np.int64), "mean": zeros[0], "square": zeros[1]}
+        step = namespace(*trees.leaves(parameters)).zeros((), np.int64)
+        return {"step": step, "mean": zeros[0], "square": zeros[1]}
 
     def update(self, parameters: Tree, gradients: Tree, state: State) -> tuple[Tree, State]:
         """Return the parameters and the state after one step.
@@ -334,8 +337,8 @@ def _rows(what: str, parameters: Any, **others: Any) -> list[tuple[Array, ...]]:
                 raise ValueError(
                     f"{what}: {name}{_at(path)} must be {describe(p)} like the parameter, found {describe(x)}"
                 )
-            if name == "gradients":
-                _check_finite(what, path, x)
+        if name == "gradients":
+            _check_finite(what, found)
         columns.append(found)
     return [tuple(column[path] for column in columns) for path in expected]
 
@@ -346,13 +349,16 @@ def _are_recorded(parameters: Any, gradients: Any) -> bool:
     return gradients is not None and bool(leaves) and all(isinstance(x, Tensor) for x in leaves)
 
 
-def _check_finite(what: str, path: str, g: Array) -> None:
-    finite = namespace(g).isfinite(g)
-    if not bool(finite.all()):
-        raise ValueError(
-            f"{what}: {g.size - int(finite.sum())} of {g.size} elements of the gradient{_at(path)} are not finite; "
-            "the parameters are unchanged. Look at the loss of this step, or lower the learning rate"
-        )
+def _check_finite(what: str, gradients: dict[str, Array]) -> None:
+    """Raise where a gradient is not finite; all are asked at once, since a GPU has to be waited for."""
+    finite = {path: namespace(g).isfinite(g) for path, g in gradients.items()}
+    if bool(functools.reduce(operator.and_, (x.all() for x in finite.values()), np.True_)):
+        return
+    path, x = next((path, x) for path, x in finite.items() if not bool(x.all()))
+    raise ValueError(
+        f"{what}: {x.size - int(x.sum())} of {x.size} elements of the gradient{_at(path)} are not finite; "
+        "the parameters are unchanged. Look at the loss of this step, or lower the learning rate"
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

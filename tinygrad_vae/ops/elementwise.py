@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..arrays import Value, is_array
+from ..arrays import Value, is_array, namespace
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE
 from ..graph import JUMP, KINK, elementwise
 from .gates import equal, logical_and, logical_xor, stop_gradient, surrogate, where
@@ -63,7 +63,9 @@ def in_one_dtype(*inputs: Value) -> list[Value]:
     SciPy's functions, and a choice between numbers, would make float64 of float32 and a number.
     """
     dtype = next((x.dtype for x in inputs if is_array(x) and x.dtype.kind == "f"), np.dtype(np.float64))
-    return [dtype.type(x) if isinstance(x, (int, float)) else x for x in inputs]
+    xp = namespace(*inputs)
+    number = dtype.type if xp is np else lambda x: xp.full((), x, dtype)  # a choice between numbers stays on the GPU
+    return [number(x) if isinstance(x, (int, float)) else x for x in inputs]
 
 
 @elementwise(

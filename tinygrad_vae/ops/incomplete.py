@@ -7,6 +7,7 @@ taken by quadrature over the tail in which nothing cancels, and is an op whose o
 from __future__ import annotations
 
 from math import comb
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,14 @@ from .special import OPEN_UNIT, betaln, digamma, gammaln, polygamma, xlog1py, xl
 
 _CHUNK = 256
 _STEP = 1 / 16
-_GRID = np.arange(-4.5, 5.0, _STEP)[:, None]
-_NODES = np.exp(_GRID - np.exp(-_GRID))
-_WEIGHTS = _STEP * _NODES * (1 + np.exp(-_GRID))
-"""Double exponential quadrature over (0, infinity), after Takahasi and Mori 1974."""
+
+
+def _quadrature(xp: ModuleType) -> tuple[Array, Array]:
+    """Return nodes and weights, in a column: double exponential over (0, infinity), after Takahasi and Mori 1974."""
+    grid = xp.arange(-4.5, 5.0, _STEP)[:, None]
+    nodes = xp.exp(grid - xp.exp(-grid))
+    return nodes, _STEP * nodes * (1 + xp.exp(-grid))
+
 
 _SHAPE = Domain("positive", lambda x: (x > 0) & (x < np.inf), lambda rng, shape: rng.uniform(0.5, 4, shape))
 
@@ -34,8 +39,8 @@ def _polygamma(k: int, x: Value) -> Value:
 def _elements(*arrays: Any) -> tuple[list[Array], tuple[int, ...], Any]:
     """Return the arrays broadcast, flat and in float64, with the shape and the dtype of the result."""
     found = in_one_dtype(*arrays)
-    xp = namespace(found[-1])
-    wide = xp.broadcast_arrays(*found)
+    xp = namespace(*found)
+    wide = xp.broadcast_arrays(*(x if isinstance(x, xp.ndarray) else xp.full((), x) for x in found))
     return [x.astype(np.float64).ravel() for x in wide], wide[0].shape, xp.result_type(*found)
 
 
@@ -96,11 +101,12 @@ def _gamma_integral(order: int, a: Array, x: Array) -> Array:
     lower_scale = xp.where(t < 1, 1 / a, 1 / (xp.maximum(a - t, 0) + xp.sqrt(t)))
     large = xp.where(below, 1.0, t)  # what is computed above for a small x is not used, and must not overflow
     upper_scale = 1 / (xp.maximum(large - a + 1, 0) / large + 1 / xp.sqrt(large))
-    s = xp.asarray(_NODES) * xp.where(below, lower_scale, upper_scale)
+    nodes, weights = _quadrature(xp)
+    s = nodes * xp.where(below, lower_scale, upper_scale)
     log_step = xp.where(below, -s, xp.log1p(s / large))  # to x e^-s below, to x + s above
     exponent = xp.where(below, -a * s - t * xp.expm1(-s), (a - 1) * log_step - s)
     values = xp.exp(exponent) * _gamma_factor(order, log_x + log_step, a)
-    integral = xp.sum(xp.asarray(_WEIGHTS) * values, axis=0) * xp.where(below, lower_scale, -upper_scale)
+    integral = xp.sum(weights * values, axis=0) * xp.where(below, lower_scale, -upper_scale)
     log_front = xp.where(below, a, a - 1) * log_x - t - gammaln(a)
     return xp.where(inside, xp.exp(log_front) * integral, xp.where(xp.isnan(x), x, 0.0))
 
@@ -134,7 +140,7 @@ def gammainc(a: Value, x: Value, /) -> Value:
     >>> round(float(gammainc(1.0, 1.0)), 6)
     0.632121
     """
-    return special(x).gammainc(*in_one_dtype(a, x))
+    return special(a, x).gammainc(*in_one_dtype(a, x))
 
 
 @elementwise(
@@ -151,7 +157,7 @@ def gammaincinv(a: Value, p: Value, /) -> Value:
     >>> round(float(gammaincinv(1.0, 0.5)), 6)
     0.693147
     """
-    return special(p).gammaincinv(*in_one_dtype(a, p))
+    return special(a, p).gammaincinv(*in_one_dtype(a, p))
 
 
 # -------------------------------------------------------------------------------------------- beta
@@ -218,14 +224,15 @@ def _beta_integral(orders: tuple[int, int], a: Array, b: Array, x: Array) -> Arr
     slope = p - (q - 1) * near / far
     steep = xp.maximum(slope, 0) + xp.sqrt(xp.maximum(q - 1, 0) * near) / far
     scale = xp.where((p < 1) | (q <= 1), 1 / p, 1 / steep)
-    s = xp.asarray(_NODES) * scale
+    nodes, weights = _quadrature(xp)
+    s = nodes * scale
     t = near * xp.exp(-s)  # from x towards the end of the tail
     log_near = xp.where(near < 0.5, xp.log(near), xp.log1p(-xp.minimum(far, 0.5)))
     log_t = log_near - s
     log_rest = xp.where(t < 0.5, xp.log1p(-xp.minimum(t, 0.5)), xp.log(far - near * xp.expm1(-s)))
     log_x, log_y = xp.where(below, log_t, log_rest), xp.where(below, log_rest, log_t)
     values = xp.exp(p * log_t + (q - 1) * log_rest - betaln(a, b)) * _beta_factor(orders, log_x, log_y, a, b)
-    integral = xp.sum(xp.asarray(_WEIGHTS) * values, axis=0) * scale
+    integral = xp.sum(weights * values, axis=0) * scale
     return xp.where(inside, xp.where(below, integral, -integral), xp.where(xp.isnan(x), x, 0.0))
 
 
@@ -260,7 +267,7 @@ def betainc(a: Value, b: Value, x: Value, /) -> Value:
     >>> float(betainc(1.0, 1.0, 0.25))
     0.25
     """
-    return special(x).betainc(*in_one_dtype(a, b, x))
+    return special(a, b, x).betainc(*in_one_dtype(a, b, x))
 
 
 @elementwise(
@@ -278,4 +285,4 @@ def betaincinv(a: Value, b: Value, p: Value, /) -> Value:
     >>> round(float(betaincinv(1.0, 1.0, 0.25)), 6)
     0.25
     """
-    return special(p).betaincinv(*in_one_dtype(a, b, p))
+    return special(a, b, p).betaincinv(*in_one_dtype(a, b, p))

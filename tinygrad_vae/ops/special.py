@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..arrays import Value, is_array, special
+from ..arrays import Array, Value, is_array, namespace, special
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE, Domain
 from ..graph import JUMP, KINK, SMOOTH, elementwise
 from .elementwise import divide_or_zero, exp, in_one_dtype, log, log1p
@@ -114,7 +114,24 @@ def ndtri_exp(x: Value, /) -> Value:
     >>> round(float(ndtri_exp(-5000.0)), 3)
     -99.945
     """
-    return special(x).ndtri_exp(x)
+    module = special(x)
+    return module.ndtri_exp(x) if hasattr(module, "ndtri_exp") else _ndtri_exp(x)
+
+
+def _ndtri_exp(x: Array) -> Array:
+    """Return ``ndtri_exp`` by Newton's method, where there is no function for it: CuPy has none.
+
+    The logarithm of the cdf is concave, so that from the second step on every one comes closer from the same side.
+    """
+    xp, module, y = namespace(x), special(x), x.astype(np.float64)
+    far = y < -2
+    square = xp.where(far, -2 * y, 4.0)  # y = -z^2 / 2 - log(-z) - log(2 pi) / 2 + ..., for z far below 0
+    tail = -xp.sqrt(square - xp.log(square) - math.log(2 * math.pi))
+    z = xp.where(far, tail, xp.where(y < -0.5, module.ndtri(xp.exp(y)), -module.ndtri(-xp.expm1(y))))
+    for _ in range(5):
+        step = (module.log_ndtr(z) - y) * module.erfcx(-z / math.sqrt(2)) * math.sqrt(math.pi / 2)
+        z = z - xp.where(xp.isfinite(step), step, 0.0)
+    return xp.where(y == -np.inf, y, z).astype(x.dtype)
 
 
 @elementwise(lambda g, y, x: g * math.sqrt(2 * math.pi) * exp(0.5 * y * y), domain=OPEN_UNIT)
@@ -151,7 +168,7 @@ def xlogy(x: Value, y: Value, /) -> Value:
     >>> float(xlogy(0.0, 0.0))
     0.0
     """
-    return special(y).xlogy(*in_one_dtype(x, y))
+    return special(x, y).xlogy(*in_one_dtype(x, y))
 
 
 @elementwise(
@@ -165,7 +182,7 @@ def xlog1py(x: Value, y: Value, /) -> Value:
     >>> float(xlog1py(0.0, -1.0))
     0.0
     """
-    return special(y).xlog1py(*in_one_dtype(x, y))
+    return special(x, y).xlog1py(*in_one_dtype(x, y))
 
 
 # ------------------------------------------------------------------------------- gamma and Bessel
@@ -209,7 +226,8 @@ def polygamma(n: Value, x: Value, /) -> Value:
     >>> round(float(polygamma(1, 1.0)), 6)
     1.644934
     """
-    y = special(x).polygamma(n, x)
+    xp = namespace(n, x)
+    y = special(n, x).polygamma(*(v if isinstance(v, xp.ndarray) else xp.full((), v) for v in (n, x)))
     return y.astype(x.dtype) if is_array(x) and x.dtype.kind == "f" else y
 
 
@@ -226,7 +244,7 @@ def betaln(a: Value, b: Value, /) -> Value:
     >>> float(betaln(1.0, 1.0))
     0.0
     """
-    return special(b).betaln(*in_one_dtype(a, b))
+    return special(a, b).betaln(*in_one_dtype(a, b))
 
 
 @elementwise(lambda g, y, x: g * (i1e(x) - sign(x) * y), smoothness=KINK)

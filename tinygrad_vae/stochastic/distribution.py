@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from .. import trees
-from ..arrays import NoiseStream, Value, as_array, describe, is_array, namespace, to_host
+from ..arrays import Array, NoiseStream, Value, as_array, describe, is_array, namespace, to_host
 from ..domains import Domain
 from ..graph import Tensor, value_of
 from ..ops import astype, log, logit, stop_gradient, where
@@ -80,6 +81,7 @@ class Distribution:
         Raises:
             TypeError, ValueError: a parameter is no array of numbers, or lies outside its domain.
         """
+        given = []
         for f in parameters(self):
             value = value_of(getattr(self, f.name))
             if (
@@ -90,18 +92,19 @@ class Distribution:
                 raise TypeError(
                     f"{type(self).__name__}: {f.name} must be an array or a number, found {describe(value)}"
                 )
-            check_inside(f"{type(self).__name__}: {f.name}", domain_of(self, f), value)
+            given.append((f"{type(self).__name__}: {f.name}", domain_of(self, f), value))
+        check_all_inside(given)
         self.batch_shape  # noqa: B018  raises where the parameters do not broadcast
         self._give_numbers_a_dtype()
 
     def _give_numbers_a_dtype(self) -> None:
         """Make float32 of Python's numbers among parameters of float32: the logarithm of a number is a float64."""
         named = {f.name: getattr(self, f.name) for f in parameters(self)}
-        dtypes = {value_of(x).dtype for x in named.values() if type(x) not in (int, float)}
-        if {d for d in dtypes if d.kind == "f"} == {np.dtype(np.float32)}:
+        arrays = [value_of(x) for x in named.values() if type(x) not in (int, float)]
+        if {x.dtype for x in arrays if x.dtype.kind == "f"} == {np.dtype(np.float32)}:
             for name, x in named.items():
                 if type(x) in (int, float):
-                    object.__setattr__(self, name, np.asarray(x, np.float32))
+                    object.__setattr__(self, name, namespace(*arrays).full((), x, np.float32))
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{f.name}={in_short(getattr(self, f.name))}" for f in dataclasses.fields(self))  # type: ignore[arg-type]
@@ -202,8 +205,7 @@ class Distribution:
             raise ValueError(f"{type(self).__name__}: a shape is made of whole numbers from 0 on, found {shape}")
         leaves = [value_of(leaf) for leaf in trees.leaves(self)]
         drawn = self.noise_law.draw(rng, self.noise_shape(shape), noise_dtype(leaves))
-        xp = next((namespace(leaf) for leaf in leaves if is_array(leaf)), np)
-        return Noise(xp.asarray(drawn), self.noise_law, f"noise of {name}" if name else None)
+        return Noise(namespace(*leaves).asarray(drawn), self.noise_law, f"noise of {name}" if name else None)
 
     # densities ------------------------------------------------------------------------------------
 
@@ -234,11 +236,12 @@ class Distribution:
         return self._beside(x).log_density(self._read(x))
 
     def _beside(self: D, x: Value) -> D:
-        """Return the law with float32 in the place of its numbers where x is float32, and arrays are not among them."""
-        leaves = trees.leaves(self)
-        if getattr(x, "dtype", None) != np.float32 or any(type(leaf) not in (int, float) for leaf in leaves):
+        """Return the law with arrays for its numbers, where it has nothing else and x is float32 or on a GPU."""
+        xp, dtype = namespace(value_of(x)), getattr(x, "dtype", np.dtype(np.float64))
+        if (dtype != np.float32 and xp is np) or any(type(leaf) not in (int, float) for leaf in trees.leaves(self)):
             return self
-        return trees.map_leaves(lambda leaf: np.asarray(leaf, np.float32), self)
+        dtype = dtype if dtype.kind == "f" else np.float64
+        return trees.map_leaves(lambda leaf: xp.full((), leaf, dtype), self)
 
     def _read(self, x: Value) -> Value:
         """Return x, whole numbers of it in the dtype of the parameters."""
@@ -318,15 +321,32 @@ def _batch_part(value: Any, domain: Domain) -> tuple[int, ...]:
 
 def check_inside(what: str, domain: Domain, value: Any) -> None:
     """Raise a ``ValueError`` that shows the first value outside the domain, if there is one."""
+    check_all_inside([(what, domain, value)])
+
+
+def check_all_inside(given: Sequence[tuple[str, Domain, Any]]) -> None:
+    """Check several values, each with what it is called and its domain, and ask once: a GPU has to be waited for."""
+    found = [(what, domain, *_inside(what, domain, value)) for what, domain, value in given]
+    flags = [inside.all() for *_, inside in found]
+    if not bool(functools.reduce(operator.and_, flags, np.True_)):
+        for flag, row in zip(flags, found, strict=True):
+            if not bool(flag):
+                _refuse_outside(*row)
+
+
+def _inside(what: str, domain: Domain, value: Any) -> tuple[Array, Array]:
+    """Return the value as an array, and which of its elements lie in the domain."""
     try:
         array = as_array(value)
     except TypeError as error:
         raise TypeError(f"{what}: {error}") from None
     if array.ndim < domain.event_ndim:
         raise ValueError(f"{what} must be {domain}, found {describe(value)}, which has no last axis")
-    inside = domain.contains(array)
-    if bool(inside.all()):
-        return
+    return array, domain.contains(array)
+
+
+def _refuse_outside(what: str, domain: Domain, array: Array, inside: Array) -> None:
+    """Raise the error that shows the first value outside."""
     position = tuple(int(i) for i in np.argwhere(~inside)[0])
     place = f" at index {position}" if position else ""
     count = f" ({int((~inside).sum())} of {inside.size})" if inside.size > 1 else ""

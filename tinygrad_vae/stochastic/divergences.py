@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, NoiseStream, Value, describe, namespace
+from ..arrays import Array, NoiseStream, Value, as_array, describe, namespace
 from ..graph import value_of
 from ..ops import (
     abs,
@@ -121,7 +121,7 @@ def _draws_inside(p: Distribution, q: Distribution) -> Array:
     if p.event_shape:  # the bounds are those of the elements; the formulas for vectors come back to theirs
         return np.True_
     (p_low, p_high), (q_low, q_high) = p.support.bounds, q.support.bounds
-    return np.asarray(p_low >= q_low) & np.asarray(p_high <= q_high)
+    return as_array((p_low >= q_low) & (p_high <= q_high))
 
 
 def _check_same_event(p: Distribution, q: Distribution) -> None:

@@ -94,7 +94,8 @@ def smallest_count(cdf: Callable[[Array], Array], p: Array, highest: Any) -> Arr
     """
     xp = namespace(p)
     low, high = xp.full(p.shape, -1.0), xp.zeros(p.shape) + highest
-    for _ in range(int(np.ceil(np.log2(float(xp.max(high, initial=0.0)) + 2)))):
+    largest = float(high.max()) if high.size else 0.0
+    for _ in range(int(np.ceil(np.log2(largest + 2)))):
         middle = xp.floor(0.5 * (low + high))
         reached = cdf(middle) >= p
         low, high = xp.where(reached, low, middle), xp.where(reached, middle, high)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import trees
-from ..arrays import Array, NoiseStream, Value, as_array, to_host
+from ..arrays import Array, NoiseStream, Value, as_array, namespace, to_host
 from ..graph import BLOCKED, Tensor, op
 from ..places import Place
 
@@ -78,7 +78,8 @@ class Noise(Tensor):
 
     def redrawn(self, rng: NoiseStream) -> Noise:
         """Return noise of the same law and shape, drawn anew."""
-        noise = Noise(self.law.draw(rng, self.shape, self.dtype), self.law, self.name)
+        drawn = namespace(self.value).asarray(self.law.draw(rng, self.shape, self.dtype))
+        noise = Noise(drawn, self.law, self.name)
         noise.origin = self.origin
         return noise
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, NoiseStream, as_array, to_host
+from .. import trees
+from ..arrays import Array, NoiseStream, as_array, beside, to_host
 from ..calculus import values
 from ..stochastic.distribution import Distribution
 from ..stochastic.divergences import kl_divergence
@@ -47,7 +48,7 @@ def evaluate(
 
     Args:
         model: a ``VAE``, or whatever encodes, decodes and has a prior.
-        images: examples of shape (n, ...), two at least.
+        images: examples of shape (n, ...), two at least. A batch at a time is moved to where the model is.
         rng: a stream from ``tg.noise(seed)``.
         samples: K, the number of draws for each image.
         batch: how many images to compute at a time; it changes which noise meets which image.
@@ -143,6 +144,7 @@ def _collapse(latents: int, rate: float) -> str:
 
 def _measure(model: LatentVariableModel, x: Array, rng: NoiseStream, samples: int) -> dict[str, Array]:
     """Return what is known of each example, in float64, with the examples along the first axis."""
+    x = beside(x, *trees.leaves(model))
     q, prior = model.encode(x), model.prior()
     weights, fit, log_ratio = _LogMean(len(x)), np.zeros(len(x)), np.zeros(len(x))
     for start in range(0, samples, at_once := max(1, ROWS // len(x))):

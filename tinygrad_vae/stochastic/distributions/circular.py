@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +19,13 @@ from ..distribution import Distribution, parameter
 from ..implicit import bisect, inverse_cdf
 
 _ANGLE = Domain("an angle in radians", np.isfinite, lambda rng, shape: rng.uniform(-3, 3, shape))
-_POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(32)
+
+
+@functools.cache
+def _gauss_legendre(xp: ModuleType, dtype: Any) -> tuple[Array, Array]:
+    """Return the points and the weights of the rule, on a GPU copied there once."""
+    points, weights = np.polynomial.legendre.leggauss(32)
+    return xp.asarray(points, dtype), xp.asarray(weights, dtype)
 
 
 def _height(concentration: Value, t: Value) -> Value:
@@ -77,11 +86,11 @@ class VonMises(Distribution):
         """Return the integral of weight times the density of x - loc, from ``start`` on, by Gauss-Legendre."""
         k = self.concentration
         reach = self._reach().astype(np.result_type(value_of(start), value_of(k)))
-        xp, dtype = namespace(reach), reach.dtype
+        points, weights = _gauss_legendre(namespace(reach), reach.dtype)
         start = minimum(start, reach)
         half = 0.5 * (reach - start)
-        t = expand_dims(start, axis=-1) + expand_dims(half, axis=-1) * (1 + xp.asarray(_POINTS, dtype))
-        heights = xp.asarray(_WEIGHTS, dtype) * (weight(t) * _height(expand_dims(k + 0.0 * half, axis=-1), t))
+        t = expand_dims(start, axis=-1) + expand_dims(half, axis=-1) * (1 + points)
+        heights = weights * (weight(t) * _height(expand_dims(k + 0.0 * half, axis=-1), t))
         return half * sum(heights, axis=-1) / (2 * math.pi * i0e(k))
 
     def _beyond(self, t: Value) -> Value:

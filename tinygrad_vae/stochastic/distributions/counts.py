@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Array, Value, namespace
+from ...arrays import Array, Value, as_array, namespace
 from ...domains import COUNT, LOGIT, POSITIVE, UNIT, Domain
 from ...graph import value_of
 from ...ops import (
@@ -42,7 +42,7 @@ _NEVER = 40.0
 def _entropy_by_sum(law: Distribution, highest: Array) -> Value:
     """Return ``-sum_k p(k) log p(k)`` up to ``highest``."""
     xp = namespace(highest)
-    counts = xp.arange(int(highest.max(initial=0)) + 1, dtype=highest.dtype)
+    counts = xp.arange(int(highest.max()) + 1 if highest.size else 1, dtype=highest.dtype)
     log_p = law.log_density(counts.reshape((-1,) + (1,) * len(law.batch_shape)))
     return -sum(times_log(exp(log_p), log_p), axis=0)
 
@@ -198,7 +198,7 @@ class Binomial(Distribution):
         return self.total * (sigmoid(self.logits) * sigmoid(-self.logits))
 
     def entropy(self) -> Value:
-        return _entropy_by_sum(self, np.asarray(value_of(self.total)))
+        return _entropy_by_sum(self, as_array(value_of(self.total)))
 
     def cdf(self, x: Value) -> Value:
         k = floor(x)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...arrays import namespace
 from ...graph import Tensor
 from ...ops import exp
 from ..nodes import NORMAL, Sample
@@ -54,7 +55,7 @@ class Enumeration(Estimator):
         total: Any = 0.0
         for combination in itertools.product(support, repeat=int(np.prod(shape))):
             values = np.asarray(combination, z.dtype).reshape(shape + element_law(z).event_shape)
-            v = np.broadcast_to(values, z.shape).copy()
+            v = namespace(z.value).asarray(np.broadcast_to(values, z.shape))
             total = total + exp(aligned(element_law(z).log_density(v), z, cost)) * rest(v)
         return self.noted(total, z)
 
@@ -104,6 +105,6 @@ class Quadrature(Estimator):
             points, weights = (points + 1) / 2, weights / 2
         total: Any = 0.0
         for point, weight in zip(points, weights, strict=True):
-            noise = np.full(z.noise.shape, point, z.noise.dtype)
+            noise = namespace(z.value).full(z.noise.shape, point, z.noise.dtype)
             total = total + float(weight) * rest(z.dist.transform(noise))
         return self.noted(total, z)

@@ -10,13 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ... import trees
 from ...arrays import NoiseStream, Value, namespace
 from ...calculus import values
 from ...graph import Tensor
-from ...ops import exp, log, ones_like, sqrt, stop_gradient, where
+from ...ops import exp, full_like, log, ones_like, sqrt, stop_gradient, where
 from ..distribution import Distribution, parameters
 from ..distributions import Exponential, Gamma, LogNormal, Normal, Poisson, Weibull
 from ..nodes import NORMAL, UNIFORM, Noise, NoiseLaw, Sample
@@ -124,7 +122,7 @@ class MeasureValued(Estimator):
         law = element_law(z)
         if type(law) not in WEAK_DERIVATIVES:
             return f"no weak derivative is declared for {type(law).__name__}"
-        known = WEAK_DERIVATIVES[type(law)](values(law), z.value, lambda noise: np.full(z.shape, 0.5, z.dtype))
+        known = WEAK_DERIVATIVES[type(law)](values(law), z.value, lambda noise: full_like(z, 0.5))
         missing = [f.name for f in parameters(law) if isinstance(getattr(law, f.name), Tensor) and f.name not in known]
         return f"no weak derivative of {type(law).__name__} is declared in {', '.join(missing)}" if missing else None
 

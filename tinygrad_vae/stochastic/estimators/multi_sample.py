@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
-from ...arrays import Value
-from ...graph import Tensor, topological_order
+from ...arrays import Value, namespace
+from ...graph import Tensor, topological_order, value_of
 from ...ops import expand_dims, logsumexp, stop_gradient, sum, where
 from ...ops.reductions import reduced
 from ..credit import aligned_log_prob, surviving_axes
@@ -77,6 +75,6 @@ def _added(log_weights: Value) -> Value:
     """Return, for each draw, how much higher the bound is than with the mean of the other log-weights for its own."""
     n = log_weights.shape[0]
     others = (sum(log_weights, axis=0) - log_weights) / (n - 1)
-    own = np.eye(n, dtype=bool).reshape((n, n) + (1,) * (log_weights.ndim - 1))
+    own = namespace(value_of(log_weights)).eye(n, dtype=bool).reshape((n, n) + (1,) * (log_weights.ndim - 1))
     rows = where(own, expand_dims(others, axis=1), expand_dims(log_weights, axis=0))
     return logsumexp(log_weights, axis=0) - logsumexp(rows, axis=1)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...arrays import Value
+from ...arrays import Value, as_array
 from ...graph import Tensor, value_of
 from ...ops import exp, lgamma, log, sqrt, stop_gradient, surrogate
 from ..distributions import Gamma
@@ -39,7 +39,8 @@ class RejectionPath(Estimator):
         law = element_law(z)
         if not isinstance(law, Gamma):
             return f"there is a rejection sampler of Gamma here, and none of {type(law).__name__}"
-        lowest = float(np.min(value_of(law.concentration), initial=np.inf))
+        concentration = as_array(value_of(law.concentration))
+        lowest = float(concentration.min()) if concentration.size else np.inf
         if lowest < 1:
             return f"the sampler is for concentrations from 1 on, found {lowest:g}"
         _, jumps = path_after(z, live_nodes(cost))

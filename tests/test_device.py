@@ -1,0 +1,352 @@
+"""Everything runs on device arrays: tested with an array type that behaves as CuPy's where it hurts."""
+
+import sys
+
+import numpy as np
+import pytest
+import scipy.special
+from device_array import pretend
+from test_divergences import neighbours
+
+import tinygrad_vae as tg
+from tinygrad_vae import trees
+from tinygrad_vae.arrays import namespace
+from tinygrad_vae.graph import OPS, case
+from tinygrad_vae.ops.cases import cases_of, draw_inputs
+from tinygrad_vae.stochastic.divergences import CLOSED_FORMS
+from tinygrad_vae.vae import LIKELIHOODS, POSTERIORS, Objective, evaluate
+
+
+@pytest.fixture
+def gpu():
+    with pretend() as counts:
+        yield counts
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
+def test_ops_and_their_vjps_give_the_same_on_a_device(op, dtype, gpu):
+    for trial in cases_of(op):
+        drawn = draw_inputs(op, trial, np.random.default_rng(0))
+        inputs = [x.astype(dtype) if x.dtype.kind == "f" else x for x in drawn]
+        _compare(op, trial.attrs, inputs, tg.to_device(inputs), gpu)
+
+
+def _compare(op, attrs, inputs, moved, gpu):
+    gpu.clear()
+    y, z = op(*inputs, **attrs), op(*moved, **attrs)
+    assert namespace(z).__name__ == "cupy"
+    g = np.random.default_rng(1).uniform(-1, 1, np.shape(y)).astype(np.asarray(y).dtype)
+    attrs = op.defaults | attrs
+    pairs = [(y, z)]
+    for i, x in enumerate(inputs):
+        if op.flows_of(len(inputs))[i] and x.dtype.kind == "f":
+            pairs.append((op.vjp(i, g, y, inputs, attrs), op.vjp(i, tg.to_device(g), z, moved, attrs)))
+    assert bool(gpu.synchronizations) == (op.name in SYNCHRONIZE)
+    for host, device in pairs:
+        (_close if op.name in OUR_OWN else _same)(host, device)
+
+
+OUR_OWN = {"ndtri_exp"}
+"""Where CuPy has no function, and a formula of this library stands in."""
+
+SYNCHRONIZE = {"nonzero_positions", "first_positions"}
+
+
+@pytest.mark.parametrize("op", [op for op in OPS.values() if op.elementwise and op.arity > 1], ids=lambda op: op.name)
+def test_numbers_may_stand_beside_arrays_on_a_device(op, gpu):
+    if op.name == "where":
+        pytest.skip("a number is no condition to CuPy")
+    for i in range(op.arity):
+        drawn = draw_inputs(op, case(*((2, 3) if k == i else () for k in range(op.arity))), np.random.default_rng(0))
+        numbers = [x if k == i else x.item() for k, x in enumerate(drawn)]
+        moved = [tg.to_device(x) if k == i else x for k, x in enumerate(numbers)]
+        host, device = op(*numbers), op(*moved)
+        (_close if op.name in OUR_OWN else _same)(host, device)
+
+
+def test_the_inverse_of_log_ndtr_is_that_of_scipy(gpu):
+    y = -np.concatenate([np.logspace(-300, 300, 2001), np.linspace(0.01, 10, 501)])
+    edges = np.array([0.0, -np.inf, np.nan, 1.0, -5e-324])
+    _close(scipy.special.ndtri_exp(y), tg.ndtri_exp(tg.to_device(y)), 1e-12)
+    _close(scipy.special.ndtri_exp(edges), tg.ndtri_exp(tg.to_device(edges)), 1e-12)
+    narrow = y[abs(y) < 1e30].astype(np.float32)
+    _close(scipy.special.ndtri_exp(narrow), tg.ndtri_exp(tg.to_device(narrow)), 1e-6)
+
+
+def _same(host, device):
+    found = tg.to_host(device)
+    assert found.dtype == np.asarray(host).dtype
+    np.testing.assert_array_equal(found, host)
+
+
+# ----------------------------------------------------------------------------------- distributions
+
+LAWS = [law for law in tg.DISTRIBUTIONS.values() if law.__module__.startswith("tinygrad_vae.")]
+
+
+def _close(host, device, rtol=1e-12):
+    found = tg.to_host(device)
+    assert found.dtype == np.asarray(host).dtype
+    np.testing.assert_allclose(found, host, rtol, rtol)
+
+
+def _declared(law, dist, x):
+    """Return all that a law tells of itself and of one draw."""
+    found = {"log_prob": dist.log_prob(x)}
+    for name in ("mean", "variance", "entropy", "cdf"):
+        try:
+            part = getattr(dist, name)
+            found[name] = part(x) if name == "cdf" else part() if callable(part) else part
+        except NotImplementedError:
+            pass
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_distributions_draw_and_tell_the_same_on_a_device(law, dtype, gpu):
+    dist = trees.map_leaves(lambda x: np.asarray(x, dtype), law.example(np.random.default_rng(5), (2,)))
+    moved = tg.to_device(dist)
+    x, z = (d.sample((4,), rng=tg.noise(1)) for d in (dist, moved))
+    assert namespace(z).__name__ == "cupy"
+    rtol = 1e-12 if dtype == np.float64 else 1e-5
+    _close(x, z, rtol)
+    expected, found = _declared(law, dist, x), _declared(law, moved, z)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        _close(np.broadcast_to(value, np.shape(value)), found[name], rtol)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_gradients_of_draws_and_densities_are_the_same_on_a_device(law, gpu):
+    dist = law.example(np.random.default_rng(5), (2,))
+    found = []
+    for at in (dist, tg.to_device(dist)):
+        wrapped = tg.wrap(at)
+        cost = tg.sum(wrapped.log_prob(wrapped.sample((3,), rng=tg.noise(1)).value))
+        gradients = [tg.gradients(cost, wrapped)]
+        if law.path is not None:
+            gradients.append(tg.gradients(tg.sum(tg.sin(wrapped.rsample((3,), rng=tg.noise(2)))), wrapped))
+        found.append(gradients)
+    for host, device in zip(trees.leaves(found[0]), trees.leaves(found[1]), strict=True):
+        _close(host, device, 1e-9)
+
+
+@pytest.mark.parametrize("pair", list(CLOSED_FORMS), ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")
+def test_divergences_are_the_same_on_a_device(pair, gpu):
+    p, q = neighbours(pair, shape=(2,))
+    _close(tg.kl_divergence(p, q), tg.kl_divergence(tg.to_device(p), tg.to_device(q)))
+
+
+@pytest.mark.parametrize("numbers", [tg.Normal(0.5, 2.0), tg.Bernoulli(probs=0.3), tg.Gamma(2.0, 3.0)], ids=repr)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_law_of_numbers_goes_where_the_values_are(numbers, dtype, gpu):
+    x = np.ones(3, dtype)
+    _close(numbers.log_prob(x), numbers.log_prob(tg.to_device(x)), 1e-6)
+
+
+# -------------------------------------------------------------------------------------- estimators
+
+
+def _programs():
+    """Return a cost and its parameters, for each kind of random node that the estimators know."""
+    rng = np.random.default_rng(3)
+    a, b = rng.uniform(0.2, 0.8, (2, 3))
+    return {
+        "normal": ({"a": a, "b": b}, lambda t: tg.Normal(t["a"], t["b"])),
+        "bernoulli": ({"a": a}, lambda t: tg.Bernoulli(logits=t["a"])),
+        "categorical": ({"a": rng.normal(size=(3, 4))}, lambda t: tg.Categorical(logits=t["a"])),
+        "one-hot": ({"a": rng.normal(size=(3, 4))}, lambda t: tg.OneHotCategorical(logits=t["a"])),
+        "gamma": ({"a": a + 1, "b": b}, lambda t: tg.Gamma(t["a"], t["b"])),
+        "poisson": ({"a": a}, lambda t: tg.Poisson(t["a"])),
+        "two": ({"a": a, "b": b}, lambda t: tg.Normal(tg.Normal(t["a"], 1.0).sample(rng=tg.noise(7)), t["b"])),
+    }
+
+
+@pytest.mark.parametrize("program", _programs())
+@pytest.mark.parametrize("name", tg.ESTIMATORS)
+@pytest.mark.filterwarnings("ignore::tinygrad_vae.BiasedGradientWarning")
+def test_estimators_give_the_same_on_a_device(name, program, gpu):
+    parameters, law = _programs()[program]
+    found = []
+    for at in (parameters, tg.to_device(parameters)):
+        theta = tg.wrap(at)
+        z = law(theta).sample((2,), rng=tg.noise(1), name="z")
+        cost = tg.sum(tg.sin(z), axis=-1) if program == "one-hot" else tg.sin(z)
+        estimator = tg.ESTIMATORS[name].example(tg.noise(5))
+        if estimator.objection(z, cost):
+            pytest.skip("the estimator is not for this law")
+        opened = tg.mean(tg.reparameterize(tg.estimate(cost, {"z": estimator})))
+        found.append((opened.value, tg.gradients(opened, theta)))
+    for host, device in zip(trees.leaves(found[0]), trees.leaves(found[1]), strict=True):
+        _close(host, device, 1e-9)
+
+
+# --------------------------------------------------------------------------------------------- vae
+
+
+def _model(**options):
+    return tg.VAE.init(16, hidden=(8,), latent=2, rng=tg.noise(0), **options)
+
+
+IMAGES = (np.random.default_rng(0).uniform(size=(6, 16)) < 0.5).astype(np.float32)
+
+
+def _on_both(function, *trees_):
+    return function(*trees_), function(*tg.to_device(trees_))
+
+
+def _all_close(found, rtol=1e-5):
+    host, device = found
+    for (path, x), y in zip(trees.paths(host), trees.leaves(device), strict=True):
+        if hasattr(x, "dtype"):
+            assert namespace(y).__name__ == "cupy", path
+            assert y.dtype == x.dtype, path
+            np.testing.assert_allclose(tg.to_host(y), x, rtol, rtol, err_msg=path)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_every_vae_runs_on_a_device(posterior, likelihood, gpu):
+    def run(model, x):
+        wrapped = tg.wrap(model)
+        bound = Objective(estimator="pathwise" if "gaussian" in posterior else "score-function")(
+            wrapped, x, rng=tg.noise(1)
+        )
+        gradients = tg.gradients(-tg.mean(bound), wrapped)
+        made = model.generate(3, rng=tg.noise(2)), model.reconstruct(x)
+        return bound.value, trees.leaves(gradients), made
+
+    _all_close(_on_both(run, _model(posterior=posterior, likelihood=likelihood), IMAGES))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        Objective("elbo", samples=3, free_bits=0.1),
+        Objective("elbo", samples=3, estimator="leave-one-out"),
+        Objective("sticking-the-landing"),
+        Objective("iwae", samples=3),
+        Objective("iwae", samples=3, estimator="vimco"),
+        Objective("dreg", samples=3),
+    ],
+    ids=repr,
+)
+def test_every_bound_runs_on_a_device(objective, gpu):
+    def run(model, x):
+        loss = lambda model: -tg.mean(objective(model, x, rng=tg.noise(1)))  # noqa: E731
+        value, gradient = tg.value_and_grad(loss)(model)
+        return value, trees.leaves(gradient)
+
+    _all_close(_on_both(run, _model(components=3 * (objective == Objective("iwae", samples=3))), IMAGES))
+
+
+def test_a_model_is_evaluated_where_it_is_and_images_follow_it(gpu):
+    model = _model()
+    expected = evaluate(model, IMAGES, rng=tg.noise(1), samples=5)
+    found = evaluate(tg.to_device(model), IMAGES, rng=tg.noise(1), samples=5)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == (pytest.approx(value, rel=1e-5) if value else value), name
+
+
+OPTIMIZERS = [
+    tg.optim.SGD(0.1),
+    tg.optim.SGD(0.1, momentum=0.9),
+    tg.optim.Adam(0.01),
+    tg.optim.AdamW(0.01, weight_decay=0.1),
+]
+
+
+def _training_step(optimizer):
+    def step(model, state, x, rng):
+        loss, gradient = tg.value_and_grad(lambda m: tg.reparameterize(-tg.mean(tg.elbo(m, x, rng=rng))))(model)
+        model, state = optimizer.update(model, gradient, state)
+        return model, state, loss
+
+    return step
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_training_runs_on_a_device(optimizer, gpu):
+    def run(model, x):
+        state, step = optimizer.init(model), _training_step(optimizer)
+        for i in range(3):
+            model, state, loss = step(model, state, x, tg.noise(1).at("step", i))
+        return trees.leaves(model), state, loss
+
+    _all_close(_on_both(run, _model(), IMAGES), rtol=2e-4)
+
+
+def test_derivatives_of_functions_run_on_a_device(gpu):
+    def run(x, v):
+        f = lambda x: tg.sum(x**3) * tg.sum(tg.sin(x))  # noqa: E731
+        each = lambda x: x * tg.sum(x)  # noqa: E731
+        pulled = tg.vjp(each, x)
+        return (
+            tg.grad(f)(x),
+            tg.jvp(f, (x,), (v,)),
+            tg.hvp(f, x, v),
+            tg.hessian(f)(x),
+            tg.jacobian(each)(x),
+            pulled[1](v),
+            tg.optim.clip_by_global_norm({"x": x}, 0.5)[0],
+        )
+
+    rng = np.random.default_rng(0)
+    _all_close(_on_both(run, rng.normal(size=3), rng.normal(size=3)), 1e-12)
+
+
+def test_an_eager_step_waits_once_for_each_law_and_once_for_the_update(gpu):
+    model, x, adam = tg.to_device(_model()), tg.to_device(IMAGES), tg.optim.Adam(0.01)
+    state, step = adam.init(model), _training_step(adam)
+    gpu.clear()
+    step(model, state, x, tg.noise(1))
+    posterior = prior = likelihood = log_prob = update = 1
+    assert gpu.synchronizations == ["__bool__"] * (posterior + prior + likelihood + log_prob + update)
+    assert gpu.copies == ["asarray"]  # the noise
+
+
+# ------------------------------------------------------------------------------------------ moving
+
+
+def test_a_tree_is_moved_there_and_back(gpu):
+    tree = {"model": _model(), "name": "x", "rate": 0.1, "none": None, "list": [np.arange(3), np.float32(2)]}
+    moved = tg.to_device(tree)
+    assert all(namespace(x).__name__ == "cupy" for x in trees.leaves(moved) if hasattr(x, "dtype"))
+    assert (moved["name"], moved["rate"], moved["none"]) == ("x", 0.1, None)
+    assert trees.leaves(tg.to_device(moved))[0] is trees.leaves(moved)[0]
+    for x, y in zip(trees.leaves(tree), trees.leaves(tg.to_host(moved)), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert tg.to_host(tree)["list"][0] is tree["list"][0]
+
+
+@pytest.mark.parametrize("move", [tg.to_device, tg.to_host])
+def test_tensors_are_not_moved(move, gpu):
+    with pytest.raises(TypeError, match=r"found a float64 Tensor of shape \(\) at a\.1; .* tg\.values"):
+        move({"a": (np.ones(2), tg.Tensor(1.0))})
+
+
+def test_without_cupy_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(ImportError, match=r"tinygrad-vae\[cuda12\]"):
+        tg.to_device(np.ones(2))
+
+
+def test_tensors_on_a_device_can_be_read(gpu):
+    x = tg.Tensor(tg.to_device(np.array([1.0, 2.0])), "x")
+    assert repr(x) == "Tensor([1. 2.], name='x')"
+    assert f"{tg.sum(x):.1f}" == "3.0"
+    z = tg.Normal(x, 1.0).sample(rng=tg.noise(0))
+    assert repr(z).startswith("Sample([")
+    assert "Normal" in tg.explain(tg.sum(z), x).__repr__() + str(tg.explain(tg.sum(z), x))
+    with pytest.raises(ValueError, match=r"Normal: scale must be positive, found -1\.0 at index"):
+        tg.Normal(x, tg.to_device(np.array([1.0, -1.0])))
+    with pytest.raises(ValueError, match="not finite"):
+        tg.optim.Adam().update({"x": x.value}, {"x": x.value / 0}, tg.optim.Adam().init({"x": x.value}))
+
+
+def test_arrays_of_the_host_and_of_a_device_do_not_mix(gpu):
+    with pytest.raises(TypeError, match="Unsupported type"):
+        tg.add(tg.to_device(np.ones(2)), np.ones(2))
