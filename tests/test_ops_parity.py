@@ -8,6 +8,7 @@ from tinygrad_vae.ops.cases import cases_of, draw_inputs
 
 torch = pytest.importorskip("torch")
 functional, special, linalg = torch.nn.functional, torch.special, torch.linalg
+Normal, kl_divergence = torch.distributions.Normal, torch.distributions.kl_divergence
 
 OWN = [op for op in tg.OPS.values() if op.__module__.startswith("tinygrad_vae.ops.")]
 DIFFERENTIABLE = [op for op in OWN if {"smooth", "kink"} & set(op.smoothness) and "stop" not in op.smoothness]
@@ -27,6 +28,9 @@ UNDER_ANOTHER_NAME = {
     ).reshape(x.shape),
     "betaln": lambda a, b: special.gammaln(a) + special.gammaln(b) - special.gammaln(a + b),
     "gammaln": special.gammaln,
+    "bernoulli_log_prob": lambda x, logits: -functional.softplus((1 - 2 * x) * logits),
+    "normal_log_prob": lambda x, loc, scale: Normal(loc, scale).log_prob(x),
+    "normal_kl": lambda loc, scale, loc2, scale2: kl_divergence(Normal(loc, scale), Normal(loc2, scale2)),
 }
 
 
@@ -136,6 +140,7 @@ FUNCTIONS = {
     "remainder": (tg.remainder, torch.remainder, [A, 1 + np.abs(A[::-1])]),
     "where": (lambda x: tg.where(x > 0, x * x, tg.sin(x)), lambda x: torch.where(x > 0, x * x, torch.sin(x)), [A]),
     "matmul": (tg.matmul, torch.matmul, [A, B]),
+    "linear": (tg.linear, lambda x, w, b: torch.nn.functional.linear(x, w.T, b), [A, B, B[0]]),
     "einsum": (lambda x, y: tg.einsum("bij,ji->bi", x, y), lambda x, y: torch.einsum("bij,ji->bi", x, y), [A, B]),
     "tensordot": (
         lambda x, y: tg.tensordot(x, y, axes=((1, 2), (1, 0))),

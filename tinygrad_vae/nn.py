@@ -17,7 +17,7 @@ import numpy as np
 from . import trees
 from .arrays import NoiseStream, Value, describe
 from .graph import value_of
-from .ops import matmul, relu, sigmoid, softplus, tanh
+from .ops import linear, relu, sigmoid, softplus, tanh
 
 ACTIVATIONS: dict[str, Callable[[Value], Value]] = {
     "relu": relu,
@@ -106,7 +106,7 @@ class Linear:
         found = value_of(x)
         if getattr(found, "shape", ())[-1:] != (self.n_in,):
             raise ValueError(f"Linear: expected inputs of shape (..., {self.n_in}), found {describe(found)}")
-        return matmul(x, self.weight) + self.bias
+        return linear(x, self.weight, self.bias)
 
 
 @dataclass(frozen=True, eq=False)

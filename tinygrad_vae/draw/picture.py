@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,19 @@ import numpy as np
 from .. import trees
 from ..arrays import as_array, describe, is_array, to_host
 from ..graph import BLOCKED, JUMP, STOP, Tensor, gradients, rewrite, topological_order
-from ..ops import add, astype, identity, matmul, matrix_transpose, mean, negative, permute_dims, stop_gradient, subtract
+from ..ops import (
+    add,
+    astype,
+    identity,
+    linear,
+    matmul,
+    matrix_transpose,
+    mean,
+    negative,
+    permute_dims,
+    stop_gradient,
+    subtract,
+)
 from ..ops import sum as sum_op
 from ..stochastic.distribution import law_in_words
 from ..stochastic.nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
@@ -124,8 +136,8 @@ def picture_of(cost: Tensor, wrt: Any = None) -> Picture:
         kept = _folded_into(node)
         if kept is not None:
             _join(groups, kept, node)
+    _fold_linear_layers(order, groups)
     if _count(groups) > LARGE:
-        _fold_linear_layers(order, groups)
         _fold_expressions(order, groups)
     if _count(groups) > LARGEST:
         raise ValueError(
@@ -281,21 +293,29 @@ def _fold_linear_layers(order: Sequence[Tensor], groups: dict[int, list[Tensor]]
     """Make one box of ``x @ weight + bias``, and of the activation after it, where the two names share their prefix."""
     consumers = _consumers(order)
     for node in order:
-        if node.op is not add or not all(isinstance(x, Tensor) for x in node.inputs):
-            continue
-        for product, bias in (node.inputs, node.inputs[::-1]):
-            if product.op is not matmul or bias.op is not None or len(consumers[id(product)]) > 1:
-                continue
-            for factor in product.inputs:
-                weight = factor
-                while isinstance(weight, Tensor) and weight.op in (matrix_transpose, permute_dims):
-                    weight = weight.inputs[0]
-                if isinstance(weight, Tensor) and _share_a_prefix(weight, bias):
-                    single = [x for x in (factor, weight, bias) if len(consumers[id(x)]) == 1]
-                    for x in (product, *dict.fromkeys(single)):
-                        _join(groups, node, x)
-                    if len(consumers[id(node)]) == 1 and _is_activation(consumers[id(node)][0]):
-                        _join(groups, consumers[id(node)][0], node)
+        for parts in _layer_parts(node, consumers):
+            for x in parts:
+                _join(groups, node, x)
+            if len(consumers[id(node)]) == 1 and _is_activation(consumers[id(node)][0]):
+                _join(groups, consumers[id(node)][0], node)
+
+
+def _layer_parts(node: Tensor, consumers: dict[int, list[Tensor]]) -> Iterator[list[Tensor]]:
+    """Yield what belongs to a linear layer that the node is the result of, and to nothing else."""
+    if node.op is linear:
+        candidates: list[tuple[Any, Any, list[Tensor]]] = [(node.inputs[1], node.inputs[2], [])]
+    elif node.op is add and all(isinstance(x, Tensor) for x in node.inputs):
+        pairs = ((a, b) for a, b in (node.inputs, node.inputs[::-1]) if a.op is matmul and len(consumers[id(a)]) == 1)
+        candidates = [(factor, bias, [product]) for product, bias in pairs for factor in product.inputs]
+    else:
+        return
+    for factor, bias, product in candidates:
+        weight = factor
+        while isinstance(weight, Tensor) and weight.op in (matrix_transpose, permute_dims):
+            weight = weight.inputs[0]
+        if isinstance(weight, Tensor) and isinstance(bias, Tensor) and _share_a_prefix(weight, bias):
+            own = [x for x in dict.fromkeys((factor, weight, bias)) if len(consumers[id(x)]) == 1]
+            yield [*product, *own]
 
 
 def _is_activation(node: Tensor) -> bool:
@@ -304,7 +324,7 @@ def _is_activation(node: Tensor) -> bool:
 
 def _share_a_prefix(weight: Tensor, bias: Tensor) -> bool:
     prefix = (bias.name or "").rpartition(".")[0]
-    return weight.op is None and prefix != "" and (weight.name or "").rpartition(".")[0] == prefix
+    return weight.op is None and bias.op is None and prefix != "" and (weight.name or "").rpartition(".")[0] == prefix
 
 
 def _fold_expressions(order: Sequence[Tensor], groups: dict[int, list[Tensor]]) -> None:
@@ -327,7 +347,7 @@ def _fold_expressions(order: Sequence[Tensor], groups: dict[int, list[Tensor]]) 
 def _is_plain(group: list[Tensor]) -> bool:
     """Return whether a box holds unnamed operations only, none of them random and none a matrix product."""
     return all(
-        x.op not in (None, matmul) and not isinstance(x, Sample) and (not x.name or x.op is taken_care_of)
+        x.op not in (None, linear, matmul) and not isinstance(x, Sample) and (not x.name or x.op is taken_care_of)
         for x in group
     )
 
@@ -454,7 +474,7 @@ def label_of_ops(head: Tensor, made: Sequence[Tensor]) -> str:
 
 def _layer_in_short(made: list[Tensor]) -> str:
     """Return the sizes of a linear layer, and its activation: ``64 → 16, relu``."""
-    product = next(x for x in made if x.op is matmul)
+    product = next(x for x in made if x.op in (linear, matmul))
     sizes = f"{product.inputs[0].shape[-1]} → {product.shape[-1]}"
     return ", ".join([sizes, *(x.op.name for x in made if x.op and _is_activation(x))])
 

@@ -33,7 +33,7 @@ from .elementwise import (
     square,
     subtract,
 )
-from .fused import adaptive_step, moving_average
+from .fused import adaptive_step, bernoulli_log_prob, moving_average, normal_kl, normal_log_prob
 from .gates import (
     astype,
     equal,
@@ -53,7 +53,7 @@ from .gates import (
 )
 from .incomplete import betainc, betaincinv, gammainc, gammaincinv
 from .indexing import argsort, diagonal, diff, getitem, put, searchsorted, sort, take, take_along_axis, tril, triu
-from .matrix import einsum, matmul, outer, tensordot, vecdot
+from .matrix import einsum, linear, matmul, outer, tensordot, vecdot
 from .reductions import (
     all,
     any,
@@ -136,6 +136,7 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "bernoulli_log_prob",
     "betainc",
     "betaincinv",
     "betaln",
@@ -187,6 +188,7 @@ __all__ = [
     "less_equal",
     "lgamma",
     "linalg",
+    "linear",
     "log",
     "log1p",
     "log2",
@@ -217,6 +219,8 @@ __all__ = [
     "ndtri_exp",
     "negative",
     "nonzero",
+    "normal_kl",
+    "normal_log_prob",
     "not_equal",
     "ones_like",
     "outer",

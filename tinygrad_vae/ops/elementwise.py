@@ -290,9 +290,9 @@ def sigmoid(x: Value, /) -> Value:
     return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 
-@elementwise(lambda g, y, x: g * sigmoid(x))
+@elementwise(lambda g, y, x: g * -expm1(-y))
 def softplus(x: Value, /) -> Value:
-    """``log(1 + exp(x))``, without overflow. Derivative sigmoid(x).
+    """``log(1 + exp(x))``, without overflow. Derivative sigmoid(x), which is 1 - exp(-softplus(x)).
 
     >>> float(softplus(1000.0))
     1000.0

@@ -44,7 +44,7 @@ def _in_right(g: Value, z: Value, x: Value, y: Value) -> Value:
     if len(y.shape) == 1:
         return sum_to(squeeze(matmul(matrix_transpose(x), expand_dims(g, axis=-1)), -1), y.shape)
     if len(x.shape) > 2 == len(y.shape):  # one product over all rows, not one for each batch and a sum
-        x, g = (reshape(a, (math.prod(a.shape[:-1]), a.shape[-1])) for a in (x, g))
+        x, g = _rows(x), _rows(g)
     return sum_to(matmul(matrix_transpose(x), g), y.shape)
 
 
@@ -83,6 +83,42 @@ def matmul(x: Value, y: Value, /) -> Value:
         rows = np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
         return np.reshape(np.matmul(rows, y), (*x.shape[:-1], y.shape[-1]))
     return np.matmul(x, y)
+
+
+def _rows(x: Value) -> Value:
+    """Return x with all axes but the last as one."""
+    return x if len(x.shape) == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def _rows_stay_apart(i: int, labels: Labels, y: Value, *_: Value) -> Labels:
+    """The rows of x and the columns of weight and bias stay apart; the axis summed over does not."""
+    if i == 0:
+        return (*labels[:-1], None)
+    return (None,) * (len(y.shape) - 1) + labels[-1:]
+
+
+@op(
+    lambda g, y, x, weight, bias: matmul(g, matrix_transpose(weight)),
+    lambda g, y, x, weight, bias: matmul(matrix_transpose(_rows(x)), _rows(g)),
+    lambda g, y, x, weight, bias: sum(_rows(g), axis=0),
+    axes=_rows_stay_apart,
+    cases=[case((2, 3), (3, 4), (4,)), case((3,), (3, 4), (4,)), case((5, 2, 3), (3, 4), (4,))],
+)
+def linear(x: Value, weight: Value, bias: Value, /) -> Value:
+    """``x weight + bias`` for x of shape (..., n), weight (n, m) and bias (m,).
+
+    Derivatives g weight^T, x^T g and g, the last two summed over all axes of x but the last.
+
+    >>> linear(np.ones(2), np.ones((2, 3)), np.ones(3))
+    array([3., 3., 3.])
+    """
+    if np.ndim(weight) != 2 or np.shape(bias) != np.shape(weight)[1:] or np.shape(x)[-1:] != np.shape(weight)[:1]:
+        raise ValueError("x must have shape (..., n), weight (n, m) and bias (m,)")
+    y = np.matmul(x, weight)
+    if y.dtype != bias.dtype:
+        return y + bias
+    y += bias
+    return y
 
 
 def vecdot(x: Value, y: Value, /, *, axis: int = -1) -> Value:

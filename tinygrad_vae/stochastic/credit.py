@@ -22,8 +22,8 @@ LINEAR = frozenset({
 # fmt: on
 """The ops that only add up, select and move what they are given."""
 
-BILINEAR = frozenset({"multiply", "matmul"})
-"""The ops that are linear in either input."""
+BILINEAR = frozenset({"linear", "matmul", "multiply"})
+"""The ops that are linear in any input by itself, or affine."""
 
 
 def surviving_axes(cost: Tensor, z: Tensor) -> Labels:

@@ -24,6 +24,7 @@ from ..ops import (
     log_softmax,
     matmul,
     mean,
+    normal_kl,
     sigmoid,
     sin,
     softplus,
@@ -174,8 +175,7 @@ def _cross_entropy_of_normal(p: Any, q: Any) -> Value:
 
 @closed_form(Normal, Normal)
 def _normal(p: Normal, q: Normal) -> Value:
-    ratio, distance = p.scale / q.scale, (p.loc - q.loc) / q.scale
-    return 0.5 * (ratio * ratio + distance * distance - 1) - log(ratio)
+    return normal_kl(p.loc, p.scale, q.loc, q.scale)
 
 
 @closed_form(LogNormal, LogNormal)

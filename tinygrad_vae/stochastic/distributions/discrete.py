@@ -14,6 +14,7 @@ from ...ops import (
     abs,
     argmax,
     astype,
+    bernoulli_log_prob,
     equal,
     exp,
     expand_dims,
@@ -62,7 +63,7 @@ class Bernoulli(Distribution):
     def log_density(self, x: Value) -> Value:
         if is_array(value_of(x)) and value_of(x).dtype.kind in "iub":  # in bytes, 1 - 2 x would be 255
             x = astype(x, noise_dtype([value_of(self.logits)]))
-        return -softplus((1 - 2 * x) * self.logits)
+        return bernoulli_log_prob(x, self.logits)
 
     @property
     def mean(self) -> Value:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays import Value
 from ...domains import POSITIVE, REAL
-from ...ops import abs, exp, log, logit, maximum, minimum, ndtr, ndtri, sigmoid, softplus
+from ...ops import abs, exp, log, logit, maximum, minimum, ndtr, ndtri, normal_log_prob, sigmoid, softplus
 from ..distribution import Distribution, parameter
 from ..nodes import NORMAL
 
@@ -39,8 +39,7 @@ class Normal(Distribution):
         return self.loc + self.scale * noise
 
     def log_density(self, x: Value) -> Value:
-        e = (x - self.loc) / self.scale
-        return -0.5 * (e * e) - log(self.scale) - _LOG_SQRT_2_PI
+        return normal_log_prob(x, self.loc, self.scale)
 
     @property
     def mean(self) -> Value:
