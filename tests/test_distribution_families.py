@@ -83,6 +83,22 @@ def test_von_mises_gradients_are_the_known_ones(k):
     assert_agrees(found, 1 - ratio / k - ratio**2)
 
 
+@pytest.mark.parametrize(("loc", "k"), [(0.4, 0.0), (3.0, 1.5), (-10.0, 6.0)])
+@pytest.mark.parametrize("cost", [lambda x: x**3, lambda x: tg.exp(0.3 * x), tg.sin], ids=["cube", "exp", "sin"])
+def test_a_path_of_von_mises_is_right_for_costs_that_are_not_periodic(loc, k, cost):
+    """A draw lies within pi of loc and moves along with it, so that nothing wraps. The truth is an integral."""
+    found = pathwise_gradients(lambda m, k: cost(tg.VonMises(m, k).sample(rng=tg.noise(3))), loc, k)
+    t = np.linspace(-np.pi, np.pi, 20_001)
+    step = 1e-4
+
+    def mean(m, k):
+        density = np.exp(k * (np.cos(t) - 1))
+        return np.trapezoid(density * cost(m + t), t) / np.trapezoid(density, t)
+
+    assert_agrees(found[0], (mean(loc + step, k) - mean(loc - step, k)) / (2 * step), rounding=1e-6)
+    assert_agrees(found[1], (mean(loc, k + step) - mean(loc, k - step)) / (2 * step), rounding=1e-6)
+
+
 def test_the_weights_of_a_mixture_have_a_pathwise_gradient():
     locs, scales = np.array([-2.0, 1.0]), np.array([0.5, 1.5])
     logits = tg.Tensor(np.tile([0.3, -0.2], (20_000, 1)), "logits")

@@ -289,6 +289,22 @@ def test_an_op_that_was_typed_in_can_be_typed_in_again():
         del tg.OPS["typed_in"]
 
 
+def test_an_array_that_is_edited_is_read_as_it_stands_unless_it_was_copied_or_closed():
+    """What the docstring of Tensor says of edits: nothing is copied, so that wrapping weights costs nothing."""
+    array, constant = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    x, safe = tg.Tensor(array), tg.Tensor(array.copy())
+    cost, safe_cost = tg.sum(x * x * constant), tg.sum(safe * safe * constant.copy())
+    assert x.value is array
+    array *= 10.0
+    constant *= 10.0
+    assert cost.value == 19
+    np.testing.assert_array_equal(tg.gradients(cost, x), [600, 1600])
+    np.testing.assert_array_equal(tg.gradients(safe_cost, safe), [6, 16])
+    array.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        array *= 10.0
+
+
 def test_an_op_is_declared_once_and_completely():
     with pytest.raises(ValueError, match=r"exp is declared already, in tinygrad_vae\.ops"):
 

@@ -144,6 +144,37 @@ def test_a_path_that_jumps_with_the_draw_is_refused(name):
     assert np.isfinite(tg.gradients(tg.score_function(cost), theta["loc"]))
 
 
+LEAPS = {
+    "atan2": lambda z: tg.atan2(z, z - 1.0),
+    "eigenvectors": lambda z: tg.linalg.eigh(np.eye(2) * z + np.array([[0.0, 1.0], [1.0, 1.0]]))[1][0, 0],
+    "orthonormal": lambda z: tg.linalg.qr(np.array([[1.0, 0.0], [2.0, 1.0]]) * z)[0][0, 0],
+    "left_singular_vectors": lambda z: tg.linalg.svd(np.array([[1.0, 0.0], [2.0, 1.0]]) * z)[0][0, 0],
+    "floor_divide": lambda z: tg.remainder(z, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", LEAPS)
+def test_a_path_that_leaps_is_followed_for_a_parameter_and_refused_for_a_random_value(name):
+    w = tg.Tensor(0.4, "w")
+    assert np.isfinite(tg.gradients(LEAPS[name](w) * 1.0, w))
+    z, theta = draw(loc=0.4)
+    assert name in refused(tg.reparameterize(LEAPS[name](z)), theta)
+    pathwise, score = tg.explain(LEAPS[name](z), theta).nodes[0].options[:2]
+    assert (pathwise.valid, score.valid) == (False, True)
+    assert name in pathwise.reason
+
+
+def test_an_angle_has_a_gradient_by_the_score_function_that_its_path_misses():
+    """E atan2(sin t, cos t), t ~ N(3, 1): the path says 1, and misses how often the angle leaps from pi to -pi."""
+    mu = tg.Tensor(np.full(DRAWS, 3.0), "mu")
+    t = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
+    angle = tg.atan2(tg.sin(t), tg.cos(t))
+    edges = np.pi * np.arange(-5.0, 9.0, 2.0)
+    truth = 1 - 2 * np.pi * np.sum(np.exp(-0.5 * (edges - 3) ** 2)) / np.sqrt(2 * np.pi)
+    assert truth < -1
+    assert_agrees(tg.gradients(tg.sum(tg.score_function(angle)), mu), truth)
+
+
 def test_every_estimator_is_among_the_options_of_a_random_node_with_its_reason():
     rng = tg.noise(0)
     p, h = tg.Tensor(0.3, "p"), tg.Tensor(2.0, "h")
@@ -209,6 +240,70 @@ def test_a_baseline_that_contains_its_own_draw_is_refused(mean_of):
         tg.score_function(z * z, mean_of(z))
 
 
+@pytest.mark.parametrize(
+    "baseline_of",
+    [
+        lambda z, cost: cost.value,
+        lambda z, cost: z.value[:, :1],
+        lambda z, cost: tg.Tensor(cost.value) * 0.5,
+        lambda z, cost: 0.5 * tg.Tensor(z.value)[:, :1] + 1.0,
+    ],
+    ids=["its value", "a view", "a leaf", "a leaf of a view"],
+)
+def test_an_array_that_is_a_value_of_the_cost_is_no_baseline_either(baseline_of):
+    z, _ = draw(shape=(4, 2), loc=0.0)
+    cost, twin = tg.sum(z * z, axis=1), z * z
+    for here in (cost, twin):
+        baseline = baseline_of(z, twin)
+        try:
+            np.broadcast_to(tg.values(baseline), here.shape)
+        except ValueError:
+            continue
+        with pytest.raises(ValueError, match="the baseline depends on z"):
+            tg.score_function(here, baseline)
+    tg.score_function(cost, np.full(4, 0.5))
+
+
+def test_a_baseline_from_a_second_draw_is_valid_only_where_it_is_another_draw():
+    z, _ = draw(shape=(4,), loc=0.0)
+    tg.score_function(z * z, tg.stop_gradient(tg.replay(z * z, {z.noise: z.noise.redrawn(tg.noise(1))})))
+    with pytest.raises(ValueError, match="the baseline depends on z"):
+        tg.score_function(z * z, tg.stop_gradient(tg.replay(z * z, {z.noise: z.noise.redrawn(tg.noise(0))})))
+
+
+def test_two_streams_of_one_seed_are_one_source_of_noise():
+    """The second draw would be the first one, and the gradient 0."""
+    z, _ = draw(loc=2.0)
+    for estimator in (tg.SecondDraw, tg.MeasureValued):
+        with pytest.raises(ValueError, match=r"own noise has been drawn already.*a stream of the same seed"):
+            estimator(tg.noise(0))(z * z)
+    b = tg.Bernoulli(logits=tg.Tensor(0.3, "l")).sample(rng=tg.noise(5))
+    for estimator in (tg.SecondDraw(tg.noise(5)), tg.RELAX(tg.sigmoid, tg.noise(5)), tg.REBAR(tg.noise(5))):
+        with pytest.raises(ValueError, match="own noise has been drawn already"):
+            estimator((b - 0.3) ** 2)
+    with pytest.raises(ValueError, match=r"measure-valued, second-draw: .* own noise has been drawn already"):
+        tg.estimate(z * b, {z: tg.MeasureValued(tg.noise(7)), b: tg.SecondDraw(tg.noise(7))})
+    other = tg.Normal(tg.Tensor(1.0, "nu"), 1.0).sample((3,), rng=tg.noise(0))  # other parameters, another shape
+    with pytest.raises(ValueError, match=r"in two ways.*two streams of one seed"):
+        tg.score_function(z * other)
+    rng = tg.noise(0)
+    draws = [tg.Normal(tg.Tensor(1.0), 1.0).sample(rng=rng) for _ in range(2)]
+    tg.score_function(draws[0] * draws[1])
+
+
+def test_noise_drawn_in_a_plan_has_its_place_in_the_stream():
+    origins = []
+
+    def step(mu, rng):
+        draws = [tg.Normal(mu, 1.0).sample(rng=rng) for _ in range(2)]
+        origins.extend(z.noise.origin for z in draws)
+        return draws[0] + draws[1]
+
+    run, stream = tg.plan(step), tg.noise(3)
+    run(np.ones(2), stream)
+    assert origins[:2] == [(3, (), 0), (3, (), 1)]
+
+
 def test_a_weighed_cost_is_a_term_of_the_final_cost_and_nothing_else():
     z, theta = draw(loc=2.0)
     part, w = tg.score_function(z), tg.Tensor(3.0, "w")
@@ -225,6 +320,30 @@ def test_a_weighed_cost_is_a_term_of_the_final_cost_and_nothing_else():
     assert "multiply uses a cost that an estimator has weighed" in refused(again, theta)
     for cost in (part + 1.0, w * part / 4.0 - part, tg.mean(tg.stack([part, part])) * w, tg.sum(part) - w):
         tg.gradients(cost, [theta["loc"], w])
+
+
+def test_a_recorded_gradient_of_a_weighed_cost_is_weighed_too():
+    """d/dmu of g^2 by the graph is 2 g dg/dmu, whose mean is neither that of E[g]^2 nor that of E[g^2]."""
+    mu, w = tg.Tensor(0.7, "mu"), tg.Tensor(1.5, "w")
+    z = tg.Normal(mu, 1.0).sample((5,), rng=tg.noise(0), name="z")
+    loss = tg.mean(tg.score_function(w * z * z))
+    for g in tg.gradients(loss, [mu, w], record=True):
+        for bent in (g * g, tg.exp(g), 1.0 / g, g * tg.mean(tg.stop_gradient(z))):
+            message = refused(bent, [mu])
+            assert "or a recorded gradient of one" in message
+        for cost in (g, 3.0 * g - 1.0, tg.mean(tg.stack([g, g])) * w):
+            tg.gradients(cost, [mu, w])
+    assert np.isfinite(tg.gradients(tg.square(tg.gradients(loss, w, record=True)), w))  # w is none of the law's
+
+
+def test_a_cotangent_that_depends_on_the_draw_bends_a_weighed_cost():
+    z, theta = draw(shape=(5,), loc=0.7)
+    cost = tg.score_function(z * z)
+    with pytest.raises(tg.InvalidGradientError, match="multiply uses a cost that an estimator has weighed"):
+        tg.gradients(cost, theta["loc"], cotangent=tg.stop_gradient(z), record=True)
+    other = tg.Normal(0.0, 1.0).sample((5,), rng=tg.noise(1))
+    for cotangent in (tg.Tensor(other), np.ones(5)):
+        assert np.isfinite(tg.gradients(cost, theta["loc"], cotangent=cotangent, record=True).value)
 
 
 def test_a_weighed_cost_may_be_multiplied_by_what_does_not_depend_on_its_draw():

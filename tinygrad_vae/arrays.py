@@ -179,6 +179,11 @@ class NoiseStream:
         """Return the stream that stands at ``where`` below this one, at its beginning."""
         return NoiseStream(self.seed, (*self.path, *(_key(part) for part in where)))
 
+    @property
+    def place(self) -> tuple[int, tuple[int, ...], int]:
+        """Where the next draw stands: seed, path, and how many came before. Its numbers depend on nothing else."""
+        return self.seed, self.path, self.drawn
+
     def generator(self) -> np.random.Generator:
         """Return the generator of the next draw, and count the draw."""
         self.drawn += 1

@@ -17,7 +17,19 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .graph import JUMP, KINK, SMOOTH, STOP, Case, Op, Tensor, gradients, replay, topological_order, value_of
+from .graph import (
+    DIFFERENTIABLE,
+    JUMP,
+    KINK,
+    STOP,
+    Case,
+    Op,
+    Tensor,
+    gradients,
+    replay,
+    topological_order,
+    value_of,
+)
 from .ops import sum as total
 from .ops.cases import cases_of, draw_inputs
 
@@ -167,7 +179,7 @@ def _tested(function: Callable[..., Any], values: Sequence[Array]) -> list[int]:
 
 
 def _is_tested(function: Callable[..., Any], i: int, x: Array) -> bool:
-    flows = not isinstance(function, Op) or function.smoothness_in(i) in (SMOOTH, KINK)
+    flows = not isinstance(function, Op) or function.smoothness_in(i) in DIFFERENTIABLE
     return x.dtype.kind == "f" and flows
 
 
@@ -277,7 +289,7 @@ def _check_docstring(op: Op[..., Any]) -> None:
 def _check_smoothness(op: Op[..., Any]) -> None:
     for i, rule in enumerate(op.vjps):
         kinds = set(op.smoothness[i:]) or {op.smoothness[-1]} if op.variadic else {op.smoothness_in(i)}
-        differentiable = bool(kinds & {SMOOTH, KINK})
+        differentiable = bool(kinds & {*DIFFERENTIABLE})
         if differentiable and rule is None:
             raise CheckError(
                 f"{op.name} is declared {' and '.join(sorted(kinds))} in {op.input_name(i)} and has no vjp for it; "
@@ -383,7 +395,7 @@ def _check_flat(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) 
 def _check_no_jump(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) -> None:
     """Follow the inputs of a smooth op through its recorded gradient: no jump may lie on their way."""
     leaves = _leaves(inputs)
-    smooth = [x for i, x in enumerate(leaves) if isinstance(x, Tensor) and op.smoothness_in(i) == SMOOTH]
+    smooth = [x for i, x in enumerate(leaves) if isinstance(x, Tensor) and op.smoothness_in(i) in DIFFERENTIABLE]
     node = op(*leaves, **trial.attrs)
     if KINK in op.smoothness or not smooth or not isinstance(node, Tensor) or node.dtype.kind != "f":
         return

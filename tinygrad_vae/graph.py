@@ -24,12 +24,17 @@ Tree = TypeVar("Tree")
 OPS: dict[str, Op[..., Any]] = {}
 """Every op that was declared, by name: read by the tests, the tables and Tensor's operators."""
 
-SMOOTH, KINK, JUMP, STOP, BLOCKED = "smooth", "kink", "jump", "stop", "blocked"
-"""How the value of an op depends on one of its inputs; only the first two have a vjp.
+SMOOTH, KINK, PIECEWISE, JUMP, STOP, BLOCKED = "smooth", "kink", "piecewise", "jump", "stop", "blocked"
+"""How the value of an op depends on one of its inputs; only the first three have a vjp.
 
-``smooth``: differentiable. ``kink``: continuous, and differentiable almost everywhere (relu). ``jump``: not
-continuous, flat almost everywhere (a comparison). ``stop``: cut on purpose. ``blocked``: through a random draw.
+``smooth``: differentiable. ``kink``: continuous, and differentiable almost everywhere (relu). ``piecewise``:
+differentiable almost everywhere, with jumps in between (atan2, which leaps from pi to -pi): its derivative is no
+gradient of an expectation. ``jump``: not continuous, flat almost everywhere (a comparison). ``stop``: cut on purpose.
+``blocked``: through a random draw.
 """
+
+DIFFERENTIABLE = (SMOOTH, KINK, PIECEWISE)
+"""The kinds that a gradient follows."""
 
 NO_ATTRS: Mapping[str, Any] = {}
 _PLAIN = frozenset({float, int, np.ndarray})
@@ -88,6 +93,11 @@ class Tensor:
     numbers on either side. A node is never edited once it is made, and it points to its inputs only, so that
     whatever you no longer hold is freed.
 
+    The array is not copied. If you edit it in place before the gradient is taken, the derivatives are computed from the
+    new numbers, while the cost was computed from the old ones, and nothing can notice. The same holds for an array that
+    is an input of an op, and for a ``.value``. Pass ``array.copy()`` where you will edit the array, or let NumPy refuse
+    the edit with ``array.flags.writeable = False``.
+
     Args:
         value: an array or a number. Integers and booleans are constants to every gradient.
         name: what to call it in messages and drawings.
@@ -105,7 +115,8 @@ class Tensor:
     guard: ClassVar[Any] = None
     """Called as ``guard(order, wrt)`` before any gradient of what depends on a node of this class.
 
-    ``order`` is the topological order of all that the output depends on, the output last.
+    ``order`` is the topological order of all that the output depends on, the output last. It may return a function,
+    which each gradient that is recorded goes through.
     """
 
     value: Array
@@ -294,7 +305,7 @@ class Op(Generic[P, R]):
         if isinstance(smoothness, str):
             smoothness = (smoothness,) * len(self.input_names)
         self.smoothness = smoothness
-        self.flows = tuple(kind in (SMOOTH, KINK) for kind in smoothness)
+        self.flows = tuple(kind in DIFFERENTIABLE for kind in smoothness)
         if not self.input_names:
             raise TypeError(f"op {self.name}: its inputs must be positional-only; write ``def {self.name}(x, /)``")
         if len(self.vjps) != (1 if self.variadic else len(self.input_names)):
@@ -390,7 +401,7 @@ class Op(Generic[P, R]):
         return self.flows if self.arity is not None else self.flows + self.flows[-1:] * (count - len(self.flows))
 
     def smoothness_in(self, i: int) -> str:
-        """Return how the value depends on input ``i``: one of ``smooth``, ``kink``, ``jump``, ``stop``, ``blocked``."""
+        """Return how the value depends on input ``i``, in one of the words from ``smooth`` to ``blocked``."""
         return self.smoothness[min(i, len(self.smoothness) - 1)]
 
     def domain_of(self, i: int) -> Domain:
@@ -430,7 +441,7 @@ def op(
 
     Args:
         vjps: one formula for each input; ``None`` where nothing flows.
-        smoothness: ``smooth``, ``kink``, ``jump`` or ``stop``, for all inputs or one for each.
+        smoothness: ``smooth``, ``kink``, ``piecewise``, ``jump`` or ``stop``, for all inputs or one for each.
         domain: where the inputs may lie, for all or one for each; tests draw from it.
         axes: ``axes(i, labels, y, *inputs, **attrs)`` tells which axes of input ``i`` reach the output unmixed: it
             turns a label for each axis of the input into one for each axis of ``y``, ``None`` for a mixed one. Without
@@ -551,8 +562,9 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
             if ways:
                 reached.add(id(node))
                 steps.append((node, ways))
-    if guard is not None:
-        guard(order, targets)
+    if guard is not None and isinstance(cotangent, Tensor):  # a factor that may depend on what the guard looks after
+        order = topological_order([OPS["multiply"](output, OPS["stop_gradient"](cotangent))])
+    seal = None if guard is None else guard(order, targets)
     cotangents: dict[int, Value] = {id(output): seed}
     for node, ways in reversed(steps):
         key = id(node)
@@ -567,7 +579,8 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
             cotangents[key] = cotangents[key] + gx if key in cotangents else gx
     found = [cotangents[id(t)] if id(t) in cotangents else namespace(t.value).zeros_like(t.value) for t in targets]
     if record:
-        return trees.replace_leaves(wrt, [g if isinstance(g, Tensor) else Tensor(g) for g in found])
+        found = [g if isinstance(g, Tensor) else Tensor(g) for g in found]
+        return trees.replace_leaves(wrt, found if seal is None else [seal(g) for g in found])
     return trees.replace_leaves(wrt, _owned(found, {id(cotangent)}))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import is_array
-from ..graph import KINK, OPS, SMOOTH, Op, Tensor
+from ..graph import DIFFERENTIABLE, OPS, Op, Tensor
 from .cases import cases_of, draw_inputs
 
 _SIGNS = {"add": ("+", 1), "subtract": ("-", 1), "multiply": ("*", 2), "divide": ("/", 2), "pow": ("**", 4)}
@@ -71,7 +71,7 @@ def cotangent(op: Op[..., Any], i: int) -> str:
     >>> cotangent(OPS["sin"], 0), cotangent(OPS["divide"], 1)
     ('g * cos(x)', '-g * z / y')
     """
-    if op.smoothness_in(i) not in (SMOOTH, KINK):
+    if op.smoothness_in(i) not in DIFFERENTIABLE:
         return "-"
     trial = next(cases_of(op))
     drawn = draw_inputs(op, trial, np.random.default_rng(0))
@@ -96,7 +96,7 @@ def summary(op: Op[..., Any]) -> str:
     rows = [f"{op.name}({', '.join(names)})".ljust(30) + first]
     for i, name in enumerate(names):
         domain = str(op.domain_of(i))
-        rows.append(f"    {name:<12} {op.smoothness_in(i):<7} {domain:<31} {cotangent(op, i)}")
+        rows.append(f"    {name:<12} {op.smoothness_in(i):<9} {domain:<31} {cotangent(op, i)}")
     return "\n".join(rows)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..arrays import Value, namespace
 from ..domains import Domain
-from ..graph import JUMP, KINK, case, op, value_of
+from ..graph import JUMP, KINK, PIECEWISE, case, op, value_of
 from .elementwise import abs, divide_or_zero, pow
 from .gates import astype
 from .indexing import diagonal, matrix_shape, take, tril, triu
@@ -276,6 +276,7 @@ def _inverse_gaps(w: Value) -> Value:
 
 @op(
     lambda g, y, x: _symmetric(_from_eigenbasis(y, matmul(matrix_transpose(y), g) * _inverse_gaps(eigvalsh(x)))),
+    smoothness=PIECEWISE,
     domain=POSITIVE_DEFINITE,
     axes=_batch,
     cases=[case((3, 3)), case((2, 2, 2))],
@@ -284,7 +285,8 @@ def eigenvectors(x: Value, /) -> Value:
     """Eigenvectors of a symmetric matrix, of length 1, in the columns: those of (x + x^T) / 2, ordered as ``eigvalsh``.
 
     Cotangent V ((V^T g) / (w[j] - w[i])) V^T, symmetric; the term of two equal eigenvalues, where there is no
-    derivative, is 0. A cost that depends on the signs of the eigenvectors means nothing.
+    derivative, is 0. A cost that depends on the signs of the eigenvectors means nothing; since those leap, the graph
+    offers no path for a random matrix.
 
     >>> abs(eigenvectors(np.diag(np.array([2.0, 3.0]))))
     array([[1., 0.],
@@ -317,7 +319,7 @@ def _through_q(g: Value, y: Value, x: Value) -> Value:
     return matrix_transpose(solve(r, matrix_transpose(g + matmul(y, symmetric))))
 
 
-@op(_through_q, domain=FULL_RANK, axes=_batch, cases=[case((3, 3)), case((2, 4, 2))])
+@op(_through_q, smoothness=PIECEWISE, domain=FULL_RANK, axes=_batch, cases=[case((3, 3)), case((2, 4, 2))])
 def orthonormal(x: Value, /) -> Value:
     """The Q of the QR decomposition of a matrix with no more columns than rows, of full rank: orthonormal columns.
 
@@ -358,6 +360,7 @@ def _through_left(g: Value, u: Value, s: Value, v: Value) -> Value:
 
 @op(
     lambda g, y, x: _through_left(g, y, svdvals(x), matrix_transpose(right_singular_vectors(x))),
+    smoothness=PIECEWISE,
     domain=FULL_RANK,
     axes=_batch,
     cases=[case((3, 3)), case((2, 4, 2)), case((2, 3))],
@@ -378,6 +381,7 @@ def left_singular_vectors(x: Value, /) -> Value:
     lambda g, y, x: matrix_transpose(
         _through_left(matrix_transpose(g), matrix_transpose(y), svdvals(x), left_singular_vectors(x))
     ),
+    smoothness=PIECEWISE,
     domain=FULL_RANK,
     axes=_batch,
     cases=[case((3, 3)), case((2, 4, 2)), case((2, 3))],

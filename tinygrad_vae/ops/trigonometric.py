@@ -6,7 +6,7 @@ import numpy as np
 
 from ..arrays import Value
 from ..domains import NONZERO, Domain, greater_than
-from ..graph import elementwise
+from ..graph import PIECEWISE, elementwise
 from .elementwise import divide_or_zero, hypot, reciprocal, sqrt
 
 INSIDE_ONE = Domain(
@@ -140,10 +140,13 @@ def atanh(x: Value, /) -> Value:
 @elementwise(
     lambda g, z, y, x: g * divide_or_zero(divide_or_zero(x, hypot(y, x)), hypot(y, x)),
     lambda g, z, y, x: -g * divide_or_zero(divide_or_zero(y, hypot(y, x)), hypot(y, x)),
+    smoothness=PIECEWISE,
     domain=NONZERO,
 )
 def atan2(y: Value, x: Value, /) -> Value:
     """Angle of the point (x, y), from -pi to pi. Derivatives x / (x^2 + y^2) and -y / (x^2 + y^2), 0 at the origin.
+
+    It leaps from pi to -pi where y changes its sign below x = 0, so that it is no path for a random value.
 
     >>> float(atan2(0.0, 1.0))
     0.0

@@ -114,6 +114,10 @@ class _WatchedStream(NoiseStream):
     def at(self, *where: int | str) -> NoiseStream:
         return _WatchedStream(self._stream.at(*where), self._argument, self._draws, (*self._where, *where))
 
+    @property
+    def place(self) -> tuple[int, tuple[int, ...], int]:
+        return self._stream.place
+
     def generator(self) -> np.random.Generator:
         return self._stream.generator()
 

@@ -22,7 +22,7 @@ from ..calculus import wrap
 from ..graph import Tensor, gradients, replay, topological_order
 from ..ops import mean
 from .estimators import ESTIMATORS, Estimator, Pathwise, ScoreFunction, estimate
-from .estimators.estimate import Plan, takes_noise
+from .estimators.estimate import Plan
 from .nodes import Noise, Sample, name_of_draw
 from .verdict import (
     BiasedGradientWarning,
@@ -221,13 +221,36 @@ def _check_request(f: Any, rng: Any, runs: Any) -> None:
 def _drawn(f: Program, parameters: Any, rng: NoiseStream) -> tuple[Tensor, Any]:
     """Return the cost, drawn anew, and the Tensors to differentiate by."""
     if isinstance(f, Tensor):
-        leaves = [x for x in topological_order([f]) if isinstance(x, Noise)]
-        return replay(f, {x: x.redrawn(rng) for x in leaves}), parameters
+        return replay(f, _redrawn([x for x in topological_order([f]) if isinstance(x, Noise)], rng)), parameters
     wrapped = wrap(parameters)
     cost = f(wrapped, rng)
     if not isinstance(cost, Tensor):
         raise TypeError(f"f(parameters, rng) must return a cost, a Tensor; found {describe(cost)}")
     return cost, wrapped
+
+
+def _redrawn(leaves: list[Noise], rng: NoiseStream) -> dict[Tensor, Tensor | Array]:
+    """Return new noise for each leaf, of which an antithetic pair stays one, and the same noise twice the same.
+
+    Raises:
+        ValueError: two leaves share their noise in another way.
+    """
+    first: dict[Any, tuple[Noise, Noise]] = {}
+    swaps: dict[Tensor, Tensor | Array] = {}
+    for x in leaves:
+        if x.origin not in first:
+            first[x.origin] = x, x.redrawn(rng)
+        old, new = first[x.origin]
+        if np.array_equal(x.value, old.value):
+            swaps[x] = new
+        elif x.law is old.law and np.array_equal(x.value, old.mirrored().value):
+            swaps[x] = new.mirrored()
+        else:
+            raise ValueError(
+                "two draws of the cost share their noise and are no antithetic pair, so that it cannot be drawn anew; "
+                "give a function f(parameters, rng) that draws the cost"
+            )
+    return swaps
 
 
 def _check_draws(cost: Tensor, other: Tensor) -> None:
@@ -478,7 +501,7 @@ def choose(cost: Tensor, planned: Plan) -> dict[int, Estimator]:
     samples = live_samples(cost)
     free = [z for z in samples if id(z.noise) not in planned]
     kinds = [kind for _, kind in sorted(ESTIMATORS.items()) if not kind.biased and not kind.caveat]
-    candidates = [kind() for kind in kinds if not takes_noise(kind)]
+    candidates = [kind() for kind in kinds if not kind.takes_noise]
     records = [
         _record(cost, estimator, planned)
         for estimator in candidates

@@ -244,7 +244,7 @@ def _uniform(p: Uniform, q: Uniform) -> Value:
 
 @closed_form(VonMises, VonMises)
 def _von_mises(p: VonMises, q: VonMises) -> Value:
-    k, half = q.concentration, sin(0.5 * (p.loc - q.loc))
+    k, half = q.off_zero, sin(0.5 * (p.loc - q.loc))
     along = 1 - p.circular_variance
     cross = log(2 * math.pi * i0e(k)) + k * (p.circular_variance + 2 * along * half * half)
     return cross - p.entropy()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ class Noise(Tensor):
         value: the numbers that were drawn.
         law: the law that they follow, ``NORMAL`` or ``UNIFORM``.
         name: what to call it in messages and drawings.
+        origin: noises of one origin are not independent. By default nothing shares it; the origin of what is
+            ``drawn_from`` a stream is the place there, so that two streams of one seed are one source of noise.
 
     >>> z = tg.Normal(tg.Tensor(2.0, "mu"), 1.0).sample(rng=tg.noise(0))
     >>> other = tg.replay(z, {z.noise: z.noise.mirrored()})
@@ -56,21 +58,33 @@ class Noise(Tensor):
 
     __slots__ = ("law", "origin")
     law: NoiseLaw
-    origin: object
-    """Shared by the noises that came from one another, which are not taken for independent of each other."""
+    origin: Hashable
+    """Equal for the noises that came from one another or from one place of a stream."""
 
-    def __init__(self, value: Array, law: NoiseLaw, name: str | None = None) -> None:
+    def __init__(self, value: Array, law: NoiseLaw, name: str | None = None, *, origin: Hashable = None) -> None:
         super().__init__(value, name)
-        self.law, self.origin = law, object()
+        self.law, self.origin = law, object() if origin is None else origin
+
+    @classmethod
+    def drawn_from(
+        cls,
+        rng: NoiseStream,
+        law: NoiseLaw,
+        shape: tuple[int, ...],
+        dtype: Any,
+        others: Sequence[Value] = (),
+        name: str | None = None,
+    ) -> Noise:
+        """Return new noise of a law, on the GPU if one of the other arrays is there."""
+        origin = rng.place
+        return cls(namespace(*others).asarray(law.draw(rng, shape, dtype)), law, name, origin=origin)
 
     def with_value(self, value: Array) -> Noise:
-        """Return noise of the same law with other numbers."""
+        """Return noise of the same law with other numbers, which are not taken for independent of these."""
         value = as_array(value)
         if value.shape != self.shape:
             raise ValueError(f"this noise has shape {self.shape}, found numbers of shape {value.shape}")
-        noise = Noise(value, self.law, self.name)
-        noise.origin = self.origin
-        return noise
+        return Noise(value, self.law, self.name, origin=self.origin)
 
     def mirrored(self) -> Noise:
         """Return the mirror image of this noise, of the same law: with it, the other half of an antithetic pair."""
@@ -78,17 +92,14 @@ class Noise(Tensor):
 
     def redrawn(self, rng: NoiseStream) -> Noise:
         """Return noise of the same law and shape, drawn anew."""
-        drawn = namespace(self.value).asarray(self.law.draw(rng, self.shape, self.dtype))
-        noise = Noise(drawn, self.law, self.name)
-        noise.origin = self.origin
-        return noise
+        return Noise.drawn_from(rng, self.law, self.shape, self.dtype, (self.value,), self.name)
 
     @staticmethod
-    def guard(order: list[Tensor], wrt: Sequence[Tensor]) -> None:
+    def guard(order: list[Tensor], wrt: Sequence[Tensor]) -> Callable[[Tensor], Tensor] | None:
         """Raise where a gradient through this randomness would be wrong."""
         from .verdict import refuse_wrong_gradients
 
-        refuse_wrong_gradients(order, wrt)
+        return refuse_wrong_gradients(order, wrt)
 
 
 class Sample(Tensor):
@@ -165,7 +176,7 @@ class Drawn:
     note: str = ""
     weighs: bool = False
     biased: str = ""
-    origin: object = None
+    origin: Hashable = None
 
     def __repr__(self) -> str:
         return f"{self.estimator} for {self.name or 'a draw'} at {self.place}"

@@ -7,13 +7,13 @@ words for a graph that one wants to understand. Nothing here computes a value.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import trees
 from ..arrays import describe, noise
-from ..graph import BLOCKED, JUMP, STOP, Tensor, op, topological_order
+from ..graph import BLOCKED, JUMP, PIECEWISE, STOP, Tensor, op, topological_order
 from ..ops import surrogate
 from .credit import BILINEAR, LINEAR
 from .distribution import family_of, law_in_words
@@ -77,7 +77,7 @@ def depends_on(output: Tensor, node: Tensor) -> bool:
     """
     origin = node.origin if isinstance(node, Noise) else None
     return any(
-        other is node or (origin is not None and isinstance(other, Noise) and other.origin is origin)
+        other is node or (origin is not None and isinstance(other, Noise) and other.origin == origin)
         for other in topological_order([output])
     )
 
@@ -217,7 +217,7 @@ def explain(cost: Tensor, wrt: Any) -> Explanation:
     return _report(_follow(topological_order([cost]), parameters), every_estimator=True)
 
 
-def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> None:
+def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> Callable[[Tensor], Tensor] | None:
     """Raise where ``gradients(output, wrt)`` would not be an unbiased estimate.
 
     Raises:
@@ -227,6 +227,10 @@ def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> None:
 
     Warns:
         BiasedGradientWarning: once for each draw, where an estimator says that it is biased.
+
+    Returns:
+        What a recorded gradient goes through, where the score function takes part: a mark that it, too, has been
+        weighed, so that the derivative of its square, or of another function of it, would be wrong.
     """
     paths = _follow(order, wrt)
     if paths.hidden:
@@ -239,6 +243,11 @@ def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> None:
             where = f"{name_of_draw(drawn.name, drawn.place)} ({drawn.place})"
             text = f"the gradient through {where} is biased: {drawn.biased} [{drawn.estimator}]"
             warnings.warn(BiasedGradientWarning(text), stacklevel=4)
+    return _weighed_gradient if any(note.attrs["drawn"].weighs for note in paths.notes) else None
+
+
+def _weighed_gradient(g: Tensor) -> Tensor:
+    return surrogate(g, g)
 
 
 @dataclass
@@ -288,7 +297,7 @@ def _follow(order: list[Tensor], wrt: Sequence[Tensor]) -> _Paths:
             if isinstance(node, Noise):
                 sources[key] = origins.setdefault(node.origin, 1 << len(origins))
             continue
-        through_open, through_blocked, jumps, noises = opened.get(key, 0), 0, 0, 0
+        through_open, through_blocked, jumps, leaps, noises = opened.get(key, 0), 0, 0, 0, 0
         for i, x in enumerate(node.inputs):
             a, b, random = opened.get(id(x), 0), blocked.get(id(x), 0), sources.get(id(x), 0)
             noises |= random
@@ -303,6 +312,7 @@ def _follow(order: list[Tensor], wrt: Sequence[Tensor]) -> _Paths:
             elif kind != STOP:
                 through_open |= a
                 through_blocked |= b
+                leaps |= a if random and kind == PIECEWISE else 0
         if isinstance(node, Sample) or (op is taken_care_of and node.attrs["drawn"].weighs):
             noises = noises or origins.setdefault(node, 1 << len(origins))
         if through_open:
@@ -322,6 +332,8 @@ def _follow(order: list[Tensor], wrt: Sequence[Tensor]) -> _Paths:
             paths.problems.append((node.attrs["reason"], through_open))
         if jumps:
             paths.problems.append((_jump(op.name), jumps))
+        if leaps:
+            paths.problems.append((_leap(op.name), leaps))
     if any(note.attrs["drawn"].weighs for note in paths.notes):
         paths.problems += _bent_costs(paths, sources)
     return paths
@@ -378,8 +390,9 @@ def _union(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
 
 def _bent(op_name: str) -> str:
     return (
-        f"{op_name} uses a cost that an estimator has weighed, whose gradient is right only where it is a term of the "
-        "final cost. Apply the estimator last; sums, means and factors that do not depend on the draw may follow"
+        f"{op_name} uses a cost that an estimator has weighed, or a recorded gradient of one, whose gradient is right "
+        "only where it is a term of the final cost. Apply the estimator last; sums, means and factors that do not "
+        "depend on the draw may follow"
     )
 
 
@@ -389,6 +402,14 @@ def _jump(op_name: str) -> str:
         "Draw with sample(...) and use score_function(cost), or cut on purpose with stop_gradient. Where the cost "
         "itself does not jump, write it with relu, maximum, minimum or abs; it is their slope that jumps, so that "
         "second derivatives need score_function all the same"
+    )
+
+
+def _leap(op_name: str) -> str:
+    return (
+        f"{op_name} leaps between the places where it is differentiable: with a random value, the derivative of the "
+        "expectation has a part that comes from the leap, and that a path does not see. Draw with sample(...) and use "
+        "score_function(cost), or cut on purpose with stop_gradient"
     )
 
 
@@ -419,7 +440,8 @@ def _once(notes: Iterable[Drawn]) -> list[Drawn]:
     """Return the notes, one of those on copies of one draw."""
     keys: dict[Any, Drawn] = {}
     for drawn in notes:
-        keys.setdefault((drawn.origin or object(), drawn.estimator, drawn.note), drawn)
+        key = (drawn.origin or object(), drawn.name, drawn.place, drawn.estimator, drawn.note)
+        keys.setdefault(key, drawn)
     return list(keys.values())
 
 
@@ -429,7 +451,7 @@ def path_after(z: Sample, live: list[Tensor]) -> tuple[int, list[str]]:
     jumps: list[str] = []
     for node in live:
         kinds = [dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below]
-        if JUMP in kinds and node.op is not None and node.op.name not in jumps:
+        if (JUMP in kinds or PIECEWISE in kinds) and node.op is not None and node.op.name not in jumps:
             jumps.append(node.op.name)
         if any(kind not in (STOP, JUMP, BLOCKED) for kind in kinds):
             below.add(id(node))

@@ -56,15 +56,21 @@ class VonMises(Distribution):
     support = _ANGLE
     path = "implicit"
 
+    @property
+    def off_zero(self) -> Value:
+        """The concentration, a hair above 0 where it is 0, so that derivatives there are those from the right."""
+        dtype = np.result_type(getattr(value_of(self.concentration), "dtype", np.float64), np.float32)
+        return self.concentration + float(np.finfo(dtype).tiny)
+
     def log_density(self, x: Value) -> Value:
-        k = self.concentration
+        k = self.off_zero
         half = sin(0.5 * (x - self.loc))
         return -2 * k * (half * half) - log(2 * math.pi * i0e(k))
 
     @property
     def circular_variance(self) -> Value:
         """1 - E cos(x - loc), from 0 for a point to 1 for the uniform law."""
-        return 1 - i1e(self.concentration) / i0e(self.concentration) + 0.0 * self.loc
+        return 1 - i1e(self.off_zero) / i0e(self.off_zero) + 0.0 * self.loc
 
     @property
     def mean(self) -> Value:
@@ -75,7 +81,7 @@ class VonMises(Distribution):
         return 2 * self._integral(0.0, lambda t: t * t) + 0.0 * self.loc
 
     def entropy(self) -> Value:
-        k = self.concentration
+        k = self.off_zero
         return log(2 * math.pi * i0e(k)) + k * (1 - i1e(k) / i0e(k)) + 0.0 * self.loc
 
     def _reach(self) -> Array:
@@ -84,7 +90,7 @@ class VonMises(Distribution):
 
     def _integral(self, start: Value, weight: Callable[[Value], Value]) -> Value:
         """Return the integral of weight times the density of x - loc, from ``start`` on, by Gauss-Legendre."""
-        k = self.concentration
+        k = self.off_zero
         reach = self._reach().astype(np.result_type(value_of(start), value_of(k)))
         points, weights = _gauss_legendre(namespace(reach), reach.dtype)
         start = minimum(start, reach)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ...arrays import NoiseStream, Value, namespace
+from ...arrays import NoiseStream, Value
 from ...graph import Tensor
 from ...ops import exp, sigmoid, stop_gradient, sum
 from ..nodes import UNIFORM, Noise, Sample
@@ -63,9 +63,8 @@ class RELAX(Estimator):
         return aligned(joined, z, cost)
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        law, xp = element_law(z), namespace(z.value)
-        stopped = stop_gradient(z)
-        v = Noise(xp.asarray(UNIFORM.draw(self.rng, z.shape, z.dtype)), UNIFORM)
+        law, stopped = element_law(z), stop_gradient(z)
+        v = Noise.drawn_from(self.rng, UNIFORM, z.shape, z.dtype, (z.value,))
         c = self.controlled(noisy_logits(law, z.noise), z, cost, rest)
         c_again = self.controlled(noisy_logits_given(law, stopped, v), z, cost, rest)
         weight = exp(zero(self.noted(aligned(law.log_density(stopped), z, cost), z)))

@@ -44,12 +44,15 @@ class Estimator:
     """Whether the cost keeps its value; where not, it becomes an expectation, or that of a relaxed draw."""
     caveat: ClassVar[str] = ""
     """What its measured mean and variance do not show; empty where they show everything."""
+    takes_noise: ClassVar[bool] = False
+    """Whether it is made with a stream for noise of its own, ``rng``: read off its constructor."""
     reason: str = ""
     """Why this one was chosen, where that was found by trying; ``explain`` prints it."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         ESTIMATORS[cls.name] = cls
+        cls.takes_noise = "rng" in inspect.signature(cls).parameters
 
     @classmethod
     def example(cls, rng: NoiseStream) -> Estimator:
@@ -165,6 +168,7 @@ def taken_care(cost: Tensor, plan: Plan, samples: Sequence[Sample]) -> Tensor:
     _check_independent(cost, {z: plan[id(z.noise)] for z in samples if id(z.noise) in plan})
     new, later = _with_nodes_replaced(cost, plan, samples)
     new = _continued(new, later)
+    _check_new_noise(cost, new, plan)
     if not any(estimator.weighs for estimator in plan.values()):
         return new
     kept = all(estimator.keeps_value for estimator in plan.values())
@@ -190,9 +194,31 @@ def _check_independent(cost: Tensor, choices: Mapping[Sample, Estimator]) -> Non
             if z is not None and z is not node:
                 where = f"{name_of_draw(z.name, z.place)} ({z.place})"
                 raise ValueError(
-                    f"the cost depends on the noise of {where} in two ways, such as an antithetic pair or a part that "
-                    "is open already; apply the estimator to each part of the cost alone, and then add the results"
+                    f"the cost depends on the noise of {where} in two ways, such as an antithetic pair, a part that is "
+                    "open already, or draws from two streams of one seed; draw from one stream, or apply the estimator "
+                    "to each part of the cost alone, and then add the results"
                 )
+
+
+def _check_new_noise(cost: Tensor, new: Tensor, plan: Plan) -> None:
+    """Refuse noise that an estimator has drawn for itself where the cost has the same, or another estimator.
+
+    That happens to two streams made from one seed: each hands out the same numbers.
+    """
+    if not any(estimator.takes_noise for estimator in plan.values()):
+        return
+    old = {id(x): x for x in topological_order([cost]) if isinstance(x, Noise)}
+    taken = {x.origin for x in old.values()}
+    for x in topological_order([new]):
+        if isinstance(x, Noise) and id(x) not in old:
+            if x.origin in taken:
+                names = ", ".join(sorted({e.name for e in plan.values() if e.takes_noise}))
+                raise ValueError(
+                    f"{names}: the estimator's own noise has been drawn already, for the cost or another estimator, "
+                    "from a stream of the same seed, so that they are not independent; give each a stream of its own, "
+                    'such as rng.at("estimator")'
+                )
+            taken.add(x.origin)
 
 
 def _plan(samples: list[Sample], choices: Mapping[Tensor | str, Estimator | str]) -> dict[int, Estimator]:
@@ -214,17 +240,12 @@ def _estimator(choice: Estimator | str) -> Estimator:
     kind = ESTIMATORS.get(choice)
     if kind is None:
         raise ValueError(f"estimate: there is no estimator {choice!r}; choose one of {', '.join(sorted(ESTIMATORS))}")
-    if takes_noise(kind):
+    if kind.takes_noise:
         raise ValueError(
             f"estimate: {choice} draws noise of its own, other noise in every step; write "
             f"tg.{kind.__name__}(rng=...) for its name, with a stream from tg.noise(seed)"
         )
     return kind()
-
-
-def takes_noise(kind: type[Estimator]) -> bool:
-    """Return whether an estimator draws noise of its own, from a stream that it is made with."""
-    return "rng" in inspect.signature(kind).parameters
 
 
 def _with_nodes_replaced(cost: Tensor, plan: Plan, samples: Sequence[Sample]) -> tuple[Tensor, Plan]:

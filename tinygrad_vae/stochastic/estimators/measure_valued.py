@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ... import trees
-from ...arrays import NoiseStream, Value, namespace
+from ...arrays import NoiseStream, Value
 from ...calculus import values
 from ...graph import Tensor
 from ...ops import exp, full_like, log, ones_like, sqrt, stop_gradient, where
@@ -127,13 +127,12 @@ class MeasureValued(Estimator):
         return f"no weak derivative of {type(law).__name__} is declared in {', '.join(missing)}" if missing else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        law, xp = element_law(z), namespace(z.value)
-        stopped = stop_gradient(z)
+        law, stopped = element_law(z), stop_gradient(z)
         total: Any = rest(stopped)
         pairs = WEAK_DERIVATIVES[type(law)](
             trees.map_leaves(stop_gradient, law),
             stopped,
-            lambda noise: Noise(xp.asarray(noise.draw(self.rng, z.shape, z.dtype)), noise),
+            lambda noise: Noise.drawn_from(self.rng, noise, z.shape, z.dtype, (z.value,)),
         )
         for name, (c, plus, minus) in pairs.items():
             parameter = getattr(law, name)

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ... import trees
-from ...arrays import NoiseStream, Value
-from ...graph import Tensor, rewrite, value_of
+from ...arrays import Array, NoiseStream, Value, is_array
+from ...graph import Tensor, rewrite, topological_order, value_of
 from ...ops import exp, stop_gradient, sum
 from ..credit import aligned_log_prob, mixing_op, surviving_axes, weigh_terms
 from ..nodes import Sample, name_of_draw
@@ -31,7 +31,10 @@ class ScoreFunction(Estimator):
     where b is near the expectation of K.
 
     Args:
-        baseline: a number, or an array or Tensor that broadcasts to the cost and does not depend on the draw.
+        baseline: a number, or an array or Tensor that broadcasts to the cost and does not depend on the draw. Of a
+            Tensor the graph tells whether it does. Of an array it can be seen only where it is a value of that graph or
+            a view of one: a number that you computed from ``cost.value``, such as its mean, passes for a constant, and
+            biases the gradient. Compute baselines on Tensors.
         credit: ``"auto"`` weighs each element of the cost with the log-probability of its own draws where the graph
             shows that it depends on no others, and with that of all draws where it does not; ``"example"`` insists on
             the former, ``"joint"`` on the latter. ``"downstream"`` weighs each term of the cost, which sums and means
@@ -232,13 +235,37 @@ def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
         raise ValueError(
             f"score_function: the baseline has shape {shape}, which does not broadcast to the cost's, {cost.shape}"
         )
-    if isinstance(baseline, Tensor) and depends_on(baseline, z.inputs[0]):
+    if (isinstance(baseline, Tensor) and depends_on(baseline, z.inputs[0])) or _holds_a_value_after(z, cost, baseline):
         raise ValueError(
             f"score_function: the baseline depends on {name_of_draw(z.name, z.place)} ({z.place}), the draw whose "
             "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
             "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, a function of the "
             'inputs alone, or the mean of the other draws: estimate(cost, default="leave-one-out")'
         )
+
+
+def _holds_a_value_after(z: Sample, cost: Tensor, baseline: Value) -> bool:
+    """Return whether an array of the baseline is, or is a view of, the value of a node that depends on z.
+
+    That is as much as can be seen of an array: one that was computed from such a value is an array like any other.
+    """
+    order = topological_order([baseline]) if isinstance(baseline, Tensor) else []
+    leaves = [x for node in order for x in (node, *node.inputs) if getattr(x, "op", None) is None]
+    found = {id(_memory(value_of(x))) for x in (leaves or [baseline]) if is_array(value_of(x))}
+    after = {id(z)}
+    for node in topological_order([cost]) if found else []:
+        if id(node) in after or any(id(x) in after for x in node.inputs):
+            after.add(id(node))
+            if id(_memory(node.value)) in found:
+                return True
+    return False
+
+
+def _memory(x: Array) -> Any:
+    """Return the array that holds the memory of x."""
+    while getattr(x, "base", None) is not None and is_array(x.base):
+        x = x.base
+    return x
 
 
 def _credit_note(cost: Tensor, labels: tuple[int | None, ...], shape: tuple[int, ...], gone: list[int]) -> str:
