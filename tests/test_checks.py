@@ -157,8 +157,25 @@ def test_an_op_that_declares_no_case_is_told_so():
         """
         return x
 
-    with pytest.raises(CheckError, match="declare cases="):
+    with pytest.raises(CheckError, match=r"cases=\[tg.case"):
         check_op(unknown)
+
+
+def test_a_declaration_that_is_put_together_wrongly_is_told_so():
+    with pytest.raises(TypeError, match=r"the vjp in x is called as vjp\(g, y, x\): too many"):
+        declare(lambda g, x: 3 * g * x * x)
+    with pytest.raises(TypeError, match=r"the vjp in x is called as vjp\(g, y, x, axis=...\): got an unexpected"):
+
+        @tg.op(lambda g, y, x: g)
+        def along(x, /, axis=0):
+            return x
+
+    @tg.elementwise  # without its vjps
+    def cube(x, /):
+        return x**3
+
+    with pytest.raises(TypeError, match=r"@tg.elementwise\(vjp\), and on a function; found 2.0"):
+        cube(2.0)
 
 
 def test_kinks_are_kept_away_from():

@@ -64,6 +64,12 @@ def test_train_says_what_it_does_and_how_good_it_became(images, tmp_path, capsys
     assert {path.name for path in (tmp_path / "runs" / "images").iterdir()} == set(train.OUTPUTS)
 
 
+def test_without_a_command_it_says_which_there_are(capsys):
+    out = said(capsys, 0)
+    assert out == said(capsys, 0, "--help")
+    assert re.search(r"^ +train +train a VAE on images$", out, re.MULTILINE)
+
+
 def test_progress_elsewhere_than_in_a_terminal_is_a_line_each_epoch(images, capsys):
     assert cli.main(["train", "--data", images, *SMALL]) == 0
     lines = capsys.readouterr().err.splitlines()

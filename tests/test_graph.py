@@ -305,6 +305,14 @@ def test_an_array_that_is_edited_is_read_as_it_stands_unless_it_was_copied_or_cl
         array *= 10.0
 
 
+def test_an_attribute_that_tensors_have_elsewhere_says_what_to_write_here():
+    x = tg.Tensor(1.0)
+    for name, instead in (("backward", "tg.gradients"), ("grad", "tg.gradients"), ("detach", "tg.stop_gradient")):
+        with pytest.raises(AttributeError, match=f"a Tensor has no attribute '{name}'.*{instead}"):
+            getattr(x, name)
+    assert not hasattr(x, "anything_else")
+
+
 def test_an_op_is_declared_once_and_completely():
     with pytest.raises(ValueError, match=r"exp is declared already, in tinygrad_vae\.ops"):
 

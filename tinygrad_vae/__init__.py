@@ -2,6 +2,17 @@
 
 ``import tinygrad_vae as tg``. A function called on arrays computes an array; with a Tensor among its arguments it
 also records a node. A draw is a node that blocks the gradient until a rewrite opens it.
+
+- To begin: ``Tensor``, ``gradients``, ``noise``, ``Normal``, ``reparameterize``, ``score_function``.
+- To look: ``explain(cost, wrt)``, ``draw(cost, wrt=...)``, ``compare_estimators``, ``python -m tinygrad_vae.ops``.
+- Functions of arrays: ``grad``, ``value_and_grad``, ``jvp``, ``hessian``, and over trees ``wrap``, ``values``.
+- Graph to graph: ``rewrite``, ``replay``, ``estimate(cost, {node: estimator})``, ``plan(step)``.
+- Models: ``VAE``, ``elbo``, ``nn``, ``optim``. Everything that can be chosen: ``OPS``, ``DISTRIBUTIONS``,
+  ``ESTIMATORS``.
+- To add: ``op``, ``elementwise``, ``Distribution``, ``Estimator``, each tested by one call: ``checks.check_op``,
+  ``check_distribution``, ``check_estimator``.
+
+``help(tinygrad_vae.NAME)`` gives the formula, the shapes, the source and an example that runs.
 """
 
 from . import checks, nn, optim

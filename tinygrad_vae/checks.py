@@ -229,7 +229,10 @@ def check_op(op: Op[..., Any], *, seed: int = 0) -> None:
     _check_smoothness(op)
     trials = list(cases_of(op))
     if not trials:
-        raise CheckError(f"{op.name} has nothing to be tried with; declare cases=[case((2, 3), axis=0), ...]")
+        raise CheckError(
+            f"{op.name} has nothing to be tried with; declare the shapes of its inputs, and attributes behind them: "
+            "cases=[tg.case((2, 3), axis=0), ...]"
+        )
     rng = np.random.default_rng(seed)
     for trial in trials:
         check_case(op, trial, rng)

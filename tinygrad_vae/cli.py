@@ -330,7 +330,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a variational autoencoder, and see where its gradient goes.",
         epilog="Begin with: tinygrad-vae train",
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def say_what_there_is(arguments: argparse.Namespace) -> int:
+        parser.print_help()
+        return 0
+
+    parser.set_defaults(command=say_what_there_is)
+    commands = parser.add_subparsers(metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
     _add_compare(commands)

@@ -86,6 +86,21 @@ def _refusal(what: str, instead: str) -> Callable[..., Any]:
     return refuse
 
 
+_ELSEWHERE = {
+    "backward": "gradients are returned, and stored nowhere: tg.gradients(cost, wrt)",
+    "grad": "gradients are returned, and stored nowhere: tg.gradients(cost, wrt)",
+    "zero_grad": "gradients are returned, and stored nowhere: tg.gradients(cost, wrt)",
+    "requires_grad": "tg.gradients(cost, wrt) is told what to differentiate by",
+    "detach": "write tg.stop_gradient(tensor)",
+    "item": "write tensor.value.item()",
+    "numpy": "write tensor.value",
+    "cpu": "write tg.to_host(tensor.value)",
+    "cuda": "write tg.to_device(array) before Tensor(array)",
+    "to": "write tg.to_device(array) before Tensor(array), or tensor.astype(dtype)",
+}
+"""What to write here for an attribute that tensors of other libraries have."""
+
+
 class Tensor:
     """A node of the graph: a value, the op that made it, its inputs and its attributes.
 
@@ -199,6 +214,10 @@ class Tensor:
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
 
+    def __getattr__(self, name: str) -> Any:
+        instead = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"a Tensor has no attribute {name!r}{instead}", name=name, obj=self)
+
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
             "a Tensor is never edited. Write tg.where(mask, new, tensor), or fill the array before Tensor(array)"
@@ -286,6 +305,10 @@ class Op(Generic[P, R]):
         axes: Callable[..., tuple[int | None, ...]] | None,
         cases: Sequence[Case],
     ) -> None:
+        if not callable(forward):
+            raise TypeError(
+                f"an op is declared with its vjps, @tg.elementwise(vjp), and on a function; found {forward!r}"
+            )
         parameters = inspect.signature(forward).parameters.values()
         self.name: str = getattr(forward, "__name__", "op")
         self.forward = forward
@@ -313,6 +336,19 @@ class Op(Generic[P, R]):
                 f"op {self.name}: {len(self.vjps)} vjps for the inputs {', '.join(self.input_names)}; "
                 "declare one for each, None where nothing flows (for *inputs one in all, taking the input's number)"
             )
+        if not self.variadic:
+            self._check_vjps([p.name for p in others])
+
+    def _check_vjps(self, attr_names: list[str]) -> None:
+        """Raise where a vjp does not take what it will be called with."""
+        for name, rule in zip(self.input_names, self.vjps, strict=True):
+            if rule is None:
+                continue
+            try:
+                inspect.signature(rule).bind("g", "y", *self.input_names, **dict.fromkeys(attr_names))
+            except TypeError as error:
+                called = ", ".join(["g", "y", *self.input_names, *(f"{attr}=..." for attr in attr_names)])
+                raise TypeError(f"op {self.name}: the vjp in {name} is called as vjp({called}): {error}") from None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
