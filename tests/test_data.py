@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -159,6 +160,11 @@ def test_an_npz_names_the_arrays_it_holds(tmp_path):
     refused(tmp_path / "b.npz", "images", "12 images", "shape (5,)")
     np.savez(tmp_path / "c.npz", images=GREY, test=GREY[:, :4])
     refused(tmp_path / "c.npz", "5 x 5", "4 x 5")
+    for name in ("images", "labels"):
+        np.savez(tmp_path / "d.npz", **({} if name == "images" else {"images": GREY}))
+        with zipfile.ZipFile(tmp_path / "d.npz", "a") as zipped:
+            zipped.writestr(f"{name}.npy", b"no array")
+        refused(tmp_path / "d.npz", f"{name} is no array")
 
 
 def test_truncated_and_foreign_files(tmp_path):
@@ -181,9 +187,10 @@ def test_truncated_and_foreign_files(tmp_path):
         (idx(GREY) + b"more", ["(12, 5, 5)", "316 bytes", "found 320"]),
         (idx(LABELS), ["1 axes"]),
         (idx(GREY[:0]), ["no images"]),
+        (b"\0\0\x08\3" + struct.pack(">3I", 0, 2**32 - 1, 2**32 - 1), ["no images, its shape is (0, 4294967295,"]),
         (idx(GREY)[:9], ["header", "9 of 16"]),
     ],
-    ids=["zip", "floats", "too long", "labels", "empty", "short header"],
+    ids=["zip", "floats", "too long", "labels", "empty", "empty and too big", "short header"],
 )
 def test_an_idx_file_that_is_none(content, words, tmp_path):
     (tmp_path / "images").write_bytes(content)

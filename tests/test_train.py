@@ -223,6 +223,8 @@ def test_a_model_can_be_loaded_without_its_data(config, tmp_path):
         ("estimator", "reinforce", "estimator: expected .*pathwise.*found 'reinforce'"),
         ("hidden", 8, "hidden: expected whole numbers"),
         ("data", None, "data: expected .* found None"),
+        ("samples", 2**63, "samples: expected no more than 2147483647, found 9223372036854775808"),
+        ("hidden", (3, 2**31), "hidden: expected no more than 2147483647"),
     ],
 )
 def test_bad_numbers_and_names(field, value, words):
@@ -299,6 +301,13 @@ def test_a_state_that_is_not_finite_is_neither_saved_nor_read(config, tmp_path):
     for read in (train.resume, train.load_model):
         with pytest.raises(checkpoint.CheckpointError, match=r"model\.likelihood\.logits\.bias holds numbers that are"):
             read(run.folder)
+
+
+def test_a_model_larger_than_any_memory_is_refused_before_the_folder_is_made(config, tmp_path):
+    for hidden in ((2**31 - 1,), (2**31 - 1, 2**31 - 1)):
+        with pytest.raises(RunError, match=r"hidden, latent: a model of this size cannot be made: .*rray"):
+            train.begin(dataclasses.replace(config, hidden=hidden), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_batch_larger_than_the_data_is_refused_before_the_folder_is_made(config, tmp_path):

@@ -100,6 +100,10 @@ NEEDS: dict[str, dict[str, tuple[Any, ...]]] = {
 """What some settings ask of others where they are not left alone: else they would change nothing, or have no sense."""
 
 
+MOST = 2**31 - 1
+"""The largest count or size; an array with a longer axis could not even be asked for."""
+
+
 def setting(default: Any, kind: Kind, group: str, text: str) -> Any:
     """Declare a setting: its default, what it may be, the group that it is shown in, and what it means."""
     return dataclasses.field(default=default, metadata={"kind": kind, "group": group, "text": text})
@@ -232,6 +236,9 @@ class TrainConfig:
                 value = tuple(value)
             if not kind.holds(value):
                 raise RunError(f"{name}: expected {kind.expected}, found {getattr(self, name)!r}")
+            for size in value if isinstance(value, tuple) else [value]:
+                if name != "seed" and isinstance(size, int) and size > MOST:
+                    raise RunError(f"{name}: expected no more than {MOST}, found {size}")
             object.__setattr__(self, name, float(value) if kind.read is float else value)
         if (self.likelihood == "bernoulli") == (self.binarise == "none"):
             raise RunError(

@@ -334,7 +334,10 @@ def _idx_header(file: IO[bytes] | gzip.GzipFile, path: Path) -> tuple[int, tuple
     lengths = file.read(start - 4)
     if len(lengths) < start - 4:
         raise DataError(f"{path}: ends in the middle of the header, after {4 + len(lengths)} of {start} bytes")
-    return start, struct.unpack(f">{head[3]}I", lengths)
+    shape = struct.unpack(f">{head[3]}I", lengths)
+    if 0 in shape:  # beside a 0, lengths may be such as no array can have
+        raise DataError(f"{path}: holds no images, its shape is {shape}")
+    return start, shape
 
 
 def _numbers(file: IO[bytes] | gzip.GzipFile, path: Path, at_most: int) -> Array:

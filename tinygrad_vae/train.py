@@ -409,16 +409,19 @@ def _first_state(config: TrainConfig, pixels: int, levels: int) -> State:
     posterior: Any = config.posterior
     if config.posterior == "one-hot":
         posterior = functools.partial(OneHotHead.init, classes=config.classes)
-    model = VAE.init(
-        pixels,
-        hidden=config.hidden,
-        latent=config.latent,
-        activation=config.activation,
-        posterior=posterior,
-        likelihood=likelihood,
-        components=config.components,
-        rng=noise(config.seed).at("weights"),
-    )
+    try:
+        model = VAE.init(
+            pixels,
+            hidden=config.hidden,
+            latent=config.latent,
+            activation=config.activation,
+            posterior=posterior,
+            likelihood=likelihood,
+            components=config.components,
+            rng=noise(config.seed).at("weights"),
+        )
+    except (MemoryError, ValueError) as error:
+        raise RunError(f"hidden, latent: a model of this size cannot be made: {error}") from error
     return State(model, AdamW(config.learning_rate).init(model))
 
 
@@ -805,7 +808,7 @@ def draw(run: Run, state: State) -> None:
     if mixture is not None:  # within so many standard deviations of a component, the same one in each row
         k = Categorical(logits=mixture.logits).sample((len(u),), rng=rng.at("component"))
         inside = mixture.mean[k] + np.exp(mixture.log_scale[k]) * inside
-    distance = "|z|" if mixture is None else "distance"
+    distance = "$|z_k|$" if mixture is None else "distance"
     rows = ["any z" if math.isinf(reach) else f"{distance} < {reach:g}" for reach in REACHES]
     put("truncated_samples.png", plots.labelled_images, decoded(inside.reshape(-1, run.config.latent)), shape, rows)
     if MANIFOLD in pictures(run.config):
