@@ -178,7 +178,7 @@ def test_a_real_ctrl_c_saves_and_says_how_to_go_on(images, tmp_path):
         ("--estimator reinforce", "invalid choice: 'reinforce' (choose from"),
         ("--activation swish", "invalid choice: 'swish'"),
         ("--data nowhere.npz", "nowhere.npz: no such file or folder"),
-        ("--batch 10 --hidden 1000000000000", "Unable to allocate"),
+        ("--batch 10 --hidden 1000000000", "hidden, latent: a model of this size cannot be made: Unable to allocate"),
         ("--batch 10 --out images.npy/run", "images.npy/run: the output folder cannot be written"),
         ("--resume", "run: holds no run"),
         ("--speed 3", "unrecognized arguments: --speed 3"),
