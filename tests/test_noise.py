@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from standard_errors import calm
 
 import tinygrad_vae as tg
 from tinygrad_vae import trees
@@ -104,6 +105,99 @@ def test_noise_keeps_its_shape_and_a_node_of_another_graph_is_refused():
         tg.replay(z, {z.noise: np.zeros(5)})
     with pytest.raises(ValueError, match="is not part of the graph"):
         tg.replay(z, {drawn(tg.Normal).noise: np.zeros(4)})
+
+
+# ------------------------------------------------------------- the choices on the noise, for every distribution
+
+SCRAMBLES, POINTS = 60, 64
+CHOICES = {
+    "redrawn": lambda cost, noise, rng: tg.replay(cost, {noise: noise.redrawn(rng)}),
+    "antithetic": lambda cost, noise, rng: (
+        lambda fresh: 0.5 * (tg.replay(cost, {noise: fresh}) + tg.replay(cost, {noise: fresh.mirrored()}))
+    )(noise.redrawn(rng)),
+    "sobol": lambda cost, noise, rng: tg.replay(cost, {noise: noise.sobol(rng)}),
+    "sobol, antithetic": lambda cost, noise, rng: tg.replay(cost, {noise: noise.sobol(rng).mirrored()}),
+    "fixed": lambda cost, noise, rng: tg.replay(cost, {noise: noise.redrawn(rng).value}),
+}
+
+
+def bounded_mean(law, points=POINTS):
+    """Return a cost whose mean every law has, tails or not, and the noise that it is a function of."""
+    z = tg.wrap(calm(law)).sample((points,), rng=tg.noise(7), name="z")
+    x = tg.astype(z, np.float64)
+    weights = np.linspace(1.0, 2.0, int(np.prod(x.shape[1:]))).reshape(x.shape[1:])
+    return tg.mean(tg.tanh(0.5 * (x * weights))), z.noise
+
+
+@every_law
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_of_noise_leaves_the_expectation_of_every_law_where_it_is(law, choice):
+    cost, noise = bounded_mean(law)
+    rng = tg.noise(3)
+    found = [CHOICES[choice](cost, noise, rng.at(k)).value for k in range(SCRAMBLES)]
+    reference = [tg.replay(cost, {noise: noise.redrawn(tg.noise(4).at(k))}).value for k in range(SCRAMBLES)]
+    spread = np.hypot(np.std(found), np.std(reference)) / np.sqrt(SCRAMBLES - 1)
+    assert abs(np.mean(found) - np.mean(reference)) <= 4.5 * spread + 1e-12
+
+
+@every_law
+def test_a_sobol_sequence_spreads_the_draws_of_every_law_more_evenly_than_chance(law):
+    cost, noise = bounded_mean(law)
+    rng = tg.noise(5)
+    even = [tg.replay(cost, {noise: noise.sobol(rng)}).value for _ in range(SCRAMBLES)]
+    by_chance = [tg.replay(cost, {noise: noise.redrawn(rng)}).value for _ in range(SCRAMBLES)]
+    assert np.var(even) <= 0.5 * np.var(by_chance)
+
+
+def test_the_points_of_a_sobol_sequence_fill_every_interval_and_have_independent_coordinates():
+    u = tg.noise(0).sobol((256, 3))
+    for k in range(3):
+        np.testing.assert_array_equal(np.sort((u[:, k] * 256).astype(int)), np.arange(256))
+    for dtype in (np.float32, np.float64):
+        points = tg.noise(1).sobol((100, 2), dtype)
+        assert points.dtype == dtype
+        assert points.shape == (100, 2)
+        assert 0 < points.min() < points.max() < 1
+        np.testing.assert_array_equal(1 - (1 - points), points)
+        assert np.isfinite(tg.noise(1).sobol((100, 2), dtype, normal=True)).all()
+    assert tg.noise(0).sobol((0, 2)).shape == (0, 2)
+    assert not np.array_equal(tg.noise(0).sobol((8,)), tg.noise(1).sobol((8,)))
+    np.testing.assert_array_equal(tg.noise(0).sobol((8,)), tg.noise(0).sobol((8,)))
+
+
+def test_a_single_draw_is_no_sequence_and_a_vector_is_a_single_draw():
+    for law in (tg.Normal(tg.Tensor(0.0), 1.0), tg.MultivariateNormal(tg.Tensor(np.zeros(3)), np.eye(3))):
+        z = law.sample(rng=tg.noise(0), name="z")
+        with pytest.raises(ValueError, match=r"noise of z of shape \(3?,?\) has no axis that counts draws"):
+            z.noise.sobol(tg.noise(1))
+
+
+def test_draws_that_are_not_independent_are_not_weighed_together():
+    mu = tg.Tensor(np.full((2000, 1), 2.0), "mu")
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")  # a sequence of 2000 points
+    cost = tg.replay(z * z, {z.noise: z.noise.sobol(tg.noise(1))})
+    with pytest.raises(tg.InvalidGradientError, match=r"not independent of each other \(a Sobol sequence\)"):
+        tg.score_function(tg.mean(cost))
+    with pytest.raises(tg.InvalidGradientError, match="not independent of each other"):
+        tg.estimate(tg.mean(cost), {"z": tg.MeasureValued(tg.noise(2))})
+    with pytest.raises(tg.InvalidGradientError, match="the others are no baseline"):
+        tg.estimate(cost, {"z": "leave-one-out"})
+    exact = tg.gradients(tg.mean(tg.reparameterize(cost)), mu).sum()
+    assert abs(exact - 4) < 1e-3
+    for weighed in (tg.mean(tg.score_function(cost)), tg.ScoreFunction(credit="downstream")(tg.mean(cost))):
+        assert abs(tg.gradients(weighed, mu).sum() - 4) < 0.3
+
+
+def test_a_sobol_sequence_is_drawn_anew_in_every_run_of_a_plan():
+    def step(mu, rng):
+        z = tg.Normal(mu, 1.0).sample((8,), rng=rng, name="z")
+        even = tg.replay(z, {z.noise: z.noise.sobol(rng)})
+        return tg.gradients(tg.reparameterize(tg.mean(z * even)), mu, record=True)
+
+    run, mu = tg.plan(step), np.array(1.5)
+    planned, eager = tg.noise(3), tg.noise(3)
+    for _ in range(4):
+        np.testing.assert_array_equal(run(mu, planned), step(tg.Tensor(mu), eager).value)
 
 
 def test_a_draw_whose_noise_was_swapped_for_a_constant_still_blocks():

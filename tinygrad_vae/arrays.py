@@ -204,6 +204,28 @@ class NoiseStream:
         k = np.floor(self.generator().random(shape, dtype=dtype) * np.asarray(steps, dtype))
         return np.asarray((k + np.asarray(0.5, dtype)) / np.asarray(steps, dtype))
 
+    def sobol(self, shape: tuple[int, ...], dtype: Any = np.float64, *, normal: bool = False) -> Array:
+        """Return points of a scrambled Sobol sequence in the open unit cube, or their images under ``ndtri``.
+
+        The first axis counts the points, all others together are the coordinates. Each number by itself is uniform on
+        (0, 1), or N(0, 1), and different coordinates are independent; the points are not, since they keep out of each
+        other's way. ``scipy.stats.qmc`` makes them; a power of 2 is the best number of points.
+
+        Raises:
+            ValueError: there is no axis to count the points.
+        """
+        if not shape:
+            raise ValueError("a Sobol sequence needs an axis that counts its points, found shape ()")
+        qmc = importlib.import_module("scipy.stats.qmc")  # only here: importing it takes most of a second
+        coordinates = math.prod(shape[1:])
+        points = np.zeros((shape[0], coordinates))
+        if points.size:
+            sequence = qmc.Sobol(coordinates, scramble=True, seed=self.generator())
+            points = sequence.random_base2(math.ceil(math.log2(shape[0])))[: shape[0]]
+        steps = 2.0**23 if np.dtype(dtype) == np.float32 else 2.0**30
+        u = ((np.floor(points * steps) + 0.5) / steps).reshape(shape)
+        return (scipy.special.ndtri(u) if normal else u).astype(dtype)
+
     def permutation(self, n: int) -> Array:
         """Return the numbers 0 to n - 1 in a random order."""
         return self.generator().permutation(n)

@@ -93,6 +93,7 @@ class _Draw:
     before: int
     law: str
     options: tuple[Any, ...]
+    named: Mapping[str, Any]
     array: Array
 
     def again(self, streams: Mapping[int, NoiseStream]) -> Array:
@@ -101,7 +102,7 @@ class _Draw:
         if self.where:
             stream = stream.at(*self.where)
             stream.drawn = self.before
-        return getattr(stream, self.law)(*self.options)
+        return getattr(stream, self.law)(*self.options, **self.named)
 
 
 class _WatchedStream(NoiseStream):
@@ -127,13 +128,16 @@ class _WatchedStream(NoiseStream):
     def uniform(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
         return self._keep("uniform", shape, dtype)
 
+    def sobol(self, shape: tuple[int, ...], dtype: Any = np.float64, *, normal: bool = False) -> Array:
+        return self._keep("sobol", shape, dtype, normal=normal)
+
     def permutation(self, n: int) -> Array:
         return self._keep("permutation", n)
 
-    def _keep(self, law: str, *options: Any) -> Array:
+    def _keep(self, law: str, *options: Any, **named: Any) -> Array:
         before = self._stream.drawn
-        array = getattr(self._stream, law)(*options)
-        self._draws.append(_Draw(self._argument, self._where, before, law, options, array))
+        array = getattr(self._stream, law)(*options, **named)
+        self._draws.append(_Draw(self._argument, self._where, before, law, options, named, array))
         return array
 
 

@@ -204,8 +204,9 @@ class Distribution:
         if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
             raise ValueError(f"{type(self).__name__}: a shape is made of whole numbers from 0 on, found {shape}")
         leaves = [value_of(leaf) for leaf in trees.leaves(self)]
-        called = f"noise of {name}" if name else None
-        return Noise.drawn_from(rng, self.noise_law, self.noise_shape(shape), noise_dtype(leaves), leaves, called)
+        called, counting = f"noise of {name}" if name else None, len(shape) + len(self.batch_shape)
+        noise_shape, dtype = self.noise_shape(shape), noise_dtype(leaves)
+        return Noise.drawn_from(rng, self.noise_law, noise_shape, dtype, leaves, called, counting=counting)
 
     # densities ------------------------------------------------------------------------------------
 

@@ -18,7 +18,8 @@ from ...ops import stop_gradient, where
 from ..credit import aligned_log_prob, surviving_axes
 from ..distribution import Distribution
 from ..distributions import Independent
-from ..nodes import Sample
+from ..nodes import Noise, Sample, name_of_draw
+from ..verdict import InvalidGradientError
 
 Labels = tuple[int | None, ...]
 
@@ -66,4 +67,21 @@ def replaced(z: Sample, mask: Array, value: Value) -> Any:
 
 def aligned(x: Value, z: Sample, cost: Tensor) -> Value:
     """Return ``x``, a number for each element of z, summed over the axes that the cost mixes, along the others."""
-    return aligned_log_prob(x, surviving_axes(cost, z))[0]
+    labels = surviving_axes(cost, z)
+    check_uncoupled(z, labels)
+    return aligned_log_prob(x, labels)[0]
+
+
+def is_coupled(z: Sample) -> bool:
+    """Return whether the draws along the first axis of z are not independent of each other."""
+    return isinstance(z.noise, Noise) and z.noise.coupled
+
+
+def check_uncoupled(z: Sample, labels: Labels) -> None:
+    """Raise where draws that are not independent of each other would be weighed together."""
+    if is_coupled(z) and 0 not in labels:
+        raise InvalidGradientError(
+            f"the draws of {name_of_draw(z.name, z.place)} ({z.place}) are not independent of each other (a Sobol "
+            "sequence), and the cost joins them: each would be weighed with the log-probability of the others too. Let "
+            "the cost keep the axis that counts them, and average it after the estimator; or use reparameterize(cost)"
+        )

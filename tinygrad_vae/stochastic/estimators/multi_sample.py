@@ -14,6 +14,7 @@ from ...ops import expand_dims, logsumexp, stop_gradient, sum, where
 from ...ops.reductions import reduced
 from ..credit import aligned_log_prob, surviving_axes
 from ..nodes import Sample
+from .coordinates import is_coupled
 from .estimate import Estimator, Rest, sloped, zero
 from .score_function import without_moving
 
@@ -40,7 +41,7 @@ class VIMCO(Estimator):
             return "the cost must be logsumexp(log_weights, axis=0), its negative, or one of them and something added"
         if found[0].shape[0] < 2 or surviving_axes(found[0], z)[0] != 0:
             return "the first axis of the log-weights must count the draws, at least two, and each depend on its own"
-        return None
+        return "the draws are not independent, so that the others are no baseline" if is_coupled(z) else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         log_weights, sign = _log_weights(z, cost)  # type: ignore[misc]

@@ -21,6 +21,7 @@ from ...ops import exp, stop_gradient, sum
 from ..credit import aligned_log_prob, mixing_op, surviving_axes, weigh_terms
 from ..nodes import Sample, name_of_draw
 from ..verdict import depends_on, refuse_gradient
+from .coordinates import check_uncoupled, is_coupled
 from .estimate import Estimator, Rest, with_inputs, zero
 
 
@@ -114,6 +115,7 @@ class ScoreFunction(Estimator):
 
     def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...]) -> Tensor:
         """Return ``magic(log p(z))`` along the axes of the cost."""
+        check_uncoupled(z, labels)
         log_prob = without_moving(z).log_density(stopped)
         lying, gone = aligned_log_prob(log_prob, labels)
         return exp(zero(self.noted(lying, z, _credit_note(cost, labels, log_prob.shape, gone))))
@@ -143,7 +145,7 @@ class LeaveOneOut(ScoreFunction):
             return "it needs several draws: draw with sample((n,), ...), and average the cost afterwards"
         if surviving_axes(cost, z)[0] != 0:
             return "the first axis of the cost must count the draws, and cost i must depend on draw i alone"
-        return None
+        return "the draws are not independent, so that the others are no baseline" if is_coupled(z) else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         stopped = stop_gradient(z)
