@@ -96,7 +96,21 @@ def test_the_estimate_is_the_mean_over_its_draws(pair):
     p, q = neighbours(pair)
     x = p.sample((7,), rng=tg.noise(3))
     estimate = tg.monte_carlo_kl(p, q, rng=tg.noise(3), samples=7)
-    np.testing.assert_allclose(estimate, (p.log_prob(x) - q.log_prob(x)).mean(0), rtol=1e-12, atol=1e-15)
+    ratios = p.log_prob(x) - q.log_prob(x)
+    np.testing.assert_allclose(estimate.value, ratios.mean(0), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(estimate.standard_error, ratios.std(0, ddof=1) / np.sqrt(7), rtol=1e-12, atol=1e-15)
+
+
+def test_the_estimate_says_how_far_off_it_may_be():
+    p, q = tg.Gamma(np.array([2.0, 5.0]), 1.5), tg.LogNormal(np.array([0.3, 1.0]), 0.8)
+    estimate, error = tg.monte_carlo_kl(p, q, rng=tg.noise(0), samples=2000)
+    others = np.array([tg.monte_carlo_kl(p, q, rng=tg.noise(s), samples=2000).value for s in range(1, 60)])
+    np.testing.assert_allclose(error, others.std(0), rtol=0.4)
+    assert np.all(np.abs(estimate - others.mean(0)) < 4.5 * error)
+    assert str(tg.monte_carlo_kl(p, q, rng=tg.noise(0), samples=2000)).endswith(" (Monte Carlo)")
+    assert np.isnan(tg.monte_carlo_kl(p, q, rng=tg.noise(0)).standard_error).all()
+    with pytest.raises(ValueError, match="is infinite"):
+        tg.monte_carlo_kl(q, tg.Beta(2.0, 2.0), rng=tg.noise(0), samples=100)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +151,7 @@ def test_without_a_closed_form_the_estimate_is_offered_and_works():
         tg.kl_divergence(p, q)
     x = np.linspace(-12, 12, 20_001)
     truth = np.trapezoid(np.exp(p.log_prob(x)) * (p.log_prob(x) - q.log_prob(x)), x)
-    assert_agrees([tg.monte_carlo_kl(p, q, rng=tg.noise(s)) for s in range(2000)], truth)
+    assert_agrees([tg.monte_carlo_kl(p, q, rng=tg.noise(s)).value for s in range(2000)], truth)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +187,7 @@ def test_draws_of_a_discrete_law_are_blocked_until_score_function_opens_them(fam
     closed = tg.gradients(tg.sum(tg.kl_divergence(family(logits=logits), q)), logits)
     estimates = []
     for seed in range(500):
-        estimate = tg.sum(tg.monte_carlo_kl(family(logits=logits), q, rng=tg.noise(seed), samples=10))
+        estimate = tg.sum(tg.monte_carlo_kl(family(logits=logits), q, rng=tg.noise(seed), samples=10).value)
         with pytest.raises(tg.BlockedGradientError):
             tg.gradients(estimate, logits)
         estimates.append(tg.gradients(tg.score_function(estimate), logits))
@@ -184,7 +198,7 @@ def test_the_reparameterized_estimate_has_the_gradient_of_the_closed_form():
     p, q = tg.wrap([tg.Normal(0.5, 1.5), tg.Normal(0.0, 1.0)])
     parameters = trees.leaves([p, q])
     closed = tg.gradients(tg.kl_divergence(p, q), parameters)
-    estimates = [tg.gradients(tg.monte_carlo_kl(p, q, rng=tg.noise(s)), parameters) for s in range(2000)]
+    estimates = [tg.gradients(tg.monte_carlo_kl(p, q, rng=tg.noise(s)).value, parameters) for s in range(2000)]
     assert_agrees(estimates, closed)
 
 
