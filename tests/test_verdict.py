@@ -464,6 +464,19 @@ def test_a_cost_that_was_averaged_too_early_is_unbiased_and_said_to_be_noisy():
     assert "one cost for all draws of shape (4,): unbiased, and noisier" in str(report)
 
 
+def test_positions_that_were_drawn_keep_their_axes_apart():
+    """A table looked up at a draw: cost i depends on draw i alone, and gets its own credit."""
+    logits = tg.Tensor(np.zeros((5, 3)), "logits")
+    k = tg.Categorical(logits=logits).sample((2,), rng=tg.noise(0), name="k")
+    table = np.arange(12.0).reshape(3, 4)
+    assert surviving_axes(tg.take(table[:, 0], k, axis=0), k) == (0, 1)
+    assert surviving_axes(tg.take(table, k, axis=0), k) == (0, 1, None)
+    assert surviving_axes(tg.take(table.T, k, axis=1), k) == (None, 0, 1)
+    assert surviving_axes(tg.Tensor(table.T)[:, k], k) == (None, 0, 1)
+    assert surviving_axes(tg.Tensor(table)[k, 1], k) == (None, None)
+    assert surviving_axes(tg.Tensor(table)[k, k], k) == (0, 1)
+
+
 def one_op(x, rng):
     """Return x after one op, drawn at random from those that fit its shape."""
     axis = int(rng.integers(x.ndim)) if x.ndim else 0
@@ -476,6 +489,8 @@ def one_op(x, rng):
         lambda: tg.where(x > 0, x, 0.5),
         lambda: tg.Normal(x, 1.0).sample(rng=tg.noise(int(rng.integers(100)))),
         lambda: tg.stop_gradient(x),
+        lambda: tg.take(rng.normal(size=9), tg.astype(tg.clip(2.0 * x + 4.0, 0.0, 8.0), np.int64), axis=0),
+        lambda: tg.take(rng.normal(size=(2, 9, 2)), tg.astype(tg.clip(2.0 * x + 4.0, 0.0, 8.0), np.int64), axis=1),
     ]
     if x.ndim:
         fitting += [
@@ -488,6 +503,8 @@ def one_op(x, rng):
             lambda: x[key],
             lambda: x[key[:-1]],
             lambda: tg.take(x, indices, axis=axis),
+            lambda: tg.take_along_axis(x, tg.astype(x > 0, np.int64) * (x.shape[axis] - 1), axis=axis),
+            lambda: tg.take_along_axis(rng.normal(size=x.shape), tg.astype(x > 0, np.int64) * 0, axis=axis),
             lambda: tg.concat([x, tg.cos(x)], axis=axis),
             lambda: tg.stack([x, tg.cos(x)], axis=axis),
             lambda: tg.reshape(x, (*x.shape[:axis], -1)),

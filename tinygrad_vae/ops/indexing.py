@@ -30,7 +30,9 @@ def _axes_left_whole(
     Several indices with an array among them may come out in front of all slices, so that no axis is sure to stay.
     """
     numbers = sum(not isinstance(part, slice) and part is not None and part is not ... for part in key)
-    if i > 0 or (indices and numbers > 1):
+    if i > 0:
+        return _axes_of_an_index(labels, y, indices, i - 1, key)
+    if indices and numbers > 1:
         return (None,) * len(y.shape)
     if all(part is None or part is ... or isinstance(part, slice) or type(part) is int for part in key):
         # the dots stand for whole axes
@@ -52,6 +54,22 @@ def _axes_left_whole(
     else:
         return (*out, *labels[axis:])
     return (*out, *(None,) * (len(y.shape) - len(out)))
+
+
+def _axes_of_an_index(
+    labels: tuple[int | None, ...], y: Value, indices: tuple[Value, ...], i: int, key: Key
+) -> tuple[int | None, ...]:
+    """The axes of an array of positions stand where the key has it, if there are only slices before and after."""
+    before = next(k for k, part in enumerate(key) if part is INDEX)
+    rest = (*key[:before], *key[before + len(indices) :])
+    if not all(isinstance(part, slice) for part in rest) or any(x.dtype.kind not in "iu" for x in indices):
+        return (None,) * len(y.shape)
+    common = np.broadcast_shapes(*(x.shape for x in indices))
+    own = (None,) * (len(common) - len(labels)) + labels
+    shape = (1,) * (len(common) - len(labels)) + indices[i].shape
+    whole = tuple(label if n == m else None for label, n, m in zip(own, shape, common, strict=True))
+    placed = (None,) * before + whole
+    return placed + (None,) * (len(y.shape) - len(placed))
 
 
 @op(
