@@ -42,7 +42,7 @@ PAIRS = [
 
 
 def test_every_kind_of_estimator_takes_part_in_the_mixtures():
-    alone = {"vimco", "rejection-path"}  # for a bound on several draws, and for Gamma draws: tested below
+    alone = {"arsm", "vimco", "rejection-path"}  # for choices, bounds on several draws, Gamma draws: tested below
     assert {name for pair in PAIRS for name in pair} == set(OPTIONAL) - alone
 
 
@@ -120,7 +120,9 @@ def test_costs_that_mix_several_discrete_draws(name):
         np.testing.assert_allclose(found, np.tile(truth, (5, 1)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["enumeration", "score-function", "rebar", "relax", "second-draw", "gumbel-softmax"])
+@pytest.mark.parametrize(
+    "name", ["arsm", "enumeration", "score-function", "rebar", "relax", "second-draw", "gumbel-softmax"]
+)
 def test_costs_that_mix_several_choices(name):
     start = np.array([[0.3, -0.5, 1.0], [0.0, 0.7, -0.2]])
     worth = np.array([[1.0, -2.0, 0.5], [0.3, 2.0, -1.0]])
@@ -144,6 +146,33 @@ def test_costs_that_mix_several_choices(name):
             assert_agrees(found, truth)
         return
     assert_agrees(found, truth)
+
+
+@pytest.mark.parametrize("law", [tg.Categorical, tg.OneHotCategorical], ids=lambda law: law.__name__)
+def test_swapping_the_noise_of_two_classes_gives_the_gradient_of_a_choice_and_less_variance(law):
+    start, worth = np.array([0.3, -0.5, 1.0, 0.0]), np.array([1.0, -2.0, 0.5, 3.0])
+    logits = tg.Tensor(np.tile(start, (DRAWS, 1)), "logits")
+    z = law(logits=logits).sample(rng=tg.noise(4), name="z")
+    cost = tg.take(worth, z, axis=0) if law is tg.Categorical else tg.sum(z * worth, axis=1)
+    p = scipy.special.softmax(start)
+    found, plain = (tg.gradients(tg.sum(tg.estimate(cost, {"z": e})), logits) for e in ("arsm", "score-function"))
+    for draws in (found, plain):
+        assert_agrees(draws, p * (worth - p @ worth))
+    assert found.var(0).sum() < plain.var(0).sum()
+
+
+def test_swapping_between_two_classes_is_arm():
+    """With logits (0, l) and two classes, the gradient in l is that of ARM for a toss of logit l, of the same noise."""
+    logit, u = 0.7, tg.noise(2).uniform((50, 2))
+    pair = tg.Tensor(np.tile([0.0, logit], (50, 1)), "logits")
+    z = tg.OneHotCategorical(logits=pair).sample(rng=tg.noise(0), name="z")
+    z = tg.replay(z, {z.noise: u})
+    found = tg.gradients(tg.sum(tg.ARSM()((z[:, 1] - 0.45) ** 2)), pair)
+    share = np.log(u[:, 1]) / np.log(u).sum(1)  # uniform
+    cost = (np.array([0.0, 1.0]) - 0.45) ** 2
+    heads, mirror = (x < scipy.special.expit(logit) for x in (share, 1 - share))
+    arm = (cost[heads.astype(int)] - cost[mirror.astype(int)]) * (0.5 - share)
+    np.testing.assert_allclose(found, np.stack([-arm, arm], 1), atol=1e-12)
 
 
 def test_noisy_logits_given_the_draw_have_the_draw_for_their_argmax_and_the_law_of_the_others():
@@ -259,7 +288,7 @@ def test_an_estimator_that_would_be_wrong_at_its_node_is_refused_with_the_reason
         tg.estimate(b * 2.0, {"b": instance(choice)})
 
 
-@pytest.mark.parametrize("name", ["enumeration", "arm", "disarm", "rebar", "relax", "gumbel-softmax"])
+@pytest.mark.parametrize("name", ["enumeration", "arm", "arsm", "disarm", "rebar", "relax", "gumbel-softmax"])
 def test_estimators_of_discrete_draws_refuse_continuous_ones(name):
     z = tg.Normal(tg.Tensor(0.3, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
     with pytest.raises(tg.InvalidGradientError, match=rf"{name} for z .*Normal"):
@@ -270,7 +299,7 @@ def test_choices_that_name_nothing_are_refused():
     z = tg.Normal(tg.Tensor(0.3, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
     with pytest.raises(ValueError, match=r"'y' is no random node.*those are: z"):
         tg.estimate(z * 2.0, {"y": "pathwise"})
-    with pytest.raises(ValueError, match="no estimator 'reinforce'; choose one of arm, disarm"):
+    with pytest.raises(ValueError, match="no estimator 'reinforce'; choose one of arm, arsm, disarm"):
         tg.estimate(z * 2.0, {"z": "reinforce"})
     with pytest.raises(TypeError, match="graph of a Tensor"):
         tg.estimate(np.ones(2), default="pathwise")
@@ -542,10 +571,10 @@ def test_a_running_average_is_read_before_it_is_updated_and_leaves_no_trace_of_i
 def opened(name, theta):
     """Return a parameter and a cost of a draw of its law, taken care of by one estimator."""
     theta = tg.Tensor(theta, "theta")
-    laws = {"bernoulli": tg.Bernoulli(logits=theta), "normal": tg.Normal(theta, 1.0), "gamma": tg.Gamma(theta, 1.0)}
-    for law in laws.values():
+    choice = tg.OneHotCategorical(logits=tg.stack([0.0 * theta, theta], axis=-1))
+    for law in (tg.Bernoulli(logits=theta), tg.Normal(theta, 1.0), tg.Gamma(theta, 1.0), choice):
         z = law.sample((5,), rng=tg.noise(0), name="z")
-        cost = (z - 0.3) ** 2 * theta
+        cost = ((z[..., 1] if law is choice else z) - 0.3) ** 2 * theta
         if name == "vimco":
             cost = tg.logsumexp(cost, axis=0)
         if valid(name, z, cost):
@@ -568,7 +597,7 @@ def test_an_opened_graph_run_again_with_other_parameters_is_that_opened_there(na
     np.testing.assert_array_equal(found, right)
 
 
-@pytest.mark.parametrize("name", ["arm", "disarm", "measure-valued", "vimco"])
+@pytest.mark.parametrize("name", ["arm", "arsm", "disarm", "measure-valued", "vimco"])
 def test_a_difference_of_costs_has_no_second_derivative_and_says_so(name):
     theta, cost = opened(name, np.array([0.5, 1.5]))
     gradient = tg.gradients(tg.sum(cost), theta, record=True)

@@ -2,7 +2,7 @@
 
 from .baselines import RunningAverage
 from .control import REBAR, RELAX
-from .coupled import ARM, DisARM
+from .coupled import ARM, ARSM, DisARM
 from .enumeration import Enumeration, Quadrature
 from .estimate import ESTIMATORS, Estimator, estimate
 from .measure_valued import MeasureValued
@@ -14,6 +14,7 @@ from .score_function import LeaveOneOut, ScoreFunction, SecondDraw, score_functi
 
 __all__ = [
     "ARM",
+    "ARSM",
     "ESTIMATORS",
     "REBAR",
     "RELAX",
