@@ -100,7 +100,7 @@ class Noise(Tensor):
         counting: int = 0,
         coupled: bool = False,
     ) -> Noise:
-        """Return new noise of a law, on the GPU if one of the other arrays is there; evenly spread if it is ``coupled``."""
+        """Return new noise of a law, evenly spread if it is coupled; on the GPU if one of the other arrays is there."""
         origin = rng.place
         value = (law.draw_evenly if coupled else law.draw)(rng, shape, dtype)
         noise = cls(namespace(*others).asarray(value), law, name, origin=origin)
@@ -130,7 +130,8 @@ class Noise(Tensor):
         They are the points of a scrambled Sobol sequence, one coordinate for each number that a draw takes: each draw
         by itself follows the law, and a mean over n of them has an error that falls faster than n^(-1/2) for smooth
         costs. They are not independent of each other, so that the error does not show in their spread: repeat the
-        estimate with other scrambles. An estimator that would take them for independent is refused. Sobol 1967, Matousek 1998.
+        estimate with other scrambles. An estimator that would take them for independent is refused. Sobol 1967,
+        Matousek 1998.
 
         Args:
             rng: a stream from ``tg.noise(seed)`` for the scramble.
