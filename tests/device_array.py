@@ -641,6 +641,7 @@ def _make_modules():
     cuda.runtime = types.SimpleNamespace(
         CUDARuntimeError=CaptureError, getDeviceCount=lambda: 1, runtimeGetVersion=lambda: 12080
     )
+    cuda.runtime.getDeviceProperties = lambda device: {"name": b"a pretended GPU"}
     Stream.null = Stream(null=True)
     cuda.get_current_stream = lambda device_id=-1: _streams[-1] if _streams else Stream.null
     return cupy, scipy_twin

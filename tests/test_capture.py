@@ -1,7 +1,10 @@
 """A plan on a GPU: CUDA graphs, tested with an array type that behaves as CuPy's and captures as CUDA does."""
 
 import functools
+import importlib
 import itertools
+import sys
+from pathlib import Path
 
 import device_array
 import numpy as np
@@ -254,3 +257,28 @@ def test_a_capture_that_fails_leaves_the_stream_as_it_was(gpu):
         run(x)
     assert not any(stream.is_capturing() for stream in device_array._by_pointer.values())
     assert float(tg.sum(tg.exp(x))) > 0
+
+
+def test_the_benchmark_on_a_gpu_agrees_with_numpy_and_says_where_there_is_none(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "benchmarks"))
+    bench = importlib.import_module("bench_gpu")
+    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--batch", "4", "--rounds", "1", "--steps", "1"])
+    with pretend():
+        monkeypatch.setattr(bench, "CONTENDERS", {k: v for k, v in bench.CONTENDERS.items() if "tinygrad_vae" in k})
+        bench.main()
+    assert "| tinygrad_vae captured |" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(SystemExit, match="no GPU here"):
+        bench.main()
+
+
+def test_the_table_of_what_cupy_has_is_that_of_cupy_itself():
+    """Where CuPy is installed, though there be no GPU."""
+    cupy = pytest.importorskip("cupy")
+    special = pytest.importorskip("cupyx.scipy.special")
+    for table, module in {"cupy": cupy, "linalg": cupy.linalg, "special": special, "ndarray": cupy.ndarray}.items():
+        assert [name for name in device_array.INTERFACE[table] if not hasattr(module, name)] == []
+    assert not hasattr(special, "ndtri_exp")
+    assert all(hasattr(cupy.cuda, name) for name in ("Stream", "MemoryPool", "using_allocator", "get_current_stream"))
+    assert all(hasattr(cupy.cuda.Stream, name) for name in ("begin_capture", "end_capture", "synchronize"))
+    assert hasattr(cupy.cuda.Graph, "launch")
