@@ -613,3 +613,14 @@ def test_second_derivatives_of_the_others_are_unbiased(name):
     gradient = tg.gradients(tg.sum(cost), logits, record=True)
     p = scipy.special.expit(0.8)
     assert_agrees(tg.gradients(tg.sum(gradient), logits), (0.8**2 - 0.2**2) * p * (1 - p) * (1 - 2 * p))
+
+
+@pytest.mark.parametrize("estimator", ["enumeration", "score-function", "disarm"])
+def test_a_gradient_in_arrays_is_arrays_whatever_the_estimator_puts_into_the_graph(estimator):
+    def cost(logit):
+        b = tg.Bernoulli(logits=logit).sample(rng=tg.noise(0), name="b")
+        return tg.estimate((b - 0.45) ** 2, default=estimator)
+
+    value, gradient = tg.value_and_grad(cost)(np.array(0.3))
+    assert isinstance(value, np.ndarray)
+    assert isinstance(gradient, np.ndarray)

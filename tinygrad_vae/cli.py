@@ -110,9 +110,12 @@ def _train(arguments: argparse.Namespace) -> int:
     for change in train.environment_changes(run):
         _note(f"since this run began, {change}; the bits that follow may differ from those of an undisturbed run")
     print(_introduction(run, state))
+    begun = state.step
     try:
         with _progress(run, state) as show:
             state = train.train(run, state, report=show)
+        if state.step > begun + 2:
+            print(f"the steps ran {run.how}")
         return _conclude(run, state, train.DRAWS)
     except KeyboardInterrupt:
         saved = train.saved_step(run)
@@ -382,11 +385,6 @@ Examples:
       go on with that run
   tinygrad-vae train --data mnist --binarise fresh --hidden 400 --latent 20 --epochs 50
       MNIST, downloaded once, its grey levels drawn anew as bits in each epoch
-  tinygrad-vae train --data mnist --binarise fresh --hidden 200,200 --latent 50 --activation tanh
-      --objective iwae --samples 50 --batch 20 --learning-rate 0.001 --schedule stages --epochs 3280
-      the importance weighted autoencoder as Burda et al. 2016 train it; it takes days
-  tinygrad-vae train --posterior bernoulli --latent 32 --estimator disarm --out runs/bits
-      bits for latents, through which there is no path
   tinygrad-vae train --print-config --latent 2 > plane.toml
   tinygrad-vae train --config plane.toml --out runs/plane
       all settings in a file

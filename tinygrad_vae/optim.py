@@ -20,7 +20,8 @@ from . import trees
 from .arrays import Array, Value, as_array, describe, is_array, namespace
 from .calculus import values
 from .graph import Tensor, value_of
-from .ops import adaptive_step, astype, moving_average, sqrt
+from .ops import adaptive_step, astype, isfinite, logical_and, moving_average, sqrt, square, where
+from .ops import sum as total
 
 Tree = TypeVar("Tree")
 State = dict[str, Any]
@@ -187,7 +188,7 @@ class AdamW(Adam):
         return trees.map_leaves(lambda after, p: _array(after - _as(shrunk, p) * p), new, parameters), state
 
 
-def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float]:
+def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float | Value]:
     """Return the gradients scaled down to a norm of at most ``limit``, and the norm that they had.
 
     ``g min(1, limit / |g|)`` with ``|g|^2 = sum of the squares of all elements of all arrays``: the direction stays
@@ -195,7 +196,7 @@ def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float]:
     optimizer to refuse.
 
     Args:
-        gradients: a tree of float arrays.
+        gradients: a tree of float arrays, or of Tensors, which gives a Tensor for the norm.
         limit: positive.
 
     Raises:
@@ -206,10 +207,16 @@ def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float]:
     (5.0, array([0.6, 0. ]))
     """
     _check_positive("clip_by_global_norm: limit", limit)
-    norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in trees.leaves(gradients)))
-    if not limit < norm < math.inf:
-        return gradients, norm
-    return trees.map_leaves(lambda g: as_array(g * (limit / norm)), gradients), norm
+    squares = [total(square(astype(g, np.float64))) for g in trees.leaves(gradients)]
+    norm = sqrt(functools.reduce(operator.add, squares, np.zeros(())))
+    if isinstance(norm, Tensor):
+        factor = where(logical_and(norm > limit, isfinite(norm)), limit / norm, 1.0)
+    elif limit < norm < math.inf:
+        factor = limit / norm
+    else:
+        return gradients, float(norm)
+    clipped = trees.map_leaves(lambda g: _array(g * astype(factor, g.dtype)), gradients)
+    return clipped, norm if isinstance(norm, Tensor) else float(norm)
 
 
 # ---------------------------------------------------------------------------------------- schedules
@@ -287,7 +294,7 @@ def _rate(x: float | Value) -> float | Value:
 
 def _as(x: float | Value, like: Value) -> float | Value:
     """Return a factor that leaves the dtype of an array alone."""
-    return x if isinstance(x, float) else astype(x, like.dtype)
+    return x if type(x) is float else astype(x, like.dtype)
 
 
 def _check_fraction(what: str, x: Any) -> None:

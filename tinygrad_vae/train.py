@@ -7,6 +7,7 @@ killed at any moment. It knows models, data and pictures, and nothing of the ter
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -16,9 +17,11 @@ import json
 import math
 import os
 import platform
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,15 +31,15 @@ import scipy
 import scipy.special
 
 from . import checkpoint, plots, trees
-from .arrays import Array, NoiseStream, noise
-from .calculus import wrap
+from .arrays import Array, NoiseStream, Value, noise
+from .calculus import value_and_grad
 from .checkpoint import CheckpointError, write_atomically
 from .config import RunError, TrainConfig
 from .data import Images, binarise, load
-from .graph import gradients
 from .lock import locked
 from .ops import mean
 from .optim import AdamW, clip_by_global_norm, cosine, stages, warm_up
+from .plan import Plan, PlanError, plan
 from .stochastic.distributions import Categorical
 from .stochastic.estimators import ESTIMATORS
 from .stochastic.verdict import BiasedGradientWarning, GradientRefusedError
@@ -144,6 +147,39 @@ class Run:
     def levels(self) -> int:
         """How many grey levels a categorical likelihood tells apart; 1 for the others."""
         return int(self.images.full_scale) + 1 if self.config.likelihood == "categorical" else 1
+
+    def update(self, model: VAE, optimizer: Any, batch: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
+        """Return the weights and Adam's state after one step up the mean bound of a batch, and minus that bound.
+
+        Args:
+            model, optimizer: the weights, and Adam's state.
+            batch: images as the model takes them.
+            rng: where the noise of the step comes from.
+            numbers: learning rate, number of steps made before, and baseline, where the estimator has one: arrays, so
+                that a plan sees them change.
+        """
+        rate, step, baseline = numbers
+        climbed = self.config.climbed(self.steps_per_epoch)
+
+        def loss(model: VAE) -> Value:
+            return -mean(climbed(model, batch, rng=rng, step=step, baseline=baseline))
+
+        value, gradient = value_and_grad(loss)(model)
+        if self.config.clip:
+            gradient, _ = clip_by_global_norm(gradient, self.config.clip)
+        adam = AdamW(rate, weight_decay=self.config.weight_decay)
+        return *adam.update(model, gradient, optimizer), value
+
+    @functools.cached_property
+    def planned_update(self) -> Plan:
+        """The same, run by a plan: faster, in memory of its own, where what it returned last is written over."""
+        return plan(self.update, carry=2)
+
+    @property
+    def how(self) -> str:
+        """How the steps of this process were run, in words."""
+        planned = self.planned_update
+        return f"by a plan: {planned.in_words()}" if planned.is_compiled else "without a plan, op by op"
 
     @property
     def checkpoint(self) -> Path:
@@ -499,29 +535,35 @@ def train(run: Run, state: State, *, report: Callable[[State], None] | None = No
     with locked(run.folder):
         if saved_step(run) > state.step:
             raise RunError(f"{run.folder}: another process has gone on with this run; resume it anew")
-        _remove_leftovers(run)
+        checkpoint.remove_leftovers(run.checkpoint)
         _record(run)
         return _loop(run, state, report)
 
 
-def _remove_leftovers(run: Run) -> None:
-    """Remove what a process left that was killed while it wrote a file of the run."""
-    for name in OUTPUTS:
-        checkpoint.remove_leftovers(run.folder / name)
-
-
 def _loop(run: Run, state: State, report: Callable[[State], None] | None) -> State:
     saved = time.monotonic()
+    update: Update = run.planned_update
+    between_steps = True
     try:
-        while not finished(run, state):
-            state = step(run, state)
-            if state.step % run.steps_per_epoch == 0 or time.monotonic() - saved > SAVE_AFTER:
-                _save(run, state)
-                saved = time.monotonic()
-            if report is not None:
-                report(state)
+        with _interrupts_wait() as interrupted:
+            while not finished(run, state):
+                between_steps = False
+                try:
+                    state = step(run, state, update)
+                except PlanError:  # the step is not the same each time; no step has been made
+                    update = run.update
+                    continue
+                between_steps = True
+                if state.step % run.steps_per_epoch == 0 or time.monotonic() - saved > SAVE_AFTER:
+                    _save(run, state)
+                    saved = time.monotonic()
+                if report is not None:
+                    report(state)
+                if interrupted():
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
-        _save(run, state)
+        if between_steps:  # within one, the memory of the plan is neither the old state nor the new one
+            _save(run, state)
         raise
     except DivergedError as error:
         raise DivergedError(
@@ -529,6 +571,33 @@ def _loop(run: Run, state: State, report: Callable[[State], None] | None) -> Sta
             f"Begin a new run with a learning rate below {run.config.learning_rate:g}"
         ) from error
     return state
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[Callable[[], bool]]:
+    """Let a Ctrl-C wait for the end of the step that it falls into; a second one does not wait.
+
+    Gives a function that tells whether there was one. Where something else takes care of Ctrl-C, that is left alone.
+    """
+    count = 0
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > 1:
+            signal.default_int_handler(number, frame)
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: count > 0
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def finished(run: Run, state: State) -> bool:
@@ -553,25 +622,33 @@ def _save(run: Run, state: State) -> None:
         ) from error
 
 
-def step(run: Run, state: State) -> State:
+Update = Callable[..., tuple[VAE, Any, Array]]
+
+
+def step(run: Run, state: State, update: Update | None = None) -> State:
     """Return the state after one step of Adam up the bound of one batch, averaged over its images.
 
-    The state is left alone, so that what interrupts a step leaves nothing half done.
+    Args:
+        run: from ``begin`` or ``resume``.
+        state: from there too. It is left alone, so that what interrupts a step leaves nothing half done.
+        update: ``run.planned_update`` gives the same numbers faster. It writes over the state that the step before has
+            returned; one that is to last must be copied.
 
     Raises:
         DivergedError: the loss, or what it is computed from, is not finite.
         GradientRefusedError: the estimator is not valid for the model.
+        PlanError: the step cannot be planned; no step has been made.
     """
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return _step(run, state)
-    except GradientRefusedError:
+            return _step(run, state, update or run.update)
+    except (GradientRefusedError, PlanError):
         raise
     except ValueError as error:  # a law refuses parameters that are not finite, and Adam such gradients
         raise DivergedError(f"training diverged in step {state.step + 1}: {error}") from error
 
 
-def _step(run: Run, state: State) -> State:
+def _step(run: Run, state: State, update: Update) -> State:
     config, rng = run.config, run.rng
     epoch, position = divmod(state.step, run.steps_per_epoch)
     order = _order(config.seed, epoch, len(run.images))
@@ -579,23 +656,18 @@ def _step(run: Run, state: State) -> State:
     if config.binarise == "fresh":
         batch = binarise(batch, rng.at("bits", "fresh", state.step))
 
-    model = wrap(state.model)
-    baseline = state.baseline if config.estimator == "score-function" else None
-    climbed = config.climbed(run.steps_per_epoch)
-    loss = -mean(climbed(model, batch, rng=rng.at("noise", state.step), step=state.step, baseline=baseline))
-    if not np.isfinite(loss.value):
-        raise ValueError(f"the loss is {loss.value}")
-    gradient = gradients(loss, model)
-    if config.clip:
-        gradient, _ = clip_by_global_norm(gradient, config.clip)
-    adam = AdamW(learning_rate(run, state.step), weight_decay=config.weight_decay)
-    new, optimizer = adam.update(state.model, gradient, state.optimizer)
+    numbers = [np.asarray(learning_rate(run, state.step)), np.asarray(float(state.step)), None]
+    if config.estimator == "score-function" and state.baseline is not None:
+        numbers[2] = np.asarray(state.baseline, trees.leaves(state.model)[0].dtype)
+    model, optimizer, loss = update(state.model, state.optimizer, batch, rng.at("noise", state.step), *numbers)
+    if not np.isfinite(loss):
+        raise ValueError(f"the loss is {loss}")
 
-    value = -float(loss.value)
+    value = -float(loss)
     baseline = value if state.baseline is None else state.baseline + (1 - BASELINE_MEMORY) * (value - state.baseline)
     after = dataclasses.replace(
         state,
-        model=new,
+        model=model,
         optimizer=optimizer,
         step=state.step + 1,
         epoch_total=state.epoch_total + value * len(batch),
@@ -644,7 +716,9 @@ def _close_epoch(run: Run, state: State, epoch: int) -> State:
         "active_units": found["active_units"],
     }
     after = dataclasses.replace(state, epoch_total=0.0, history=(*state.history, row))
-    return dataclasses.replace(after, best=after.model) if run.config.patience and not _since_best(after) else after
+    if run.config.patience and not _since_best(after):
+        return dataclasses.replace(after, best=trees.map_leaves(np.copy, after.model))
+    return after
 
 
 # --------------------------------------------------------------------------------- what a run leaves
@@ -666,21 +740,12 @@ def conclude(
     Returns:
         What stands in ``metrics.json``: the numbers of ``vae.evaluate`` and where the run stands.
 
-    Raises:
-        LockedError: another process writes in the folder.
-
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     metrics = conclude(*begin(TrainConfig(hidden=(8,)), folder), draws=2)
     >>> metrics["held_out"]["images"], metrics["steps"]
     (300, 0)
     """
-    with locked(run.folder):
-        _remove_leftovers(run)
-        return _conclude(run, state, draws, progress)
-
-
-def _conclude(run: Run, state: State, draws: int, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
     rng, model = run.rng, state.chosen
     measured = measure(model, run.pixels(run.held_out), rng=rng.at("evaluate"), samples=draws, progress=progress)
     metrics = {

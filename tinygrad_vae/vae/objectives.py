@@ -14,9 +14,21 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import trees
-from ..arrays import NoiseStream, Value, describe
+from ..arrays import NoiseStream, Value, describe, is_array
 from ..graph import Tensor, replay, value_of
-from ..ops import astype, expand_dims, logsumexp, maximum, mean, reshape, softmax, stop_gradient, sum, surrogate
+from ..ops import (
+    astype,
+    expand_dims,
+    logsumexp,
+    maximum,
+    mean,
+    minimum,
+    reshape,
+    softmax,
+    stop_gradient,
+    sum,
+    surrogate,
+)
 from ..stochastic.distribution import Distribution
 from ..stochastic.distributions import Independent
 from ..stochastic.divergences import kl_divergence
@@ -46,7 +58,7 @@ def elbo(
     rng: NoiseStream,
     kl: str = "auto",
     samples: int = 1,
-    beta: float = 1.0,
+    beta: float | Value = 1.0,
     free_bits: float = 0.0,
     average: bool = True,
 ) -> Value:
@@ -62,7 +74,8 @@ def elbo(
         rng: a stream from ``tg.noise(seed)``.
         kl: ``"closed-form"``, ``"monte-carlo"``, or ``"auto"``: the former where there is one.
         samples: how many draws for each example; with more than one, z has shape (samples, batch, latent).
-        beta: a weight of the divergence, from 0 on (Higgins et al. 2017). Below 1 this is no bound of log p(x).
+        beta: a weight of the divergence, from 0 on (Higgins et al. 2017). Below 1 this is no bound of log p(x). An
+            array of shape () where a plan is to see it change.
         free_bits: nats that each latent may say for nothing: the divergence becomes ``sum_j max(free_bits, KL_j)`` with
             KL_j, that of latent j, averaged over the batch (Kingma et al. 2016, equation 15).
         average: whether to average over the draws; ``False`` keeps an axis of length ``samples`` in front, for
@@ -93,7 +106,7 @@ def elbo(
         rate = sum(maximum(mean(each, axis=tuple(range(len(each.shape) - 1))), free_bits))
     else:
         rate = _divergence(q, prior, z, kl)
-    bound = fit - (rate if beta == 1 else beta * rate)
+    bound = fit - _weighed(rate, beta)
     return mean(bound, axis=0) if average and samples > 1 else bound
 
 
@@ -105,6 +118,13 @@ def _divergence(q: Distribution, prior: Distribution, z: Value, kl: str) -> Valu
             if kl == "closed-form":
                 raise
     return q.log_prob(z) - prior.log_prob(z)
+
+
+def _weighed(rate: Value, beta: float | Value) -> Value:
+    """Return ``beta rate``; an array of shape () for beta counts in the dtype of the rate, as a number does."""
+    if type(beta) in (int, float):
+        return rate if beta == 1 else beta * rate
+    return astype(beta, rate.dtype) * rate
 
 
 def kl_of_each_latent(q: Distribution, prior: Distribution) -> Value:
@@ -129,7 +149,13 @@ def kl_of_each_latent(q: Distribution, prior: Distribution) -> Value:
 
 
 def sticking_the_landing(
-    model: LatentVariableModel, x: Value, *, rng: NoiseStream, samples: int = 1, beta: float = 1.0, average: bool = True
+    model: LatentVariableModel,
+    x: Value,
+    *,
+    rng: NoiseStream,
+    samples: int = 1,
+    beta: float | Value = 1.0,
+    average: bool = True,
 ) -> Value:
     """Return the bound of ``elbo(kl="monte-carlo")``, with a gradient that vanishes where q is the posterior.
 
@@ -154,7 +180,7 @@ def sticking_the_landing(
     q, prior = model.encode(x), model.prior()
     z = q.sample((samples,) if samples > 1 or not average else (), rng=rng, name="z")
     rate = constant(q).log_prob(z) - prior.log_prob(z)
-    bound = model.decode(z).log_prob(in_dtype_of(z, x)) - (rate if beta == 1 else beta * rate)
+    bound = model.decode(z).log_prob(in_dtype_of(z, x)) - _weighed(rate, beta)
     return mean(bound, axis=0) if average and samples > 1 else bound
 
 
@@ -238,7 +264,7 @@ def constant(q: Distribution) -> Distribution:
 # -------------------------------------------------------------------------------- what a run is to climb
 
 
-def warm_up(step: int, steps: int, beta: float = 1.0) -> float:
+def warm_up(step: int | Value, steps: int, beta: float = 1.0) -> float | Value:
     """Return the weight of the divergence at a step: it rises from 0 to ``beta`` over the first ``steps``.
 
     Bowman et al. 2016; Sonderby et al. 2016: the decoder learns to use z before the divergence empties it.
@@ -246,7 +272,9 @@ def warm_up(step: int, steps: int, beta: float = 1.0) -> float:
     >>> [warm_up(step, 100) for step in (0, 50, 100, 200)]
     [0.0, 0.5, 1.0, 1.0]
     """
-    return beta if step >= steps else beta * step / steps
+    if not steps:
+        return beta
+    return beta * minimum(step / steps, 1.0) if hasattr(step, "dtype") else beta * min(step / steps, 1.0)
 
 
 DIVERGENCES = ("auto", "closed-form", "monte-carlo")
@@ -322,7 +350,7 @@ class Objective:
         x: Value,
         *,
         rng: NoiseStream,
-        step: int = 0,
+        step: int | Value = 0,
         baseline: Value | None = None,
     ) -> Value:
         """Return the bound of each example, of shape (batch,), open to gradients where the model is wrapped.
@@ -331,7 +359,8 @@ class Objective:
             model: a ``VAE``, or whatever encodes, decodes and has a prior.
             x: examples of shape (batch, ...).
             rng: a stream from ``tg.noise(seed)``.
-            step: the number of steps made before, for ``warm_up``.
+            step: the number of steps made before, for ``warm_up``; an array of shape () where a plan is to see it
+                change.
             baseline: what the score function subtracts from the bound.
 
         Raises:
@@ -380,7 +409,9 @@ def _check_kl(what: str, kl: Any, free_bits: float) -> None:
 
 
 def check_nonnegative(what: str, x: Any) -> None:
-    """Raise where ``x`` is no finite number from 0 on."""
+    """Raise where ``x`` is no finite number from 0 on, nor an array that holds one."""
+    x = value_of(x)
+    x = x.item() if is_array(x) and x.shape == () else x
     if isinstance(x, bool) or not isinstance(x, (int, float, np.integer, np.floating)) or not 0 <= x < math.inf:
         raise ValueError(f"{what} must be a number from 0 on, found {x!r}")
 

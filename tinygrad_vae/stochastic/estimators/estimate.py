@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from ...arrays import NoiseStream, Value
 from ...graph import SMOOTH, STOP, Tensor, elementwise, make_node, rewrite, topological_order
-from ...ops import stop_gradient, surrogate
+from ...ops import identity, stop_gradient, surrogate
 from ..distribution import law_in_words
 from ..nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
 from ..verdict import InvalidGradientError, live_samples, refuse_gradient
@@ -289,7 +289,7 @@ def _continued(cost: Tensor, plan: Plan) -> Tensor:
     later = {key: estimator for key, estimator in plan.items() if key != id(z.noise)}
 
     def rest(value: Value) -> Tensor:
-        new = value if isinstance(value, Tensor) else Tensor(value)
+        new = value if isinstance(value, Tensor) else identity.record((value,), {})  # no leaf: nobody's parameter
         return _continued(rewrite(cost, lambda node, inputs: new if node is z else None), later)
 
     return plan[id(z.noise)].apply(z, cost, rest)
