@@ -197,6 +197,15 @@ def test_a_training_step_is_summarised_to_its_layers():
     }
 
 
+def test_layers_can_be_drawn_open():
+    cost, model = vae_cost()
+    boxes = {box.label: box for box in picture_of(cost, model, open_layers=True).boxes}
+    assert not any(box.kind == "group" for box in boxes.values())
+    gradient = tg.gradients(tg.reparameterize(cost), model).likelihood.logits.weight
+    assert boxes["likelihood.logits.weight"].gradient == f"gradient of norm {np.linalg.norm(gradient):.3g}"
+    assert "[ likelihood.logits.weight ]" in tg.draw(cost, wrt=model, open_layers=True)
+
+
 def test_a_box_of_a_few_ops_says_what_they_compute():
     cost, model = vae_cost()
     labels = [box.label for box in picture_of(cost, model).boxes if box.kind == "operation"]

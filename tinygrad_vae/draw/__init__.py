@@ -43,16 +43,25 @@ class Drawing(str):
         return f'<img alt="{escape(self, quote=True)}" src="data:image/svg+xml;base64,{drawn}">'
 
 
-def draw(cost: Tensor, path: str | Path | None = None, *, wrt: Any = None, title: str | None = None) -> Drawing:
+def draw(
+    cost: Tensor,
+    path: str | Path | None = None,
+    *,
+    wrt: Any = None,
+    title: str | None = None,
+    open_layers: bool = False,
+) -> Drawing:
     """Draw the graph of a cost, and return it as text for the terminal and as a picture for a notebook.
 
     An arrow leads from a node to what is computed from it. Its colour says whether a gradient comes back along it:
     green, it does; red, a random node cuts it (a cross stands where); orange, a part of it is cut; grey and dashed,
-    none is asked for. A graph of more than 40 boxes is summarised.
+    none is asked for. A linear layer and its activation are one box, unless ``open_layers``; a graph of more than 40
+    boxes is summarised further.
 
     A page (``.html``) is one file to play with: it steps backprop from node to node, moves the parameters, draws
     again, and where a random node blocks the cost it shows the graph that opens it beside it. Every number on it was
-    computed by the library when it was written. It has sliders where all values are numbers.
+    computed by the library when it was written. It has sliders where all values are numbers, and a button that opens
+    the layers where there are any.
 
     Args:
         cost: the Tensor to draw.
@@ -61,6 +70,7 @@ def draw(cost: Tensor, path: str | Path | None = None, *, wrt: Any = None, title
             is a number: the whole of it, the part that still arrives, or that it is cut. Without it the ways to
             every leaf are coloured, and no gradient is computed.
         title: a heading.
+        open_layers: whether to show the weight, the bias and the ops of each layer.
 
     Returns:
         One line for each box: its number, name and value, and the numbers of those that it was computed from.
@@ -81,7 +91,7 @@ def draw(cost: Tensor, path: str | Path | None = None, *, wrt: Any = None, title
     [ ] leaf   < > deterministic   (( )) random   ( ) noise
     """
     target = None if path is None else _checked(path, [*FORMATS, PAGE])
-    picture, title = picture_of(cost, wrt), one_line(title or "")
+    picture, title = picture_of(cost, wrt, open_layers=open_layers), one_line(title or "")
     if target is not None and target.suffix.lower() == PAGE:
         opened = [(heading, other, picture_of(other, wrt)) for heading, other in _opened(cost, wrt)]
         text = page([("as it is", cost, picture), *opened], wrt, title or "A graph")

@@ -12,17 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from ..arrays import is_array
-from ..graph import Tensor
+from ..graph import Op, Tensor
 from ..places import Place
 from ..stochastic.nodes import Sample, taken_care_of
-from .picture import CONSTANT, FOLDED, LONGEST_DETAIL, OPEN, PARTLY, RANDOM, Box, Picture, one_line
+from .picture import CONSTANT, FOLDED, GROUP, LONGEST_DETAIL, OPEN, PARTLY, RANDOM, Box, Picture, one_line, picture_of
 from .play import Slot, Texts, draws_of, numbers_of, sliders_of
 from .svg import STYLE, frames_of, legend_of, panel, value_lines
 
 _MARGIN = 16.0
+
+PACKAGE = __name__.partition(".")[0]
 
 ENDS = {RANDOM: "a draw has a value and no derivative"}
 """Why backprop does not get past a box."""
@@ -36,7 +39,9 @@ def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str) ->
         wrt: the parameters, as for ``draw``.
         title: the heading of the page.
     """
-    costs, pictures = [cost for _, cost, _ in panels], [picture for _, _, picture in panels]
+    opened = _with_open_layers(panels, wrt)
+    shown = [*panels, *opened]
+    costs, pictures = [cost for _, cost, _ in shown], [picture for _, _, picture in shown]
     sliders, draws = sliders_of(costs, pictures, wrt), draws_of(costs)
     numbers = numbers_of(costs, pictures, sliders, draws)
     tables = Tables()
@@ -50,7 +55,7 @@ def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str) ->
             ],
             "steps": _steps(picture),
         }
-        for (heading, _, picture), found in zip(panels, numbers, strict=True)
+        for (heading, _, picture), found in zip(shown, numbers, strict=True)
     ]
     data = {
         "sliders": [
@@ -63,13 +68,15 @@ def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str) ->
             for s in sliders
         ],
         "draws": len(draws),
+        "folded": len(panels),
         "graphs": graphs,
         "tables": tables.all,
     }
+    groups = (panels, numbers[: len(panels)]), (opened, numbers[len(panels) :])  # each laid out for itself
     filling = {
         "title": escape(title),
         "style": STYLE,
-        "graphs": "\n".join(_inline(panels, numbers)),
+        "graphs": "\n".join(line for group, found in groups if group for line in _inline(group, found)),
         "legend": "\n".join(
             f'<li><svg class="sign" viewBox="-1 -10 28 20" aria-hidden="true">{sign}</svg>{escape(words)}</li>'
             for sign, words in legend_of(pictures)
@@ -82,6 +89,16 @@ def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str) ->
         name, _, text = part.partition("}}")
         parts += filling[name], text
     return "".join(parts)
+
+
+def _with_open_layers(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any) -> list[tuple[str, Tensor, Picture]]:
+    """Return the same graphs with their layers open; none where there are no layers, or more boxes than can be read."""
+    if not any(box.kind == GROUP for _, _, picture in panels for box in picture.boxes):
+        return []
+    try:
+        return [(heading, cost, picture_of(cost, wrt, open_layers=True)) for heading, cost, _ in panels]
+    except ValueError:
+        return []
 
 
 class Tables:
@@ -123,6 +140,7 @@ def _about(i: int, box: Box, picture: Picture, found: Mapping[Slot, Texts], tabl
     return {
         "label": box.label,
         "state": box.state,
+        "layer": box.kind == GROUP,
         "detail": "" if formulas and not drawn_at else box.detail,
         "formulas": formulas,
         "source": [_source(place) for place in dict.fromkeys(drawn_at)],
@@ -155,11 +173,22 @@ def _before(box: Box) -> str:
 
 
 def _formulas(box: Box) -> list[str]:
-    """Return the first line of the docstring of each op in a box."""
+    """Return the first line of the docstring of each op in a box, and the line of the source where it is declared."""
     if box.kind in (CONSTANT, RANDOM):
         return []
     ops = dict.fromkeys(x.op for x in box.nodes if x.op is not None and x.op not in FOLDED)
-    return [f"{op.name}: {op.__doc__.strip().splitlines()[0].replace('`', '')}" for op in ops if op.__doc__]
+    return [
+        f"{op.name}: {op.__doc__.strip().splitlines()[0].replace('`', '')} [{_declared(op)}]"
+        for op in ops
+        if op.__doc__
+    ]
+
+
+def _declared(op: Op[..., Any]) -> str:
+    """Return where an op is declared: the file, below the library where it is one of its own, and the line."""
+    code, own = op.forward.__code__, op.__module__.startswith(f"{PACKAGE}.")
+    file = f"{op.__module__.replace('.', '/')}.py" if own else Path(code.co_filename).name
+    return f"{file}:{code.co_firstlineno}"
 
 
 def _source(place: Place) -> str:

@@ -111,13 +111,14 @@ class Picture:
     gradients: bool = False
 
 
-def picture_of(cost: Tensor, wrt: Any = None) -> Picture:
+def picture_of(cost: Tensor, wrt: Any = None, *, open_layers: bool = False) -> Picture:
     """Return the boxes and arrows of the graph of ``cost``.
 
     Args:
         cost: the Tensor to draw.
         wrt: the parameters whose gradient is asked for: a Tensor or a tree of them. ``None`` colours the ways to
             every leaf of floats, and shows no gradients.
+        open_layers: whether to show what a linear layer is made of, in place of one box.
 
     Raises:
         TypeError: the cost, or a leaf of ``wrt``, is no Tensor.
@@ -136,7 +137,8 @@ def picture_of(cost: Tensor, wrt: Any = None) -> Picture:
         kept = _folded_into(node)
         if kept is not None:
             _join(groups, kept, node)
-    _fold_linear_layers(order, groups)
+    if not open_layers:
+        _fold_linear_layers(order, groups)
     if _count(groups) > LARGE:
         _fold_expressions(order, groups)
     if _count(groups) > LARGEST:
