@@ -9,7 +9,7 @@ from device_array import pretend
 from test_divergences import neighbours
 
 import tinygrad_vae as tg
-from tinygrad_vae import trees
+from tinygrad_vae import checkpoint, trees
 from tinygrad_vae.arrays import namespace
 from tinygrad_vae.graph import OPS, case
 from tinygrad_vae.ops.cases import cases_of, draw_inputs
@@ -350,3 +350,34 @@ def test_tensors_on_a_device_can_be_read(gpu):
 def test_arrays_of_the_host_and_of_a_device_do_not_mix(gpu):
     with pytest.raises(TypeError, match="Unsupported type"):
         tg.add(tg.to_device(np.ones(2)), np.ones(2))
+
+
+def test_graphs_of_a_device_are_drawn_saved_and_compared(gpu, tmp_path):
+    theta = {"mu": np.array([0.5, 1.0]), "sigma": np.array(0.7)}
+
+    def cost(theta):
+        z = tg.Normal(theta["mu"], theta["sigma"]).sample(rng=tg.noise(0), name="z")
+        return tg.sum(tg.tanh(z))
+
+    drawn = []
+    for at in (theta, tg.to_device(theta)):
+        named = {name: tg.Tensor(x, name) for name, x in at.items()}
+        tg.draw(cost(named), tmp_path / "graph.svg")
+        tg.draw(cost(named), tmp_path / "graph.html")
+        drawn.append((tmp_path / "graph.svg").read_text())
+    assert drawn[0] == drawn[1]
+
+    checkpoint.save(tmp_path / "a.safetensors", tg.to_device(theta), {})
+    filled = checkpoint.fill(tg.to_device(theta), checkpoint.load(tmp_path / "a.safetensors")[0], "a.safetensors")
+    np.testing.assert_array_equal(filled["mu"], theta["mu"])
+
+    def objective(theta, rng):
+        return tg.tanh(tg.Normal(theta["mu"], theta["sigma"]).sample((4,), rng=rng, name="z"))
+
+    host, device = (
+        tg.compare_estimators(objective, at, rng=tg.noise(0), runs=20) for at in (theta, tg.to_device(theta))
+    )
+    expected, found = ({row.name: row for row in comparison.rows} for comparison in (host, device))
+    assert expected.keys() == found.keys()
+    for name, row in expected.items():
+        np.testing.assert_allclose(found[name].mean, row.mean, 1e-9, 1e-9)

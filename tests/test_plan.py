@@ -264,7 +264,7 @@ def test_a_draw_that_never_enters_the_graph_is_refused():
 
 
 def test_tensors_are_refused():
-    with pytest.raises(PlanError, match=r"a plan runs on arrays of NumPy, found a float64 Tensor of shape \(2,\)"):
+    with pytest.raises(PlanError, match=r"a plan takes arrays, found a float64 Tensor of shape \(2,\)"):
         tg.plan(tg.exp)(tg.Tensor(np.ones(2)))
 
 

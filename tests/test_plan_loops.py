@@ -24,8 +24,8 @@ def _small_loops_too(monkeypatch):
 
 
 def _loops_of(run):
-    (program,) = (p for p in run._known.values() if hasattr(p, "work"))
-    return [item for item in program.work if isinstance(item, Loop)]
+    (program,) = (p for p in run._known.values() if hasattr(p, "runner"))
+    return [item for item in program.runner.work if isinstance(item, Loop)]
 
 
 def _same_numbers(a, b):

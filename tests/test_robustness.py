@@ -94,6 +94,24 @@ train.train(run, state)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {train.CHECKPOINT, *train.RECORDS}
 
 
+@pytest.mark.parametrize("files", [0, 2, 5])
+def test_a_kill_while_numbers_and_pictures_are_written_leaves_nothing_behind(files, config, tmp_path):
+    finished(config, tmp_path / "run")
+    script = f"""
+import os, signal
+from tinygrad_vae import train
+run, state = train.resume({str(tmp_path / "run")!r})
+replace, left = os.replace, list(range({files}))
+os.replace = lambda *names: replace(*names) if left and left.pop() is not None else os.kill(os.getpid(), signal.SIGKILL)
+train.conclude(run, state, draws=2)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == -signal.SIGKILL, found.stderr
+    run, state = train.resume(tmp_path / "run")
+    train.conclude(run, state, draws=2)
+    assert {path.name for path in run.folder.iterdir()} == set(train.OUTPUTS)
+
+
 # ----------------------------------------------------------------------------------------- a full disk
 
 
@@ -149,6 +167,8 @@ def test_a_run_in_use_is_left_alone(config, tmp_path):
             train.train(run, state)
         with pytest.raises(lock.LockedError, match="is writing there"):
             train.begin(config, run.folder.parent / "other" / ".." / "run")
+        with pytest.raises(lock.LockedError, match="is writing there"):
+            train.conclude(run, state, draws=2)
     assert content(run.folder) == before
 
 

@@ -80,6 +80,18 @@ def test_the_seed_decides_everything_and_a_copy_is_the_same():
     assert one.history_[-1] > one.history_[0]
 
 
+def test_the_laws_behind_a_code_and_a_reconstruction():
+    x = arc(100)
+    vae = fitted(x)
+    q = vae.encode(x)
+    np.testing.assert_array_equal(q.mean, vae.transform(x))
+    assert (q.variance > 0).all()
+    np.testing.assert_array_equal(vae.decode(q.mean).mean, vae.inverse_transform(q.mean))
+    assert vae.decode(q.mean).log_prob(x).shape == (100,)
+    drawn = fitted(x, kl="monte-carlo")
+    assert not np.array_equal(drawn.transform(x), q.mean)
+
+
 def test_float32_stays_float32():
     x = arc(100).astype(np.float32)
     vae = fitted(x)

@@ -385,6 +385,11 @@ Examples:
       go on with that run
   tinygrad-vae train --data mnist --binarise fresh --hidden 400 --latent 20 --epochs 50
       MNIST, downloaded once, its grey levels drawn anew as bits in each epoch
+  tinygrad-vae train --data mnist --binarise fresh --hidden 200,200 --latent 50 --activation tanh
+      --objective iwae --samples 50 --batch 20 --learning-rate 0.001 --schedule stages --epochs 3280
+      the importance weighted autoencoder as Burda et al. 2016 train it; it takes days
+  tinygrad-vae train --posterior bernoulli --latent 32 --estimator disarm --out runs/bits
+      bits for latents, through which there is no path
   tinygrad-vae train --print-config --latent 2 > plane.toml
   tinygrad-vae train --config plane.toml --out runs/plane
       all settings in a file

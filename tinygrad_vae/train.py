@@ -535,9 +535,15 @@ def train(run: Run, state: State, *, report: Callable[[State], None] | None = No
     with locked(run.folder):
         if saved_step(run) > state.step:
             raise RunError(f"{run.folder}: another process has gone on with this run; resume it anew")
-        checkpoint.remove_leftovers(run.checkpoint)
+        _remove_leftovers(run)
         _record(run)
         return _loop(run, state, report)
+
+
+def _remove_leftovers(run: Run) -> None:
+    """Remove what a process left that was killed while it wrote a file of the run."""
+    for name in OUTPUTS:
+        checkpoint.remove_leftovers(run.folder / name)
 
 
 def _loop(run: Run, state: State, report: Callable[[State], None] | None) -> State:
@@ -740,12 +746,21 @@ def conclude(
     Returns:
         What stands in ``metrics.json``: the numbers of ``vae.evaluate`` and where the run stands.
 
+    Raises:
+        LockedError: another process writes in the folder.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     metrics = conclude(*begin(TrainConfig(hidden=(8,)), folder), draws=2)
     >>> metrics["held_out"]["images"], metrics["steps"]
     (300, 0)
     """
+    with locked(run.folder):
+        _remove_leftovers(run)
+        return _conclude(run, state, draws, progress)
+
+
+def _conclude(run: Run, state: State, draws: int, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
     rng, model = run.rng, state.chosen
     measured = measure(model, run.pixels(run.held_out), rng=rng.at("evaluate"), samples=draws, progress=progress)
     metrics = {

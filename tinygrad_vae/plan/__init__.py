@@ -12,23 +12,27 @@ one after the other:
 3. **Fuse** (``loops``). Where numba is installed, elementwise calls that belong together become one compiled loop.
 4. **Place** (``place``). Every array gets a place in one piece of memory, the arena. Two share it where the last use of
    one comes before the first use of the other; a call that works element by element may write over what it reads last.
+
+Arrays on a GPU take another way after the first pass: the nodes are captured as a CUDA graph (``capture``).
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .. import trees
-from ..arrays import Array, NoiseStream, describe, is_array, namespace
+from ..arrays import Array, NoiseStream, describe, is_array, namespace, to_host
 from ..extras import require
 from ..graph import Tensor, topological_order, value_of
 from .calls import Buffer, Call, View, address
+from .capture import Captured
 from .loops import Loop, has_compiler, in_loops
 from .place import ALIGNMENT, place
 from .tape import Tape, Writer
@@ -43,6 +47,9 @@ class PlanError(ValueError):
 
 def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = None) -> Plan:
     """Return a function that does what ``step`` does, bit for bit, faster and without allocating.
+
+    On a GPU it is one CUDA graph, which a run launches without waiting for it, and the numbers are the same to
+    rounding; what cannot be captured runs between two graphs. Arrays on the host are moved where others are on a GPU.
 
     It records the first two calls and runs its plan from the third on; arguments of other shapes or dtypes get a plan
     of their own. Arrays may change from call to call, and streams give fresh noise. Everything else must stay what it
@@ -108,12 +115,14 @@ class _Draw:
 class _WatchedStream(NoiseStream):
     """A noise stream that draws from another one, and keeps what was drawn."""
 
-    def __init__(self, stream: NoiseStream, argument: int, draws: list[_Draw], where: tuple[int | str, ...]) -> None:
+    def __init__(
+        self, stream: NoiseStream, argument: int, draws: list[_Draw], where: tuple[int | str, ...], xp: ModuleType
+    ) -> None:
         super().__init__(stream.seed, stream.path, stream.drawn)
-        self._stream, self._argument, self._draws, self._where = stream, argument, draws, where
+        self._stream, self._argument, self._draws, self._where, self._xp = stream, argument, draws, where, xp
 
     def at(self, *where: int | str) -> NoiseStream:
-        return _WatchedStream(self._stream.at(*where), self._argument, self._draws, (*self._where, *where))
+        return _WatchedStream(self._stream.at(*where), self._argument, self._draws, (*self._where, *where), self._xp)
 
     @property
     def place(self) -> tuple[int, tuple[int, ...], int]:
@@ -136,7 +145,7 @@ class _WatchedStream(NoiseStream):
 
     def _keep(self, law: str, *options: Any, **named: Any) -> Array:
         before = self._stream.drawn
-        array = getattr(self._stream, law)(*options, **named)
+        array = self._xp.asarray(getattr(self._stream, law)(*options, **named))
         self._draws.append(_Draw(self._argument, self._where, before, law, options, named, array))
         return array
 
@@ -174,11 +183,12 @@ def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
     inputs: list[Tensor] = []
     draws: list[_Draw] = []
     given = []
+    xp = namespace(*trees.leaves([arg for arg in args if not isinstance(arg, NoiseStream)]))
     for i, arg in enumerate(args):
         if isinstance(arg, NoiseStream):
-            given.append(_WatchedStream(arg, i, draws, ()))
+            given.append(_WatchedStream(arg, i, draws, (), xp))
         else:
-            leaves = [Tensor(np.array(x), path or None) if is_array(x) else x for path, x in trees.paths(arg)]
+            leaves = [Tensor(xp.array(x), path or None) if is_array(x) else x for path, x in trees.paths(arg)]
             inputs += [x for x in leaves if isinstance(x, Tensor)]
             given.append(trees.replace_leaves(arg, leaves))
     results = step(*given)
@@ -217,28 +227,50 @@ def _is_same(a: Any, b: Any) -> bool:
     return isinstance(a, str) and isinstance(b, str) and a == b
 
 
+def _is_result(found: Array, expected: Array) -> bool:
+    """Return whether a run gave what was recorded: bit for bit; on a GPU, where sums have no order, to rounding."""
+    if namespace(found) is np or found.dtype.kind != "f":
+        return _bits(found) == _bits(expected)
+    tolerance = float(np.finfo(found.dtype).eps) ** 0.5
+    x, y = to_host(found), to_host(expected)
+    scale = np.abs(y[np.isfinite(y)]).max(initial=0.0)
+    return bool(np.allclose(x, y, rtol=tolerance, atol=tolerance * float(scale), equal_nan=True))
+
+
 def _result(path: str) -> str:
     return f"result {path}" if path else "the result"
 
 
 def _bits(x: Array) -> tuple[Any, ...]:
-    return x.shape, x.dtype.char, np.asarray(x).tobytes()
+    return x.shape, x.dtype.char, to_host(x).tobytes()
 
 
 # --------------------------------------------------------------------------------------------- run
 
 
-class _Program:
-    """The calls of a step at their places: what a recording is compiled to.
+class _Calls:
+    """The calls of a step on NumPy's arrays, each array at its place in the arena.
 
-    ``carried`` tells, for the number of a leaf of the results, the number of the input that it becomes.
+    Args:
+        order: the nodes, each after those that it is made from.
+        filled: the arrays that a run is given.
+        results: the nodes, arrays and numbers that a run leaves behind.
+        carried: for the number of a result, that of the array of ``filled`` that it becomes.
+        compiled: whether to fuse elementwise calls to compiled loops.
+
+    Attributes:
+        results: the places of the results, and what is no array as it is.
     """
 
-    def __init__(self, recording: _Recording, carried: Mapping[int, int], carry: int, compiled: bool) -> None:
+    def __init__(
+        self,
+        order: Iterable[Tensor],
+        filled: Sequence[Array],
+        results: Sequence[Any],
+        carried: Mapping[int, int],
+        compiled: bool,
+    ) -> None:
         tape = Tape()
-        self.draws = recording.draws
-        structure = trees.map_leaves(lambda _: ..., recording.results)  # without the graph, which is let go
-        filled = [*(x.value for x in recording.inputs), *(draw.array for draw in recording.draws)]
         outside = [tape.view(tape.hold(x)) for x in filled]
         computed: dict[int, Writer] = {}
 
@@ -248,18 +280,18 @@ class _Program:
             value = value_of(x)
             return tape.hold(np.asarray(value), fixed=True) if is_array(value) else value
 
-        for node in recording.order:
+        for node in order:
             if node.op is not None:
                 computed[id(node)] = tape.run(node, [of(x) for x in node.inputs])
-        results = [of(x) for x in trees.leaves(recording.results)]
+        left = [of(x) for x in results]
         homes: dict[Buffer, Buffer] = {}
         for k, i in carried.items():
             taken = {*homes, *(x.buffer for x in outside)}
-            view = tape.view(results[k])
+            view = tape.view(left[k])
             if view.buffer.fixed or view.buffer in taken or not view.is_whole:
-                results[k] = tape.copy(results[k])
-            homes[tape.view(results[k]).buffer] = outside[i].buffer
-        views = [tape.view(x) if isinstance(x, Writer) else x for x in results]
+                left[k] = tape.copy(left[k])
+            homes[tape.view(left[k]).buffer] = outside[i].buffer
+        views = [tape.view(x) if isinstance(x, Writer) else x for x in left]
         kept = {x.buffer for x in views if isinstance(x, View)}
         self.work: Sequence[Call | Loop] = in_loops(tape.calls, kept, homes) if compiled else tape.calls
         size = place(self.work, [x.buffer for x in outside], kept, homes)
@@ -268,35 +300,57 @@ class _Program:
         start = -address(memory) % ALIGNMENT
         self.arena = arena = memory[start : start + size]
         self.outside = [x.within(arena) for x in outside]
-        places = [x.within(arena) if isinstance(x, View) else x for x in views]
+        self.results = [x.within(arena) if isinstance(x, View) else x for x in views]
         self.calls = [item.bound(arena) for item in self.work]
         for k, i in carried.items():
-            if address(places[k]) != address(self.outside[i]):
-                self.calls.append(functools.partial(np.copyto, self.outside[i], places[k]))
-            places[k] = self.outside[i]
-        whole = trees.replace_leaves(structure, places)
-        self.carried: tuple[Any, ...] = whole[:carry] if carry else ()
-        self.others = whole[carry:] if carry else whole
-        self.handed_out = [(None if _hides_dicts(tree) else tree, *_kind_of(tree)) for tree in self.carried]
+            if address(self.results[k]) != address(self.outside[i]):
+                self.calls.append(functools.partial(np.copyto, self.outside[i], self.results[k]))
+            self.results[k] = self.outside[i]
+
+    def run(self, given: Sequence[Array]) -> None:
+        """Fill the places with what is given, and run the step once."""
+        new = [
+            x.copy() if x is not home and np.may_share_memory(x, self.arena) else x  # before others are filled in
+            for home, x in zip(self.outside, given, strict=True)
+        ]
+        for home, x in zip(self.outside, new, strict=True):
+            if x is not home:
+                np.copyto(home, x)
+        with np.errstate(all="ignore"):  # NumPy gave its warnings while recording
+            for call in self.calls:
+                call()
 
     def __str__(self) -> str:
         loops = sum(isinstance(item, Loop) for item in self.work)
         compiled = f", {loops} of them compiled loops," if loops else ""
         return f"{len(self.calls)} calls{compiled} in {self.arena.size / 2**20:.1f} MiB"
 
+
+class _Program:
+    """What a recording is compiled to: calls of NumPy, or on a GPU a CUDA graph; and the results as they are given.
+
+    ``carried`` tells, for the number of a leaf of the results, the number of the input that it becomes.
+    """
+
+    def __init__(self, recording: _Recording, carried: Mapping[int, int], carry: int, compiled: bool) -> None:
+        self.draws = recording.draws
+        filled = [*(x.value for x in recording.inputs), *(draw.array for draw in recording.draws)]
+        results = trees.leaves(recording.results)
+        self.runner = (
+            _Calls(recording.order, filled, results, carried, compiled)
+            if namespace(*filled) is np
+            else Captured(recording.order, filled, results, carried)
+        )
+        structure = trees.map_leaves(lambda _: ..., recording.results)  # without the graph, which is let go
+        whole = trees.replace_leaves(structure, self.runner.results)
+        self.carried: tuple[Any, ...] = whole[:carry] if carry else ()
+        self.others = whole[carry:] if carry else whole
+        self.handed_out = [(None if _hides_dicts(tree) else tree, *_kind_of(tree)) for tree in self.carried]
+
     def run(self, inputs: Sequence[Array], draws: Sequence[Array]) -> Any:
         """Run the step once and return its results."""
-        given = [
-            x.copy() if x is not home and np.may_share_memory(x, self.arena) else x  # before others are filled in
-            for home, x in zip(self.outside, inputs, strict=False)
-        ]
-        for home, x in zip(self.outside, (*given, *draws), strict=True):
-            if x is not home:
-                np.copyto(home, x)
-        with np.errstate(all="ignore"):  # NumPy gave its warnings while recording
-            for call in self.calls:
-                call()
-        others = trees.map_leaves(lambda x: np.array(x) if isinstance(x, np.ndarray) else x, self.others)
+        self.runner.run((*inputs, *draws))
+        others = trees.map_leaves(_copied, self.others)
         return (*map(_own_dicts, self.carried), *others) if self.carried else others
 
 
@@ -371,7 +425,7 @@ class Plan:
 
     def in_words(self) -> str:
         """Return what the step was compiled to, for each kind of arguments."""
-        programs = [str(known) for known in self._known.values() if isinstance(known, _Program)]
+        programs = [str(known.runner) for known in self._known.values() if isinstance(known, _Program)]
         return "; ".join(programs) or "nothing compiled yet"
 
     def __repr__(self) -> str:
@@ -380,7 +434,7 @@ class Plan:
 
 def _copied(x: Any) -> Any:
     value = value_of(x)
-    return np.array(value) if is_array(value) else value
+    return namespace(value).array(value) if is_array(value) else value
 
 
 def _kind_of(arg: Any) -> tuple[Hashable, list[Array]]:
@@ -390,13 +444,10 @@ def _kind_of(arg: Any) -> tuple[Hashable, list[Array]]:
     leaves = trees.leaves(arg)
     arrays = [x for x in leaves if is_array(x)]
     for x in leaves:
-        if isinstance(x, Tensor) or (is_array(x) and namespace(x) is not np):
-            raise PlanError(
-                f"plan: a plan runs on arrays of NumPy, found {describe(x)} of {type(x).__module__}; "
-                "take arrays out of Tensors with tg.values(tree), and off a GPU with tg.to_host"
-            )
+        if isinstance(x, Tensor):
+            raise PlanError(f"plan: a plan takes arrays, found {describe(x)}; take them out with tg.values(tree)")
     structure = repr(trees.replace_leaves(arg, [... if is_array(x) else x for x in leaves]))
-    return (structure, *((x.shape, x.dtype.char) for x in arrays)), arrays
+    return (structure, *((namespace(x).__name__, x.shape, x.dtype.char) for x in arrays)), arrays
 
 
 def _carried(results: Any, args: Sequence[Any], carry: int) -> dict[int, int]:
@@ -438,7 +489,7 @@ def _checked(program: _Program, recording: _Recording) -> _Program:
     """
     found = program.run([x.value for x in recording.inputs], [draw.array for draw in recording.draws])
     for (path, x), y in zip(trees.paths(recording.results), trees.leaves(found), strict=True):
-        if is_array(y) and _bits(y) != _bits(value_of(x)):
+        if is_array(y) and not _is_result(y, value_of(x)):
             raise PlanError(
                 f"plan: run again, the step gives {_result(path)} otherwise than when it was recorded; the function of "
                 "an op has a state, or edits what it is given"

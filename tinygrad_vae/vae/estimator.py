@@ -17,6 +17,7 @@ from ..calculus import wrap
 from ..graph import gradients
 from ..ops import logsumexp, mean
 from ..optim import Adam
+from ..stochastic.distribution import Distribution
 from .heads import HeadInit
 from .model import VAE
 from .objectives import Objective, check_count
@@ -41,7 +42,7 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         likelihood: a name in ``vae.LIKELIHOODS``, or what makes such a head: ``"gaussian"`` for any numbers,
             ``"bernoulli"`` for 0 and 1, ``"continuous-bernoulli"`` for numbers from 0 to 1.
         components: how many Gaussians to mix for a learned prior; 0 for the standard one.
-        bound, samples, estimator, beta, warm_up, free_bits: as ``vae.Objective`` takes them.
+        bound, samples, estimator, beta, warm_up, free_bits, kl: as ``vae.Objective`` takes them.
         learning_rate: Adam's.
         batch: the number of rows of a step.
         epochs: how often each row is seen.
@@ -74,6 +75,7 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         beta: float = 1.0,
         warm_up: int = 0,
         free_bits: float = 0.0,
+        kl: str = "auto",
         learning_rate: float = 5e-3,
         batch: int = 50,
         epochs: int = 100,
@@ -92,6 +94,7 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         self.beta = beta
         self.warm_up = warm_up
         self.free_bits = free_bits
+        self.kl = kl
         self.learning_rate = learning_rate
         self.batch = batch
         self.epochs = epochs
@@ -108,7 +111,9 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         Raises:
             TypeError, ValueError: X does not fit the likelihood, an option is out of range, or training diverged.
         """
-        objective = Objective(self.bound, self.samples, self.estimator, self.beta, self.warm_up, self.free_bits)
+        objective = Objective(
+            self.bound, self.samples, self.estimator, self.beta, self.warm_up, self.free_bits, self.kl
+        )
         optimizer = Adam(self.learning_rate)
         for name in ("batch", "epochs", "score_draws"):
             check_count(f"VAEEstimator: {name}", getattr(self, name))
@@ -143,18 +148,27 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
     def _n_features_out(self) -> int:
         return self.model_.posterior.width
 
+    def encode(self, X: Array) -> Distribution:  # noqa: N803
+        """Return q(z|x) for each row: ``mean`` is what ``transform`` gives, ``variance`` says how sure the model is."""
+        x = self._rows(X)
+        return self.model_.encode(x)
+
     def transform(self, X: Array) -> Array:  # noqa: N803
         """Return the means of q(z|x), of shape (rows, latent); one-hot latents side by side."""
-        return self._flat(self.model_.encode(self._rows(X)).mean)
+        return self._flat(self.encode(X).mean)
 
     def inverse_transform(self, X: Array) -> Array:  # noqa: N803
         """Return the expected features for latents of shape (rows, latent), as ``transform`` gives them."""
+        return self.decode(X).mean
+
+    def decode(self, X: Array) -> Distribution:  # noqa: N803
+        """Return p(x|z) for latents of shape (rows, latent), as ``transform`` gives them."""
         check_is_fitted(self)
         z = check_array(X, dtype=FLOATS)
         if z.shape[1] != self._n_features_out:
             raise ValueError(f"VAEEstimator: expected {self._n_features_out} latents in each row, found {z.shape[1]}")
         event_shape = self.model_.prior().event_shape
-        return self.model_.decode(z.reshape(len(z), *event_shape).astype(self._dtype)).mean
+        return self.model_.decode(z.reshape(len(z), *event_shape).astype(self._dtype))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
         """Return draws from the model, of shape (n_samples, features): z from the prior, then x given z."""

@@ -1,0 +1,138 @@
+"""The registries on a real GPU against NumPy, and captured steps against eager ones. Skipped where there is none.
+
+Run them alone, ``pytest tests/test_gpu.py``: other tests put a pretended CuPy in the place of the real one for a while.
+"""
+
+import numpy as np
+import pytest
+import test_device
+from test_capture import BETWEEN
+from test_device import IMAGES, LAWS, OPTIMIZERS
+from test_divergences import neighbours
+
+import tinygrad_vae as tg
+from tinygrad_vae import trees
+from tinygrad_vae.arrays import namespace
+from tinygrad_vae.graph import OPS
+from tinygrad_vae.ops.cases import cases_of, draw_inputs
+from tinygrad_vae.stochastic.divergences import CLOSED_FORMS
+
+
+def _has_gpu():
+    try:
+        import cupy
+
+        return cupy.cuda.runtime.getDeviceCount() > 0
+    except (ImportError, RuntimeError):
+        return False
+
+
+pytestmark = pytest.mark.skipif(not _has_gpu(), reason="no CuPy, or no GPU")
+
+TOLERANCE = {"d": 1e-9, "f": 1e-4}
+
+
+def _close(host, device, path=""):
+    """Compare to rounding, relative to the largest number: kernels add up in another order."""
+    found, host = tg.to_host(device), np.asarray(host)
+    assert (found.dtype, found.shape) == (host.dtype, host.shape), path
+    if host.dtype.kind != "f":
+        np.testing.assert_array_equal(found, host, err_msg=path)
+        return
+    tolerance = TOLERANCE[host.dtype.char]
+    scale = np.abs(host[np.isfinite(host)]).max(initial=0.0)
+    np.testing.assert_allclose(found, host, tolerance, tolerance * scale, err_msg=path)
+
+
+def _all_close(host, device):
+    for (path, x), y in zip(trees.paths(host), trees.leaves(device), strict=True):
+        if hasattr(x, "dtype"):
+            _close(x, y, path)
+
+
+HAND_ON_SIGNS = {"eigenvectors", "orthonormal", "left_singular_vectors", "right_singular_vectors"}
+"""Ops whose columns may come out with another sign from another library."""
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
+def test_ops_and_their_vjps(op, dtype):
+    if op.name in HAND_ON_SIGNS:
+        pytest.skip("the signs of its columns are the library's choice")
+    for trial in cases_of(op):
+        drawn = draw_inputs(op, trial, np.random.default_rng(0))
+        inputs = [x.astype(dtype) if x.dtype.kind == "f" else x for x in drawn]
+        moved, attrs = tg.to_device(inputs), op.defaults | trial.attrs
+        y, z = op(*inputs, **trial.attrs), op(*moved, **trial.attrs)
+        assert namespace(z).__name__ == "cupy"
+        _close(y, z)
+        g = np.random.default_rng(1).uniform(-1, 1, np.shape(y)).astype(np.asarray(y).dtype)
+        for i, x in enumerate(inputs):
+            if op.flows_of(len(inputs))[i] and x.dtype.kind == "f":
+                _close(op.vjp(i, g, y, inputs, attrs), op.vjp(i, tg.to_device(g), z, moved, attrs), f"vjp {i}")
+
+
+@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
+def test_ops_in_a_captured_step(op):
+    for trial in cases_of(op):
+        draws = [draw_inputs(op, trial, np.random.default_rng(seed)) for seed in range(2)]
+        inputs, others = (tg.to_device([np.asarray(x) for x in drawn]) for drawn in draws)
+        run = tg.plan(lambda *inputs: op(*inputs, **trial.attrs))  # noqa: B023
+        for given in (inputs, inputs, inputs if op.name in BETWEEN - {"einsum_arrays"} else others):
+            found = run(*given)
+        _close(tg.to_host(op(*given, **trial.attrs)), found)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_distributions(law):
+    dist = law.example(np.random.default_rng(5), (2,))
+    moved = tg.to_device(dist)
+    x, z = (d.sample((4,), rng=tg.noise(1)) for d in (dist, moved))
+    _close(x, z)
+    _all_close(test_device._declared(law, dist, x), test_device._declared(law, moved, tg.to_device(x)))
+
+
+@pytest.mark.parametrize("pair", list(CLOSED_FORMS), ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")
+def test_divergences(pair):
+    p, q = neighbours(pair, shape=(2,))
+    _close(tg.kl_divergence(p, q), tg.kl_divergence(tg.to_device(p), tg.to_device(q)))
+
+
+@pytest.mark.parametrize("program", test_device._programs())
+@pytest.mark.parametrize("name", tg.ESTIMATORS)
+@pytest.mark.filterwarnings("ignore::tinygrad_vae.BiasedGradientWarning")
+def test_estimators(name, program):
+    test_device.test_estimators_give_the_same_on_a_device(name, program, None)
+
+
+def _train(step, optimizer, steps=6):
+    model = tg.to_device(test_device._model())
+    state = optimizer.init(model)
+    for i in range(steps):
+        x = tg.to_device(IMAGES[: 4 + 2 * (i % 2)])
+        model, state, loss = step(model, state, x, tg.noise(1).at("step", i))
+    return tg.to_host((model, state, loss))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_a_captured_step_trains_as_the_eager_one(optimizer):
+    step = test_device._training_step(optimizer)
+    host, captured = _train(step, optimizer), _train(tg.plan(step, carry=2), optimizer)
+    for x, y in zip(trees.leaves(host), trees.leaves(captured), strict=True):
+        np.testing.assert_allclose(y, x, 2e-3, 2e-3)
+
+
+def test_a_training_step_is_one_launch():
+    step = test_device._training_step(tg.optim.Adam())
+    run, model = tg.plan(step, carry=2), tg.to_device(test_device._model())
+    state = tg.optim.Adam().init(model)
+    for i in range(3):
+        model, state, _ = run(model, state, tg.to_device(IMAGES), tg.noise(i))
+    assert "1 CUDA graphs and 0 calls" in repr(run)
+
+
+def test_a_model_is_evaluated_on_the_device():
+    model = test_device._model()
+    expected, found = (tg.vae.evaluate(m, IMAGES, rng=tg.noise(1), samples=5) for m in (model, tg.to_device(model)))
+    for name in ("bound", "log_likelihood", "rate", "distortion"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-4)
