@@ -90,7 +90,8 @@ def labelled_images(
         raise ValueError(f"labelled_images: {len(pixels)} images do not fill {len(rows)} rows")
     picture = _mosaic(to_host(pixels), shape, columns=across)
     height, width = picture.shape[:2]
-    figure, axes = _figure(width / DPI + 1.3, height / DPI + (0.4 if columns else 0.1))
+    least = 0.16 * len(rows)  # where images are flat, the words beside them need the room
+    figure, axes = _figure(width / DPI + 1.3, max(least, height / DPI) + (0.4 if columns else 0.1))
     axes.imshow(picture)
     axes.spines[:].set_visible(False)
     axes.set_yticks([(height - GAP) * (k + 0.5) / len(rows) for k in range(len(rows))], rows)

@@ -240,15 +240,22 @@ def told(text: str) -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Return the results as a table in Markdown."""
+    """Return the results as a sentence and a table in Markdown."""
     rows = [results["objectives"][name] for name in OBJECTIVES if name in results["objectives"]]
     each = [np.array([seed[0] for seed in row["difference_of_each_seed"]]) for row in rows]
     freedom = sum(len(differences) - 1 for differences in each)
     deviation = math.sqrt(sum(((d - d.mean()) ** 2).sum() for d in each) / freedom) if freedom else math.nan
+    epochs, images, draws = ({row[name] for row in rows} for name in ("epochs", "images", "draws"))
+    if not len(epochs) == len(images) == len(draws) == 1:
+        raise ValueError("the objectives were trained or measured differently; a table of them would not compare")
+    length = epochs.pop()
     lines = [
-        "| objective | tinygrad_vae | PyTorch | difference | active latents | s an epoch, here / PyTorch |"
+        f"{length:g} of {FULL} epochs, {length * PER_EPOCH:.0f} steps; {images.pop()} held-out images, {draws.pop()} "
+        "draws of each; nats, with the standard error over seeds.",
+        "",
+        "| objective | seeds | tinygrad_vae | PyTorch | difference | active latents | s an epoch, here / PyTorch |"
         f" {FULL} epochs, here |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in OBJECTIVES:
         if name in results["objectives"]:
@@ -256,7 +263,7 @@ def table(results: dict[str, Any]) -> str:
             here, there = (row[library] for library in CONTENDERS)
             seconds, others = here["seconds_an_epoch"], there["seconds_an_epoch"]
             lines.append(
-                f"| {name} | {here['log_likelihood'][0]:.2f} | {there['log_likelihood'][0]:.2f} "
+                f"| {name} | {row['seeds']} | {here['log_likelihood'][0]:.2f} | {there['log_likelihood'][0]:.2f} "
                 f"| {row['difference'][0]:+.2f} ± {deviation / math.sqrt(row['seeds']):.2f} "
                 f"| {here['active_units']:g} / {there['active_units']:g} "
                 f"| {seconds:.1f} / {others:.1f} | {seconds * FULL / 3600:.0f} h |"
