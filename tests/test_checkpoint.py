@@ -1,6 +1,7 @@
 """Checkpoints: one file is one state, written whole or not at all, and a bad one is refused with one message."""
 
 import json
+import errno
 import os
 
 import numpy as np
@@ -42,10 +43,10 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(failing, path, mon
     before = path.read_bytes()
 
     def fail(*_):
-        raise OSError("the disk is full")
+        raise OSError(errno.ENOSPC, "the disk is full")
 
     monkeypatch.setattr(os, failing, fail)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(OSError, match=f"the disk is full.*{path.name}"):
         checkpoint.save(path, {"w": np.ones(1000)}, {})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
