@@ -1,7 +1,7 @@
 """Checkpoints: one file is one state, written whole or not at all, and a bad one is refused with one message."""
 
-import json
 import errno
+import json
 import os
 
 import numpy as np
