@@ -89,6 +89,18 @@ def test_a_step_of_any_formula_is_run_bit_for_bit(parts, dtype, seed):
         theirs = theirs.copy()
 
 
+def test_a_step_that_makes_nan_is_planned_all_the_same():
+    def step(x, y):
+        return (x - y) + (-(y - x)) * 2.0, (y - x) + (x - y)
+
+    run = tg.plan(step, compiled=True)
+    x = np.array([np.inf, -np.inf, np.nan, -np.nan, 1.0])
+    with np.errstate(invalid="ignore"):
+        for _ in range(CALLS):
+            for found, expected in zip(run(x, x[::-1].copy()), step(x, x[::-1].copy()), strict=True):
+                assert _same_numbers(found, expected)
+
+
 def test_adam_is_one_loop_for_each_array_and_training_is_the_same_bit_for_bit():
     step = _training_step(tg.reparameterize)
     run, plain = tg.plan(step, carry=2, compiled=True), tg.plan(step, carry=2, compiled=False)
