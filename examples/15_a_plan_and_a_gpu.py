@@ -109,7 +109,7 @@ assert apart < 1e-12
 #
 # `tg.plan(step)` is called like the step. In its first two calls it records; if they differ in anything but the numbers
 # in their arrays, it says so. Then it has a list of NumPy calls, and a place for each result in one piece of memory.
-# From the third call on it runs the list.
+# From the third call on it runs the list. (Where numba is installed, long calls that belong together become one loop.)
 #
 # Nothing else is new. Gradients are nodes, and so is the update of Adam: the whole step is one graph. And the noise
 # comes from outside, so that the list is the same in every step and the draws are not. `carry=2` says that the first
@@ -244,7 +244,7 @@ if gpu_is_there():
     there_ms, here_ms = 1e3 * (time.perf_counter() - start) / 200, 1e3 * np.median(measured[1000][2])
     print(f"a step of 1000 images: {there_ms:.3f} ms, here {here_ms:.3f} ms")
 else:
-    print("\nNo GPU here, or no CuPy (pip install 'tinygrad-vae[cuda12]'). It would have moved model, state and images")
+    print("\nNo GPU here, or no CuPy (pip install '.[cuda12]'). It would have moved model, state and images")
     print("there with tg.to_device, called the same plan on them, and held the loss after ten steps against this one.")
 
 # %% [markdown]

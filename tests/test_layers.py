@@ -1,6 +1,7 @@
 """The order of the layers: an import points down, or sideways inside its own package, never up."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +71,12 @@ def test_importing_the_library_needs_none_of_the_extras():
     extras = ("matplotlib", "sklearn", "rich", "safetensors", "hypothesis", "torch")
     code = f"import sys, tinygrad_vae; print([m for m in {extras} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_opens_with_what_it_is_for_and_what_it_may_know(path):
+    what, _, then = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).partition("\n\n")
+    opening = f"{what} {then.partition(chr(10) * 2)[0]}"
+    assert what.endswith(".")
+    if path != ROOT / "__init__.py":
+        assert re.search(r"\b(knows?|imports?|elsewhere)\b", opening), f"{path}: say what it may know"

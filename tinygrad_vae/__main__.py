@@ -1,4 +1,7 @@
-"""``python -m tinygrad_vae``: the command, where its script is not on the path."""
+"""``python -m tinygrad_vae``: the command, where its script is not on the path.
+
+It knows the command and nothing else.
+"""
 
 import sys
 

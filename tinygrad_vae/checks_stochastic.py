@@ -1,7 +1,8 @@
 """Checks of what a distribution and an estimator promise: ``check_distribution(Law)`` and ``check_estimator(Kind)``.
 
-For whoever declares one: each is its whole test. They compare with truths that follow from other parts of the
-declarations, by standard errors from the same draws and a fixed seed.
+It knows the declarations of laws and estimators, and how to measure them. For whoever declares one: each is its whole
+test. They compare with truths that follow from other parts of the declarations, by standard errors from the same draws
+and a fixed seed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Finding trouble: the op that made the first NaN or infinity, and the nodes that hold a graph's memory.
 
-It looks at ops and graphs from outside, and costs nothing while it is not asked.
+It knows ops and the graph. It looks at ops and graphs from outside, and costs nothing while it is not asked.
 """
 
 from __future__ import annotations

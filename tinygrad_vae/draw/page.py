@@ -1,7 +1,7 @@
 """Pictures as one HTML file to play with: the template ``page.html``, filled with graphs and tables of their numbers.
 
-The page computes nothing. Each number on it is a text that the library made when the page was written, looked up by the
-place of the sliders and the number of the draw.
+It knows pictures and their numbers, and no browser. The page computes nothing. Each number on it is a text that the
+library made when the page was written, looked up by the place of the sliders and the number of the draw.
 """
 
 from __future__ import annotations

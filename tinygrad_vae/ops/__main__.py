@@ -1,6 +1,7 @@
 """``python -m tinygrad_vae.ops``: the table of ops; with names behind it, those ops with their examples.
 
-A derivative is shown by running the op's vjp on named Tensors and writing out the graph that it records.
+It knows ops by their declarations. A derivative is shown by running the op's vjp on named Tensors and writing out the
+graph that it records.
 """
 
 from __future__ import annotations

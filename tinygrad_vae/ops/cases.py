@@ -1,4 +1,7 @@
-"""Inputs to try an op with, drawn from what it declares: for tests, and for the table of ops."""
+"""Inputs to try an op with, drawn from what it declares: for tests, and for the table of ops.
+
+It knows ops by their declarations, and no op by name.
+"""
 
 from __future__ import annotations
 

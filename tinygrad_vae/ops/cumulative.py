@@ -1,4 +1,7 @@
-"""Ops that run along an axis: cumulative sums and products, and the linear recurrence behind their derivatives."""
+"""Ops that run along an axis: cumulative sums and products, and the linear recurrence behind their derivatives.
+
+They know the engine, and the ops that move elements.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Ops that work element by element and broadcast: arithmetic, powers, exponentials and logarithms.
 
-Each is one declaration: the function on arrays, its derivatives as formulas in the same functions, where its
-inputs may lie, and how smooth it is.
+They know the engine, and the ops that choose and round. Each is one declaration: the function on arrays, its
+derivatives as formulas in the same functions, where its inputs may lie, and how smooth it is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Ops that do as one what a chain of others would do: the log-probabilities of a VAE, the parts of an optimizer's step.
 
-Each is one node in place of five to fifteen, and goes through memory fewer times. What they compute could be written
-with the ops of the other files, and their tests hold them against that.
+They know the engine, and the ops that they stand for. Each is one node in place of five to fifteen, and goes through
+memory fewer times. What they compute could be written with the ops of the other files, and their tests hold them
+against that.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Ops that decide where values and gradients go: cuts, choices, comparisons, casts.
 
-Here stand the words for saying on purpose that a gradient ends: ``stop_gradient`` and ``surrogate``.
+They know the engine and no other op. Here stand the words for saying on purpose that a gradient ends: ``stop_gradient``
+and ``surrogate``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The incomplete gamma and beta functions and their inverses: cdfs and quantiles, differentiable in every argument.
 
-The derivatives in the shape parameters have no closed form. Each is the integral of a derivative of the density,
-taken by quadrature over the tail in which nothing cancels, and is an op whose own derivatives are of the same kind.
+They know the engine, and the special functions that they are integrals of. The derivatives in the shape parameters have
+no closed form. Each is the integral of a derivative of the density, taken by quadrature over the tail in which nothing
+cancels, and is an op whose own derivatives are of the same kind.
 """
 
 from __future__ import annotations

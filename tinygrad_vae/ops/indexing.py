@@ -1,4 +1,7 @@
-"""Ops that pick elements by position, the one that puts them back, and those that order."""
+"""Ops that pick elements by position, the one that puts them back, and those that order.
+
+They know the engine, and the ops that move elements.
+"""
 
 from __future__ import annotations
 

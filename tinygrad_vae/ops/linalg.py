@@ -1,6 +1,7 @@
 """Linear algebra on the last two axes of batches of matrices: ``tg.linalg``, by the names of the array API standard.
 
-Results with several parts (``eigh``, ``qr``, ``svd``, ``slogdet``) are named tuples of what separate ops record.
+They know the engine and the other ops. Results with several parts (``eigh``, ``qr``, ``svd``, ``slogdet``) are named
+tuples of what separate ops record.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Products: of matrices and vectors, and over any axes."""
+"""Products: of matrices and vectors, and over any axes.
+
+They know the engine, and the ops that move and add up elements.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Ops that reduce axes, and those that normalise along one: sum, mean, var, prod, max, logsumexp, softmax."""
+"""Ops that reduce axes, and those that normalise along one: sum, mean, var, prod, max, logsumexp, softmax.
+
+They know the engine, and the ops that work element by element.
+"""
 
 from __future__ import annotations
 

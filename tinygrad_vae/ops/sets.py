@@ -1,4 +1,7 @@
-"""Where elements are, and which are distinct: ops whose results are positions, and what is picked by them."""
+"""Where elements are, and which are distinct: ops whose results are positions, and what is picked by them.
+
+They know the engine, and the ops that pick elements.
+"""
 
 from __future__ import annotations
 

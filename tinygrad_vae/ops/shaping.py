@@ -1,4 +1,7 @@
-"""Ops that move elements without computing: shapes, axes, joining, repeating; and arrays of the shape of another."""
+"""Ops that move elements without computing: shapes, axes, joining, repeating; and arrays of the shape of another.
+
+They know the engine and no other op.
+"""
 
 from __future__ import annotations
 

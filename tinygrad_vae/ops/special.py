@@ -1,4 +1,7 @@
-"""Special functions that distributions need, from ``scipy.special`` and its CuPy twin."""
+"""Special functions that distributions need, from ``scipy.special`` and its CuPy twin.
+
+They know the engine, and the ops that work element by element.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Trigonometric and hyperbolic functions and their inverses, element by element."""
+"""Trigonometric and hyperbolic functions and their inverses, element by element.
+
+They know the engine, and the ops that work element by element.
+"""
 
 from __future__ import annotations
 

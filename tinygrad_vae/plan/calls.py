@@ -1,4 +1,7 @@
-"""What a plan is made of once it is lowered: buffers of memory, views of them, and calls of NumPy on views."""
+"""What a plan is made of once it is lowered: buffers of memory, views of them, and calls of NumPy on views.
+
+It knows arrays and how NumPy is called, and no graph.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The third pass of a plan: elementwise calls that belong together become one loop, compiled by numba.
 
-A chain of calls goes through memory once for each call. A loop goes through it once, and what only the next step reads
-stays in a register. Of Adam's mean gradient,
+It knows calls and numba, and no graph. A chain of calls goes through memory once for each call. A loop goes through it
+once, and what only the next step reads stays in a register. Of Adam's mean gradient,
 
     np.multiply(mean, 9.0, t); np.add(t, g, t); np.multiply(t, 0.1, mean)
 

@@ -1,4 +1,7 @@
-"""The last pass of a plan: every buffer gets a place in one piece of memory, the arena."""
+"""The last pass of a plan: every buffer gets a place in one piece of memory, the arena.
+
+It knows calls and how large their results are, and nothing of what they compute.
+"""
 
 from __future__ import annotations
 

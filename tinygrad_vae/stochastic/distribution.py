@@ -1,7 +1,8 @@
 """What a distribution declares, and what every distribution can do with it.
 
-A declaration is a frozen dataclass of parameters with a transform of noise, a log-density and the moments.
-Sampling, reparameterizing, the checks of parameters and values, and the tests follow from it.
+It knows the two nodes of randomness, and no law and no estimator by name. A declaration is a frozen dataclass of
+parameters with a transform of noise, a log-density and the moments. Sampling, reparameterizing, the checks of
+parameters and values, and the tests follow from it.
 """
 
 from __future__ import annotations

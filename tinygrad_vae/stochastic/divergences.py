@@ -1,4 +1,7 @@
-"""Kullback-Leibler divergences: a table of closed forms, and the Monte Carlo estimate for all other pairs."""
+"""Kullback-Leibler divergences: a table of closed forms, and the Monte Carlo estimate for all other pairs.
+
+It knows the laws, and nothing of estimators.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The two nodes of randomness: ``Noise``, a leaf that comes from outside, and ``Sample``, a draw made from it.
 
-A ``Sample`` has a value and no vjp: that is why backprop stops at it. Whatever depends on a ``Noise`` is
-looked over by ``verdict`` before a gradient of it is taken.
+They know the engine, and no law and no estimator. A ``Sample`` has a value and no vjp: that is why backprop stops at
+it. Whatever depends on a ``Noise`` is looked over by ``verdict`` before a gradient of it is taken.
 """
 
 from __future__ import annotations

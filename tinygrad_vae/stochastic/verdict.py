@@ -1,7 +1,7 @@
 """The verdict on a gradient through randomness, read off the graph before any number is computed.
 
-``gradients`` asks ``refuse_wrong_gradients`` whenever the cost depends on noise; ``explain`` says the same in
-words for a graph that one wants to understand. Nothing here computes a value.
+It knows what ops, laws and estimators declare. ``gradients`` asks ``refuse_wrong_gradients`` whenever the cost depends
+on noise; ``explain`` says the same in words for a graph that one wants to understand. Nothing here computes a value.
 """
 
 from __future__ import annotations

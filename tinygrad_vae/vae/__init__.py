@@ -1,4 +1,7 @@
-"""The variational autoencoder: the model, its objectives, and how good it is on held-out images."""
+"""The variational autoencoder: the model, its objectives, and how good it is on held-out images.
+
+It knows layers, laws and estimators, and nothing of files or of training.
+"""
 
 from typing import Any
 

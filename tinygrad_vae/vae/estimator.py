@@ -1,6 +1,7 @@
 """A VAE in the manner of scikit-learn: ``fit``, ``transform``, ``inverse_transform``, ``sample``, ``score_samples``.
 
-The only file below the command that needs scikit-learn; it is read when somebody asks for ``vae.VAEEstimator``.
+It knows the model, its objectives and an optimizer. The only file below the command that needs scikit-learn; it is read
+when somebody asks for ``vae.VAEEstimator``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The distributions, one declaration each."""
+"""The distributions, one declaration each. They know ops and domains, and nothing of estimators."""
 
 from . import bijections
 from .bounded import Beta, ContinuousBernoulli, Kumaraswamy

@@ -1,4 +1,7 @@
-"""Smooth increasing functions with an inverse, for ``Transformed``: exp, sigmoid, tanh, affine."""
+"""Smooth increasing functions with an inverse, for ``Transformed``: exp, sigmoid, tanh, affine.
+
+They know ops and domains, and no law.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws on an interval."""
+"""Laws on an interval. They know their formulas, and that their draws may invert a cdf."""
 
 from __future__ import annotations
 

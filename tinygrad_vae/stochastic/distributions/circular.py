@@ -1,4 +1,4 @@
-"""Laws of angles."""
+"""Laws of angles. They know their formulas, and that their draws invert a cdf."""
 
 from __future__ import annotations
 

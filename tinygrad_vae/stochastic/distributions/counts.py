@@ -1,4 +1,7 @@
-"""Laws on the whole numbers from 0 on. A draw jumps as the parameters move, so it has no pathwise derivative."""
+"""Laws on the whole numbers from 0 on. A draw jumps as the parameters move, so it has no pathwise derivative.
+
+They know their formulas, and nothing of how a gradient gets past them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The law of a number that is not random at all."""
+"""The law of a number that is not random at all. It knows its formulas alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Laws on finitely many values. A draw of one jumps as the parameters move, so it has no pathwise derivative."""
+"""Laws on finitely many values. A draw of one jumps as the parameters move, so it has no pathwise derivative.
+
+They know their formulas, and nothing of how a gradient gets past them.
+"""
 
 from __future__ import annotations
 

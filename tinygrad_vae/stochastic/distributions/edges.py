@@ -1,6 +1,6 @@
 """The ends of an open support: a draw that rounding put on one is moved to the nearest number inside.
 
-Without this, a draw could lie where its own density is zero or infinite.
+It knows numbers of the machine, and no law. Without this, a draw could lie where its own density is zero or infinite.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The Gamma law and those made of it. A draw inverts the cdf, and its derivative in the shape is implicit."""
+"""The Gamma law and those made of it. A draw inverts the cdf, and its derivative in the shape is implicit.
+
+They know their formulas, and that a draw is the solution of an equation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Laws with tails that fall like a power: moments of high order do not exist."""
+"""Laws with tails that fall like a power: moments of high order do not exist.
+
+They know their formulas, and that their draws may invert a cdf.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Independent laws taken together as one law of a vector."""
+"""Independent laws taken together as one law of a vector. It knows what any law declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Location-scale laws on the real line: ``x = loc + scale * e`` with noise e of the standard law."""
+"""Location-scale laws on the real line: ``x = loc + scale * e`` with noise e of the standard law.
+
+They know their formulas alone.
+"""
 
 from __future__ import annotations
 

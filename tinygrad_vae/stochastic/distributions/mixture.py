@@ -1,4 +1,4 @@
-"""Mixtures of laws of one family, with the choice of the component summed away."""
+"""Mixtures of laws of one family, with the choice of the component summed away. They know what any law declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of vectors whose elements depend on each other."""
+"""Laws of vectors whose elements depend on each other. They know their formulas and linear algebra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws on the positive numbers."""
+"""Laws on the positive numbers. They know their formulas, and the normal law that some of them are functions of."""
 
 from __future__ import annotations
 

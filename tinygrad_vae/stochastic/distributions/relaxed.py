@@ -1,6 +1,6 @@
 """Continuous laws close to discrete ones: a draw is soft, and has a derivative.
 
-Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017.
+They know their formulas, and the logistic law behind them. Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Laws of functions of a random number, by the change of variables."""
+"""Laws of functions of a random number, by the change of variables.
+
+They know what any law declares, and the bijections.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The Gaussian law cut off at two bounds, in logarithms, so that it holds far out in a tail too."""
+"""The Gaussian law cut off at two bounds, in logarithms, so that it holds far out in a tail too.
+
+It knows its formulas alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The uniform law, whose parameters move its support."""
+"""The uniform law, whose parameters move its support. It knows its formulas alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The estimators: each turns a graph into one of the same value in which the gradient has somewhere to go."""
+"""The estimators: each turns a graph into one of the same value in which the gradient has somewhere to go.
+
+They know the laws and the verdict, and nothing of models.
+"""
 
 from .baselines import RunningAverage
 from .control import REBAR, RELAX

@@ -1,7 +1,7 @@
 """Baselines that are learned on the way: what to subtract from a cost before its score function is weighed with it.
 
-A baseline must not depend on the draw that it steadies. One from earlier steps does not, nor does a function of the
-inputs alone.
+It knows the engine, and nothing of draws. A baseline must not depend on the draw that it steadies. One from earlier
+steps does not, nor does a function of the inputs alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Score functions with a relaxed draw for a control variate: REBAR and RELAX.
 
-A relaxed draw s(z) of the same noise follows the discrete one closely, and has a path. Its score function gradient is
-subtracted, and its pathwise gradient added: the same expectation, and less variance.
+They know the relaxed laws, and the mechanism of all estimators. A relaxed draw s(z) of the same noise follows the
+discrete one closely, and has a path. Its score function gradient is subtracted, and its pathwise gradient added: the
+same expectation, and less variance.
 """
 
 from __future__ import annotations

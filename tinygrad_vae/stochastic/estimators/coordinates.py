@@ -1,7 +1,8 @@
 """Changing one coordinate of a draw at a time, for estimators that compare the cost at several values of it.
 
-Along an axis of z that the cost carries, element i of the cost depends on element i of z alone, so that all of them
-can be changed at once. Along the others each coordinate needs copies of the cost of its own.
+It knows laws and axes, and no estimator. Along an axis of z that the cost carries, element i of the cost depends on
+element i of z alone, so that all of them can be changed at once. Along the others each coordinate needs copies of the
+cost of its own.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Estimators of discrete draws that compare the cost at coupled draws: ARM and DisARM for tosses, ARSM for choices.
 
+They know tosses and one-hot choices, and the mechanism of all estimators.
+
 They give ``K(b) + zero(logit) * w * (K(b) - K(b~))``: the value of the cost, and a derivative made of differences of
 costs at draws that share their randomness. No derivative of the cost is needed.
 """

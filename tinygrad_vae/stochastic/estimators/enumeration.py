@@ -1,8 +1,8 @@
 """Exact expectations: the sum over a finite support, and quadrature over the noise.
 
-``E K(z) = sum over v of p(v) K(v)`` has no variance at all. For continuous noise,
-``E K(g(noise)) = sum over i of w_i K(g(noise_i))`` up to the error of the rule. Both put an expectation in the place of
-a draw, so that the value of the cost changes too.
+They know what any law declares, and the mechanism of all estimators. ``E K(z) = sum over v of p(v) K(v)`` has no
+variance at all. For continuous noise, ``E K(g(noise)) = sum over i of w_i K(g(noise_i))`` up to the error of the rule.
+Both put an expectation in the place of a draw, so that the value of the cost changes too.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The one mechanism of all estimators: a random node and the rest of the cost after it, taken apart and rejoined.
 
-``z = transform(noise, parameters)`` is a random node, and ``K`` everything from z to the cost. An estimator gives a
-combination of copies of K whose expectation, and whose derivative's expectation, are those of ``E K(z)``. The earliest
-node comes first, and K takes care of the later ones. The value of the cost is put back at the very end.
+It knows random nodes and the verdict on them, and no estimator by name. ``z = transform(noise, parameters)`` is a
+random node, and ``K`` everything from z to the cost. An estimator gives a combination of copies of K whose expectation,
+and whose derivative's expectation, are those of ``E K(z)``. The earliest node comes first, and K takes care of the
+later ones. The value of the cost is put back at the very end.
 """
 
 from __future__ import annotations

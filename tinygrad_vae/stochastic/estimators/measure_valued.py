@@ -1,7 +1,8 @@
 """The measure-valued derivative: that of a law as a difference of two laws, ``dp/dtheta = c (p+ - p-)``.
 
-``d/dtheta E K(z) = c (E K(z+) - E K(z-))`` takes two costs, and no derivative of any. The two draws share their
-randomness, which is what keeps the difference calm. Pflug 1989; Heidergott et al. 2008; Mohamed et al. 2020, section 6.
+It knows the laws that it splits, and the mechanism of all estimators. ``d/dtheta E K(z) = c (E K(z+) - E K(z-))`` takes
+two costs, and no derivative of any. The two draws share their randomness, which is what keeps the difference calm.
+Pflug 1989; Heidergott et al. 2008; Mohamed et al. 2020, section 6.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The score function of a bound on several draws, with a baseline for each of them from all others: VIMCO.
 
-``L = log (1/n sum_k w_k)`` is one cost of n draws. The score function would weigh the log-probability of each with all
-of it; what draw k has added is known, since the others tell what its weight would have been.
+It knows the score function, and the form that the bound must have. ``L = log (1/n sum_k w_k)`` is one cost of n draws.
+The score function would weigh the log-probability of each with all of it; what draw k has added is known, since the
+others tell what its weight would have been.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The pathwise estimator, or reparameterization trick: the draw becomes a function of its parameters.
 
-For ``z = g(noise, theta)`` with noise that does not depend on theta,
-``d/dtheta E f(z) = E [f'(z) dg/dtheta]``, where f is continuous. A rewrite puts the transform, which sampling ran on
-arrays, into the graph; the value of every node stays what it was.
+It knows random nodes, and the mechanism of all estimators. For ``z = g(noise, theta)`` with noise that does not depend
+on theta, ``d/dtheta E f(z) = E [f'(z) dg/dtheta]``, where f is continuous. A rewrite puts the transform, which sampling
+ran on arrays, into the graph; the value of every node stays what it was.
 
 Price 1958 and Bonnet 1964 (Gaussian), Ho and Cao 1983 and Glasserman 1991 (perturbation analysis), Kingma and
 Welling 2014, Rezende, Mohamed and Wierstra 2014, Titsias and Lazaro-Gredilla 2014.

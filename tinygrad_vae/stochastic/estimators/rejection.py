@@ -1,7 +1,8 @@
 """The path through a rejection sampler, corrected for the noise that it accepts: for the Gamma law.
 
-A Gamma draw is ``h(e; a)``, where e is nearly normal: most of the dependence on a is in h, which has a path, and the
-little that is left in the law of e is taken care of by its score function.
+It knows the Gamma law, and the mechanism of all estimators. A Gamma draw is ``h(e; a)``, where e is nearly normal: most
+of the dependence on a is in h, which has a path, and the little that is left in the law of e is taken care of by its
+score function.
 """
 
 from __future__ import annotations

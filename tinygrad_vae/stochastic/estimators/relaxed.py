@@ -1,7 +1,7 @@
 """Relaxed draws, and the biased estimators made of them, which say so: straight-through and Gumbel-softmax.
 
-Both let the gradient pass where there is no path. That is cheap and often trains, and it is the gradient of something
-else than the expectation.
+They know the relaxed laws, and the mechanism of all estimators. Both let the gradient pass where there is no path. That
+is cheap and often trains, and it is the gradient of something else than the expectation.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """The score function estimator, or REINFORCE: the gradient goes through the probability of the draw.
 
+It knows log-probabilities and axes, and the mechanism of all estimators.
+
 ``d/dtheta E f(z) = E [(f(z) - b) d log p(z; theta) / dtheta]`` for any baseline b that does not depend on z, where the
 support of p does not move with theta. f need not be continuous, nor z.
 
