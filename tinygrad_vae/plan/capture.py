@@ -1,5 +1,7 @@
 """A step on a GPU as a CUDA graph: what a recording of CuPy arrays is compiled to.
 
+It knows graphs and CuPy, and nothing of derivatives.
+
 Run eagerly, a step on a GPU is mostly Python that launches small kernels. A stream that is captured takes down the
 kernels instead of running them; the graph that this gives runs them all at one launch, on the memory that they were
 captured with. That memory is a pool of its own, so that nobody else is given a part of it. Inputs, noise among them,

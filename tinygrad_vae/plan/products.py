@@ -1,5 +1,7 @@
 """Matrix products on a GPU that a CUDA graph can hold: CuPy refuses to call cuBLAS while a stream is captured.
 
+It knows arrays and cuBLAS, and no graph of ours.
+
 cuBLAS itself allows it, with a workspace that belongs to the graph. It is called here by its C interface.
 """
 
