@@ -223,6 +223,22 @@ def check_agreement(first: tg.VAE, objective: Objective, train: np.ndarray, step
         np.testing.assert_allclose(a, b, atol=steps * RATE / 100, err_msg=path)  # they moved a hundred times as far
 
 
+def timed(objective: Objective, train: np.ndarray, rounds: int = 10, steps: int = 25) -> dict[str, float]:
+    """Return the seconds that an epoch takes each library: the median over short turns."""
+    first = tg.VAE.init(PIXELS, hidden=HIDDEN, latent=LATENT, activation="tanh", rng=tg.noise(0))
+    contenders = {library: make(first, objective, 0) for library, make in CONTENDERS.items()}
+    turns: dict[str, list[float]] = {library: [] for library in CONTENDERS}
+    images = list(batches(train, steps, tg.noise(0)))
+    for k in range(rounds + 1):
+        for library, contender in contenders.items():
+            begun = time.perf_counter()
+            for x in images:
+                contender.step(x, RATE)
+            if k:  # in the first round things are recorded and caches filled
+                turns[library].append(time.perf_counter() - begun)
+    return {library: float(np.median(of)) * PER_EPOCH / steps for library, of in turns.items()}
+
+
 def mean_and_error(x: np.ndarray) -> list[float]:
     """Return the mean over images, and its standard error."""
     return [float(x.mean()), float(x.std(ddof=1)) / math.sqrt(len(x))]
@@ -281,6 +297,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5000, help="draws an image for the log-likelihood (default: 5000)")
     parser.add_argument("--only", choices=list(OBJECTIVES), help="one objective instead of all")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the results file, made or added to")
+    parser.add_argument("--time", action="store_true", help="only measure anew how long an epoch takes")
     parser.add_argument("--table", action="store_true", help="only print the results file as a table")
     options = parser.parse_args()
 
@@ -293,9 +310,13 @@ def main() -> None:
 
         for name in [options.only] if options.only else OBJECTIVES:
             told(f"{name}: begins")
-            row = compared(OBJECTIVES[name], train, test, options)
+            if options.time:
+                row = results["objectives"][name]
+                for library, seconds in timed(OBJECTIVES[name], train).items():
+                    row[library]["seconds_an_epoch"] = seconds
+            else:
+                row = compared(OBJECTIVES[name], train, test, options)
             versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-            results = json.loads(options.results.read_text()) if options.results.exists() else results
             results["objectives"][name] = row | {"versions": versions}
             options.results.write_text(json.dumps(results, indent=2) + "\n")
             told("")
