@@ -55,6 +55,25 @@ def test_every_mixture_of_estimators_is_unbiased_on_the_nested_program(for_b, fo
         assert_agrees(found, truth)
 
 
+FIRST_ONLY = {"arm", "disarm", "measure-valued"}
+
+
+@pytest.mark.parametrize(("for_b", "for_x"), PAIRS)
+def test_every_second_derivative_of_the_nested_program_is_unbiased_or_refused(for_b, for_x):
+    """E x^2 (1 + b) = (1 - p)(mu^2 + 1) + 2 p ((mu + 1)^2 + 1) has 0, 2 mu + 4 = 5 and 2 + 2 p = 2.6."""
+    cost, b, _x, p, mu = mixed_program()
+    new = tg.estimate(cost, {b: instance(for_b, 1), "x": instance(for_x, 2)})
+    in_p, in_mu = tg.gradients(tg.sum(new), [p, mu], record=True)
+    for first, theta, truth in ((in_p, p, 0.0), (in_p, mu, 5.0), (in_mu, p, 5.0), (in_mu, mu, 2.6)):
+        try:
+            found = tg.gradients(tg.sum(first), theta)
+        except tg.GradientRefusedError as error:
+            assert "first derivatives only" in str(error)
+            assert {for_b, for_x} & FIRST_ONLY
+        else:
+            assert_agrees(found, truth)
+
+
 @pytest.mark.parametrize(("for_b", "for_x"), PAIRS)
 def test_the_value_is_kept_bit_for_bit_and_the_original_left_alone(for_b, for_x):
     cost, b, x, p, mu = mixed_program(50)
@@ -542,6 +561,14 @@ def test_the_corrected_path_through_a_rejection_sampler_is_unbiased_and_calm():
     rate = tg.Tensor(np.full(DRAWS, 2.0), "rate")
     z = tg.Gamma(3.0, rate).sample(rng=tg.noise(6), name="z")
     assert_agrees(tg.gradients(tg.sum(tg.RejectionPath()(z)), rate), -3 / 4)
+
+
+def test_the_corrected_path_has_second_derivatives():
+    """E x^2 of Gamma(a, 1) is a^2 + a."""
+    a = tg.Tensor(np.full(DRAWS, 2.5), "a")
+    z = tg.Gamma(a, 1.0).sample(rng=tg.noise(5), name="z")
+    first = tg.gradients(tg.sum(tg.RejectionPath()(z * z)), a, record=True)
+    assert_agrees(tg.gradients(tg.sum(first), a), 2.0)
 
 
 def test_the_rejection_sampler_is_for_concentrations_from_one_on_and_continuous_costs():

@@ -130,8 +130,8 @@ class Tensor:
     guard: ClassVar[Any] = None
     """Called as ``guard(order, wrt)`` before any gradient of what depends on a node of this class.
 
-    ``order`` is the topological order of all that the output depends on, the output last. It may return a function,
-    which each gradient that is recorded goes through.
+    ``order`` is the topological order of all that the output depends on, the output last. It may return a function
+    from the gradients that are recorded, a list in the order of ``wrt``, to what is to be handed out.
     """
 
     value: Array
@@ -616,7 +616,7 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
     found = [cotangents[id(t)] if id(t) in cotangents else namespace(t.value).zeros_like(t.value) for t in targets]
     if record:
         found = [g if isinstance(g, Tensor) else Tensor(g) for g in found]
-        return trees.replace_leaves(wrt, found if seal is None else [seal(g) for g in found])
+        return trees.replace_leaves(wrt, found if seal is None else seal(found))
     return trees.replace_leaves(wrt, _owned(found, {id(cotangent)}))
 
 

@@ -157,7 +157,7 @@ class Noise(Tensor):
         return Noise.drawn_from(*options, counting=self.counting, coupled=coupled)
 
     @staticmethod
-    def guard(order: list[Tensor], wrt: Sequence[Tensor]) -> Callable[[Tensor], Tensor] | None:
+    def guard(order: list[Tensor], wrt: Sequence[Tensor]) -> Callable[[list[Tensor]], list[Tensor]] | None:
         """Raise where a gradient through this randomness would be wrong."""
         from .verdict import refuse_wrong_gradients
 

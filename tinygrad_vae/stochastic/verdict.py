@@ -14,7 +14,7 @@ from typing import Any
 from .. import trees
 from ..arrays import describe, noise
 from ..graph import BLOCKED, JUMP, PIECEWISE, STOP, Tensor, op, topological_order
-from ..ops import surrogate
+from ..ops import sum, surrogate
 from .credit import BILINEAR, LINEAR
 from .distribution import family_of, law_in_words
 from .nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
@@ -41,6 +41,11 @@ def refuse_gradient(x: Any, /, *, reason: str) -> Any:
     """``x``, through which no gradient may be taken: ``gradients`` raises with the reason."""
     return x
 
+
+FIRST_ONLY = (
+    "an estimator that compares the cost at two draws gives first derivatives only. For second ones use "
+    "score_function(cost), reparameterize(cost) or enumeration"
+)
 
 _SUMMING = LINEAR | {"put", "refuse_gradient", "surrogate", "taken_care_of"}
 
@@ -217,7 +222,7 @@ def explain(cost: Tensor, wrt: Any) -> Explanation:
     return _report(_follow(topological_order([cost]), parameters), every_estimator=True)
 
 
-def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> Callable[[Tensor], Tensor] | None:
+def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> Callable[[list[Tensor]], list[Tensor]] | None:
     """Raise where ``gradients(output, wrt)`` would not be an unbiased estimate.
 
     Raises:
@@ -229,8 +234,8 @@ def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> Callab
         BiasedGradientWarning: once for each draw, where an estimator says that it is biased.
 
     Returns:
-        What a recorded gradient goes through, where the score function takes part: a mark that it, too, has been
-        weighed, so that the derivative of its square, or of another function of it, would be wrong.
+        What recorded gradients go through, where an estimator weighs the cost: a mark that they, too, are weighed, so
+        that the derivative of their square, or of another function of them, would be wrong.
     """
     paths = _follow(order, wrt)
     if paths.hidden:
@@ -243,11 +248,7 @@ def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> Callab
             where = f"{name_of_draw(drawn.name, drawn.place)} ({drawn.place})"
             text = f"the gradient through {where} is biased: {drawn.biased} [{drawn.estimator}]"
             warnings.warn(BiasedGradientWarning(text), stacklevel=4)
-    return _weighed_gradient if any(note.attrs["drawn"].weighs for note in paths.notes) else None
-
-
-def _weighed_gradient(g: Tensor) -> Tensor:
-    return surrogate(g, g)
+    return paths.marked if any(note.attrs["drawn"].weighs for note in paths.notes) else None
 
 
 @dataclass
@@ -271,6 +272,22 @@ class _Paths:
         for x in z.inputs:
             bits |= self.opened.get(id(x), 0) | self.blocked.get(id(x), 0)
         return bits
+
+    def marked(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Return recorded gradients of a weighed cost as weighed ones.
+
+        Where a difference of costs stands for a derivative, that of the difference itself has been left out, because
+        it is multiplied by 0. It counts in the next derivative, by what the path depends on: that one is refused.
+        """
+        differences = [node for node in self.live if node.op is not None and node.op.name == "sloped"]
+        out = []
+        for k, g in enumerate(gradients):
+            path: Any = g
+            for node in differences:
+                if self.opened.get(id(node.inputs[1]), 0) >> k & 1:
+                    path = path + refuse_gradient(0.0 * sum(node.inputs[0]), reason=FIRST_ONLY)
+            out.append(surrogate(g, path))
+        return out
 
     def names(self, bits: int) -> list[str]:
         return [t.name or f"wrt[{k}]" for k, t in enumerate(self.wrt) if bits >> k & 1]

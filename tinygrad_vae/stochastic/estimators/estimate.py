@@ -17,7 +17,7 @@ from ...graph import SMOOTH, STOP, Tensor, elementwise, make_node, rewrite, topo
 from ...ops import identity, stop_gradient, surrogate
 from ..distribution import law_in_words
 from ..nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
-from ..verdict import InvalidGradientError, live_samples, refuse_gradient
+from ..verdict import FIRST_ONLY, InvalidGradientError, live_samples, refuse_gradient
 
 Rest = Callable[[Value], Tensor]
 """K: the cost as a function of what stands in the place of a random node."""
@@ -302,7 +302,7 @@ def zero(x: Value) -> Value:
 
 
 @elementwise(
-    lambda g, y, path, difference: g * refuse_gradient(difference + zero(path), reason=_ONCE),
+    lambda g, y, path, difference: g * refuse_gradient(difference + zero(path), reason=FIRST_ONLY),
     None,
     smoothness=(SMOOTH, STOP),
 )
@@ -316,9 +316,3 @@ def sloped(path: Value, difference: Value, /) -> Value:
     0.0
     """
     return path * difference
-
-
-_ONCE = (
-    "an estimator that compares the cost at two draws gives first derivatives only. For second ones use "
-    "score_function(cost), reparameterize(cost) or enumeration"
-)
