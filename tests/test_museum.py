@@ -127,6 +127,129 @@ def test_sampling_cuts_no_gradient_in_silence():
         tg.gradients(z * z + mu * mu, mu)
 
 
+DRAWS = 50_000
+
+
+def within(draws, truth):
+    """Return whether the mean of draws is the truth, within 4.5 of its standard errors."""
+    return abs(np.mean(draws) - truth) < 4.5 * np.std(draws) / math.sqrt(len(draws)) + 1e-12
+
+
+def test_a_step_after_a_path_is_refused():
+    """``(z > 0).float().mean()`` after ``rsample``: the gradient is 0 or None, and P(z > 0) has the slope 0.3989.
+
+    The trick needs a cost that is continuous in the draw: Glasserman 1991, section 1.2; Mohamed et al. 2020, section 5.
+    """
+    mu = tg.Tensor(np.zeros(DRAWS), "mu")
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+    cost = tg.where(z > 0, 1.0, 0.0)
+    with pytest.raises(tg.InvalidGradientError, match="less jumps with a random value"):
+        tg.gradients(tg.sum(tg.reparameterize(cost)), mu)
+    assert within(tg.gradients(tg.sum(tg.score_function(cost)), mu), 1 / math.sqrt(2 * math.pi))
+
+
+def test_a_support_that_moves_refuses_the_score_function():
+    """``-(cost.detach() * Uniform(0, h).log_prob(x))``: E x has the slope 1/2, and the formula says -1/2.
+
+    It loses what happens at the edge: Pflug 1996; Mohamed et al. 2020, section 4.3.1.
+    """
+    h = tg.Tensor(np.full(DRAWS, 2.0), "h")
+    x = tg.Uniform(0.0, h).sample(rng=tg.noise(0), name="x")
+    wrong = x.value * tg.gradients(tg.sum(tg.Uniform(0.0, h).log_prob(x.value)), h)
+    assert within(wrong, -0.5)
+    with pytest.raises(tg.InvalidGradientError, match="the support of Uniform moves with h"):
+        tg.gradients(tg.sum(tg.score_function(x)), h)
+    assert within(tg.gradients(tg.sum(tg.reparameterize(x)), h), 0.5)
+
+
+def test_a_baseline_does_not_contain_its_own_draw():
+    """``baseline = cost.detach()``: whatever is subtracted must not know the draw, or the gradient is 0.
+
+    Williams 1992, section 4; Greensmith, Bartlett and Baxter 2004.
+    """
+    z = tg.Normal(tg.Tensor(1.0, "mu"), 1.0).sample((4,), rng=tg.noise(0), name="z")
+    for baseline in (z * z, tg.stop_gradient(z * z), z.value, tg.sum(z) * 0.1):
+        with pytest.raises(ValueError, match="the baseline depends on z"):
+            tg.score_function(z * z, baseline)
+
+
+def test_the_weights_of_dreg_are_cut_and_squared_and_those_of_the_bound_are_not_cut():
+    """``w = softmax(log_w)`` left open in DReG, or cut in the plain bound by hand: each a gradient of something else.
+
+    Tucker et al. 2019, equation 8: the weight of a path is the square of the *detached* normalised weight.
+    """
+    k, runs = 4, DRAWS // 4
+    mu = tg.Tensor(np.full((1, runs), 0.4), "mu")
+    z = tg.Normal(mu, 1.0).sample((k,), rng=tg.noise(0), name="z")
+
+    def log_weights(q_mu):
+        return tg.Normal(z, 0.5).log_prob(1.0) + tg.Normal().log_prob(z) - tg.Normal(q_mu, 1.0).log_prob(z)
+
+    bound = tg.logsumexp(log_weights(mu), axis=0) - math.log(k)
+    right = tg.gradients(tg.sum(tg.reparameterize(bound)), mu)[0]
+    inner = log_weights(tg.stop_gradient(mu))
+    w = tg.softmax(inner, axis=0)
+
+    def dreg(weights):
+        return tg.gradients(tg.sum(tg.reparameterize(tg.sum(weights * inner, axis=0))), mu)[0]
+
+    difference = dreg(tg.stop_gradient(w * w)) - right
+    assert within(difference, 0)
+    for wrong in (dreg(w * w), dreg(tg.stop_gradient(w))):
+        assert not within(wrong - right, 0)
+
+
+def test_the_second_relaxed_draw_of_rebar_follows_its_law_given_the_choice():
+    """``u = v * p if b else p + v * (1 - p)``, with the two intervals exchanged: it runs, and is biased.
+
+    Given b = 1 the uniform lies above 1 - p, for the toss is ``u > 1 - p``: Tucker et al. 2017, appendix C.
+    """
+    p, t, v = 0.3, 0.45, tg.noise(1).uniform((DRAWS,))
+    logits = tg.Tensor(np.full(DRAWS, math.log(p / (1 - p))), "logits")
+    b = tg.Bernoulli(logits=logits).sample(rng=tg.noise(0), name="b")
+    toss, truth = b.value, p * (1 - p) * (1 - 2 * t)
+
+    def rebar(threshold):
+        again = toss * (threshold + v * (1 - threshold)) + (1 - toss) * v * threshold
+        first, second = (
+            (tg.sigmoid((logits + tg.log(u) - tg.log(1 - u)) / 0.5) - t) ** 2 for u in (b.noise.value, again)
+        )
+        score = tg.gradients(tg.sum(tg.Bernoulli(logits=logits).log_prob(toss)), logits)
+        return ((toss - t) ** 2 - second.value) * score + tg.gradients(tg.sum(first - second), logits)
+
+    assert within(rebar(tg.sigmoid(-logits)), truth)
+    assert not within(rebar(tg.sigmoid(logits)), truth)
+    assert within(tg.gradients(tg.sum(tg.REBAR(tg.noise(1))((b - t) ** 2)), logits), truth)
+
+
+def test_two_generators_of_one_seed_are_not_two_sources_of_noise():
+    """``manual_seed(0)`` before each draw: the second one, meant as a baseline, is the first, and the gradient is 0."""
+    z = tg.Normal(tg.Tensor(1.0, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
+    with pytest.raises(ValueError, match="own noise has been drawn already"):
+        tg.SecondDraw(tg.noise(0))(z * z)
+
+
+def test_an_angle_that_leaps_is_no_path():
+    """``atan2(sin(t), cos(t))`` of a draw near pi: every slope is 1, and the expectation falls."""
+    mu = tg.Tensor(np.full(DRAWS, 3.0), "mu")
+    t = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="t")
+    angle = tg.atan2(tg.sin(t), tg.cos(t))
+    with pytest.raises(tg.InvalidGradientError, match="atan2 leaps"):
+        tg.gradients(tg.sum(tg.reparameterize(angle)), mu)
+    assert np.mean(tg.gradients(tg.sum(tg.score_function(angle)), mu)) < -1
+
+
+def test_a_square_of_a_score_function_gradient_has_no_gradient_of_its_own():
+    """``(grad ** 2).backward()`` with ``create_graph=True``: right for a path, wrong for a surrogate loss."""
+    mu = tg.Tensor(0.5, "mu")
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+    gradient = tg.gradients(tg.score_function(z * z), mu, record=True)
+    with pytest.raises(tg.InvalidGradientError, match="or a recorded gradient of one"):
+        tg.gradients(gradient**2, mu)
+    path = tg.gradients(tg.reparameterize(z * z), mu, record=True)
+    assert np.isclose(tg.gradients(path**2, mu), 8 * z.value)
+
+
 def test_a_value_cannot_slip_out_of_the_graph():
     """``float(loss)`` or ``np.exp(z)`` in the middle of a model: all before it gets no gradient."""
     z = tg.Tensor(0.5)

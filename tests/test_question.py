@@ -130,6 +130,42 @@ def test_a_bell(k):
         assert_agrees(found[0] ** 2, moment)
 
 
+# -------------------------------------------------------------------------------- |x|^a, and exp(k x)
+
+
+@pytest.mark.parametrize(
+    ("mu", "gradient", "variance"), [(0.0, 0, 1.2333), (0.5, 0.10264, 1.2009), (1.0, 0.16687, 1.1551)]
+)
+def test_a_root_has_a_score_function_of_finite_variance_where_the_path_has_none(mu, gradient, variance):
+    """E |x|^(1/4): the variance of the path is infinite, so that it grows with the number of draws."""
+    score, path = (
+        estimates(lambda x: tg.abs(x) ** 0.25, r, mu, 1.0)[0] for r in (tg.score_function, tg.reparameterize)
+    )
+    assert_agrees(score, gradient, rounding=1e-5)
+    assert_variance_agrees(score, variance)
+    assert np.var(path) > 3 * np.median([np.var(part) for part in np.split(path, 1000)])
+
+
+def test_rare_draws_leave_the_path_an_advantage_of_a_factor_of_four():
+    """E exp(k x) at mu = 0, s = 1: second moments (1 + 4 k^2) exp(2 k^2) and k^2 exp(2 k^2)."""
+    for k in (0.25, 0.75):
+        moments = {tg.score_function: (1 + 4 * k**2) * math.exp(2 * k**2), tg.reparameterize: k**2 * math.exp(2 * k**2)}
+        for rewrite, moment in moments.items():
+            found, _ = estimates(lambda x, k=k: tg.exp(k * x), rewrite, 0.0, 1.0)
+            assert_agrees(found, k * math.exp(k**2 / 2))
+            assert_agrees(found**2, moment)
+
+
+@pytest.mark.parametrize("delta", [0.3, 0.8])
+def test_an_importance_ratio_has_the_variance_of_a_chi_squared_divergence(delta):
+    """N(delta, I) / N(0, I) in two dimensions: exp(|delta|^2) - 1."""
+    p, q = (tg.Independent(tg.Normal(np.full(2, loc), 1.0), 1) for loc in (delta, 0.0))
+    x = q.sample((DRAWS,), rng=tg.noise(0))
+    ratio = np.exp(p.log_prob(x) - q.log_prob(x))
+    assert_agrees(ratio, 1)
+    assert_variance_agrees(ratio, math.exp(2 * delta**2) - 1)
+
+
 # ---------------------------------------------------------------------------------- over dimensions
 
 

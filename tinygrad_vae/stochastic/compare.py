@@ -417,6 +417,7 @@ def audit(
     *,
     rng: NoiseStream,
     runs: int = 2000,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
     """Hold an estimator against a reference that does not share its draws.
 
@@ -427,6 +428,7 @@ def audit(
             its own (``"enumeration"`` and ``"quadrature"`` are exact where they are valid).
         rng: a stream from ``tg.noise(seed)``.
         runs: how many gradients.
+        progress: called as ``progress(done, runs)`` after every run; for a reference that is an estimator, once more.
 
     Raises:
         InvalidGradientError: the estimator or the reference is not valid here.
@@ -438,9 +440,9 @@ def audit(
     no bias seen: the largest of 1 distances is ... standard errors; a bias of ... would have been seen
     """
     _check_request(f, rng, runs)
-    found = _one(f, parameters, estimator, rng.at("audited"), runs)
+    found = _one(f, parameters, estimator, rng.at("audited"), runs, progress)
     if isinstance(reference, (str, Estimator)):
-        other = _one(f, parameters, reference, rng.at("reference"), runs)
+        other = _one(f, parameters, reference, rng.at("reference"), runs, progress)
         truth, error = other.mean, np.hypot(found.standard_error, other.standard_error)
     else:
         truth = _flat(reference, parameters)
@@ -459,8 +461,16 @@ def _flat(reference: Any, parameters: Any) -> Array:
     return np.concatenate([np.ravel(to_host(x)) for x in trees.leaves(reference)])
 
 
-def _one(f: Program, parameters: Any, estimator: str | Estimator, rng: NoiseStream, runs: int) -> Measurement:
-    row = compare_estimators(f, parameters, rng=rng, runs=runs, estimators=[estimator]).rows[0]
+def _one(
+    f: Program,
+    parameters: Any,
+    estimator: str | Estimator,
+    rng: NoiseStream,
+    runs: int,
+    progress: Callable[[int, int], None] | None,
+) -> Measurement:
+    options: dict[str, Any] = {"rng": rng, "runs": runs, "progress": progress}
+    row = compare_estimators(f, parameters, estimators=[estimator], **options).rows[0]
     if row.refused:
         raise InvalidGradientError(f"audit: {row.name} is refused: {row.refused}")
     return row
@@ -473,6 +483,7 @@ def pilot(
     rng: NoiseStream | None = None,
     runs: int = PILOT_RUNS,
     estimators: Sequence[str | Estimator] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Return a small comparison of estimators on a cost that is there, to choose one from.
 
@@ -482,13 +493,15 @@ def pilot(
         rng: a stream of noise for the runs; by default one of its own.
         runs: how many gradients of each.
         estimators: which ones; by default all that are valid.
+        progress: called as ``progress(done, runs)`` after every run.
 
     >>> z = tg.Normal(tg.Tensor(2.0, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
     >>> tg.pilot(z * z, estimators=["pathwise", "score-function"]).best.name
     'pathwise'
     """
     wrt = _float_leaves(cost) if wrt is None else wrt
-    return compare_estimators(cost, wrt, rng=rng or noise(0).at("pilot"), runs=runs, estimators=estimators)
+    stream = rng or noise(0).at("pilot")
+    return compare_estimators(cost, wrt, rng=stream, runs=runs, estimators=estimators, progress=progress)
 
 
 def choose(cost: Tensor, planned: Plan) -> dict[int, Estimator]:

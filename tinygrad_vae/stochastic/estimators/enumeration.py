@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...arrays import namespace
-from ...graph import Tensor
+from ...graph import BLOCKED, JUMP, KINK, STOP, Tensor
 from ...ops import exp
 from ..nodes import NORMAL, Sample
-from ..verdict import jump_objection, live_nodes, path_after
+from ..verdict import dependence, jump_objection, live_nodes, path_after
 from .coordinates import aligned, batch_ndim, element_law, mixed_shape
 from .estimate import Estimator, Rest
 
@@ -60,10 +60,23 @@ class Enumeration(Estimator):
         return self.noted(total, z)
 
 
+def _kinks_after(z: Sample, live: list[Tensor]) -> list[str]:
+    """Return the names of the ops that make the cost bend with z."""
+    below, kinks = {id(z)}, []
+    for node in live:
+        kinds = {dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below}
+        if kinds - {STOP, JUMP, BLOCKED}:
+            below.add(id(node))
+        if KINK in kinds and node.op is not None:
+            kinks.append(node.op.name)
+    return kinks
+
+
 class Quadrature(Estimator):
     """The expectation by a Gauss rule over the noise: exact up to rounding for smooth costs, an oracle for audits.
 
-    Gauss-Hermite for normal noise, Gauss-Legendre for uniform noise. The cost must depend on each draw by itself.
+    Gauss-Hermite for normal noise, Gauss-Legendre for uniform noise. The cost must depend on each draw by itself, and
+    smoothly: where it jumps or has a kink the rule is off, and is refused. Golub and Welsch 1969.
 
     Args:
         points: how many points; a polynomial cost of degree up to ``2 points - 1`` in normal noise is integrated
@@ -93,8 +106,12 @@ class Quadrature(Estimator):
             return f"{type(z.dist).__name__} takes {z.noise.shape} numbers of noise for draws of shape {z.shape}"
         if batch_ndim(z) != z.ndim or int(np.prod(mixed_shape(z, cost))) > 1:
             return "the cost mixes several draws, and the rule runs over one"
-        _, jumps = path_after(z, live_nodes(cost))
-        return jump_objection(z, jumps) if jumps else None
+        live = live_nodes(cost)
+        _, jumps = path_after(z, live)
+        if jumps:
+            return jump_objection(z, jumps)
+        kinks = _kinks_after(z, live)
+        return f"{kinks[0]} has a kink, and the rule is exact for smooth costs only" if kinks else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         if z.noise.law is NORMAL:
