@@ -208,7 +208,7 @@ def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float | Va
     """
     _check_positive("clip_by_global_norm: limit", limit)
     squares = [total(square(astype(g, np.float64))) for g in trees.leaves(gradients)]
-    norm = sqrt(functools.reduce(operator.add, squares, np.zeros(())))
+    norm = sqrt(functools.reduce(operator.add, squares, 0.0))
     if isinstance(norm, Tensor):
         factor = where(logical_and(norm > limit, isfinite(norm)), limit / norm, 1.0)
     elif limit < norm < math.inf:

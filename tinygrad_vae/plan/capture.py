@@ -8,7 +8,7 @@ captured with. That memory is a pool of its own, so that nobody else is given a 
 are copied to fixed places before the launch, and what is carried from step to step is copied to its place at the end.
 
 Not all can be captured: what waits for the device (a mask as an index, a number read off an array), sorts, and what
-CuPy calls of cuSOLVER. Each node is tried by itself; what fails is called as it is, between two graphs.
+CuPy calls of cuSOLVER. Each piece is tried by itself; what fails is called as it is, between two graphs.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, is_array, namespace
+from ..arrays import Array, is_array, namespace, to_host
 from ..graph import Tensor, value_of
+from .kernels import Kernel, in_kernels
 from .products import ProductError, Products
 
 
@@ -51,14 +53,16 @@ class Captured:
             self._outside = [xp.array(x) for x in filled]
             self._own = {id(place) for place in self._outside}
             places = {id(x): place for x, place in zip(filled, self._outside, strict=True)}
-            self.results = capture.take_down(order, places, [value_of(x) for x in results])
+            homes = {k: self._outside[i] for k, i in carried.items()}
+            self.results = capture.take_down(order, places, [value_of(x) for x in results], homes)
             capture.begin()
             for k, place in enumerate(self.results):
-                if _memory(place) in self._own:  # what is carried is about to overwrite it
+                if _memory(place) in self._own and place is not homes.get(k):  # which is about to be overwritten
                     self.results[k] = place.copy()
-            for k, i in carried.items():
-                xp.copyto(self._outside[i], self.results[k])
-                self.results[k] = self._outside[i]
+            for k, home in homes.items():
+                if self.results[k] is not home:
+                    xp.copyto(home, self.results[k])
+                    self.results[k] = home
             capture.end()
             self.calls, self._kept = capture.calls, capture.products
             stream.synchronize()
@@ -115,7 +119,9 @@ class _Capture:
             self.is_open = False
             self.calls.append(self.stream.end_capture().launch)
 
-    def take_down(self, order: Iterable[Tensor], places: dict[int, Any], results: Sequence[Any]) -> list[Any]:
+    def take_down(
+        self, order: Iterable[Tensor], places: dict[int, Any], results: Sequence[Any], homes: Mapping[int, Array]
+    ) -> list[Any]:
         """Take down the nodes, and return the places of the results.
 
         What was computed before is not computed again, and a place is given back once it was read for the last time.
@@ -124,36 +130,49 @@ class _Capture:
             order: the nodes, each after those that it is made from.
             places: for the id of an array of the recording, the place that stands for it now.
             results: arrays of the recording, and others.
+            homes: for the number of a result, the place of an input where it may be written once that was read.
         """
         steps, same = self._different(order, set(places))
-        constants = [x for node in steps for x in node.inputs] + list(results)
-        computed = {id(node.value) for node in steps}
-        for x in map(value_of, constants):
-            key = same.get(id(x), id(x))
-            if is_array(x) and key not in places and key not in computed:
-                places[key] = x if isinstance(x, np.generic) else self.xp.asarray(x)
 
-        def of(x: Any) -> Any:
-            value = value_of(x)
-            return places[same.get(id(value), id(value))] if is_array(value) else value
+        def key_of(x: Any) -> int:
+            key = id(value_of(x))
+            return same.get(key, key)
 
-        ways = [self._way(node) for node in steps]
-        last = {same.get(id(value_of(x)), id(value_of(x))): i for i, node in enumerate(steps) for x in node.inputs}
-        kept = {same.get(id(x), id(x)) for x in results}
-        for i, (node, (function, is_captured)) in enumerate(zip(steps, ways, strict=True)):
-            inputs = [of(x) for x in node.inputs]
-            if is_captured:
+        computed = {key_of(node) for node in steps}
+        for x in map(value_of, [*(x for node in steps for x in node.inputs), *results]):
+            if is_array(x) and key_of(x) not in places and key_of(x) not in computed:  # a constant
+                places[key_of(x)] = x if isinstance(x, np.generic) else self.xp.asarray(x)
+        kept = {key_of(x) for x in results}
+        pieces = [piece for part in in_kernels(steps, key_of) for piece in self._pieces(part, key_of, steps, kept)]
+        last = {key: i for i, piece in enumerate(pieces) for key in piece.reads}
+        home_of = {key_of(results[k]): home for k, home in homes.items()}
+
+        def is_free(home: Array | None, i: int) -> bool:
+            """Return whether nobody needs what lies in a home, once piece i has read it element by element."""
+            if home is None:
+                return False
+            there = [(key, last.get(key, -1), x) for key, x in places.items() if _memory(x) == id(home)]
+            return not any(key in kept or read > i or (read == i and x is not home) for key, read, x in there)
+
+        for i, piece in enumerate(pieces):
+            given = [places[key_of(x)] if is_array(x) else x for x in piece.given]
+            if piece.is_captured:
                 self.begin()
-                places[id(node.value)] = function(*inputs)
+                if piece.is_kernel:
+                    ends = [(home_of.get(key_of(node)), node.value) for node in piece.ends]
+                    given += [x if is_free(x, i) else self.xp.empty(y.shape, y.dtype) for x, y in ends]
+                made = piece.function(*given)
             else:
                 self.end()
-                places[id(node.value)] = place = self.xp.empty(node.value.shape, node.value.dtype)
-                self.calls.append(functools.partial(_write, node.op.name, place, function, inputs))  # type: ignore[union-attr]
-            del inputs
-            for key in {same.get(id(value_of(x)), id(value_of(x))) for x in node.inputs} & computed - kept:
+                (node,) = piece.ends
+                made = self.xp.empty(node.value.shape, node.value.dtype)
+                self.calls.append(functools.partial(_write, node.op.name, made, piece.function, given))  # type: ignore[union-attr]
+            places.update(zip(map(key_of, piece.ends), made if isinstance(made, tuple) else (made,), strict=True))
+            del given, made
+            for key in piece.reads & computed - kept:
                 if last[key] == i:
                     del places[key]
-        return [of(x) for x in results]
+        return [places[key_of(x)] if is_array(x) else x for x in results]
 
     def _different(self, order: Iterable[Tensor], known: set[int]) -> tuple[list[Tensor], dict[int, int]]:
         """Return the nodes to compute, and for the id of an array that is left out the id of the one that is equal."""
@@ -173,29 +192,79 @@ class _Capture:
                 same[id(node.value)] = first
         return steps, same
 
-    def _way(self, node: Tensor) -> tuple[Callable[..., Array], bool]:
-        """Return the function to compute a node with, and whether it can be captured: it is tried out."""
-        op, xp = node.op, self.xp
+    def _pieces(
+        self, part: Tensor | Kernel, key_of: Callable[[Any], int], steps: Sequence[Tensor], kept: set[int]
+    ) -> list[_Piece]:
+        """Return a node, or the nodes of a kernel, as what is computed by one call; the ways to do so are tried out."""
+        if isinstance(part, Tensor):
+            given = [value_of(x) for x in part.inputs]
+            reads = {key_of(x) for x in given if is_array(x)}
+            ways = self._ways(part)
+            for function in ways:
+                if self._can_capture(function, given, [part]):
+                    return [_Piece([part], given, reads, function)]
+            return [_Piece([part], given, reads, ways[-1], is_captured=False)]
+        inside = {id(node) for node in part.nodes}
+        read = kept.union(*({key_of(x) for x in node.inputs} for node in steps if id(node) not in inside))
+        ends = [node for node in part.nodes if key_of(node) in read]
+        arrays = {key_of(x): value_of(x) for node in part.nodes for x in node.inputs}
+        given = [arrays[key] for key in part.keys]  # type: ignore[index]
+        with contextlib.suppress(Exception):  # what cannot be compiled is computed node by node
+            function = part.compiled(self.xp, [key_of(node) for node in ends])
+            if self._can_capture(function, given, ends):
+                return [_Piece(ends, given, set(map(key_of, given)), function, is_kernel=True)]
+        return [piece for node in part.nodes for piece in self._pieces(node, key_of, steps, kept)]
+
+    def _ways(self, node: Tensor) -> list[Callable[..., Array]]:
+        """Return the functions that compute a node, the best one first."""
+        op = node.op
         assert op is not None
-        attrs = {name: _on_device(xp, x) if name == "key" else x for name, x in node.attrs.items()}
-        functions: list[Callable[..., Array]] = [functools.partial(op.forward, **attrs)]
+        attrs = {name: _on_device(self.xp, x) if name == "key" else x for name, x in node.attrs.items()}
+        ways: list[Callable[..., Array]] = [functools.partial(op.forward, **attrs)]
         if self.products is not None and op.name in _WITH_PRODUCTS:
-            functions.insert(0, functools.partial(_WITH_PRODUCTS[op.name], self.products.matmul))
-        given = [value_of(x) for x in node.inputs]
-        given = [xp.asarray(x) if isinstance(x, np.ndarray) else x for x in given]
-        for function in functions:
-            with contextlib.suppress(Exception):
-                function(*given)  # so that its kernels are compiled and loaded before they are captured
-                self.stream.begin_capture()
-                try:
-                    function(*given)
-                except BaseException:
-                    with contextlib.suppress(Exception):
-                        self.stream.end_capture()
-                    raise
+            ways.insert(0, functools.partial(_WITH_PRODUCTS[op.name], self.products.matmul))
+        return ways
+
+    def _can_capture(self, function: Callable[..., Any], given: Sequence[Any], nodes: Sequence[Tensor]) -> bool:
+        """Return whether a function can be captured, and gives the values of these nodes."""
+        given = [self.xp.asarray(x) if isinstance(x, np.ndarray) else x for x in given]
+        try:
+            found = function(*given)  # so that its kernels are compiled and loaded before they are captured
+            found = found if isinstance(found, tuple) else (found,)
+            if not all(is_close(x, node.value) for x, node in zip(found, nodes, strict=True)):
+                return False
+            self.stream.begin_capture()
+            try:
+                function(*given)
+            finally:
                 self.stream.end_capture()
-                return function, True
-        return functions[-1], False
+        except Exception:  # of whatever kind, from here, from CuPy or from CUDA
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What one call computes: nodes, from arrays and numbers of the recording. A kernel may be told where to write."""
+
+    ends: Sequence[Tensor]
+    given: Sequence[Any]
+    reads: set[int]
+    function: Callable[..., Any]
+    is_captured: bool = True
+    is_kernel: bool = False
+
+
+def is_close(found: Array, expected: Array) -> bool:
+    """Return whether two arrays are alike, to rounding: on a GPU sums have no fixed order."""
+    x, y = to_host(found), to_host(expected)
+    if (x.shape, x.dtype) != (y.shape, y.dtype):
+        return False
+    if x.dtype.kind != "f":
+        return bool((x == y).all())
+    tolerance = float(np.finfo(x.dtype).eps) ** 0.5
+    scale = float(np.abs(y[np.isfinite(y)]).max(initial=0.0))
+    return bool(np.allclose(x, y, rtol=tolerance, atol=tolerance * scale, equal_nan=True))
 
 
 _WITH_PRODUCTS: dict[str, Callable[..., Array]] = {
