@@ -1,6 +1,8 @@
 """The images that training reads: what each source gives, and what a bad one gets."""
 
 import gzip
+import os
+import pickle
 import struct
 import zipfile
 
@@ -270,3 +272,18 @@ def test_a_header_that_promises_too_much_asks_for_no_memory(tmp_path):
     for name, content in (("plain", header), ("packed", gzip.compress(header))):
         (tmp_path / name).write_bytes(content)
         refused(tmp_path / name, "promises shape (4294967295, 4294967295, 4294967295)", "truncated")
+
+
+def test_nobody_is_told_how_to_run_the_code_in_a_file(tmp_path):
+    np.save(tmp_path / "objects.npy", np.array([[{}]]), allow_pickle=True)
+    (tmp_path / "pickle.npy").write_bytes(pickle.dumps([1]))
+    (tmp_path / "noise.npz").write_bytes(b"anything at all")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(data.DataError, match="it would take running code to read it") as refusal:
+            data.load(path)
+        assert "allow_pickle" not in str(refusal.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "neither a file nor a folder")

@@ -219,6 +219,8 @@ def _read(source: str | Path, grey: bool = False) -> tuple[Images, Images | None
         )
     if path.is_dir():
         return _idx_folder(path, grey)
+    if not path.is_file():  # reading a pipe may take for ever
+        raise DataError(f"{path}: neither a file nor a folder")
     if path.suffix in (".npy", ".npz"):
         return _numpy_file(path, grey)
     return _idx_images(path, grey), None
@@ -246,8 +248,9 @@ def _numpy_file(path: Path, grey: bool) -> tuple[Images, Images | None]:
     except DataError:
         raise
     except Exception as error:  # what NumPy's readers raise for a damaged file is of many kinds
+        why = "it would take running code to read it" if "pickle" in str(error) else error  # NumPy says how to do so
         raise DataError(
-            f"{path}: cannot be read as a NumPy file of plain numbers, it is damaged or something else: {error}"
+            f"{path}: cannot be read as a NumPy file of plain numbers, it is damaged or something else: {why}"
         ) from error
     parts: dict[str, Images | None] = {}
     for part in ("images", "held-out images"):

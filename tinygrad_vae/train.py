@@ -831,7 +831,7 @@ def _of_each_image(folder: str | Path) -> dict[str, Array]:
             return {name: content[name] for name in (*COMPARED, "kind", "draws")}
     except Exception as error:  # what NumPy's readers raise for a damaged file is of many kinds
         raise RunError(
-            f"{path}: cannot be read: {error}; evaluate the run first: tinygrad-vae evaluate {folder}"
+            f"{path}: missing, damaged or something else; evaluate the run first: tinygrad-vae evaluate {folder}"
         ) from error
 
 
