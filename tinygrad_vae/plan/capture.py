@@ -1,11 +1,12 @@
 """A step on a GPU as a CUDA graph: what a recording of CuPy arrays is compiled to.
 
-It knows graphs and CuPy, and nothing of derivatives.
+It knows graphs and how CuPy captures, and nothing of derivatives.
 
 Run eagerly, a step on a GPU is mostly Python that launches small kernels. A stream that is captured takes down the
 kernels instead of running them; the graph that this gives runs them all at one launch, on the memory that they were
 captured with. That memory is a pool of its own, so that nobody else is given a part of it. Inputs, noise among them,
-are copied to fixed places before the launch, and what is carried from step to step is copied to its place at the end.
+are copied to fixed places before the launch, and what is carried from step to step is written to its own place.
+Elementwise nodes are compiled to common kernels (``kernels``), and products are called of cuBLAS itself (``products``).
 
 Not all can be captured: what waits for the device (a mask as an index, a number read off an array), sorts, and what
 CuPy calls of cuSOLVER. Each piece is tried by itself; what fails is called as it is, between two graphs.

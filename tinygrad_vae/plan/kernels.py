@@ -1,5 +1,7 @@
 """Elementwise nodes of a step on a GPU as one CUDA kernel, so that a chain of them passes through memory once.
 
+It knows graphs and which ufuncs C can spell, and nothing of streams and of captures.
+
 The function of an op runs on stand-ins that write down, in a line of C, what each ufunc does with an element. Nodes of
 one shape whose inputs are known when they are reached go on writing in the same kernel. It computes what they compute,
 to rounding: the compiler may fuse a product and a sum.
