@@ -376,6 +376,10 @@ def test_far_tails_are_accurate():
     assert tg.StudentT(3.0).cdf(-1e50) == pytest.approx(scipy.stats.t(3).cdf(-1e50), rel=1e-10)
     assert tg.HalfNormal().cdf(1e-20) == pytest.approx(1e-20 * np.sqrt(2 / np.pi))
     assert tg.Weibull(2.0).cdf(1e-20) == pytest.approx(1e-40)
+    rare = [np.float32(x) for x in (2.5, 2e-6, 1e6)]
+    truth = scipy.stats.nbinom(2.5, float(rare[1])).logpmf(1e6)
+    assert tg.NegativeBinomial(rare[0], probs=rare[1]).log_prob(rare[2]) == pytest.approx(truth, rel=1e-5)
+    assert np.isfinite(tg.NegativeBinomial(rare[0], probs=rare[1]).log_prob(np.float32(1e37)))
     assert tg.VonMises(0.0, 50.0).cdf(-2.0) == pytest.approx(scipy.stats.vonmises(50).cdf(-2.0), rel=1e-9)
 
 

@@ -1,6 +1,7 @@
 """The mechanism of all estimators: mixtures, nestings, closed forms, and what each refuses."""
 
 import itertools
+import re
 import warnings
 
 import numpy as np
@@ -22,6 +23,14 @@ def instance(name, seed=11):
 
 def valid(name, z, cost):
     return instance(name).objection(z, cost) is None
+
+
+@pytest.mark.parametrize("name", tg.ESTIMATORS)
+def test_every_estimator_has_a_page_with_formula_source_and_example(name):
+    page = tg.ESTIMATORS[name].__doc__
+    assert "``" in page
+    assert ">>> " in page
+    assert re.search(r"[A-Z][a-z]+.* (19|20)\d\d\b", page)
 
 
 def mixed_program(draws=DRAWS):

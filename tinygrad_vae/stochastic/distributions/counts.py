@@ -15,6 +15,7 @@ from ...domains import COUNT, LOGIT, POSITIVE, UNIT, Domain
 from ...graph import value_of
 from ...ops import (
     betainc,
+    betaln,
     exp,
     expm1,
     floor,
@@ -250,7 +251,7 @@ class NegativeBinomial(Distribution):
         return smallest_count(self.cdf, p, self._highest())
 
     def log_density(self, x: Value) -> Value:
-        ways = lgamma(x + self.total) - lgamma(x + 1) - lgamma(self.total)
+        ways = -betaln(self.total, x + 1) - log(x + self.total)
         return ways - self.total * softplus(-self.logits) - times_log(x, softplus(self.logits))
 
     @property

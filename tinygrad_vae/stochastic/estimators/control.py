@@ -75,12 +75,21 @@ class RELAX(Estimator):
 class REBAR(RELAX):
     """RELAX whose control variate is the cost itself at a relaxed draw, ``c = eta K(softmax(s / temperature))``.
 
-    Tucker et al. 2017.
+    The cost must take relaxed draws too. Tucker et al. 2017.
 
     Args:
         rng: a stream from ``tg.noise(seed)`` for the conditional draw.
         temperature: of the relaxed draw, above 0.
         eta: how much of the control variate to use; a Tensor where it is to be trained.
+
+    >>> logits = tg.Tensor(np.zeros(1000), "logits")
+    >>> b = tg.Bernoulli(logits=logits).sample(rng=tg.noise(0), name="b")
+    >>> calm, plain = (
+    ...     tg.gradients(tg.sum(tg.estimate((b + 1.0) ** 2, {"b": e})), logits)
+    ...     for e in (tg.REBAR(tg.noise(1)), "score-function")
+    ... )
+    >>> bool(calm.var() < plain.var())
+    True
     """
 
     name: ClassVar[str] = "rebar"

@@ -27,7 +27,8 @@ LARGEST = 4096
 class Enumeration(Estimator):
     """The exact expectation over a finite support, ``sum over v of p(v; theta) K(v)``.
 
-    One copy of the cost for each value; where the cost mixes n draws, for each combination of their values.
+    One copy of the cost for each value; where the cost mixes n draws, for each combination of their values. Valid for
+    every cost, at every order. Titsias and Lazaro-Gredilla 2015.
 
     >>> p = tg.Tensor(0.3, "p")
     >>> b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="b")

@@ -196,8 +196,9 @@ def _check_independent(cost: Tensor, choices: Mapping[Sample, Estimator]) -> Non
                 where = f"{name_of_draw(z.name, z.place)} ({z.place})"
                 raise ValueError(
                     f"the cost depends on the noise of {where} in two ways, such as an antithetic pair, a part that is "
-                    "open already, or draws from two streams of one seed; draw from one stream, or apply the estimator "
-                    "to each part of the cost alone, and then add the results"
+                    "open already, copies that an earlier estimate has made, or draws from two streams of one seed; "
+                    "choose for all random nodes in one call, draw from one stream, or apply the estimator to each "
+                    "part of the cost alone, and then add the results"
                 )
 
 

@@ -97,8 +97,8 @@ def _poisson(law: Poisson, z: Value, draw: Draw) -> dict[str, Pair]:
 class MeasureValued(Estimator):
     """``K(z) + zero(theta) c (K(z+) - K(z-))``: the cost, with the derivative of its law for a derivative.
 
-    Two copies of the cost for each parameter and each coordinate that the cost mixes. For the laws in
-    ``WEAK_DERIVATIVES``.
+    Two copies of the cost for each parameter and each coordinate that the cost mixes. Valid for every cost, continuous
+    or not, and for the laws in ``WEAK_DERIVATIVES``; first derivatives only. Pflug 1989; Heidergott et al. 2008.
 
     Args:
         rng: a stream from ``tg.noise(seed)`` for the pairs.
