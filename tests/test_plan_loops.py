@@ -11,7 +11,7 @@ from test_plan import ADAM, CALLS, _assert_same_bits, _images, _model, _training
 import tinygrad_vae as tg
 from tinygrad_vae.extras import MissingExtraError
 from tinygrad_vae.plan import loops
-from tinygrad_vae.plan.loops import EXACT, Loop
+from tinygrad_vae.plan.loops import COMPARISONS, EXACT, Loop
 
 numba = pytest.importorskip("numba")
 
@@ -34,19 +34,43 @@ def _same_numbers(a, b):
     return np.where(unknown, 0, a).tobytes() == np.where(unknown, 0, b).tobytes()
 
 
+OF_NUMPY = {"absolute": tg.abs, "clip": tg.relu}
+"""What calls a function of NumPy, where it has another name here."""
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("function", EXACT, ids=lambda function: function.__name__)
-def test_every_function_of_a_loop_gives_the_bits_of_numpy_also_at_the_edges(function, dtype):
+@pytest.mark.parametrize("name", EXACT)
+def test_every_function_of_a_loop_gives_the_bits_of_numpy_also_at_the_edges(name, dtype):
+    function = OF_NUMPY.get(name) or getattr(tg, name)
+
+    def step(*columns):
+        return columns[0] * function(*columns) if name in COMPARISONS else function(*columns) * 0.5
+
+    with np.errstate(over="ignore"):
+        numbers = np.array(SPECIAL).astype(dtype)
+    columns = [x.ravel() for x in np.meshgrid(*[numbers] * function.arity)]
+    run = tg.plan(step, compiled=True)
     with np.errstate(all="ignore"):
-        numbers = np.array(SPECIAL, dtype)
-        columns = [x.ravel() for x in np.meshgrid(*[numbers] * function.nin)]
-        scope = {"sqrt": np.sqrt, "abs": np.abs}
-        names = ["a", "b"][: function.nin]
-        inside = EXACT[function].format(*(f"{name}[i]" for name in names))
-        exec(f"def loop(out, {', '.join(names)}):\n for i in range(out.size): out[i] = {inside}", scope)
-        out = np.empty_like(columns[0])
-        numba.njit(error_model="numpy")(scope["loop"])(out, *columns)
-        assert _same_numbers(out, function(*columns))
+        for _ in range(CALLS):
+            assert _same_numbers(run(*columns), step(*columns))
+    (loop,) = _loops_of(run)
+    assert [call.name for call in loop.calls] == [name, "multiply"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(5, 7), (2, 3, 7), (1, 7), (7,)])
+def test_a_layer_and_its_derivative_are_loops_with_rows_and_booleans(shape, dtype):
+    def step(x, bias, g):
+        y = x + bias
+        return tg.relu(y), (g + g * 0.5) * (y > 0)
+
+    run = tg.plan(step, compiled=True)
+    for seed in range(CALLS):
+        rng = np.random.default_rng(seed)
+        x, bias, g = (rng.normal(size=n).astype(dtype) for n in (shape, 7, shape))
+        _assert_same_bits(run(x, bias, g), step(x, bias, g))
+    (loop,) = _loops_of(run)
+    assert {call.name for call in loop.calls} == {"add", "clip", "less", "multiply"}
 
 
 FORMS = [

@@ -16,7 +16,7 @@ import numpy as np
 from ..arrays import Value
 from ..domains import POSITIVE, REAL
 from ..graph import case, elementwise, op
-from .elementwise import expm1, in_one_dtype, sqrt
+from .elementwise import above_zero, expm1, in_one_dtype, sqrt
 from .reductions import sum as total
 
 Labels = tuple[int | None, ...]
@@ -40,7 +40,7 @@ def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     """
     t = (1 - 2 * x) * logits
     e = np.negative(np.abs(t))
-    return np.negative(np.log1p(np.exp(e)) + np.maximum(t, 0))
+    return np.negative(np.log1p(np.exp(e)) + above_zero(t))
 
 
 @elementwise(

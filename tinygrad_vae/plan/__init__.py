@@ -45,7 +45,7 @@ class PlanError(ValueError):
     """A step cannot be planned, or not be run with these arguments."""
 
 
-def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = None) -> Plan:
+def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = None, threads: int | None = None) -> Plan:
     """Return a function that does what ``step`` does, bit for bit, faster and without allocating.
 
     On a GPU it is one CUDA graph, which a run launches without waiting for it, and the numbers are the same to
@@ -325,7 +325,7 @@ class _Calls:
     def __str__(self) -> str:
         loops = sum(isinstance(item, Loop) for item in self.work)
         compiled = f", {loops} of them compiled loops," if loops else ""
-        return f"{len(self.calls)} calls{compiled} in {self.arena.size / 2**20:.1f} MiB"
+        return f"{len(self.work)} calls{compiled} in {self.arena.size / 2**20:.1f} MiB"
 
 
 class _Program:

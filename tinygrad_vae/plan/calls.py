@@ -70,6 +70,11 @@ class Call:
         """What it writes."""
         return [self.out]
 
+    @property
+    def name(self) -> str:
+        """The name of the function of NumPy that works element by element; empty for all else."""
+        return self.function.__name__ if self.elementwise and isinstance(self.function, np.ufunc) else ""
+
     def bound(self, arena: Array) -> Callable[[], Any]:
         """Return the call with every array at its place in the arena."""
         args = [x.within(arena) if isinstance(x, View) else x for x in self.args]

@@ -27,17 +27,28 @@ from ..arrays import Array
 from ..extras import require
 from .calls import Buffer, Call, View, address
 
-EXACT: dict[Any, str] = {
-    np.add: "{} + {}",
-    np.subtract: "{} - {}",
-    np.multiply: "{} * {}",
-    np.divide: "{} / {}",
-    np.square: "{0} * {0}",
-    np.negative: "-{}",
-    np.absolute: "abs({})",
-    np.sqrt: "sqrt({})",
+EXACT = {
+    "add": "{} + {}",
+    "subtract": "{} - {}",
+    "multiply": "{} * {}",
+    "divide": "{} / {}",
+    "square": "{0} * {0}",
+    "negative": "-{}",
+    "absolute": "abs({})",
+    "sqrt": "sqrt({})",
+    "clip": "clip({}, {}, {})",
+    "less": "{} < {}",
+    "less_equal": "{} <= {}",
 }
-"""The functions that take part in a loop, and how they are written there."""
+"""The functions of NumPy that take part in a loop, and how they are written there."""
+
+COMPARISONS = frozenset({"less", "less_equal"})
+
+
+def _clip(x: Any, low: Any, high: Any) -> Any:
+    """Return what ``numpy.clip`` gives for bounds that are numbers, also of -0 and NaN."""
+    return low if x < low else high if x > high else x
+
 
 LARGE = 2**14
 """From how many elements on a loop is worth the quarter of a second that compiling takes; smaller ones then use it."""
@@ -55,7 +66,9 @@ def has_compiler() -> bool:
 
 
 class Loop:
-    """Calls on arrays of one shape and dtype, element by element, run as one loop.
+    """Calls on arrays of one shape, element by element, run as one loop.
+
+    Beside floats of one dtype there may be booleans, numbers, and rows that are the same for all rows of the others.
 
     Args:
         calls: in order.
@@ -69,66 +82,91 @@ class Loop:
         made = {call.out.buffer for call in calls}
         found = {x.key: x for call in calls for x in call.reads if x.buffer not in made}
         self.reads = list(found.values())
+        self.shape = calls[0].out.like.shape
+        self.dtype: Any = dtype_of(calls[0])
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it reads a row that is the same for all rows, so that there are two loops, one inside the other."""
+        return any(0 < x.like.ndim < len(self.shape) for x in self.reads)
+
+    def _lines(self, constants: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """Return what is read from the arrays, and the steps with what they give; constants are named on the way."""
+        names: dict[Any, str] = {}
+        loads, steps = [], []
+        for k, x in enumerate(self.reads):
+            names[x.key] = f"a{k}"
+            kind = "one" if not x.like.ndim else "row" if x.like.ndim < len(self.shape) else "all"
+            loads.append(f"{x.like.dtype} {kind}")
+
+        def word(call: Call, x: Any) -> str:
+            if isinstance(x, View):
+                is_number = x.like.dtype.kind == "b" and call.name not in COMPARISONS
+                return f"number({names[x.key]})" if is_number else names[x.key]
+            constants[f"c{len(constants)}"] = self.dtype.type(x.item())
+            return f"c{len(constants) - 1}"
+
+        for k, call in enumerate(self.calls):
+            steps.append(f"t{k} = {EXACT[call.name].format(*(word(call, x) for x in call.args))}")
+            names[call.out.key] = f"t{k}"
+        return loads, [*steps, *(names[x.key] for x in self.outs)]
 
     @functools.cached_property
-    def steps(self) -> tuple[str, ...]:
-        """The loop without its arrays: what is read is called ``a``, a number beside it ``s``, a step ``t``."""
-        names: dict[Any, str] = {x.key: f"{'a' if x.like.ndim else 's'}{k}" for k, x in enumerate(self.reads)}
-        lines = [str(self.calls[0].out.like.dtype)]
-        for k, call in enumerate(self.calls):
-            words = [names[x.key] if isinstance(x, View) else repr(x.item()) for x in call.args]
-            lines.append(f"t{k} = {EXACT[call.function].format(*words)}")
-            names[call.out.key] = f"t{k}"
-        return (*lines, *(names[x.key] for x in self.outs))
+    def steps(self) -> tuple[Any, ...]:
+        """The loop without its arrays: what two of them have in common that are compiled to the same."""
+        constants: dict[str, Any] = {}
+        loads, steps = self._lines(constants)
+        return str(self.dtype), *loads, *steps, *constants.values()
+
+    def _flat(self, x: View, arena: Array) -> Array:
+        """Return an array at its place, with one axis, or two where a row is the same for all rows of others."""
+        whole = x.like.ndim == len(self.shape)
+        return x.within(arena).reshape((-1, self.shape[-1]) if whole and self.has_rows else -1)
 
     def bound(self, arena: Array) -> Callable[[], Any]:
         """Return the compiled loop with every array at its place in the arena."""
-        dtype = self.calls[0].out.like.dtype
-        arrays: list[Array] = []
-        names: dict[Any, str] = {}  # what each view is called in the loop
         constants: dict[str, Any] = {}
-        head: list[str] = []
-        body: list[str] = []
+        loads, steps = self._lines(constants)
+        arrays: list[Array] = []
 
         def parameter(x: View) -> str:
             """Return the name of the array: one for each place, so that what is written over is seen to be."""
-            array = x.within(arena).reshape(-1)
+            array = self._flat(x, arena)
             for k, other in enumerate(arrays):
                 if address(other) == address(array):
                     return f"p{k}"
             arrays.append(array)
             return f"p{len(arrays) - 1}"
 
-        def word(x: Any) -> str:
-            if isinstance(x, View):
-                return names[x.key]
-            constants[f"c{len(constants)}"] = dtype.type(x.item())
-            return f"c{len(constants) - 1}"
-
-        for k, x in enumerate(self.reads):
-            names[x.key] = f"a{k}"
-            line = f"a{k} = {parameter(x)}"
-            (body if x.like.ndim else head).append(f"{line}[i]" if x.like.ndim else f"{line}[0]")
-        for k, call in enumerate(self.calls):
-            body.append(f"t{k} = {EXACT[call.function].format(*map(word, call.args))}")
-            names[call.out.key] = f"t{k}"
-        stores = [(parameter(x), names[x.key]) for x in self.outs]
-        body += [f"{array}[i] = {name}" for array, name in stores]
+        here = "[r, i]" if self.has_rows else "[i]"
+        where = {"one": "[0]", "row": "[i]", "all": here}
+        head: list[str] = []
+        body: list[str] = []
+        for k, (x, load) in enumerate(zip(self.reads, loads, strict=True)):
+            kind = load.rpartition(" ")[2]
+            (head if kind == "one" else body).append(f"a{k} = {parameter(x)}{where[kind]}")
+        count = len(self.calls)
+        stores = [f"{parameter(x)}{here} = {name}" for x, name in zip(self.outs, steps[count:], strict=True)]
+        body += [*steps[:count], *stores]
+        first = parameter(self.outs[0])
+        loops = [f"for r in range({first}.shape[0]):", f"    for i in range({first}.shape[1]):"]
+        loops = loops if self.has_rows else [f"for i in range({first}.size):"]
+        indent = "    " * (len(loops) + 1)
         lines = [
             f"def loop({', '.join(f'p{k}' for k in range(len(arrays)))}):",
-            *(f"    {line}" for line in head),
-            f"    for i in range({stores[0][0]}.size):",
-            *(f"        {line}" for line in body),
+            *(f"    {line}" for line in (*head, *loops)),
+            *(f"{indent}{line}" for line in body),
         ]
-        return functools.partial(_compiled("\n".join(lines), tuple(constants.items())), *arrays)
+        return functools.partial(_compiled("\n".join(lines), self.dtype, tuple(constants.items())), *arrays)
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(source: str, constants: tuple[tuple[str, Any], ...]) -> Callable[..., None]:
+def _compiled(source: str, dtype: Any, constants: tuple[tuple[str, Any], ...]) -> Callable[..., None]:
     """Return the function that the source defines, compiled for the arrays it will be called with."""
-    scope: dict[str, Any] = {"sqrt": np.sqrt, "abs": np.abs, **dict(constants)}
-    exec(source, scope)
     numba = require("numba", extra="fast")
+    known = {"sqrt": np.sqrt, "abs": np.abs, "number": dtype.type}
+    scope: dict[str, Any] = {**known, "clip": numba.njit(_clip), **dict(constants)}
+    exec(source, scope)
     compiled: Callable[..., None] = numba.njit(nogil=True, error_model="numpy")(scope["loop"])
     return compiled
 
@@ -180,7 +218,7 @@ def _joining(
     """Return the calls that can be run in a loop with the first one and share arrays with it, directly or by others."""
     chosen = [first]
     for call in later:
-        if call.out.like.shape == first.out.like.shape and call.out.like.dtype == first.out.like.dtype:
+        if call.out.like.shape == first.out.like.shape and dtype_of(call) == dtype_of(first):
             home = homes.get(call.out.buffer)
             unread = 0 if home is None else readers.get(home, 0) - sum(_reads(other, home) for other in (*chosen, call))
             if can_loop(call) and not unread and _is_ready(call, chosen, waiting):
@@ -200,26 +238,42 @@ def _joining(
 def _is_ready(call: Call, chosen: Sequence[Call], waiting: set[Buffer]) -> bool:
     """Return whether all that a call reads is written by then, or at the same place by those in the loop."""
     made = {other.out.buffer for other in chosen}
-    return all(x.buffer not in waiting or (x.buffer in made and x.like.ndim) for x in call.reads)
+    return all(
+        x.buffer not in waiting or (x.buffer in made and x.like.shape == call.out.like.shape) for x in call.reads
+    )
 
 
 def can_loop(call: Call) -> bool:
-    """Return whether a call gives the same bits in a compiled loop: arrays of one shape and dtype, and numbers."""
+    """Return whether a call gives the same bits in a compiled loop."""
     out = call.out
     return (
-        call.function in EXACT
+        call.name in EXACT
         and out.is_whole
         and out.like.ndim > 0
-        and out.like.dtype.char in "fd"
-        and all(
-            x.dtype == out.like.dtype and x.ndim == 0 and np.isfinite(x)
-            if isinstance(x, np.ndarray)
-            else isinstance(x, View)
-            and x.like.dtype == out.like.dtype
-            and (x.like.ndim == 0 or (x.is_whole and x.like.shape == out.like.shape))
-            for x in call.args
-        )
+        and dtype_of(call) is not None
+        and out.like.dtype == (np.bool_ if call.name in COMPARISONS else dtype_of(call))
+        and all(_can_be_read(x, call) for x in call.args)
     )
+
+
+def _can_be_read(x: Any, call: Call) -> bool:
+    shape, dtype = call.out.like.shape, dtype_of(call)
+    if isinstance(x, np.ndarray):  # a number
+        return bool(x.dtype == dtype and x.ndim == 0 and not np.isnan(x))
+    if not isinstance(x, View) or (call.name == "clip" and x is not call.args[0]):
+        return False
+    if x.like.dtype == np.bool_:
+        return call.name == "multiply" and x.is_whole and x.like.shape == shape
+    return bool(
+        x.like.dtype == dtype
+        and (x.like.ndim == 0 or (x.like.flags.c_contiguous and x.like.shape in (shape, shape[-1:])))
+    )
+
+
+def dtype_of(call: Call) -> Any:
+    """Return the dtype of the floats that a call reads, ``None`` where there are none or several."""
+    found = {x.like.dtype for x in call.reads if x.like.dtype.kind == "f"}
+    return found.pop() if len(found) == 1 else None
 
 
 def _reads(call: Call, buffer: Buffer) -> bool:

@@ -100,8 +100,10 @@ class Tape:
             self.replaced.append((id(_owner(out)), old.buffer))
             self.buffers[id(_owner(out))] = Buffer(old.buffer.like, False)  # every buffer is written once
         elementwise = method == "__call__" and ufunc.signature is None
-        if elementwise and all(x.dtype == out.dtype for x in plain if isinstance(x, np.ndarray)):
-            args = tuple(x if isinstance(x, View) else np.asarray(x, out.dtype) for x in args)  # NumPy reads it faster
+        dtypes = {x.dtype for x in plain if isinstance(x, np.ndarray)}
+        if elementwise and len(dtypes) == 1 and (out.dtype in dtypes or next(iter(dtypes)).kind == "f"):
+            (dtype,) = dtypes  # in which NumPy takes Python's numbers, too, and reads arrays without axes faster
+            args = tuple(x if isinstance(x, View) else np.asarray(x, dtype) for x in args)
         self.calls.append(Call(function, args, self.view(out), elementwise))
         return self.keep(what, out)
 
