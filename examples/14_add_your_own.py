@@ -26,7 +26,6 @@ import numpy as np
 import tinygrad_vae as tg
 from tinygrad_vae.checks import CheckError, check_op
 from tinygrad_vae.domains import POSITIVE
-from tinygrad_vae.stochastic.credit import surviving_axes
 
 plt.style.use("tinygrad_vae.course")
 figures = Path(next((arg for arg in sys.argv[1:2] if not arg.startswith("-")), "figures"))
@@ -210,10 +209,9 @@ class Mirrored(tg.ScoreFunction):
     name = "mirrored"
 
     def apply(self, z, cost, rest):
-        axes = surviving_axes(cost, z)
         pair = (z, z.dist.transform(z.noise.mirrored()))
-        weighed = [self.weight(z, cost, draw, axes) * rest(draw) for draw in map(tg.stop_gradient, pair)]
-        return (weighed[0] + weighed[1]) / 2
+        here, there = (self.weight(z, cost, draw) * rest(draw) for draw in map(tg.stop_gradient, pair))
+        return (here + there) / 2
 
 
 tg.check_estimator(Mirrored)
@@ -235,7 +233,7 @@ class MirrorAsBaseline(tg.ScoreFunction):
 
     def apply(self, z, cost, rest):
         draw, mirror = map(tg.stop_gradient, (z, z.dist.transform(z.noise.mirrored())))
-        weight = self.weight(z, cost, draw, surviving_axes(cost, z))
+        weight = self.weight(z, cost, draw)
         return weight * rest(draw) + (1 - weight) * tg.stop_gradient(rest(mirror))
 
 

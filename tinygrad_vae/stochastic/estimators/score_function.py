@@ -116,8 +116,16 @@ class ScoreFunction(Estimator):
     def _weighed(self, weight: Tensor, k: Tensor) -> Tensor:
         return weight * k if self.baseline is None else weight * k + (1 - weight) * self.baseline
 
-    def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...]) -> Tensor:
-        """Return ``magic(log p(z))`` along the axes of the cost."""
+    def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...] | None = None) -> Tensor:
+        """Return ``magic(log p(z))`` along the axes of the cost.
+
+        Args:
+            z: the random node.
+            cost: what is weighed.
+            stopped: the draw, z itself or another one, closed to gradients.
+            labels: which axis of the cost each of its draws lies along; by default what the graph shows.
+        """
+        labels = surviving_axes(cost, z) if labels is None else labels
         check_uncoupled(z, labels)
         log_prob = without_moving(z).log_density(stopped)
         lying, gone = aligned_log_prob(log_prob, labels)
@@ -152,7 +160,7 @@ class LeaveOneOut(ScoreFunction):
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         stopped = stop_gradient(z)
-        weight = self.weight(z, cost, stopped, surviving_axes(cost, z))
+        weight = self.weight(z, cost, stopped)
         k = rest(stopped)
         others = stop_gradient((sum(k, axis=0, keepdims=True) - k) / (k.shape[0] - 1))
         return weight * k + (1 - weight) * others
@@ -187,7 +195,7 @@ class SecondDraw(ScoreFunction):
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         stopped = stop_gradient(z)
-        weight = self.weight(z, cost, stopped, surviving_axes(cost, z))
+        weight = self.weight(z, cost, stopped)
         again = z.dist.sample(_sample_shape(z), rng=self.rng)
         return weight * rest(stopped) + (1 - weight) * stop_gradient(rest(stop_gradient(again)))
 
