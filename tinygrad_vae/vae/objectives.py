@@ -387,7 +387,7 @@ class Objective:
     def _opener(self, rng: NoiseStream, baseline: Value | None) -> Estimator:
         if baseline is not None:
             return ScoreFunction(baseline)
-        return ESTIMATORS[self.estimator].example(rng.at("estimator"))
+        return ESTIMATORS[self.estimator].example(rng)
 
 
 # -------------------------------------------------------------------------------------------- the checks
