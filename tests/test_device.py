@@ -9,8 +9,9 @@ from device_array import pretend
 from test_divergences import neighbours
 
 import tinygrad_vae as tg
-from tinygrad_vae import checkpoint, trees
+from tinygrad_vae import checkpoint, train, trees
 from tinygrad_vae.arrays import namespace
+from tinygrad_vae.config import TrainConfig
 from tinygrad_vae.graph import OPS, case
 from tinygrad_vae.ops.cases import cases_of, draw_inputs
 from tinygrad_vae.stochastic.divergences import CLOSED_FORMS
@@ -381,3 +382,47 @@ def test_graphs_of_a_device_are_drawn_saved_and_compared(gpu, tmp_path):
     assert expected.keys() == found.keys()
     for name, row in expected.items():
         np.testing.assert_allclose(found[name].mean, row.mean, 1e-9, 1e-9)
+
+
+# -------------------------------------------------------------------------------------------- runs
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"estimator": "score-function", "patience": 2, "schedule": "cosine", "clip": 1.0},
+        {"objective": "iwae", "samples": 3, "components": 2, "latent": 2},
+        {"posterior": "bernoulli", "estimator": "disarm", "beta_warm_up": 1},
+    ],
+    ids=str,
+)
+def test_a_run_on_a_device_learns_what_one_on_the_host_learns(settings, gpu, tmp_path):
+    results = []
+    for device in ("cpu", "gpu"):
+        config = TrainConfig(hidden=(16,), epochs=2, batch=500, device=device, **settings)
+        run, state = train.begin(config, tmp_path / device)
+        state = train.train(run, state)
+        assert namespace(*trees.leaves(state.model)).__name__ == ("numpy" if device == "cpu" else "cupy")
+        results.append(state.history)
+    for (path, a), b in zip(trees.paths(results[0]), trees.leaves(results[1]), strict=True):
+        assert a == (pytest.approx(b, rel=2e-2, abs=1e-3) if isinstance(a, float) else b), path
+
+
+def test_a_run_goes_on_where_it_is_asked_to(gpu, tmp_path):
+    run, state = train.begin(TrainConfig(hidden=(16,), epochs=1, batch=500, device="gpu"), tmp_path)
+    train.train(run, state)
+    assert train.conclude(run, state, draws=2)["steps"] == 0
+    assert all((tmp_path / name).exists() for name in train.pictures(run.config))
+    for device in ("cpu", "gpu", "cpu"):
+        run, state = train.resume(tmp_path, epochs=run.config.epochs + 1, device=device)
+        assert namespace(*trees.leaves(state.model)).__name__ == ("numpy" if device == "cpu" else "cupy")
+        train.train(run, state)
+    assert namespace(*trees.leaves(train.load_model(tmp_path)[0])) is np
+
+
+def test_a_run_without_a_gpu_says_so_before_anything_is_written(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(train.RunError, match=r"device: a GPU cannot be used here: .*cuda12.*--device cpu"):
+        train.begin(TrainConfig(hidden=(8,), device="gpu"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

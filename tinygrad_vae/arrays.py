@@ -47,7 +47,8 @@ def special(*arrays: Value) -> ModuleType:
 
 
 def _is_cupy(x: object) -> bool:
-    return "cupy" in sys.modules and isinstance(x, sys.modules["cupy"].ndarray)
+    module = sys.modules.get("cupy")
+    return module is not None and isinstance(x, getattr(module, "ndarray", ()))
 
 
 def is_array(x: object) -> bool:

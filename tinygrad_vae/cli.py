@@ -406,7 +406,7 @@ Examples:
     run.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run in the folder, with its own settings; only --epochs and --patience may be changed",
+        help="go on with the run in the folder, with its settings; only --epochs, --patience and --device may change",
     )
     run.add_argument(
         "--config", metavar="FILE", type=Path, help="read settings from a TOML file; those given as flags count more"

@@ -227,6 +227,12 @@ class TrainConfig:
         "steps",
         "stop after so many epochs without a better held-out bound, and keep the weights of the best; 0 to never stop",
     )
+    device: str = setting(
+        "cpu",
+        one_of(("cpu", "gpu")),
+        "steps",
+        "where to compute: on the processor, or on an NVIDIA GPU with CuPy, which draws the same and rounds otherwise",
+    )
     seed: int = setting(0, whole(0), "steps", "decides first weights, held-out images, bits, order and noise")
 
     def __post_init__(self) -> None:

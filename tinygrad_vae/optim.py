@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import trees
-from .arrays import Array, Value, as_array, describe, is_array, namespace
+from .arrays import Array, Value, as_array, describe, is_array, namespace, to_host
 from .calculus import values
 from .graph import Tensor, value_of
 from .ops import adaptive_step, astype, isfinite, logical_and, moving_average, sqrt, square, where
@@ -284,7 +284,7 @@ def _check_positive(what: str, x: Any) -> None:
 
 def _check_rate(what: str, x: Any) -> None:
     value = value_of(x)
-    _check_positive(f"{what}: learning_rate", value[()] if is_array(value) and value.shape == () else value)
+    _check_positive(f"{what}: learning_rate", to_host(value)[()] if is_array(value) and value.shape == () else value)
 
 
 def _rate(x: float | Value) -> float | Value:

@@ -31,7 +31,7 @@ import scipy
 import scipy.special
 
 from . import checkpoint, plots, trees
-from .arrays import Array, NoiseStream, Value, noise
+from .arrays import Array, NoiseStream, Value, beside, noise, to_device, to_host
 from .calculus import value_and_grad
 from .checkpoint import CheckpointError, write_atomically
 from .config import RunError, TrainConfig
@@ -213,7 +213,7 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     folder = Path(folder)
     _check_free(folder)
     run = _with_data(config, folder)
-    state = _first_state(config, run.images.size, run.levels)
+    state = _on_device(run, _first_state(config, run.images.size, run.levels))
     try:
         step(run, state)  # on trial: what cannot work says so here
     except GradientRefusedError as error:
@@ -309,7 +309,8 @@ def resume(folder: str | Path, **changes: Any) -> tuple[Run, State]:
 
     Args:
         folder: where the run was kept.
-        changes: fields of its configuration, as ``epochs=200``. Only the number of epochs may differ from what it was.
+        changes: fields of its configuration, as ``epochs=200``. Only the number of epochs, the patience and the device
+            may differ from what they were.
 
     Raises:
         RunError: a change would make it another run, or the run is longer than that already.
@@ -324,12 +325,12 @@ def resume(folder: str | Path, **changes: Any) -> tuple[Run, State]:
     (200, (8,))
     """
     config, arrays, facts = _read(folder)
-    changeable = ("epochs", "patience")
+    changeable = ("epochs", "patience", "device")
     for name, value in changes.items():
         if name not in changeable and value != getattr(config, name):
             raise RunError(
                 f"{folder}: this run has {name} {getattr(config, name)}, {value} was asked for; "
-                f"only {' and '.join(changeable)} can be changed on the way. "
+                f"only {', '.join(changeable)} can be changed on the way. "
                 "Choose another folder (--out) for another run"
             )
     changed = dataclasses.replace(config, **changes)
@@ -354,7 +355,21 @@ def resume(folder: str | Path, **changes: Any) -> tuple[Run, State]:
     parts = {"model": blank.model, "optimizer": blank.optimizer, "best": best}
     filled = checkpoint.fill(parts, arrays, run.checkpoint)
     kept = {name: facts[name] for name in ("step", "epoch_total", "baseline")}
-    return run, State(**filled, **kept, history=tuple(facts["history"]))
+    return run, _on_device(run, State(**filled, **kept, history=tuple(facts["history"])))
+
+
+def _on_device(run: Run, state: State) -> State:
+    """Return the state where the run computes.
+
+    Raises:
+        RunError: that is a GPU, and there is none, or no CuPy.
+    """
+    if run.config.device == "cpu":
+        return state
+    try:
+        return to_device(state)
+    except (ImportError, RuntimeError) as error:  # CuPy's errors are RuntimeErrors
+        raise RunError(f"device: a GPU cannot be used here: {error}. Choose --device cpu") from error
 
 
 def load_model(folder: str | Path) -> tuple[VAE, tuple[int, int], TrainConfig]:
@@ -662,14 +677,17 @@ def _step(run: Run, state: State, update: Update) -> State:
     if config.binarise == "fresh":
         batch = binarise(batch, rng.at("bits", "fresh", state.step))
 
+    weight = trees.leaves(state.model)[0]
     numbers = [np.asarray(learning_rate(run, state.step)), np.asarray(float(state.step)), None]
     if config.estimator == "score-function" and state.baseline is not None:
-        numbers[2] = np.asarray(state.baseline, trees.leaves(state.model)[0].dtype)
-    model, optimizer, loss = update(state.model, state.optimizer, batch, rng.at("noise", state.step), *numbers)
-    if not np.isfinite(loss):
-        raise ValueError(f"the loss is {loss}")
-
+        numbers[2] = np.asarray(state.baseline, weight.dtype)
+    there = [None if x is None else beside(x, weight) for x in numbers]
+    given = beside(batch, weight), rng.at("noise", state.step), *there
+    model, optimizer, loss = update(state.model, state.optimizer, *given)
     value = -float(loss)
+    if not math.isfinite(value):
+        raise ValueError(f"the loss is {-value}")
+
     baseline = value if state.baseline is None else state.baseline + (1 - BASELINE_MEMORY) * (value - state.baseline)
     after = dataclasses.replace(
         state,
@@ -852,7 +870,7 @@ def pictures(config: TrainConfig) -> tuple[str, ...]:
 
 def draw(run: Run, state: State) -> None:
     """Draw the pictures of a run into its folder, each whole or not at all."""
-    model, rng = state.chosen, run.rng
+    model, rng = to_host(state.chosen), run.rng
     shuffled = run.held_out[rng.at("shown").permutation(len(run.held_out))]  # a file may be sorted by label
     pixels, shape = run.pixels(shuffled), shuffled.shape
     white = model.likelihood.white
