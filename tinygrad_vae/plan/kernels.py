@@ -92,6 +92,9 @@ class _Stand(np.ndarray):
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         if function is np.where and len(args) == 3:
             return self.text.choose(*args)
+        if function is np.clip and len(args) == 3 and not options:
+            above = args[0] if _is(args[1], -np.inf) else np.maximum(args[0], args[1])
+            return above if _is(args[2], np.inf) else np.minimum(above, args[2])
         if function in (np.shape, np.ndim):
             return getattr(args[0], function.__name__)
         raise _NotElementwise
@@ -161,6 +164,10 @@ class _Text:
         stand = np.ndarray.view(np.broadcast_to(np.zeros((), dtype), shape), _Stand)
         stand.text, stand.name = self, name
         return stand
+
+
+def _is(x: Any, number: float) -> bool:
+    return isinstance(x, float) and x == number
 
 
 class Kernel:
