@@ -344,3 +344,26 @@ def test_a_wrong_cotangent_shape_names_the_op_and_the_argument():
             tg.gradients(total(x), x)
     finally:
         del tg.OPS["total"]
+
+
+def test_cotangents_are_added_up_in_place_only_where_nobody_else_holds_them():
+    x, w = tg.Tensor(np.ones(3)), np.full(3, 5.0)
+    seen = []
+
+    @tg.elementwise(lambda g, y, x: seen.append(g) or g)
+    def passed_on(x, /):
+        return +x
+
+    try:
+        y = passed_on(x) * w + passed_on(x) * 2 + x * w + x  # what a vjp was given, or gave, is still held in ``seen``
+        first, second = tg.gradients(tg.sum(y), [x, x])
+        np.testing.assert_array_equal(first, 13.0)
+        assert sorted(float(g[0]) for g in seen) == [2.0, 5.0]
+        assert first is not second
+        np.testing.assert_array_equal(w, 5.0)
+    finally:
+        del tg.OPS["passed_on"]
+    z = tg.Tensor(np.ones(3))
+    cotangent = np.ones(3)
+    np.testing.assert_array_equal(tg.gradients(z + z + z * 3, z, cotangent=cotangent), 5.0)
+    np.testing.assert_array_equal(cotangent, 1.0)

@@ -7,6 +7,7 @@ a node through which a gradient must not be taken carelessly brings its own ``gu
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
@@ -612,12 +613,29 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
         for i in ways:
             gx = node.op.vjp(i, g, y, inputs, node.attrs)  # type: ignore[union-attr]
             key = id(node.inputs[i])
-            cotangents[key] = cotangents[key] + gx if key in cotangents else gx
+            cotangents[key] = _added(cotangents.pop(key), gx) if key in cotangents else gx
     found = [cotangents[id(t)] if id(t) in cotangents else namespace(t.value).zeros_like(t.value) for t in targets]
     if record:
         found = [g if isinstance(g, Tensor) else Tensor(g) for g in found]
         return trees.replace_leaves(wrt, found if seal is None else seal(found))
     return trees.replace_leaves(wrt, _owned(found, {id(cotangent)}))
+
+
+def _added(total: Value, g: Value) -> Value:
+    """Return the sum of two cotangents, in the memory of the first where nobody else can see it."""
+    mine = total.__class__ is np.ndarray and total.flags.owndata and sys.getrefcount(total) <= _MINE
+    if mine and total.shape == g.shape and total.dtype == g.dtype and g.__class__ is np.ndarray:
+        total += g
+        return total
+    return total + g
+
+
+def _references(x: Value) -> int:
+    return sys.getrefcount(x)
+
+
+_MINE = _references(np.empty(1))
+"""How many references there are to an array that only the function that asks holds."""
 
 
 def _owned(arrays: list[Array], taken: set[int]) -> list[Array]:

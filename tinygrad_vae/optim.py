@@ -184,6 +184,8 @@ class AdamW(Adam):
     def update(self, parameters: Tree, gradients: Tree, state: State) -> tuple[Tree, State]:
         """Return the parameters and the state after one step; see ``Adam.update``."""
         new, state = super().update(parameters, gradients, state)
+        if not self.weight_decay:
+            return new, state
         shrunk = _rate(self.learning_rate) * float(self.weight_decay)
         return trees.map_leaves(lambda after, p: _array(after - _as(shrunk, p) * p), new, parameters), state
 
