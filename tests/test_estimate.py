@@ -215,6 +215,25 @@ def test_noisy_logits_given_the_draw_have_the_draw_for_their_argmax_and_the_law_
     assert_agrees(again * np.roll(again, 1, axis=1) - first * np.roll(first, 1, axis=1), 0.0)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("family", [tg.Bernoulli, tg.OneHotCategorical])
+def test_noisy_logits_given_a_draw_stay_finite_where_a_probability_rounds_to_0_or_1(family, dtype):
+    sure = np.array([-1e3, -90, -20, -10, 0, 10, 20, 90, 1e3], dtype)
+    halves = 0.5 / 2.0 ** (23 if dtype == np.float32 else 52)
+    v = np.array([halves, 0.5, 1 - halves], dtype)  # the least and the largest that a stream gives
+    shape = (9, 3) if family is tg.Bernoulli else (9, 3, 3)
+    logits = sure[:, None] if family is tg.Bernoulli else sure[:, None, None] * np.array([1, 0, -1], dtype)
+    v = np.broadcast_to(v, shape) if family is tg.Bernoulli else v[:, None][..., np.array([0, 0, 0])]
+    for k in range(2 if family is tg.Bernoulli else 3):
+        theta = tg.Tensor(np.broadcast_to(logits, shape).copy(), "theta")
+        b = np.full(shape, k, dtype) if family is tg.Bernoulli else np.broadcast_to(np.eye(3, dtype=dtype)[k], shape)
+        noisy = noisy_logits_given(family(logits=theta), b, np.broadcast_to(v, shape).copy())
+        soft = tg.sigmoid(2 * noisy) if family is tg.Bernoulli else tg.softmax(2 * noisy)[..., 0]
+        assert noisy.dtype == dtype
+        assert np.isfinite(noisy.value).all()
+        assert np.isfinite(tg.gradients(tg.sum(soft), theta)).all()
+
+
 def test_the_variances_of_the_measure_valued_derivative_are_those_of_theory():
     for mu, s in ((2.0, 1.0), (1.0, 1.0), (0.5, 2.0)):
         loc, scale = tg.Tensor(np.full(DRAWS, mu), "mu"), tg.Tensor(np.full(DRAWS, s), "s")

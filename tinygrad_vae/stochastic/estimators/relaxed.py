@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ...arrays import Array, Value
 from ...graph import Tensor
-from ...ops import exp, log, log_softmax, logit, sigmoid, softmax, sum, surrogate, where
+from ...ops import log, log_softmax, logaddexp, logit, sigmoid, softmax, softplus, sum, surrogate, where
 from ..distribution import Distribution
 from ..distributions import Bernoulli, OneHotCategorical
 from ..nodes import Sample
@@ -38,15 +38,20 @@ def noisy_logits(law: Any, noise: Value) -> Value:
 def noisy_logits_given(law: Any, b: Array, v: Array) -> Value:
     """Return noisy logits from their law given the draw b, as a function of the uniforms v.
 
-    Of a toss, u given b is uniform above or below 1 - p. Of a choice, the largest is a Gumbel number g, and the others
-    are Gumbel numbers of their classes below it, ``-log(exp(-g) - log(v_i) / p_i)``. Tucker et al. 2017, appendix C.
+    Of a toss, u given b is uniform above or below 1 - p: its logit is the difference of ``log u`` and ``log(1 - u)``,
+    each without the other, since 1 - u is lost where u rounds to 1. Of a choice, the largest is a Gumbel number g, and
+    the others are Gumbel numbers of their classes below it, ``-log(exp(-g) - log(v_i) / p_i)``. Tucker et al. 2017,
+    appendix C.
     """
     if isinstance(law, Bernoulli):
-        tails = sigmoid(-law.logits)
-        return law.logits + logit(b * (tails + v * (1 - tails)) + (1 - b) * (v * tails))
-    largest = -log(sum(b * v, axis=-1, keepdims=True))
-    others = exp(-log_softmax(law.logits)) * -log(v) + largest
-    return -log(where(b == 1, largest, others))
+        logits = law.logits
+        heads, tails = sigmoid(logits), sigmoid(-logits)
+        given_1 = log(tails + v * heads) - log(1 - v) + softplus(-logits)
+        given_0 = log(v) - softplus(logits) - log(1 - v * tails)
+        return logits + where(b == 1, given_1, given_0)
+    largest = log(-log(sum(b * v, axis=-1, keepdims=True)))
+    others = logaddexp(log(-log(v)) - log_softmax(law.logits), largest)
+    return -where(b == 1, largest, others)
 
 
 def relaxed(law: Distribution, noisy: Value, temperature: float) -> Value:
