@@ -223,7 +223,10 @@ def gpu_is_there():
         return False
     import cupy
 
-    return cupy.is_available()
+    try:
+        return cupy.is_available()
+    except RuntimeError:  # a driver that is too old
+        return False
 
 
 if gpu_is_there():

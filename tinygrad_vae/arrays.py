@@ -112,7 +112,11 @@ def to_device(tree: Tree) -> Tree:
     """Return the tree with its arrays on the current GPU, in CuPy; those that are there already stay as they are.
 
     Whatever is computed from arrays on a GPU is computed there: move the model, the optimizer's state and the data.
-    Noise is drawn on the host and moved, so that a run draws the same numbers wherever it runs.
+    Noise is drawn on the host and moved, so that a run draws the same numbers wherever it runs. CuPy differs from NumPy
+    in this: arrays of the host are refused beside those of a GPU, numbers are not; sums are added up in another order;
+    an index out of range wraps around, and a matrix that has no factor gives nan, where NumPy raises. To look at a
+    number waits for the device, and so does each check of a law's parameters and of an optimizer's gradients; a
+    ``tg.plan`` makes none of them.
 
     Args:
         tree: an array, or a tree of them: a model, the state of an optimizer. What is no array stays what it is.
