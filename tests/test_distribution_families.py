@@ -166,6 +166,16 @@ def test_counts_have_no_path_and_an_unbiased_score_function(law):
     assert_agrees(tg.gradients(tg.sum(tg.score_function(z)), t), truth)
 
 
+def test_enumeration_refuses_the_total_of_a_binomial_which_moves_the_support():
+    """The derivative of the probabilities in n, at a support that stays where it is, is that of nothing."""
+    total, p = tg.Tensor(4.0, "n"), tg.Tensor(0.3, "p")
+    for law in (tg.Binomial(total, probs=p), tg.Independent(tg.Binomial(total + np.zeros(2), probs=p), 1)):
+        cost = tg.sum(tg.Enumeration()(law.sample(rng=tg.noise(0), name="k") ** 2))
+        assert np.isfinite(tg.gradients(cost, p))
+        with pytest.raises(tg.InvalidGradientError, match=r"enumeration: the support of \w+ moves with (base\.)?total"):
+            tg.gradients(cost, total)
+
+
 def test_a_binomial_is_enumerated_exactly():
     p = tg.Tensor(0.3, "p")
     k = tg.Binomial(4, probs=p).sample(rng=tg.noise(0), name="k")

@@ -311,6 +311,14 @@ def test_a_biased_estimator_says_so_and_is_biased(name):
         assert_agrees(found, 2 * 0.3 - 2 * 0.45)
 
 
+def test_a_bias_is_warned_of_also_where_no_noise_is_left():
+    p = tg.Tensor(0.3, "p")
+    b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="b")
+    fixed = tg.replay(tg.StraightThrough()(b * 2.0), {b.noise: tg.Tensor(b.noise.value)})
+    with pytest.warns(tg.BiasedGradientWarning, match="straight-through"):
+        tg.gradients(fixed, p)
+
+
 @pytest.mark.filterwarnings("ignore::tinygrad_vae.BiasedGradientWarning")
 def test_a_bias_that_no_requested_parameter_meets_is_not_warned_of():
     p, w = tg.Tensor(0.3, "p"), tg.Tensor(2.0, "w")

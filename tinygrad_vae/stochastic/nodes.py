@@ -222,6 +222,14 @@ def draw_sample(*noise_and_parameters: Value, dist: Distribution, place: Place, 
 draw_sample.node = Sample
 
 
+class Guarded(Tensor):
+    """A node that says something of a gradient through it, also where no noise is left beside it."""
+
+    __slots__ = ()
+
+    guard = staticmethod(Noise.guard)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """What is remembered of a random node once an estimator has taken care of it.
@@ -251,6 +259,9 @@ def taken_care_of(x: Value, /, *, drawn: Drawn) -> Value:
     Derivative 1. For the pathwise estimator x is the opened draw, for the score function its log-probability.
     """
     return x
+
+
+taken_care_of.node = Guarded
 
 
 def name_of_draw(name: str | None, place: Place) -> str:

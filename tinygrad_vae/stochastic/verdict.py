@@ -17,7 +17,7 @@ from ..graph import BLOCKED, JUMP, PIECEWISE, STOP, Tensor, op, topological_orde
 from ..ops import sum, surrogate
 from .credit import BILINEAR, LINEAR
 from .distribution import family_of, law_in_words
-from .nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
+from .nodes import Drawn, Guarded, Noise, Sample, name_of_draw, taken_care_of
 
 
 class GradientRefusedError(RuntimeError):
@@ -41,6 +41,8 @@ def refuse_gradient(x: Any, /, *, reason: str) -> Any:
     """``x``, through which no gradient may be taken: ``gradients`` raises with the reason."""
     return x
 
+
+refuse_gradient.node = Guarded
 
 FIRST_ONLY = (
     "an estimator that compares the cost at two draws gives first derivatives only. For second ones use "

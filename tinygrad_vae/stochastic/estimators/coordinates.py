@@ -27,7 +27,11 @@ Labels = tuple[int | None, ...]
 
 def element_law(z: Sample) -> Distribution:
     """Return the law of one element of z: that inside ``Independent``, which only adds log-probabilities up."""
-    dist = z.dist
+    return within_independent(z.dist)
+
+
+def within_independent(dist: Distribution) -> Distribution:
+    """Return the law of one element, inside ``Independent``."""
     while isinstance(dist, Independent):
         dist = dist.base
     return dist

@@ -17,8 +17,9 @@ from ...graph import BLOCKED, JUMP, KINK, STOP, Tensor
 from ...ops import exp
 from ..nodes import NORMAL, Sample
 from ..verdict import dependence, jump_objection, live_nodes, path_after
-from .coordinates import aligned, batch_ndim, element_law, mixed_shape
+from .coordinates import aligned, batch_ndim, element_law, mixed_shape, within_independent
 from .estimate import Estimator, Rest
+from .score_function import without_moving
 
 LARGEST = 4096
 """How many copies of the cost an exact expectation may take."""
@@ -52,12 +53,13 @@ class Enumeration(Estimator):
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         support = element_law(z).enumerate_support() or []
+        law = within_independent(without_moving(z, self.name))
         shape = mixed_shape(z, cost)
         total: Any = 0.0
         for combination in itertools.product(support, repeat=int(np.prod(shape))):
             values = np.asarray(combination, z.dtype).reshape(shape + element_law(z).event_shape)
             v = namespace(z.value).asarray(np.broadcast_to(values, z.shape))
-            total = total + exp(aligned(element_law(z).log_density(v), z, cost)) * rest(v)
+            total = total + exp(aligned(law.log_density(v), z, cost)) * rest(v)
         return self.noted(total, z)
 
 

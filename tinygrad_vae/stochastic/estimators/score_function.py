@@ -232,15 +232,15 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
     return ScoreFunction(baseline, credit=credit)(cost)
 
 
-def without_moving(z: Sample) -> Any:
-    """Return the law of z with every parameter that moves its support closed to gradients."""
+def without_moving(z: Sample, what: str = "score_function") -> Any:
+    """Return the law of z with every parameter that moves its support closed to gradients, in the name of ``what``."""
     dist = z.dist
     moving = {path for path, leaf in trees.paths(dist) if path in dist.moving() and isinstance(leaf, Tensor)}
     if not moving:
         return dist
     reason = (
-        f"score_function: the support of {type(dist).__name__} moves with {', '.join(sorted(moving))}, and the score "
-        "function would lose what happens at its edge; use reparameterize(cost)"
+        f"{what}: the support of {type(dist).__name__} moves with {', '.join(sorted(moving))}, and the derivative of "
+        "its probabilities would lose what happens at its edge; use reparameterize(cost)"
     )
     new = [refuse_gradient(leaf, reason=reason) if path in moving else leaf for path, leaf in trees.paths(dist)]
     return trees.replace_leaves(dist, new)
