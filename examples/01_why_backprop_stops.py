@@ -204,6 +204,8 @@ print(f"the picture is in {path}, the page to play with in {page}")
 #
 # In the literature:
 #
+# - Price 1958, A Useful Theorem for Nonlinear Devices Having Gaussian Inputs; Bonnet 1964: the noise held fixed, for
+#   bell curves. Suri and Zazanis 1988, Perturbation Analysis: the same for queues, in one run of a simulation
 # - Kingma and Welling 2014, Auto-Encoding Variational Bayes: the reparameterization trick, and the autoencoder
 # - Rezende, Mohamed and Wierstra 2014, Stochastic Backpropagation and Approximate Inference in Deep Generative Models
 # - Williams 1992, Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning: REINFORCE
