@@ -210,6 +210,20 @@ def test_results_that_are_inputs_views_or_constants(gpu):
         np.testing.assert_array_equal(tg.to_host(w), before + x)
 
 
+def test_what_a_carried_argument_was_may_be_a_result(gpu):
+    def step(a, b):
+        return a * 2, b + a, a, tg.reshape(b, (3, 1)), a[1:]
+
+    run = tg.plan(step, carry=2)
+    theirs = np.arange(3.0), np.ones(3)
+    mine = tg.to_device(theirs)
+    for _ in range(5):
+        *mine, a, b, c = run(*mine)
+        *theirs, x, y, z = step(*theirs)
+        for found, expected in zip([*mine, a, b, c], [*theirs, x, y, z], strict=True):
+            np.testing.assert_array_equal(tg.to_host(found), expected)
+
+
 def test_what_is_given_out_is_not_overwritten_by_the_next_run(gpu):
     run = tg.plan(lambda x: (x * 2, x + 1))
     kept = [run(tg.to_device(np.array(float(i)))) for i in range(5)]

@@ -175,6 +175,18 @@ def test_a_carried_result_may_be_an_argument_or_a_constant():
     np.testing.assert_array_equal(constant, 7.0)
 
 
+def test_what_a_carried_argument_was_may_be_a_result():
+    def step(a, b):
+        return a * 2, b + a, a, tg.reshape(b, (3, 1)), a[1:]
+
+    run = tg.plan(step, carry=2)
+    mine = theirs = np.arange(3.0), np.ones(3)
+    for _ in range(CALLS):
+        *mine, a, b, c = run(*mine)
+        *theirs, x, y, z = step(*theirs)
+        _assert_same_bits([mine, a, b, c], [theirs, x, y, z])
+
+
 def test_an_argument_that_is_read_after_its_successor_is_known():
     def step(p, x):
         new = tg.exp(-p) + x

@@ -74,8 +74,14 @@ def test_a_layer_and_its_derivative_are_loops_with_rows_and_booleans(shape, dtyp
 
 
 FORMS = [
-    *("({a} + {b})", "({a} - {b})", "({a} * {b})", "({a} / (tg.abs({a}) + {b}))", "tg.square({a})"),
-    *("tg.exp(-tg.abs({a}))", "tg.sqrt(tg.abs({a}) + 1.0)"),
+    *("({a} + {b})", "({a} - {b})", "({a} * {b})", "({a} / (tg.abs({a}) + {b}))", "tg.square({a})", "-{a}"),
+    *("tg.relu({a})", "({a} * ({a} > {b}))", "({a} + row)", "({a} * row)", "tg.sqrt(tg.abs({a}) + 1.0)"),
+    *(
+        "tg.exp(-tg.abs({a}))",
+        "tg.softplus({a})",
+        "({a} - tg.mean({a}, axis=0))",
+        "tg.reshape(tg.reshape({a}, (-1,)), x.shape)",
+    ),
 ]
 """What formulas are made of: functions that loops take, and one that they do not."""
 
@@ -90,27 +96,28 @@ def _formulas(draw):
     return arrays[-3:]
 
 
-@settings(max_examples=15, deadline=None)
-@given(_formulas(), st.sampled_from([np.float32, np.float64]), st.integers(0, 2**31))
-def test_a_step_of_any_formula_is_run_bit_for_bit(parts, dtype, seed):
+@settings(max_examples=20, deadline=None)
+@given(
+    _formulas(), st.sampled_from([np.float32, np.float64]), st.sampled_from([(5,), (6, 5), (2, 3, 5)]), st.integers(0)
+)
+def test_a_step_of_any_formula_is_run_bit_for_bit(parts, dtype, shape, seed):
     code = compile(f"[{', '.join(parts)}]", "formula", "eval")
 
-    def step(x, y, z, s):
-        new = eval(code, {"tg": tg, "x": x, "y": y, "z": z, "s": s})
-        return new[0], new[1] + new[2]
+    def step(x, y, z, row, s):
+        new = eval(code, {"tg": tg, "x": x, "y": y, "z": z, "row": row, "s": s})
+        return new[0], new[1] + new[2], new[1], x
 
     run = tg.plan(step, carry=1, compiled=True)
     rng = np.random.default_rng(seed)
-    mine = theirs = rng.normal(size=37).astype(dtype)
+    mine = theirs = rng.normal(size=shape).astype(dtype)
     for _ in range(CALLS):
-        others = [rng.normal(size=37).astype(dtype) for _ in range(2)]
-        s = np.asarray(rng.normal(), dtype)
+        others = [rng.normal(size=n).astype(dtype) for n in (shape, shape, 5, ())]
+        others = [np.asarray(x, dtype) for x in others]
         with np.errstate(all="ignore"):
-            (mine, sum_of_mine), (theirs, sum_of_theirs) = run(mine, *others, s), step(theirs, *others, s)
-            mine, theirs = (np.asarray(tg.values(a)) for a in (mine, theirs))
-        assert _same_numbers(mine, theirs)
-        assert _same_numbers(sum_of_mine, sum_of_theirs)
-        theirs = theirs.copy()
+            (mine, *found), (theirs, *expected) = run(mine, *others), tg.values(step(theirs, *others))
+        theirs = np.array(theirs)
+        for a, b in zip([mine, *found], [theirs, *expected], strict=True):
+            assert _same_numbers(a, b)
 
 
 def test_a_step_that_makes_nan_is_planned_all_the_same():
