@@ -225,7 +225,7 @@ class NoiseStream:
         coordinates = math.prod(shape[1:])
         points = np.zeros((shape[0], coordinates))
         if points.size:
-            sequence = qmc.Sobol(coordinates, scramble=True, seed=self.generator())
+            sequence = qmc.Sobol(coordinates, scramble=True, rng=self.generator())
             points = sequence.random_base2(math.ceil(math.log2(shape[0])))[: shape[0]]
         steps = 2.0**23 if np.dtype(dtype) == np.float32 else 2.0**30
         u = ((np.floor(points * steps) + 0.5) / steps).reshape(shape)

@@ -45,7 +45,7 @@ class PlanError(ValueError):
     """A step cannot be planned, or not be run with these arguments."""
 
 
-def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = None, threads: int | None = None) -> Plan:
+def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = None) -> Plan:
     """Return a function that does what ``step`` does, bit for bit, faster and without allocating.
 
     On a GPU it is one CUDA graph, which a run launches without waiting for it, and the numbers are the same to
