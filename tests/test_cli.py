@@ -143,11 +143,16 @@ def test_help_tells_the_defaults_as_they_are(capsys):
         assert re.search(rf"--{name.replace('_', '-')} .*?\(default: {text}\b", out), name
 
 
+RUN_AS_MAIN = "from tinygrad_vae.cli import main; raise SystemExit(main())"
+
+
 def test_a_real_ctrl_c_saves_and_says_how_to_go_on(images, tmp_path):
     command = [sys.executable, "-m", "tinygrad_vae", "train"]
     settings = ["--data", images, *SMALL[:-1], "100"]
     subprocess.run([*command, *settings, "--out", "undisturbed"], check=True, capture_output=True, timeout=60)
-    process = subprocess.Popen([*command, *settings, "--out", "run"], stderr=subprocess.PIPE, text=True)
+    listen = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {RUN_AS_MAIN}"
+    command_in_foreground = [sys.executable, "-c", listen, *command[3:], *settings, "--out", "run"]
+    process = subprocess.Popen(command_in_foreground, stderr=subprocess.PIPE, text=True)
     assert "epoch" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

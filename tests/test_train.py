@@ -63,6 +63,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(config, steps, esti
     assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
 
 
+@pytest.mark.usefixtures("_listening")
 def test_a_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(config, tmp_path, monkeypatch):
     undisturbed = finished(config, tmp_path / "a")
     run, state = train.begin(config, tmp_path / "b")
@@ -105,6 +106,14 @@ def test_a_step_that_is_broken_off_is_not_saved(config, tmp_path, monkeypatch):
     assert state.step == 4
     train.train(run, state)
     assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
+
+
+@pytest.fixture
+def _listening():
+    """Let a Ctrl-C be heard, also where the tests run in the background of a shell, which turns it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
