@@ -21,6 +21,8 @@ pixel. What is found is put into a results file, from which ``--table`` makes th
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
 import itertools
 import json
 import math
@@ -317,6 +319,7 @@ def main() -> None:
             else:
                 row = compared(OBJECTIVES[name], train, test, options)
             versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
+            versions["numba"] = importlib.metadata.version("numba") if importlib.util.find_spec("numba") else None
             results["objectives"][name] = row | {"versions": versions}
             options.results.write_text(json.dumps(results, indent=2) + "\n")
             told("")
