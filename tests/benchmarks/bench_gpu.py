@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from bench_step import BETA1, BETA2, EPSILON, NAMES, RATE, Given, _adam, _loss, by_hand
+from training_step import BETA1, BETA2, EPSILON, NAMES, RATE, Given, _adam, _loss, by_hand
 
 import tinygrad_vae as tg
 
