@@ -1,5 +1,6 @@
 """The benchmarks: the README shows what their results files hold, and what they claim holds at a smaller budget."""
 
+import contextlib
 import importlib
 import json
 import math
@@ -23,6 +24,31 @@ def test_the_readme_shows_the_table_of_the_results_file(name, benchmark):
     results = json.loads(module.RESULTS.read_text())
     assert module.table(results) in README
     assert f"python tests/benchmarks/{name}.py" in README
+
+
+def test_every_contender_makes_the_step_that_it_is_timed_for(benchmark):
+    step = benchmark("training_step")
+    found = {}
+    for name in step.CONTENDERS.keys() - {step.ONLY_PRODUCTS, "torch.compile, fused Adam"}:  # which takes a minute
+        with contextlib.suppress(ImportError, step.AbsentError):
+            found[name] = step.first_steps(step.CONTENDERS[name](step.new_model()), step.images(16))
+    assert len(found) >= 6
+    assert step.disagreements(found) == []
+    name = "tinygrad_vae eager"
+    found[name][1][0] = found[name][1][0] + step.RATE
+    assert name in step.disagreements(found)[0]
+
+
+@pytest.mark.parametrize("compiled", [False, None])
+def test_the_profile_of_a_step_accounts_for_all_of_its_time(compiled, benchmark):
+    profile = benchmark("bench_profile")
+    whole, rows = profile.profile(16, steps=3, compiled=compiled)
+    kinds = profile.by_kind(whole, rows)
+    assert sum(kinds.values()) >= 0.99 * whole
+    products = sorted(what for kind, what, _ in rows if kind == profile.PRODUCT)
+    assert len(products) == 14  # of five layers: forward, to the weights, and to the inputs of all but the first
+    assert "16x784 @ 784x400" in products
+    assert all(what and seconds >= 0 for _, what, seconds in rows)
 
 
 @pytest.mark.long

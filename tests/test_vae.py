@@ -1,10 +1,8 @@
 """The VAE, its bounds and its evaluation: against closed forms where there are any, in standard errors where not."""
 
-import importlib.util
 import itertools
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -292,16 +290,6 @@ def test_training_raises_the_bound_of_a_vae():
     assert after["bound"] > before["bound"] + 2
     assert after["log_likelihood"] <= 0
     assert after["rate"] > 1  # four patterns take log 4 nats to tell apart
-
-
-def test_a_training_step_agrees_with_the_one_written_by_hand_that_it_is_timed_against():
-    path = Path(__file__).parent / "benchmarks" / "bench_step.py"
-    spec = importlib.util.spec_from_file_location("bench_step", path)
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
-    model = tg.VAE.init(784, rng=tg.noise(0))
-    contenders = {"by hand": bench.by_hand(model), "ours": bench.ours(model)}
-    bench.check_agreement(contenders, binary_images(16, pixels=784, dtype=np.float32))  # exits where they differ
 
 
 # evaluation --------------------------------------------------------------------------------------------

@@ -500,3 +500,30 @@ def images(batch: int) -> np.ndarray:
 def new_model() -> tg.VAE:
     """Return the model before the first step."""
     return tg.VAE.init(784, hidden=(400,), latent=20, rng=tg.noise(0))
+
+
+def first_steps(contender: Contender, x: np.ndarray, steps: int = 4) -> tuple[list[float], list[np.ndarray]]:
+    """Return the losses of some steps with noise that is the same for all contenders, and the parameters after them."""
+    step, parameters = contender
+    rng = np.random.default_rng(2)
+    losses = [step(x, rng.standard_normal((len(x), 20), dtype=np.float32)) for _ in range(steps)]
+    return losses, parameters()
+
+
+def disagreements(found: dict[str, tuple[list[float], list[np.ndarray]]]) -> list[str]:
+    """Say which contenders made other first steps than the reference: a step that computes something else is not timed.
+
+    Adam moves a parameter by RATE at first wherever its gradient is not 0, so that where a gradient is rounding and
+    nothing else, two contenders go apart by a whole step; that may happen to a few.
+    """
+    losses, parameters = found[REFERENCE]
+    complaints = []
+    for name in found.keys() - {ONLY_PRODUCTS}:
+        if not np.allclose(found[name][0], losses, rtol=1e-4):
+            complaints.append(f"{name} disagrees: the losses of the first steps are {found[name][0]}, by hand {losses}")
+            continue
+        for a, b in zip(found[name][1], parameters, strict=True):
+            apart = np.abs(a - b) > 0.01 * len(losses) * RATE
+            if apart.mean() > 0.01:
+                complaints.append(f"{name} disagrees: {apart.sum()} of {apart.size} parameters are elsewhere")
+    return complaints
