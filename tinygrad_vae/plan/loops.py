@@ -17,7 +17,7 @@ calls of a plan, and nothing of graphs.
 from __future__ import annotations
 
 import functools
-import importlib.util
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -61,8 +61,12 @@ WINDOW = 256
 
 
 def has_compiler() -> bool:
-    """Return whether numba is installed."""
-    return importlib.util.find_spec("numba") is not None
+    """Return whether there is a numba that works with the NumPy that is installed."""
+    try:
+        importlib.import_module("numba")
+    except ImportError:  # numba raises it, too, where NumPy is too new for it
+        return False
+    return True
 
 
 class Loop:
