@@ -321,3 +321,26 @@ def test_a_plan_tells_what_it_is():
     for _ in range(2):
         run(*arguments)
     assert "calls in" in repr(run)
+
+
+def test_a_plan_keeps_its_arena_and_nothing_of_what_it_was_made_from():
+    def step(x):
+        def chain(x):
+            for _ in range(30):
+                x = tg.sin(x * 0.9 + 0.1)
+            return tg.sum(x)
+
+        return tg.value_and_grad(chain)(x)
+
+    run, x = tg.plan(step, compiled=False), np.ones(100_000)
+    for _ in range(2):  # whatever is made once, in NumPy too, is made by then
+        tg.plan(step, compiled=False)(x)
+    gc.collect()
+    tracemalloc.start()
+    for _ in range(3):
+        run(x)
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    (program,) = run._known.values()
+    assert kept < program.runner.arena.nbytes + x.nbytes  # the arrays of the chain would be some sixty times x

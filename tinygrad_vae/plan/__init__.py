@@ -308,6 +308,10 @@ class _Calls:
         self.outside = [x.within(arena) for x in outside]
         self.results = [x.within(arena) if isinstance(x, View) else x for x in views]
         self.calls = [item.bound(arena) for item in self.work]
+        tape.made.clear()  # what was computed while lowering is let go; the constants hold on to the tape
+        for item in self.work:
+            for x in (*item.reads, *item.outs):
+                x.forget()
         for k, i in carried.items():
             if address(self.results[k]) != address(self.outside[i]):
                 self.calls.append(functools.partial(np.copyto, self.outside[i], self.results[k]))

@@ -50,6 +50,11 @@ class View:
         offset = self.buffer.start + address(self.like) - address(self.buffer.like)
         return np.ndarray(self.like.shape, self.like.dtype, arena, offset, self.like.strides)
 
+    def forget(self) -> None:
+        """Keep the shape and the dtype alone: the memory is needed no more once everything has its place."""
+        self.like = np.broadcast_to(np.empty((), self.like.dtype), self.like.shape)
+        self.buffer.like = self.like
+
 
 @dataclass(eq=False)
 class Call:
