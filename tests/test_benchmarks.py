@@ -4,9 +4,12 @@ import contextlib
 import importlib
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
+
+import tinygrad_vae as tg
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,6 +52,16 @@ def test_the_profile_of_a_step_accounts_for_all_of_its_time(compiled, benchmark)
     assert len(products) == 14  # of five layers: forward, to the weights, and to the inputs of all but the first
     assert "16x784 @ 784x400" in products
     assert all(what and seconds >= 0 for _, what, seconds in rows)
+
+
+def test_a_node_takes_the_bytes_that_the_docstring_says(benchmark):
+    said = re.search(r"takes some (\d+) bytes, and at most (\d+) while", " ".join(tg.Tensor.__doc__.split()))
+    ops = benchmark("bench_ops")
+    for n in (3000, 30000):
+        kept, peak = ops.bytes_of_a_node(n)
+        kept, peak = kept - ops.START.nbytes, peak - ops.START.nbytes
+        assert kept == pytest.approx(int(said[1]), rel=0.2)
+        assert kept < peak < int(said[2])
 
 
 @pytest.mark.long

@@ -40,8 +40,8 @@ RESULTS = Path(__file__).with_suffix(".json")
 FIRST = next(iter(CONTENDERS))
 """The contender that the others are compared with."""
 
-PAUSE = 0.05
-"""How many seconds nobody computes between two turns, until the threads of the last one have fallen asleep."""
+WARM, PAUSE = 0.15, 0.05
+"""For how many seconds a contender runs before a turn is timed, and for how many nobody does after it."""
 
 PACKAGES = ("numpy", "numba", "torch", "jax", "autograd", "mygrad")
 
@@ -120,7 +120,9 @@ def _serve(pipe: Connection, name: str, batch: int, clock: str) -> None:
         if what == "check":
             pipe.send(first_steps((step, parameters), x))
         else:
-            step(x, None)  # brings its arrays back into the cache
+            begun = time.perf_counter()
+            while time.perf_counter() < begun + WARM:  # its arrays come back into the cache, its threads wake up
+                step(x, None)
             times = []
             for _ in range(given):
                 start = now()
