@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -290,7 +291,7 @@ def _checks(
     """Return how many pairs of arrays might overlap, one of them written to, as far as can be told by now."""
     made = {call.out.buffer for call in calls}
     read = {x.buffer for call in calls for x in call.reads if x.like.ndim} - made
-    inside = {buffer: sum(_reads(call, buffer) for call in calls) for buffer in made | read}
+    inside = Counter(buffer for call in calls for buffer in {x.buffer for x in call.reads})
     outs = {buffer for buffer in made if buffer in kept or readers.get(buffer, 0) > inside[buffer]}
     written_over = {homes.get(buffer) for buffer in outs} & read
     ending = {b for b in read - written_over if readers.get(b, 0) == inside[b] and b not in kept and not b.fixed}
