@@ -63,20 +63,25 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(config, steps, esti
     assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
 
 
+def in_the_sixth_step(patch, happens):
+    """Let something happen when the sixth step begins: ``happens(step, args)``."""
+    step, calls = train._step, []
+
+    def disturbed(*args):
+        calls.append(None)
+        if len(calls) == 6:
+            happens(step, args)
+        return step(*args)
+
+    patch.setattr(train, "_step", disturbed)
+
+
 @pytest.mark.usefixtures("_listening")
 def test_a_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(config, tmp_path, monkeypatch):
     undisturbed = finished(config, tmp_path / "a")
     run, state = train.begin(config, tmp_path / "b")
-    step, calls = train._step, []
-
-    def interrupted(*args):
-        calls.append(None)
-        if len(calls) == 6:
-            signal.raise_signal(signal.SIGINT)
-        return step(*args)
-
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_step", interrupted)
+        in_the_sixth_step(patch, lambda step, args: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             train.train(run, state)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -89,17 +94,13 @@ def test_a_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(config, tmp_path, mo
 def test_a_step_that_is_broken_off_is_not_saved(config, tmp_path, monkeypatch):
     undisturbed = finished(config, tmp_path / "a")
     run, state = train.begin(config, tmp_path / "b")
-    step, calls = train._step, []
 
-    def interrupted(*args):
-        calls.append(None)
-        if len(calls) == 6:  # in the second epoch of four steps
-            step(*args)  # has changed the memory of the plan
-            raise KeyboardInterrupt
-        return step(*args)
+    def broken_off(step, args):
+        step(*args)  # has changed the memory of the plan
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_step", interrupted)
+        in_the_sixth_step(patch, broken_off)  # in the second epoch of four steps
         with pytest.raises(KeyboardInterrupt):
             train.train(run, state)
     run, state = train.resume(tmp_path / "b")

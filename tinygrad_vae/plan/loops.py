@@ -221,13 +221,15 @@ def _joining(
     homes: Mapping[Buffer, Buffer],
 ) -> list[Call]:
     """Return the calls that can be run in a loop with the first one and share arrays with it, directly or by others."""
-    chosen = [first]
+    chosen, made = [first], {first.out.buffer}
     for call in later:
-        if call.out.like.shape == first.out.like.shape and dtype_of(call) == dtype_of(first):
+        alike = call.out.like.shape == first.out.like.shape and dtype_of(call) == dtype_of(first)
+        if alike and can_loop(call) and _is_ready(call, made, waiting):
             home = homes.get(call.out.buffer)
             unread = 0 if home is None else readers.get(home, 0) - sum(_reads(other, home) for other in (*chosen, call))
-            if can_loop(call) and not unread and _is_ready(call, chosen, waiting):
+            if not unread:
                 chosen.append(call)
+                made.add(call.out.buffer)
     together = {first.out.buffer}
     for _ in chosen:  # in each round at least one more, if any
         for call in chosen:
@@ -240,9 +242,8 @@ def _joining(
     return chosen[1:]
 
 
-def _is_ready(call: Call, chosen: Sequence[Call], waiting: set[Buffer]) -> bool:
-    """Return whether all that a call reads is written by then, or at the same place by those in the loop."""
-    made = {other.out.buffer for other in chosen}
+def _is_ready(call: Call, made: set[Buffer], waiting: set[Buffer]) -> bool:
+    """Return whether all that a call reads is written by then, or at the same place in the loop, as ``made`` is."""
     return all(
         x.buffer not in waiting or (x.buffer in made and x.like.shape == call.out.like.shape) for x in call.reads
     )
