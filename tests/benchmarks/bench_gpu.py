@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from training_step import BETA1, BETA2, EPSILON, NAMES, RATE, Given, _adam, _loss, by_hand
+from training_step import BETA1, BETA2, EPSILON, NAMES, RATE, Given, _adam, _loss, by_hand, loss_in_torch
 
 import tinygrad_vae as tg
 
@@ -62,29 +62,20 @@ def ours(model: tg.VAE, images: np.ndarray, captured: bool) -> Contender:
 def in_torch(model: tg.VAE, images: np.ndarray, fused: bool = False, compiled: bool = False) -> Contender:
     """The same step in PyTorch."""
     import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits, relu
 
     parameters = [torch.tensor(leaf, device="cuda", requires_grad=True) for leaf in tg.trees.leaves(model)]
     optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(BETA1, BETA2), eps=EPSILON, fused=fused)
     x = torch.tensor(images, device="cuda")
     torch.manual_seed(1)
 
-    def loss_of(noise: Any, w1: Any, b1: Any, w_mu: Any, b_mu: Any, w_lv: Any, b_lv: Any, *decoder: Any) -> Any:
-        w2, b2, w3, b3 = decoder
-        h1 = relu(torch.addmm(b1, x, w1))
-        mu, log_var = torch.addmm(b_mu, h1, w_mu), torch.addmm(b_lv, h1, w_lv)
-        sigma = torch.exp(0.5 * log_var)
-        logits = torch.addmm(b3, relu(torch.addmm(b2, mu + sigma * noise, w2)), w3)
-        misfit = binary_cross_entropy_with_logits(logits, x, reduction="sum")
-        return (misfit + 0.5 * (mu**2 + sigma**2 - 1 - log_var).sum()) / len(x)
-
+    loss_of = loss_in_torch()
     loss_function = torch.compile(loss_of, mode="reduce-overhead") if compiled else loss_of
 
     def step(noise: np.ndarray | None) -> Any:
         if compiled:
             torch.compiler.cudagraph_mark_step_begin()
         drawn = torch.randn((len(x), 20), device="cuda") if noise is None else torch.tensor(noise, device="cuda")
-        loss = loss_function(drawn, *parameters)
+        loss = loss_function(x, drawn, *parameters)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -343,19 +343,10 @@ def only_products(model: tg.VAE) -> Contender:
     return step, list
 
 
-def in_torch(model: tg.VAE, fused: bool = False, compiled: bool = False) -> Contender:
-    """The same step in PyTorch: eager or with a compiled loss and gradient, with its default Adam or the fused one."""
+def loss_in_torch() -> Callable[..., Any]:
+    """Return the loss as a function of images, noise and parameters in PyTorch."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits, relu
-
-    if compiled:
-        try:
-            torch.compile(lambda x: x + 1)(torch.zeros(2))
-        except Exception as error:  # of many kinds: there is no C++ compiler, or none that it can use
-            raise AbsentError(f"torch.compile fails here: {str(error).strip().splitlines()[0]}") from error
-    parameters = [torch.tensor(leaf, requires_grad=True) for leaf in tg.trees.leaves(model)]
-    optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(BETA1, BETA2), eps=EPSILON, fused=fused)
-    torch.manual_seed(1)
 
     def loss_of(x: Any, noise: Any, w1: Any, b1: Any, w_mu: Any, b_mu: Any, w_lv: Any, b_lv: Any, *decoder: Any) -> Any:
         w2, b2, w3, b3 = decoder
@@ -366,7 +357,23 @@ def in_torch(model: tg.VAE, fused: bool = False, compiled: bool = False) -> Cont
         misfit = binary_cross_entropy_with_logits(logits, x, reduction="sum")
         return (misfit + 0.5 * (mu**2 + sigma**2 - 1 - log_var).sum()) / len(x)
 
-    loss_function = torch.compile(loss_of) if compiled else loss_of
+    return loss_of
+
+
+def in_torch(model: tg.VAE, fused: bool = False, compiled: bool = False) -> Contender:
+    """The same step in PyTorch: eager or with a compiled loss and gradient, with its default Adam or the fused one."""
+    import torch
+
+    if compiled:
+        try:
+            torch.compile(lambda x: x + 1)(torch.zeros(2))
+        except Exception as error:  # of many kinds: there is no C++ compiler, or none that it can use
+            raise AbsentError(f"torch.compile fails here: {str(error).strip().splitlines()[0]}") from error
+    parameters = [torch.tensor(leaf, requires_grad=True) for leaf in tg.trees.leaves(model)]
+    optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(BETA1, BETA2), eps=EPSILON, fused=fused)
+    torch.manual_seed(1)
+
+    loss_function = torch.compile(loss_in_torch()) if compiled else loss_in_torch()
 
     def step(images: np.ndarray, noise: np.ndarray | None) -> float:
         drawn = torch.randn(len(images), model.latent) if noise is None else torch.from_numpy(noise)
