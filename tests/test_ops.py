@@ -438,3 +438,12 @@ def test_complex_numbers_are_refused_on_arrays_too():
         tg.exp(np.ones(2, complex))
     with pytest.raises(TypeError, match="multiply: complex numbers"):
         tg.multiply(np.ones(2), 1j * np.ones(2))
+
+
+def test_the_derivatives_of_a_narrow_normal_do_not_square_its_scale():
+    x, loc, scale = (tg.Tensor(np.array(a, np.float32)) for a in (3e-25, 1e-25, 1e-25))
+    in_x, in_loc = tg.gradients(tg.normal_log_prob(x, loc, scale), [x, loc])
+    np.testing.assert_allclose([in_x, in_loc], [-2e25, 2e25], rtol=1e-5)
+    in_loc, in_scale = tg.gradients(tg.normal_kl(x, scale, loc, scale * 2), [x, scale])
+    assert np.isfinite(in_loc)
+    assert np.isfinite(in_scale)

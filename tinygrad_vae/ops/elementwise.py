@@ -297,7 +297,7 @@ def softplus(x: Value, /) -> Value:
     >>> float(softplus(1000.0))
     1000.0
     """
-    return np.log1p(np.exp(-np.abs(x))) + above_zero(x)
+    return np.log1p(np.exp(-np.abs(x))) + _positive_part(x)
 
 
 def log_sigmoid(x: Value, /) -> Value:
@@ -316,10 +316,10 @@ def relu(x: Value, /) -> Value:
     >>> float(relu(-1.0))
     0.0
     """
-    return above_zero(x)
+    return _positive_part(x)
 
 
-def above_zero(x: Value) -> Value:
+def _positive_part(x: Value) -> Value:
     """Return ``max(x, 0)`` of arrays: of floats by ``clip``, which takes a third of the time of ``maximum``."""
     return np.clip(x, 0.0, np.inf) if getattr(x, "dtype", None) in (np.float32, np.float64) else np.maximum(x, 0)
 

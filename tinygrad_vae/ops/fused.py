@@ -16,7 +16,7 @@ import numpy as np
 from ..arrays import Value
 from ..domains import POSITIVE, REAL
 from ..graph import case, elementwise, op
-from .elementwise import above_zero, expm1, in_one_dtype, sqrt
+from .elementwise import expm1, in_one_dtype, softplus, sqrt
 from .reductions import sum as total
 
 Labels = tuple[int | None, ...]
@@ -38,14 +38,12 @@ def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     >>> bernoulli_log_prob(np.array([0.0, 0.0]), np.array([0.0, 1000.0])).round(6)
     array([-6.93147e-01, -1.00000e+03])
     """
-    t = (1 - 2 * x) * logits
-    e = np.negative(np.abs(t))
-    return np.negative(np.log1p(np.exp(e)) + above_zero(t))
+    return np.negative(softplus((1 - 2 * x) * logits))
 
 
 @elementwise(
-    lambda g, y, x, loc, scale: g * ((loc - x) / (scale * scale)),
-    lambda g, y, x, loc, scale: g * ((x - loc) / (scale * scale)),
+    lambda g, y, x, loc, scale: g * ((loc - x) / scale / scale),
+    lambda g, y, x, loc, scale: g * ((x - loc) / scale / scale),
     lambda g, y, x, loc, scale: g * ((((x - loc) / scale) ** 2 - 1) / scale),
     domain=(REAL, REAL, POSITIVE),
 )
@@ -63,9 +61,9 @@ def normal_log_prob(x: Value, loc: Value, scale: Value, /) -> Value:
 
 
 @elementwise(
-    lambda g, y, loc, scale, loc2, scale2: g * ((loc - loc2) / (scale2 * scale2)),
-    lambda g, y, loc, scale, loc2, scale2: g * (scale / (scale2 * scale2) - 1 / scale),
-    lambda g, y, loc, scale, loc2, scale2: g * ((loc2 - loc) / (scale2 * scale2)),
+    lambda g, y, loc, scale, loc2, scale2: g * ((loc - loc2) / scale2 / scale2),
+    lambda g, y, loc, scale, loc2, scale2: g * (scale / scale2 / scale2 - 1 / scale),
+    lambda g, y, loc, scale, loc2, scale2: g * ((loc2 - loc) / scale2 / scale2),
     lambda g, y, loc, scale, loc2, scale2: g * ((1 - (scale / scale2) ** 2 - ((loc - loc2) / scale2) ** 2) / scale2),
     domain=(REAL, POSITIVE, REAL, POSITIVE),
 )
