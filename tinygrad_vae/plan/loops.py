@@ -230,16 +230,20 @@ def _joining(
             if not unread:
                 chosen.append(call)
                 made.add(call.out.buffer)
-    together = {first.out.buffer}
-    for _ in chosen:  # in each round at least one more, if any
+    together, before = {first.out.buffer}, 0
+    while len(together) > before:
+        before = len(together)
         for call in chosen:
             buffers = {call.out.buffer, *(x.buffer for x in call.reads if x.like.ndim)}
             if buffers & together:
                 together |= buffers
     chosen = [call for call in chosen if call.out.buffer in together]
-    while _checks(chosen, readers, kept, homes) > MOST_CHECKS:
-        chosen.pop()
-    return chosen[1:]
+    traffic, longest = _Traffic(readers, kept, homes), 1
+    for count, call in enumerate(chosen, 1):
+        traffic.add(call)
+        if traffic.checks <= MOST_CHECKS:
+            longest = count
+    return chosen[1:longest]
 
 
 def _is_ready(call: Call, made: set[Buffer], waiting: set[Buffer]) -> bool:
@@ -286,18 +290,52 @@ def _reads(call: Call, buffer: Buffer) -> bool:
     return any(x.buffer is buffer for x in call.reads)
 
 
-def _checks(
-    calls: Sequence[Call], readers: Mapping[Buffer, int], kept: set[Buffer], homes: Mapping[Buffer, Buffer]
-) -> int:
-    """Return how many pairs of arrays might overlap, one of them written to, as far as can be told by now."""
-    made = {call.out.buffer for call in calls}
-    read = {x.buffer for call in calls for x in call.reads if x.like.ndim} - made
-    inside = Counter(buffer for call in calls for buffer in {x.buffer for x in call.reads})
-    outs = {buffer for buffer in made if buffer in kept or readers.get(buffer, 0) > inside[buffer]}
-    written_over = {homes.get(buffer) for buffer in outs} & read
-    ending = {b for b in read - written_over if readers.get(b, 0) == inside[b] and b not in kept and not b.fixed}
-    arrays = len(read) + max(0, len(outs) - len(written_over) - len(ending))
-    return len(outs) * (arrays - len(outs)) + len(outs) * (len(outs) - 1) // 2
+class _Traffic:
+    """Which buffers a loop reads and writes, kept up as calls are added to it; the arguments are those of ``_joining``.
+
+    Attributes:
+        read: what is read from outside.
+        ending: what of it nobody else reads, so that a result may take its place.
+        outs: what is written for others to read.
+    """
+
+    def __init__(self, readers: Mapping[Buffer, int], kept: set[Buffer], homes: Mapping[Buffer, Buffer]) -> None:
+        self._readers, self._kept, self._homes = readers, kept, homes
+        self._inside: Counter[Buffer] = Counter()
+        self._made: set[Buffer] = set()
+        self._carried: set[Buffer] = set()
+        self.read: set[Buffer] = set()
+        self.ending: set[Buffer] = set()
+        self.outs: set[Buffer] = set()
+
+    def add(self, call: Call) -> None:
+        """Add the next call."""
+        arrays = {x.buffer for x in call.reads if x.like.ndim}
+        for buffer in {x.buffer for x in call.reads}:
+            self._inside[buffer] += 1
+            is_last = self._readers.get(buffer, 0) == self._inside[buffer] and buffer not in self._kept
+            if buffer in self._made:
+                if is_last:
+                    self.outs.discard(buffer)
+                    self._carried.discard(buffer)
+            elif buffer in arrays or buffer in self.read:
+                self.read.add(buffer)
+                if is_last and not buffer.fixed:
+                    self.ending.add(buffer)
+        out = call.out.buffer
+        self._made.add(out)
+        if out in self._kept or self._readers.get(out):
+            self.outs.add(out)
+            if out in self._homes:
+                self._carried.add(out)
+
+    @property
+    def checks(self) -> int:
+        """How many pairs of arrays might overlap, one of them written to, as far as can be told by now."""
+        over = {self._homes[buffer] for buffer in self._carried} & self.read
+        new = len(self.outs) - len(over) - len(self.ending - over)
+        arrays, outs = len(self.read) + max(0, new), len(self.outs)
+        return outs * (arrays - outs) + outs * (outs - 1) // 2
 
 
 def _worthwhile(work: Sequence[Call | Loop]) -> Iterator[Call | Loop]:

@@ -63,17 +63,21 @@ def place(work: Sequence[Call | Loop], outside: list[Buffer], kept: set[Buffer],
     last = {x.buffer: i for i, item in enumerate(work) for x in (*item.reads, *item.outs)}
     staying = {*outside, *kept, *(buffer for buffer in last if buffer.fixed)}
     for i, item in enumerate(work):
-        ending = {x.buffer for x in (*item.reads, *item.outs) if last[x.buffer] == i}
+        buffers = dict.fromkeys(x.buffer for x in (*item.reads, *item.outs))  # in an order that is the same every time
+        ending = {buffer: None for buffer in buffers if last[buffer] == i and buffer not in staying}
         for view in item.outs:
             out = view.buffer
             home = homes.get(out)
             if home is not None and home not in kept and _is_free(home, last.get(home, -1), i, item, view):
                 out.start = home.start
                 continue
-            old = next((b for b in ending - staying if b is not out and _may_overwrite(item, b, view)), None)
-            out.start = arena.take(out.like.nbytes) if old is None else old.start
-            ending.discard(old)
-        for buffer in ending - staying:
+            old = next((b for b in ending if b is not out and _may_overwrite(item, b, view)), None)
+            if old is None:
+                out.start = arena.take(out.like.nbytes)
+            else:
+                out.start = old.start
+                del ending[old]
+        for buffer in ending:
             arena.give(buffer.start, buffer.like.nbytes)  # type: ignore[arg-type]
     return arena.size
 
