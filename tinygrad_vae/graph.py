@@ -619,7 +619,7 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
     if record:
         found = [g if isinstance(g, Tensor) else Tensor(g) for g in found]
         return trees.replace_leaves(wrt, found if seal is None else seal(found))
-    return trees.replace_leaves(wrt, _owned(found, {id(cotangent)}))
+    return trees.replace_leaves(wrt, owned(found, {id(cotangent)}))
 
 
 def _added(total: Value, g: Value) -> Value:
@@ -639,8 +639,11 @@ _MINE = _references(np.empty(1))
 """How many references there are to an array that only the function that asks holds."""
 
 
-def _owned(arrays: list[Array], taken: set[int]) -> list[Array]:
-    """Return the arrays, each with memory of its own, so that editing one leaves the others alone."""
+def owned(arrays: list[Array], taken: set[int]) -> list[Array]:
+    """Return the arrays, each with memory of its own, so that editing one leaves the others alone.
+
+    ``taken`` has the ids of the arrays that belong to somebody else; those that are returned are added.
+    """
     out = []
     for g in arrays:
         g = as_array(g)

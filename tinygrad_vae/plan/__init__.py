@@ -30,7 +30,7 @@ import numpy as np
 from .. import trees
 from ..arrays import Array, NoiseStream, describe, is_array, namespace, to_host
 from ..extras import require
-from ..graph import Tensor, topological_order, value_of
+from ..graph import Tensor, owned, topological_order, value_of
 from .calls import Buffer, Call, View, address
 from .capture import Captured, is_close
 from .loops import Loop, has_compiler, in_loops
@@ -177,6 +177,19 @@ class _Recording:
                 rows += [(f"{node.op.name}: {name}", of(x)) for name, x in node.attrs.items()]
         return [*rows, *((_result(path), of(x)) for path, x in trees.paths(self.results))]
 
+    @property
+    def filled(self) -> list[Array]:
+        """The arrays that a run is given: arguments, then draws."""
+        return [*(x.value for x in self.inputs), *(draw.array for draw in self.draws)]
+
+    def handed_out(self) -> Any:
+        """Return the results as arrays that belong to the caller."""
+        leaves = trees.leaves(self.results)
+        others = {id(node.value) for node in self.order if node.op is None}
+        others |= {id(x) for x in leaves if not isinstance(x, Tensor)}
+        arrays = iter(owned([value_of(x) for x in leaves if is_array(value_of(x))], others))
+        return trees.replace_leaves(self.results, [next(arrays) if is_array(value_of(x)) else x for x in leaves])
+
 
 def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
     """Call the step with a Tensor for each array, and return what that left behind."""
@@ -188,7 +201,7 @@ def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
         if isinstance(arg, NoiseStream):
             given.append(_WatchedStream(arg, i, draws, (), xp))
         else:
-            leaves = [Tensor(xp.array(x), path or None) if is_array(x) else x for path, x in trees.paths(arg)]
+            leaves = [Tensor(_alias(xp, x), path or None) if is_array(x) else x for path, x in trees.paths(arg)]
             inputs += [x for x in leaves if isinstance(x, Tensor)]
             given.append(trees.replace_leaves(arg, leaves))
     results = step(*given)
@@ -203,6 +216,12 @@ def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
                 "outside and pass the draw as an argument"
             )
     return _Recording(inputs, draws, results, order)
+
+
+def _alias(xp: ModuleType, x: Array) -> Array:
+    """Return an array that can be told from all others, also where a constant of the step is the very same array."""
+    is_dense = isinstance(x, np.ndarray) and (x.flags.c_contiguous or x.flags.f_contiguous)
+    return x.view() if xp is np and is_dense else xp.array(x)
 
 
 def _check_same(first: list[tuple[str, Any]], second: list[tuple[str, Any]]) -> None:
@@ -250,69 +269,89 @@ def _bits(x: Array) -> tuple[Any, ...]:
 # --------------------------------------------------------------------------------------------- run
 
 
+@dataclass(frozen=True)
+class _Lowered:
+    """A recording as calls of NumPy, without its graph and its numbers.
+
+    Attributes:
+        calls: in the order in which they are made.
+        outside: where the arrays lie that a run is given.
+        left: where the results lie, and what is no array as it is.
+        carried: for the number of a result, that of the array of ``outside`` that it becomes.
+        homes: for the buffer of a carried result, that of the array that it becomes.
+    """
+
+    calls: list[Call]
+    outside: list[View]
+    left: list[Any]
+    carried: Mapping[int, int]
+    homes: dict[Buffer, Buffer]
+
+    @property
+    def kept(self) -> set[Buffer]:
+        """The buffers that are read after the last call."""
+        return {x.buffer for x in self.left if isinstance(x, View)}
+
+
+def _lowered(recording: _Recording, carried: Mapping[int, int]) -> _Lowered:
+    """Return the calls of a recording."""
+    tape = Tape()
+    given = {id(x): tape.hold(np.empty_like(x)) for x in recording.filled}
+    outside = [tape.view(x) for x in given.values()]
+    computed: dict[int, Writer] = {}
+
+    def of(x: Any) -> Any:
+        value = value_of(x)
+        if not is_array(value):
+            return value
+        known = computed.get(id(x), given.get(id(value)))
+        return tape.hold(np.asarray(value), fixed=True) if known is None else known
+
+    with np.errstate(all="ignore"):
+        for node in recording.order:
+            if node.op is not None:
+                computed[id(node)] = tape.run(node, [of(x) for x in node.inputs])
+    left = [of(x) for x in trees.leaves(recording.results)]
+    becoming = {outside[i].buffer for i in carried.values()}
+    for k, x in enumerate(left):  # what was handed in is written over before the others are handed out
+        if k not in carried and isinstance(x, Writer) and tape.view(x).buffer in becoming:
+            left[k] = tape.copy(x)
+    homes: dict[Buffer, Buffer] = {}
+    for k, i in carried.items():
+        taken = {*homes, *(x.buffer for x in outside)}
+        view = tape.view(left[k])
+        if view.buffer.fixed or view.buffer in taken or not view.is_whole:
+            left[k] = tape.copy(left[k])
+        homes[tape.view(left[k]).buffer] = outside[i].buffer
+    views = [tape.view(x) if isinstance(x, Writer) else x for x in left]
+    return _Lowered(tape.calls, outside, views, carried, homes)
+
+
 class _Calls:
     """The calls of a step on NumPy's arrays, each array at its place in the arena.
 
     Args:
-        order: the nodes, each after those that it is made from.
-        filled: the arrays that a run is given.
-        results: the nodes, arrays and numbers that a run leaves behind.
-        carried: for the number of a result, that of the array of ``filled`` that it becomes.
+        lowered: the calls, and what they are given and leave behind.
         compiled: whether to fuse elementwise calls to compiled loops.
 
     Attributes:
         results: the places of the results, and what is no array as it is.
     """
 
-    def __init__(
-        self,
-        order: Iterable[Tensor],
-        filled: Sequence[Array],
-        results: Sequence[Any],
-        carried: Mapping[int, int],
-        compiled: bool,
-    ) -> None:
-        tape = Tape()
-        outside = [tape.view(tape.hold(x)) for x in filled]
-        computed: dict[int, Writer] = {}
-
-        def of(x: Any) -> Any:
-            if id(x) in computed:
-                return computed[id(x)]
-            value = value_of(x)
-            return tape.hold(np.asarray(value), fixed=True) if is_array(value) else value
-
-        for node in order:
-            if node.op is not None:
-                computed[id(node)] = tape.run(node, [of(x) for x in node.inputs])
-        left = [of(x) for x in results]
-        becoming = {outside[i].buffer for i in carried.values()}
-        for k, x in enumerate(left):  # what was handed in is written over before the others are handed out
-            if k not in carried and isinstance(x, Writer) and tape.view(x).buffer in becoming:
-                left[k] = tape.copy(x)
-        homes: dict[Buffer, Buffer] = {}
-        for k, i in carried.items():
-            taken = {*homes, *(x.buffer for x in outside)}
-            view = tape.view(left[k])
-            if view.buffer.fixed or view.buffer in taken or not view.is_whole:
-                left[k] = tape.copy(left[k])
-            homes[tape.view(left[k]).buffer] = outside[i].buffer
-        views = [tape.view(x) if isinstance(x, Writer) else x for x in left]
-        kept = {x.buffer for x in views if isinstance(x, View)}
-        self.work: Sequence[Call | Loop] = in_loops(tape.calls, kept, homes) if compiled else tape.calls
-        size = place(self.work, [x.buffer for x in outside], kept, homes)
-
+    def __init__(self, lowered: _Lowered, compiled: bool) -> None:
+        kept, homes = lowered.kept, lowered.homes
+        self.work: Sequence[Call | Loop] = in_loops(lowered.calls, kept, homes) if compiled else lowered.calls
+        size = place(self.work, [x.buffer for x in lowered.outside], kept, homes)
         memory = np.zeros(size + ALIGNMENT, np.uint8)
         start = -address(memory) % ALIGNMENT
         self.arena = arena = memory[start : start + size]
-        self.outside = [x.within(arena) for x in outside]
-        self.results = [x.within(arena) if isinstance(x, View) else x for x in views]
+        self.outside = [x.within(arena) for x in lowered.outside]
+        self.results = [x.within(arena) if isinstance(x, View) else x for x in lowered.left]
         self.calls = [item.bound(arena) for item in self.work]
-        tape.made.clear()  # what was computed while lowering is let go; the constants hold on to the tape
         for item in self.work:
             for x in (*item.reads, *item.outs):
                 x.forget()
-        for k, i in carried.items():
+        for k, i in lowered.carried.items():
             if address(self.results[k]) != address(self.outside[i]):
                 self.calls.append(functools.partial(np.copyto, self.outside[i], self.results[k]))
             self.results[k] = self.outside[i]
@@ -339,20 +378,16 @@ class _Calls:
 class _Program:
     """What a recording is compiled to: calls of NumPy, or on a GPU a CUDA graph; and the results as they are given.
 
-    ``carried`` tells, for the number of a leaf of the results, the number of the input that it becomes.
+    Args:
+        runner: what is run.
+        draws: what it is given beside the arguments.
+        structure: a tree like the results.
+        carry: how many results are carried.
     """
 
-    def __init__(self, recording: _Recording, carried: Mapping[int, int], carry: int, compiled: bool) -> None:
-        self.draws = recording.draws
-        filled = [*(x.value for x in recording.inputs), *(draw.array for draw in recording.draws)]
-        results = trees.leaves(recording.results)
-        self.runner = (
-            _Calls(recording.order, filled, results, carried, compiled)
-            if namespace(*filled) is np
-            else Captured(recording.order, filled, results, carried)
-        )
-        structure = trees.map_leaves(lambda _: ..., recording.results)  # without the graph, which is let go
-        whole = trees.replace_leaves(structure, self.runner.results)
+    def __init__(self, runner: _Calls | Captured, draws: list[_Draw], structure: Any, carry: int) -> None:
+        self.runner, self.draws = runner, draws
+        whole = trees.replace_leaves(structure, runner.results)
         self.carried: tuple[Any, ...] = whole[:carry] if carry else ()
         self.others = whole[carry:] if carry else whole
         self.handed_out = [(None if _hides_dicts(tree) else tree, *_kind_of(tree)) for tree in self.carried]
@@ -413,12 +448,23 @@ class Plan:
             )
         recording = _record(self._step, args)
         account, carried = recording.account(), _carried(recording.results, args, self._carry)
+        results = recording.handed_out()
         if known is None:
             self._known[kinds] = account
+            return results
+        _check_same(known, account)
+        filled, draws = recording.filled, recording.draws
+        runner: _Calls | Captured
+        if namespace(*filled) is np:
+            lowered = _lowered(recording, carried)
+            del recording  # the graph is let go before as much memory is taken for the arena
+            runner = _Calls(lowered, self._compiled)
         else:
-            _check_same(known, account)
-            self._known[kinds] = _checked(_Program(recording, carried, self._carry, self._compiled), recording)
-        return trees.map_leaves(_copied, recording.results)
+            runner = Captured(recording.order, filled, trees.leaves(recording.results), carried)
+        program = _Program(runner, draws, trees.map_leaves(lambda _: ..., results), self._carry)
+        _check_runs(program, filled, results)
+        self._known[kinds] = program
+        return results
 
     @property
     def is_compiled(self) -> bool:
@@ -491,17 +537,13 @@ def _carried(results: Any, args: Sequence[Any], carry: int) -> dict[int, int]:
     return carried
 
 
-def _checked(program: _Program, recording: _Recording) -> _Program:
-    """Return the program, once it has given what was recorded, bit for bit.
-
-    Raises:
-        PlanError: it did not.
-    """
-    found = program.run([x.value for x in recording.inputs], [draw.array for draw in recording.draws])
-    for (path, x), y in zip(trees.paths(recording.results), trees.leaves(found), strict=True):
-        if is_array(y) and not _is_result(y, value_of(x)):
+def _check_runs(program: _Program, filled: Sequence[Array], expected: Any) -> None:
+    """Raise where the program does not give what was recorded, bit for bit."""
+    inputs = len(filled) - len(program.draws)
+    found = program.run(filled[:inputs], filled[inputs:])
+    for (path, x), y in zip(trees.paths(expected), trees.leaves(found), strict=True):
+        if is_array(y) and not _is_result(y, x):
             raise PlanError(
                 f"plan: run again, the step gives {_result(path)} otherwise than when it was recorded; the function of "
                 "an op has a state, or edits what it is given"
             )
-    return program

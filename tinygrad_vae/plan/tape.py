@@ -1,7 +1,8 @@
 """The second pass of a plan: the ops of a graph, written down as calls of NumPy.
 
-The forward function of each op runs on arrays that write down every ufunc called on them. It knows ops and calls, and
-nothing of derivatives or of where arrays will lie.
+The forward function of each op runs on arrays that write down every ufunc called on them. They have shapes, dtypes and
+layouts, and no numbers: their memory is never written to, so that the system need not provide it. It knows ops and
+calls, and nothing of derivatives or of where arrays will lie.
 """
 
 from __future__ import annotations
@@ -91,12 +92,11 @@ class Tape:
         if options:
             function = functools.partial(function, **options)
         if out is None:
-            out = self.hold(np.asarray(function(*plain)))
+            out = self.hold(np.empty_like(function(*plain)))
         else:
             old = self.view(out)
             if old.buffer.fixed or not old.is_whole:
                 raise _NotWritten
-            function(*plain, out=old.like)
             self.replaced.append((id(_owner(out)), old.buffer))
             self.buffers[id(_owner(out))] = Buffer(old.buffer.like, False)  # every buffer is written once
         elementwise = method == "__call__" and ufunc.signature is None
@@ -119,9 +119,9 @@ class Tape:
         try:
             value = op.forward(*inputs, **node.attrs)
             self.view(value)
-        except _NotWritten:
+        except Exception:  # it does something else than to call ufuncs, which without numbers may fail in any way
             self._go_back(calls, replaced)
-            value = self.hold(np.array(node.value))
+            value = self.hold(np.empty_like(node.value))
             function = functools.partial(_whole, op.forward, dict(node.attrs))
             self.calls.append(Call(function, tuple(args), self.view(value), elementwise=False))
         return self.keep(what, value)
@@ -137,7 +137,7 @@ class Tape:
 
     def copy(self, x: Writer) -> Writer:
         """Write down a copy of an array, and return it."""
-        new = self.hold(np.array(x.view(np.ndarray), order="C"))
+        new = self.hold(np.empty(x.shape, x.dtype))
         self.calls.append(Call(_copy, (self.view(x),), self.view(new), elementwise=True))
         return new
 
