@@ -119,6 +119,20 @@ def test_clipping_where_float32_would_overflow_and_where_nothing_is_finite():
             clip_by_global_norm(huge, limit)
 
 
+def test_gradients_whose_sum_is_too_large_are_taken_and_broken_ones_are_named():
+    adam, p = Adam(0.1), {"x": np.zeros(4, np.float32), "y": np.zeros(2, np.float32)}
+    huge = {"x": np.full(4, 3e38, np.float32), "y": np.array([-3e38, 1.0], np.float32)}
+    for g in (huge, trees.map_leaves(np.negative, huge)):
+        with np.errstate(over="ignore"):
+            new, _ = adam.update(p, g, adam.init(p))
+        assert np.isfinite(new["x"]).all()
+    for broken in (np.inf, -np.inf, np.nan):
+        with pytest.raises(ValueError, match="1 of 2 elements of the gradient at y are not finite"):
+            adam.update(p, huge | {"y": np.array([1.0, broken], np.float32)}, adam.init(p))
+    with pytest.raises(ValueError, match="2 of 2 elements"):
+        adam.update(p, huge | {"y": np.array([np.inf, -np.inf], np.float32)}, adam.init(p))
+
+
 def test_schedules_at_their_corners():
     assert [warm_up(step, 0) for step in (0, 5)] == [1, 1]
     assert cosine(0, 10) == 1

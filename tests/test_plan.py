@@ -243,6 +243,50 @@ def test_a_result_without_tensors_and_an_argument_that_is_not_read():
         _assert_same_bits(found, {"word": "yes", "one": np.ones(2), "x": np.full(3, i)})
 
 
+def test_an_op_that_looks_at_an_element_is_called_whole_and_may_take_another_branch():
+    @tg.op(lambda g, y, x: g)
+    def doubled_if_positive(x, /):
+        return x * 2 if x[0] > 0 else x + 0
+
+    try:
+        run = tg.plan(lambda x: doubled_if_positive(x) + 1.0)
+        for sign in (1, 1, 1, -1, 1, -1):
+            x = sign * np.arange(1.0, 4.0)
+            _assert_same_bits(run(x), doubled_if_positive(x) + 1.0)
+    finally:
+        tg.OPS.pop("doubled_if_positive")
+
+
+def test_a_constant_that_is_an_argument_too_stays_a_constant():
+    x = np.arange(3.0)
+    run = tg.plan(lambda y: (x * y, y))
+    for _ in range(2):
+        _, same = run(x)
+        same += 5.0  # the caller's own
+        np.testing.assert_array_equal(x, np.arange(3.0))
+    for y in (np.ones(3), np.full(3, 2.0)):
+        _assert_same_bits(run(y), (x * y, y))
+
+
+def test_results_of_the_calls_that_record_may_be_edited():
+    constant, table = np.ones(3), np.zeros(3)
+
+    def step(x):
+        y = x + table
+        return {"y": y, "again": y, "part": y[1:], "constant": constant, "leaf": tg.Tensor(table), "x": x}
+
+    run, x = tg.plan(step), np.arange(3.0)
+    expected = {name: np.array(tg.values(a)) for name, a in step(x).items()}
+    for _ in range(CALLS):
+        found = run(x)
+        _assert_same_bits(found, expected)
+        for name in found:
+            found[name] += 7.0
+            for other in found.keys() - {name}:
+                assert not np.shares_memory(found[name], found[other])
+    np.testing.assert_array_equal(x, np.arange(3.0))
+
+
 # -------------------------------------------------------------------------------------- refusals
 
 

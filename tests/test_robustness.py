@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import os
+import platform
 import random
 import re
 import resource
@@ -213,3 +214,25 @@ def test_a_state_older_than_the_one_on_the_disk_is_not_trained_further(config, t
     with pytest.raises(RunError, match="another process has gone on with this run"):
         train.train(run, old)
     assert content(tmp_path / "run") == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of the allocator of glibc")
+def test_memory_that_a_step_frees_is_kept_for_the_next():
+    program = """
+import resource
+import numpy as np
+import tinygrad_vae
+
+def step():
+    kept = [np.ones(2**19) for _ in range(4)]
+    return [x + 1 for x in kept]
+
+step(), step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    pages = 20 * 8 * 2**22 / resource.getpagesize()
+    assert int(found.stdout) < pages / 20  # without it more than half are asked for again

@@ -31,6 +31,11 @@ FLOATS = "f"
 NUMBERS = "fiub"
 """The ``dtype.kind`` of the arrays that may enter a graph: floats, integers and booleans."""
 
+# glibc hands freed memory back to the system, and a training step, which asks for as much again at once, gets it page
+# by page: a tenth of an eager step. Once an array as large as this was freed it keeps up to 64 MiB (M_MMAP_THRESHOLD in
+# the manual page of mallopt). The array costs nothing, since nothing is written to it.
+np.empty(2**25 - 2**16, np.uint8)
+
 
 def namespace(*arrays: Value) -> ModuleType:
     """Return the module that computes with these arrays: ``cupy`` if one of them is on a GPU, ``numpy`` otherwise.

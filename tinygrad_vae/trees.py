@@ -71,8 +71,26 @@ def _gather(tree: Any, path: str, found: list[tuple[str, Any]]) -> None:
 
 def leaves(tree: Any) -> list[Any]:
     """Return the leaves in order. ``None`` is an empty tree."""
-    parts = children(tree)
-    return [tree] if parts is None else [leaf for _, part in parts for leaf in leaves(part)]
+    found: list[Any] = []
+    _collect(tree, found)
+    return found
+
+
+def _collect(tree: Any, found: list[Any]) -> None:
+    if isinstance(tree, dict):
+        for key in tree:
+            _collect(tree[key], found)
+    elif isinstance(tree, (list, tuple)):
+        for part in tree:
+            _collect(part, found)
+    elif tree is not None:
+        fields = _fields(tree.__class__)
+        if fields is None:
+            found.append(tree)
+        else:
+            for name, is_part in fields:
+                if is_part:
+                    _collect(getattr(tree, name), found)
 
 
 def replace_leaves(tree: T, new: Sequence[Any]) -> T:

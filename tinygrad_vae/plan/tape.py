@@ -34,6 +34,10 @@ class Writer(np.ndarray):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         return self.tape.write(ufunc, method, inputs, options)
 
+    def __getitem__(self, key: Any) -> Any:
+        part = super().__getitem__(key)
+        return part if isinstance(part, Writer) else self._refuse()  # an element
+
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise _NotWritten
 
