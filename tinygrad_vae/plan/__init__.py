@@ -379,23 +379,27 @@ class _Program:
     """What a recording is compiled to: calls of NumPy, or on a GPU a CUDA graph; and the results as they are given.
 
     Args:
+        kinds: what its arguments have in common.
         runner: what is run.
         draws: what it is given beside the arguments.
         structure: a tree like the results.
         carry: how many results are carried.
     """
 
-    def __init__(self, runner: _Calls | Captured, draws: list[_Draw], structure: Any, carry: int) -> None:
-        self.runner, self.draws = runner, draws
+    def __init__(
+        self, kinds: Hashable, runner: _Calls | Captured, draws: list[_Draw], structure: Any, carry: int
+    ) -> None:
+        self.kinds, self.runner, self.draws = kinds, runner, draws
         whole = trees.replace_leaves(structure, runner.results)
         self.carried: tuple[Any, ...] = whole[:carry] if carry else ()
         self.others = whole[carry:] if carry else whole
+        self._others = trees.leaves(self.others)
         self.handed_out = [(None if _hides_dicts(tree) else tree, *_kind_of(tree)) for tree in self.carried]
 
     def run(self, inputs: Sequence[Array], draws: Sequence[Array]) -> Any:
         """Run the step once and return its results."""
         self.runner.run((*inputs, *draws))
-        others = trees.map_leaves(_copied, self.others)
+        others = trees.replace_leaves(self.others, list(map(_copied, self._others)))
         return (*map(_own_dicts, self.carried), *others) if self.carried else others
 
 
@@ -435,7 +439,7 @@ class Plan:
 
     def __call__(self, *args: Any) -> Any:
         kinds, arrays = zip(*(self._look_at(i, arg) for i, arg in enumerate(args)), strict=True) if args else ((), ())
-        known = self._known.get(kinds)
+        known = self._known.get(kinds) if self._latest is None or self._latest.kinds != kinds else self._latest
         if isinstance(known, _Program):
             streams = {i: x for i, x in enumerate(args) if isinstance(x, NoiseStream)}
             inputs = list(itertools.chain.from_iterable(arrays))
@@ -461,7 +465,7 @@ class Plan:
             runner = _Calls(lowered, self._compiled)
         else:
             runner = Captured(recording.order, filled, trees.leaves(recording.results), carried)
-        program = _Program(runner, draws, trees.map_leaves(lambda _: ..., results), self._carry)
+        program = _Program(kinds, runner, draws, trees.map_leaves(lambda _: ..., results), self._carry)
         _check_runs(program, filled, results)
         self._known[kinds] = program
         return results

@@ -51,7 +51,7 @@ def _clip(x: Any, low: Any, high: Any) -> Any:
     return low if x < low else high if x > high else x
 
 
-LARGE = 2**14
+LARGE = 2**12
 """From how many elements on a loop is worth the quarter of a second that compiling takes; smaller ones then use it."""
 
 MOST_CHECKS = 8
@@ -206,9 +206,8 @@ def in_loops(calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Bu
             for buffer in {x.buffer for x in call.reads}:
                 readers[buffer] -= 1
         outs = [call.out for call in chosen if readers.get(call.out.buffer) or call.out.buffer in kept]
-        work.append(Loop(chosen, outs) if len(chosen) > 1 and outs else chosen[0])
-        if len(chosen) > 1 and not outs:  # what nobody reads
-            work += chosen[1:]
+        pays = len(chosen) > 1 or (can_loop(chosen[0]) and _converts(chosen[0]))
+        work += [Loop(chosen, outs)] if pays and outs else chosen  # without outs: what nobody reads
     return list(_worthwhile(work))
 
 
@@ -284,6 +283,11 @@ def dtype_of(call: Call) -> Any:
     """Return the dtype of the floats that a call reads, ``None`` where there are none or several."""
     found = {x.like.dtype for x in call.reads if x.like.dtype.kind == "f"}
     return found.pop() if len(found) == 1 else None
+
+
+def _converts(call: Call) -> bool:
+    """Return whether NumPy would convert an array of booleans to floats first."""
+    return any(x.like.dtype == np.bool_ for x in call.reads)
 
 
 def _reads(call: Call, buffer: Buffer) -> bool:
