@@ -124,7 +124,7 @@ class Distribution:
 
     # shapes ---------------------------------------------------------------------------------------
 
-    @property
+    @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:
         """The shape of the independent laws held by the parameters."""
         shapes = {f.name: _batch_part(value_of(getattr(self, f.name)), domain_of(self, f)) for f in parameters(self)}

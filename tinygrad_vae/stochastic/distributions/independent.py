@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,7 @@ class Independent(Distribution):
     def noise_law(self) -> NoiseLaw:  # type: ignore[override]
         return self.base.noise_law
 
-    @property
+    @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:
         shape = self.base.batch_shape
         return shape[: len(shape) - self.n]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -81,7 +82,7 @@ class MixtureSameFamily(Distribution):
             weights = expand_dims(weights, axis=-1)
         return weights
 
-    @property
+    @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:
         return np.broadcast_shapes(value_of(self.logits).shape[:-1], self.components.batch_shape[:-1])
 

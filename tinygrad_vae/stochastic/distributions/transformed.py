@@ -5,6 +5,7 @@ They know what any law declares, and the bijections.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,7 @@ class Transformed(Distribution):
     def noise_law(self) -> NoiseLaw:  # type: ignore[override]
         return self.base.noise_law
 
-    @property
+    @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:
         shapes = [np.shape(value_of(x)) for f in self._steps for x in trees.leaves(f)]
         whole = np.broadcast_shapes(self.base.batch_shape + self.event_shape, *shapes)
