@@ -205,3 +205,31 @@ def test_a_draw_whose_noise_was_swapped_for_a_constant_still_blocks():
     fixed = tg.replay(tg.sum(z), {z.noise: tg.Tensor(np.zeros(4))})
     with pytest.raises(tg.BlockedGradientError):
         tg.gradients(fixed, trees.leaves(z.dist))
+
+
+PARTS = st.one_of(
+    st.integers(0, 2**70),
+    st.integers(2**31 - 3, 2**31 + 3),
+    st.text(st.characters(max_codepoint=127, exclude_characters="\0"), max_size=12),
+)
+
+
+@given(a=st.lists(PARTS, max_size=4), b=st.lists(PARTS, max_size=4))
+def test_different_places_have_different_numbers(a, b):
+    if a != b:
+        assert not (tg.noise(0).at(*a).uniform((2,)) == tg.noise(0).at(*b).uniform((2,))).any()
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [(("step", 114), ("steps",)), (("nois", 100, 7), ("noise", 7)), ((2**33,), (0, 1))],
+)
+def test_places_whose_names_are_the_same_words_have_different_numbers(a, b):
+    assert not (tg.noise(0).at(*a).uniform((2,)) == tg.noise(0).at(*b).uniform((2,))).any()
+
+
+def test_a_seed_or_a_name_that_would_be_read_as_another_is_refused():
+    with pytest.raises(ValueError, match=r"from 0 to below 2\^128"):
+        tg.noise(2**128)
+    with pytest.raises(ValueError, match="may not end in the character 0"):
+        tg.noise(0).at("a\0")

@@ -1,5 +1,6 @@
 """A plan gives what its step gives, bit for bit, call after call, or says why it cannot."""
 
+import dataclasses
 import functools
 import gc
 import tracemalloc
@@ -285,6 +286,71 @@ def test_results_of_the_calls_that_record_may_be_edited():
             for other in found.keys() - {name}:
                 assert not np.shares_memory(found[name], found[other])
     np.testing.assert_array_equal(x, np.arange(3.0))
+
+
+@dataclasses.dataclass
+class Editable:
+    """A model that may be edited, with an exponent that its text does not show."""
+
+    w: object
+    power: int = trees.static(default=2, repr=False)
+
+
+def test_models_that_are_edited_between_two_calls_are_seen():
+    def step(model, pair, x):
+        w = model.w - 0.1 * x
+        return Editable(w, model.power), (pair[0] + 1.0, {"a": pair[1]["a"] * 2.0}), tg.sum(w**model.power)
+
+    run, x = tg.plan(step, carry=2), np.arange(3.0)
+    mine = theirs = Editable(np.ones(3)), (np.zeros(2), {"a": np.ones(2)})
+    for i in range(2 * CALLS):
+        (*mine, a), (*theirs, b) = run(*mine, x), step(*theirs, x)
+        _assert_same_bits([mine, a], [theirs, b])
+        if i in (3, 5):
+            for model, pair in (mine, theirs):
+                model.w = np.full(3, 10.0 * i)
+                pair[1]["a"] = np.full(2, -1.0)
+
+
+def test_models_that_differ_in_what_their_text_does_not_show_have_another_plan():
+    run = tg.plan(lambda model: model.w**model.power)
+    for power in (2, 2, 2, 3, 3, 3, 2):
+        np.testing.assert_array_equal(run(Editable(np.full(2, 3.0), power)), np.full(2, 3.0**power))
+
+
+def test_ops_of_one_name_and_long_arrays_that_differ_in_the_middle_are_told_apart():
+    def shifted(table):
+        @tg.elementwise(lambda g, y, x: g)
+        def shifted_by_a_table(x, /):
+            return x + table
+
+        tg.OPS.pop("shifted_by_a_table")
+        return shifted_by_a_table
+
+    @tg.elementwise(lambda g, y, x, *, table: g)
+    def shifted_by(x, /, *, table):
+        return x + table
+
+    try:
+        ones = np.ones(3000)
+        other = ones.copy()
+        other[1500] = 5.0
+        first, second = shifted(ones), shifted(other)
+
+        def step(x):
+            return first(x) + second(x), shifted_by(x, table=ones) + shifted_by(x, table=other)
+
+        run = tg.plan(step)
+        for i in range(CALLS):
+            x = np.full(3000, 1.0 * i)
+            _assert_same_bits(run(x), step(x))
+    finally:
+        tg.OPS.pop("shifted_by")
+
+
+def test_a_negative_number_of_carried_results_is_refused():
+    with pytest.raises(ValueError, match="from 0 on, found -1"):
+        tg.plan(lambda x: x, carry=-1)
 
 
 # -------------------------------------------------------------------------------------- refusals

@@ -27,7 +27,6 @@ Array = Any
 Value = Any
 """What a library function takes and gives: an array or a number, or a ``Tensor`` that holds one."""
 
-FLOATS = "f"
 NUMBERS = "fiub"
 """The ``dtype.kind`` of the arrays that may enter a graph: floats, integers and booleans."""
 
@@ -197,7 +196,9 @@ class NoiseStream:
     def generator(self) -> np.random.Generator:
         """Return the generator of the next draw, and count the draw."""
         self.drawn += 1
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(*self.path, 0, self.drawn))
+        words = [(part.bit_length() + 31) // 32 for part in self.path]  # into which NumPy takes apart what is longer
+        lengths = words if max(words, default=1) > 1 else ()  # without them "steps" would be "step" and a number
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(*self.path, 0, self.drawn, *lengths))
         return np.random.Generator(np.random.Philox(sequence))
 
     def normal(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
@@ -244,6 +245,8 @@ class NoiseStream:
 def _key(part: int | str) -> int:
     """Turn a place's name into a word of the key, odd for text and even for numbers."""
     if isinstance(part, str):
+        if part.endswith("\0"):
+            raise ValueError(f"the name of a place in a noise stream may not end in the character 0, found {part!r}")
         return 2 * int.from_bytes(part.encode(), "little") + 1
     if part < 0:
         raise ValueError(f"a place in a noise stream is counted from 0, found {part}")
@@ -254,18 +257,18 @@ def noise(seed: int) -> NoiseStream:
     """Return a stream of external noise: the only source of randomness of the library.
 
     Args:
-        seed: a whole number from 0 on; the same seed gives the same draws on every machine.
+        seed: a whole number from 0 to below 2^128; the same seed gives the same draws on every machine.
 
     Raises:
-        TypeError, ValueError: the seed is no whole number from 0 on.
+        TypeError, ValueError: the seed is no such number.
 
     >>> noise(1).normal((2,)).shape
     (2,)
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
         raise TypeError(f"noise(seed) takes a whole number, found {describe(seed)}")
-    if seed < 0:
-        raise ValueError(f"noise(seed) takes a whole number from 0 on, found {seed}")
+    if not 0 <= seed < 2**128:  # of a longer one NumPy would take the end for a place
+        raise ValueError(f"noise(seed) takes a whole number from 0 to below 2^128, found {seed}")
     return NoiseStream(int(seed))
 
 

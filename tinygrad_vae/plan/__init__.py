@@ -6,7 +6,7 @@ one after the other:
 
 1. **Record.** The step is called with a Tensor for each array, which gives its graph.
 2. **Lower** (``tape``). The forward function of each node runs on arrays that write down every ufunc called on them:
-   ``softplus`` becomes ``abs, negative, exp, log1p, maximum, add``. What moves no element (a reshape, a slice) writes
+   ``softplus`` becomes ``absolute, negative, exp, log1p, clip, add``. What moves no element (a reshape, a slice) writes
    nothing. An op that does anything else is called whole, and its result copied. What was computed before is not
    computed again.
 3. **Fuse** (``loops``). Where numba is installed, elementwise calls that belong together become one compiled loop.
@@ -18,8 +18,10 @@ Arrays on a GPU take another way after the first pass: the nodes are captured as
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
+import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -31,7 +33,7 @@ from .. import trees
 from ..arrays import Array, NoiseStream, describe, is_array, namespace, to_host
 from ..extras import require
 from ..graph import Tensor, owned, topological_order, value_of
-from .calls import Buffer, Call, View, address
+from .calls import Buffer, Call, View, address, word
 from .capture import Captured, is_close
 from .loops import Loop, has_compiler, in_loops
 from .place import ALIGNMENT, place
@@ -67,10 +69,11 @@ def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = No
             default where numba is installed. The numbers are the same, bit for bit.
 
     Returns:
-        A function of the same arguments.
+        A function of the same arguments, by position.
 
     Raises:
         MissingExtraError: ``compiled`` is true, and numba is not installed.
+        ValueError: ``carry`` is negative.
         PlanError: from a call: the two recordings differ, a draw is lost to the graph, a carried result is not like
             its argument, or there are too many kinds of arguments.
 
@@ -83,6 +86,8 @@ def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = No
     >>> w
     array([0.59049, 0.59049])
     """
+    if carry < 0:
+        raise ValueError(f"plan: carry is how many results become arguments, from 0 on, found {carry}")
     if compiled:
         require("numba", extra="fast")
     return Plan(step, carry, has_compiler() if compiled is None else compiled)
@@ -170,12 +175,13 @@ class _Recording:
             return words.get(id(x)) or words.get(id(value)) or (value if is_array(value) else repr(value))
 
         rows: list[tuple[str, Any]] = []
-        for node in self.order:
-            if node.op is not None:
-                rows.append(("an op", node.op.name))
-                rows += [(f"{node.op.name}: {node.op.input_name(i)}", of(x)) for i, x in enumerate(node.inputs)]
-                rows += [(f"{node.op.name}: {name}", of(x)) for name, x in node.attrs.items()]
-        return [*rows, *((_result(path), of(x)) for path, x in trees.paths(self.results))]
+        with np.printoptions(threshold=sys.maxsize):  # or else an array in a tuple is written down in part
+            for node in self.order:
+                if node.op is not None:
+                    rows.append(("an op", node.op.name))
+                    rows += [(f"{node.op.name}: {node.op.input_name(i)}", of(x)) for i, x in enumerate(node.inputs)]
+                    rows += [(f"{node.op.name}: {name}", of(x)) for name, x in node.attrs.items()]
+            return [*rows, *((_result(path), of(x)) for path, x in trees.paths(self.results))]
 
     @property
     def filled(self) -> list[Array]:
@@ -394,27 +400,40 @@ class _Program:
         self.carried: tuple[Any, ...] = whole[:carry] if carry else ()
         self.others = whole[carry:] if carry else whole
         self._others = trees.leaves(self.others)
-        self.handed_out = [(None if _hides_dicts(tree) else tree, *_kind_of(tree)) for tree in self.carried]
+        hides = list(map(_hides_editable, self.carried))
+        self._owners = [_own if hidden else _own_dicts for hidden in hides]
+        self.handed_out = [
+            (None if hidden else tree, *_kind_of(tree)) for hidden, tree in zip(hides, self.carried, strict=True)
+        ]
 
     def run(self, inputs: Sequence[Array], draws: Sequence[Array]) -> Any:
         """Run the step once and return its results."""
         self.runner.run((*inputs, *draws))
         others = trees.replace_leaves(self.others, list(map(_copied, self._others)))
-        return (*map(_own_dicts, self.carried), *others) if self.carried else others
+        if not self.carried:
+            return others
+        return (*(own(tree) for own, tree in zip(self._owners, self.carried, strict=True)), *others)
 
 
 def _own_dicts(tree: Any) -> Any:
-    """Return the tree with dicts and lists that may be edited; a dataclass is frozen, and handed out as it is."""
+    """Return the tree with dicts and lists that may be edited; a frozen dataclass is handed out as it is."""
     if isinstance(tree, dict):
         return {key: _own_dicts(part) for key, part in tree.items()}
     return [_own_dicts(part) for part in tree] if isinstance(tree, list) else tree
 
 
-def _hides_dicts(tree: Any, inside: bool = False) -> bool:
-    """Return whether a tuple or a dataclass holds a dict or a list, which ``_own_dicts`` does not see."""
-    if isinstance(tree, (dict, list)):
-        return inside or any(_hides_dicts(part, inside) for _, part in trees.children(tree) or ())
-    return any(_hides_dicts(part, True) for _, part in trees.children(tree) or ())
+def _own(tree: Any) -> Any:
+    """Return a tree of the same arrays, in which nothing that could be edited is that of another."""
+    return trees.replace_leaves(tree, trees.leaves(tree))
+
+
+def _hides_editable(tree: Any, inside: bool = False) -> bool:
+    """Return whether ``_own_dicts`` leaves something that can be edited: a dict in a tuple, a dataclass not frozen."""
+    if dataclasses.is_dataclass(tree) and not getattr(tree, "__dataclass_params__").frozen:  # noqa: B009  it is Python's
+        return True
+    is_plain = isinstance(tree, (dict, list))
+    inside = inside or not is_plain
+    return (is_plain and inside) or any(_hides_editable(part, inside) for _, part in trees.children(tree) or ())
 
 
 def _is_untouched(tree: Any, given: Any) -> bool:
@@ -506,7 +525,7 @@ def _kind_of(arg: Any) -> tuple[Hashable, list[Array]]:
     for x in leaves:
         if isinstance(x, Tensor):
             raise PlanError(f"plan: a plan takes arrays, found {describe(x)}; take them out with tg.values(tree)")
-    structure = repr(trees.replace_leaves(arg, [... if is_array(x) else x for x in leaves]))
+    structure = word(trees.replace_leaves(arg, [... if is_array(x) else x for x in leaves]))
     return (structure, *((namespace(x).__name__, x.shape, x.dtype.char) for x in arrays)), arrays
 
 

@@ -5,6 +5,7 @@ It knows arrays and how NumPy is called, and no graph.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, is_array, to_host
 
 
 @dataclass(eq=False)
@@ -90,3 +91,31 @@ def address(x: Array) -> int:
     """Return where in memory an array begins."""
     found: int = x.__array_interface__["data"][0]
     return found
+
+
+def word(x: Any) -> Hashable:
+    """Return what tells a number, a text, an array, or a tree of them from every other one; of all else, itself."""
+    if isinstance(x, dict):
+        return type(x), *((word(key), word(part)) for key, part in x.items())
+    if isinstance(x, (list, tuple)):
+        return type(x), *map(word, x)
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        return type(x), *(word(getattr(x, field.name)) for field in dataclasses.fields(x))
+    if is_array(x):
+        return type(x), x.shape, x.dtype.str, to_host(x).tobytes()
+    if isinstance(x, (bool, int, float, str)):
+        return type(x), repr(x)  # 1, 1.0 and True are equal, and so are 0.0 and -0.0
+    return x if isinstance(x, Hashable) else _Itself(x)
+
+
+@dataclass(frozen=True, eq=False)
+class _Itself:
+    """Something without a hash, which is equal to itself alone."""
+
+    thing: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.thing is other.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)

@@ -25,6 +25,7 @@ import numpy as np
 
 from ..arrays import Array, is_array, namespace, to_host
 from ..graph import Tensor, value_of
+from .calls import word
 from .kernels import Kernel, in_kernels
 from .products import ProductError, Products
 
@@ -185,7 +186,7 @@ class _Capture:
                 continue
             given = [value_of(x) for x in node.inputs]
             words = (same.get(id(x), id(x)) if is_array(x) else repr(x) for x in given)
-            first = made.setdefault((node.op.name, repr(node.attrs), *words), id(node.value))
+            first = made.setdefault((node.op, word(dict(node.attrs)), *words), id(node.value))
             known.add(id(node.value))
             if first == id(node.value):
                 steps.append(node)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arrays import Array
 from ..graph import Tensor
-from .calls import Buffer, Call, View
+from .calls import Buffer, Call, View, word
 
 
 class _NotWritten(Exception):  # noqa: N818  it is no error: the op is called whole
@@ -116,7 +116,7 @@ class Tape:
         op = node.op
         assert op is not None
         args = [self.argument(x) for x in inputs]
-        what = (op.name, repr(node.attrs), *_keys(args))
+        what = (op, word(dict(node.attrs)), *_keys(args))
         if (known := self.known(what)) is not None:
             return known
         calls, replaced = len(self.calls), len(self.replaced)
