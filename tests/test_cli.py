@@ -220,7 +220,8 @@ def test_what_is_no_run(command, images, tmp_path, capsys):
 
 
 def test_files_that_cannot_be_written(run, capsys):
-    assert "written as .png or .npy" in refused(capsys, "sample", run, "--out", "digits.gif")
+    for name in ("digits.gif", "no-folder/digits.png"):
+        assert "written as a .png or .npy file in a folder that exists" in refused(capsys, "sample", run, "--out", name)
     assert "nowhere" in refused(capsys, "sample", run, "--out", "nowhere/digits.png")
     assert "nowhere" in refused(capsys, "sample", run, "--out", "nowhere/digits.npy")
     assert "nowhere/a.svg: the picture is an .svg file" in refused(capsys, "explain", "--out", "nowhere/a.svg")
@@ -234,6 +235,38 @@ def test_a_missing_extra_is_named_before_the_first_step(images, tmp_path, monkey
     assert not (tmp_path / "runs").exists()
     with pytest.raises(extras.MissingExtraError, match="matplotlib is needed here"):
         extras.require("matplotlib.figure")
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_biased_estimator_says_so_once_and_where_the_model_draws(images, capsys):
+    words = ["--data", images, "--posterior", "bernoulli", "--estimator", "straight-through", *SMALL]
+    assert cli.main(["train", *words]) == 0
+    err = capsys.readouterr().err
+    assert err.count("is biased") == 1
+    assert re.search(r"the gradient through z \(objectives\.py:\d+\) is biased", err)
+
+
+def test_an_unknown_flag_points_to_the_help_of_its_command(capsys):
+    assert "train: unrecognized arguments: --lr 0.1 (see tinygrad-vae train --help)" in refused(
+        capsys, "train", "--lr", "0.1"
+    )
+    assert "unrecognized arguments: --epoch 3" in refused(capsys, "train", "--epoch", "3")
+    assert said(capsys, 0, "--version").startswith("tinygrad-vae ")
+
+
+def test_advice_that_can_be_followed(run, images, tmp_path, capsys):
+    assert f"give the folder of the run, {run}" in refused(capsys, "evaluate", f"{run}/checkpoint.safetensors")
+    assert "nowhere: holds no run; give the folder" in refused(capsys, "compare", run, "nowhere")
+    assert "expected a file or a folder, found ''" in refused(capsys, "train", "--out", "")
+    damaged = tmp_path / run / "checkpoint.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    assert "put a copy in its place, or begin anew in another folder" in refused(capsys, "evaluate", run)
+
+
+def test_a_request_that_no_memory_holds_says_what_takes_less(images, tmp_path, capsys):
+    words = ["--data", images, "--objective", "iwae", "--samples", str(2**31 - 1), "--out", "large", *SMALL]
+    assert "a smaller batch or fewer samples take less" in refused(capsys, "train", *words)
+    assert not (tmp_path / "large").exists()
 
 
 def test_divergence_is_no_traceback(images, capsys):

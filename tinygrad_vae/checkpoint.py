@@ -27,6 +27,10 @@ FORMAT = "tinygrad_vae checkpoint"
 VERSION = 1
 
 
+INSTEAD = "put a copy in its place, or begin anew in another folder"
+"""What to do about a damaged file."""
+
+
 class CheckpointError(ValueError):
     """A file is no checkpoint of this library, or a damaged one, or does not fit."""
 
@@ -114,7 +118,7 @@ def load(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(
-            f"{path}: cannot be read as a checkpoint, it is damaged or something else: {error}"
+            f"{path}: cannot be read as a checkpoint, it is damaged or something else: {error}; {INSTEAD}"
         ) from None
     if FORMAT not in metadata:
         raise CheckpointError(f"{path}: a safetensors file, but none that this library wrote as a checkpoint")
@@ -122,14 +126,14 @@ def load(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
         header = json.loads(metadata[FORMAT])
         version, checksum, written = header["version"], header["checksum"], header["facts"]
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: the header cannot be read, the file is damaged: {error}") from None
+        raise CheckpointError(f"{path}: the header cannot be read, the file is damaged: {error}; {INSTEAD}") from None
     if version != VERSION:
         raise CheckpointError(
             f"{path}: a checkpoint of version {version}, this library reads version {VERSION}; "
             "use the release that wrote it"
         )
     if checksum != _checksum(arrays, written):
-        raise CheckpointError(f"{path}: the content does not match its checksum, the file is damaged")
+        raise CheckpointError(f"{path}: the content does not match its checksum, the file is damaged; {INSTEAD}")
     return arrays, json.loads(written)
 
 

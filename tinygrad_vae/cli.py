@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import importlib.metadata
 import io
 import math
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -30,7 +33,7 @@ from .extras import MissingExtraError, require
 from .lock import LockedError
 from .train import DivergedError, Run, SaveError, State
 
-USER_ERRORS = (DataError, CheckpointError, RunError, LockedError, MissingExtraError, OSError, MemoryError)
+USER_ERRORS = (DataError, CheckpointError, RunError, LockedError, MissingExtraError, OSError)
 """What may be wrong with a request, as opposed to the program."""
 
 STEP = """\
@@ -59,9 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what no encoding has
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: _note(str(message))
+        note_once = functools.cache(_note)
+        warnings.showwarning = lambda message, *_: note_once(str(message))
         return _run(arguments)
 
 
@@ -76,6 +82,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     except (DivergedError, SaveError) as error:
         return _fail(1, error)
+    except MemoryError as error:
+        return _fail(2, f"there is not enough memory: {error}; a smaller batch or fewer samples take less")
     except USER_ERRORS as error:
         return _fail(2, error)
     except KeyboardInterrupt:
@@ -119,7 +127,7 @@ def _train(arguments: argparse.Namespace) -> int:
         return _conclude(run, state, train.DRAWS)
     except KeyboardInterrupt:
         saved = train.saved_step(run)
-        words = "" if folder == Path("runs/digits") else f" --out {folder}"
+        words = "" if folder == Path("runs/digits") else f" --out {shlex.quote(str(folder))}"
         return _fail(
             130,
             f"stopped; {run.checkpoint} holds the state after step {saved} of {run.steps}\n"
@@ -195,8 +203,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _sample(arguments: argparse.Namespace) -> int:
     out = arguments.out or arguments.run / "samples.png"
-    if out.suffix not in (".png", ".npy"):
-        raise RunError(f"{out}: samples are written as .png or .npy")
+    if out.suffix not in (".png", ".npy") or not (out.parent.is_dir() or out.parent == arguments.run):
+        raise RunError(f"{out}: samples are written as a .png or .npy file in a folder that exists")
     model, shape, config = train.load_model(arguments.run)
     rng = noise(config.seed).at("samples") if arguments.seed is None else noise(arguments.seed)
     probabilities = model.generate(arguments.count, rng=rng)
@@ -258,10 +266,11 @@ def _estimators(arguments: argparse.Namespace) -> int:
 def _progress(run: Run, state: State) -> Iterator[Callable[[State], None]]:
     """Show epoch, bound, speed and remaining time: as a bar in a terminal, as some lines elsewhere."""
     lines = max(1, run.config.epochs // 10)
-    begun, first = time.monotonic(), state.step
+    begun, first = time.monotonic(), state.step  # when and where the epoch began: the first one of a run compiles
     with _bar("epoch", run.steps, state.step) as advance:
 
         def show(state: State) -> None:
+            nonlocal begun, first
             position = state.step % run.steps_per_epoch
             epoch = math.ceil(state.step / run.steps_per_epoch)
             seen = position * run.config.batch
@@ -272,6 +281,8 @@ def _progress(run: Run, state: State) -> Iterator[Callable[[State], None]]:
                 f"epoch {epoch}/{run.config.epochs}  bound {bound:7.2f} nats  {speed:6,.0f} images/s",
                 line=not position and (epoch % lines == 0 or epoch == run.config.epochs),
             )
+            if not position:
+                begun, first = time.monotonic(), state.step
 
         yield show
 
@@ -323,6 +334,13 @@ def _reader(kind: Kind) -> Callable[[str], Any]:
     return read
 
 
+def _path(text: str) -> Path:
+    """Make a path of a word; an empty one, which a shell makes of a variable that is not set, would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a file or a folder, found ''")
+    return Path(text)
+
+
 def _whole(lowest: int) -> Callable[[str], int]:
     return _reader(whole(lowest))
 
@@ -332,13 +350,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="tinygrad-vae",
         description="Train a variational autoencoder, and see where its gradient goes.",
         epilog="Begin with: tinygrad-vae train",
+        allow_abbrev=False,
     )
 
     def say_what_there_is(arguments: argparse.Namespace) -> int:
         parser.print_help()
         return 0
 
-    parser.set_defaults(command=say_what_there_is)
+    parser.set_defaults(command=say_what_there_is, parser=parser)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {importlib.metadata.version('tinygrad-vae')}")
     commands = parser.add_subparsers(metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
@@ -358,8 +378,9 @@ def _add(commands: Any, name: str, command: Callable[[argparse.Namespace], int],
         description=description.strip(),
         epilog=f"Examples:{examples.rstrip()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, parser=parser)
     return parser
 
 
@@ -375,8 +396,8 @@ and draw pictures. The bundled digits take a few seconds.
 
 The run is kept in one folder: checkpoint.safetensors (weights, optimizer and history, saved
 after every epoch), config.toml and environment.json (all settings and versions), metrics.json,
-history.csv, and pictures. A seed gives the same run bit for bit, also if it is stopped with
-Ctrl-C, or killed at any moment, and resumed.
+held_out.npz (the numbers of each held-out image), history.csv, and pictures. A seed gives the
+same run bit for bit, also if it is stopped with Ctrl-C, or killed at any moment, and resumed.
 
 Examples:
   tinygrad-vae train
@@ -401,15 +422,16 @@ Examples:
     )
     run = parser.add_argument_group("the run")
     run.add_argument(
-        "--out", metavar="FOLDER", type=Path, help="the run folder (default: runs/ and the name of the data)"
+        "--out", metavar="FOLDER", type=_path, help="the run folder (default: runs/ and the name of the data)"
     )
     run.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run in the folder, with its settings; only --epochs, --patience and --device may change",
+        help="go on with the run in the folder, with its settings; only --device may change, --epochs (not with "
+        "--schedule cosine) and a --patience above 0",
     )
     run.add_argument(
-        "--config", metavar="FILE", type=Path, help="read settings from a TOML file; those given as flags count more"
+        "--config", metavar="FILE", type=_path, help="read settings from a TOML file; those given as flags count more"
     )
     run.add_argument(
         "--print-config", action="store_true", help="print all settings as such a file, with their meaning, and stop"
@@ -439,7 +461,7 @@ def _add_evaluate(commands: Any) -> None:
         "measure a run on held-out images",
         """
 Measure the model of a run on its held-out images, with standard errors over the images, and
-write its metrics.json, history.csv and pictures again. Several runs are measured one after the
+write its metrics.json, held_out.npz, history.csv and pictures again. Several runs are measured one after the
 other, on the same images and noise where they share data and seed.
 
 Examples:
@@ -448,7 +470,7 @@ Examples:
       as in Burda et al. 2016; then tinygrad-vae compare runs/digits runs/score
 """,
     )
-    parser.add_argument("run", metavar="RUN", nargs="+", type=Path, help="the folder of a run")
+    parser.add_argument("run", metavar="RUN", nargs="+", type=_path, help="the folder of a run")
     parser.add_argument(
         "--samples",
         metavar="K",
@@ -464,17 +486,18 @@ def _add_compare(commands: Any) -> None:
         commands,
         "compare",
         _compare,
-        "tell how much better one run is than another",
+        "tell by how much two runs differ",
         """
-Tell how much better the first run is than the second, from the numbers of each held-out image
-that train and evaluate left in their folders. The difference is taken image by image, so that
+Subtract the second run from the first, by the numbers of each held-out image that train and
+evaluate left in their folders (held_out.npz): the better one has the higher log p(x) and bound,
+which is minus rate minus distortion. The difference is taken image by image, so that
 its standard error is not that of the images, some of which are hard for any model.
 
 Examples:
   tinygrad-vae compare runs/digits runs/score
 """,
     )
-    parser.add_argument("runs", metavar="RUN", nargs=2, type=Path, help="the folders of two runs on the same data")
+    parser.add_argument("runs", metavar="RUN", nargs=2, type=_path, help="the folders of two runs on the same data")
 
 
 def _add_sample(commands: Any) -> None:
@@ -492,13 +515,13 @@ Examples:
   tinygrad-vae sample runs/digits --count 1000 --seed 7 --out digits.npy
 """,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a run")
+    parser.add_argument("run", metavar="RUN", type=_path, help="the folder of a run")
     parser.add_argument("--count", metavar="N", type=_whole(1), default=100, help="how many (default: %(default)s)")
     parser.add_argument(
         "--seed", metavar="N", type=_whole(0), help="of the draws of z (default: those of the run's samples.png)"
     )
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, help="a .png or .npy file (default: samples.png in the run's folder)"
+        "--out", metavar="FILE", type=_path, help="a .png or .npy file (default: samples.png in the run's folder)"
     )
 
 
@@ -520,7 +543,7 @@ Examples:
 """,
     )
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, default=Path("explain.svg"), help="the picture (default: %(default)s)"
+        "--out", metavar="FILE", type=_path, default=Path("explain.svg"), help="the picture (default: %(default)s)"
     )
 
 
@@ -563,5 +586,5 @@ Examples:
     )
     parser.add_argument("--seed", metavar="N", type=_whole(0), default=0, help="of the noise (default: %(default)s)")
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, default=Path("estimators.png"), help="the picture (default: %(default)s)"
+        "--out", metavar="FILE", type=_path, default=Path("estimators.png"), help="the picture (default: %(default)s)"
     )

@@ -110,7 +110,7 @@ class Images:
         kept = len(self) - round(len(self) * held_out)
         if not 0 < kept < len(self):
             raise DataError(
-                f"{self.name}: {_images(len(self))}, of which {held_out:.2g} are to be held out, "
+                f"{self.name}: {_images(len(self))}, of which {held_out:.0%} are to be held out, "
                 "leave nothing to train on or nothing to evaluate; give more images"
             )
         order = rng.permutation(len(self))

@@ -117,7 +117,7 @@ class Adam:
 
     def init(self, parameters: Any) -> State:
         """Return the state before the first step: step 0, and zeros for the mean gradient and the mean square."""
-        zeros = [_zeros("Adam.init", parameters) for _ in range(2)]
+        zeros = [_zeros(f"{type(self).__name__}.init", parameters) for _ in range(2)]
         step = namespace(*trees.leaves(parameters)).zeros((), np.int64)
         return {"step": step, "mean": zeros[0], "square": zeros[1]}
 
@@ -132,8 +132,9 @@ class Adam:
         Raises:
             TypeError, ValueError: the trees do not match, or a gradient is not finite.
         """
-        _check_state("Adam.update", state, ["step", "mean", "square"])
-        rows = _rows("Adam.update", parameters, gradients=gradients, mean=state["mean"], square=state["square"])
+        what = f"{type(self).__name__}.update"
+        _check_state(what, state, ["step", "mean", "square"])
+        rows = _rows(what, parameters, gradients=gradients, mean=state["mean"], square=state["square"])
         step = state["step"] + 1
         rate = _rate(self.learning_rate) / (1 - float(self.beta1) ** step)
         scale, shift = 1 / (rate * sqrt(1 - float(self.beta2) ** step)), float(self.epsilon) / rate

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import signal
 import threading
 import time
@@ -215,7 +216,9 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     run = _with_data(config, folder)
     state = _on_device(run, _first_state(config, run.images.size, run.levels))
     try:
-        step(run, state)  # on trial: what cannot work says so here
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BiasedGradientWarning)  # said when the first step is made in earnest
+            step(run, state)  # on trial: what cannot work says so here
     except GradientRefusedError as error:
         raise RunError(
             f"estimator: {config.estimator} does not work for this model: {error}. "
@@ -398,9 +401,12 @@ def load_model(folder: str | Path) -> tuple[VAE, tuple[int, int], TrainConfig]:
 def _read(folder: str | Path) -> tuple[TrainConfig, dict[str, Array], dict[str, Any]]:
     """Return the configuration, the arrays and the facts of the checkpoint in a run folder."""
     path = Path(folder) / CHECKPOINT
+    if Path(folder).is_file():
+        raise CheckpointError(f"{folder}: is a file; give the folder of the run, {Path(folder).parent}")
     if not path.exists():
         raise CheckpointError(
-            f"{folder}: holds no run, {CHECKPOINT} is missing; begin one with: tinygrad-vae train --out {folder}"
+            f"{folder}: holds no run, {CHECKPOINT} is missing; begin one with tinygrad-vae train, "
+            f"--out {shlex.quote(str(folder))} and without --resume"
         )
     arrays, facts = checkpoint.load(path)
     for name, array in arrays.items():
@@ -821,6 +827,7 @@ def compare(first: str | Path, second: str | Path) -> dict[str, tuple[float, flo
         For ``log_likelihood``, ``bound``, ``rate`` and ``distortion`` the mean difference and its standard error.
 
     Raises:
+        CheckpointError: there is no run in a folder.
         RunError: a run has not been evaluated, or they were on other images or with another number of draws.
 
     >>> import tempfile
@@ -843,6 +850,8 @@ def compare(first: str | Path, second: str | Path) -> dict[str, tuple[float, flo
 
 def _of_each_image(folder: str | Path) -> dict[str, Array]:
     path = Path(folder) / "held_out.npz"
+    if not path.exists() and not (Path(folder) / CHECKPOINT).exists():
+        raise CheckpointError(f"{folder}: holds no run; give the folder that tinygrad-vae train has written")
     try:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
