@@ -5,6 +5,7 @@ import functools
 import gc
 import tracemalloc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -346,6 +347,156 @@ def test_ops_of_one_name_and_long_arrays_that_differ_in_the_middle_are_told_apar
             _assert_same_bits(run(x), step(x))
     finally:
         tg.OPS.pop("shifted_by")
+
+
+def _agrees(step, *calls, **options):
+    """Whether a plan gives what its step gives, in each of these calls."""
+    run = tg.plan(step, **options)
+    for call in calls:
+        _assert_same_bits(run(*call), step(*call))
+
+
+def test_an_op_that_works_in_place_leaves_alone_what_was_computed_before():
+    def step(x, w, b):
+        average = x * (0.75 / (1 - 0.75))
+        return x @ w, tg.linear(x, w, b), average, tg.moving_average(x, x, decay=0.75), tg.sqrt(x), x @ w
+
+    x, w = np.ones((2, 3)), np.ones((3, 2))
+    _agrees(step, *[(x, w, np.zeros(2))] * 3, (x * 2, w, np.ones(2)), (x * 3, w, np.full(2, 5.0)))
+
+    def adaptive(p, mean, square, number):
+        return tg.sqrt(square), tg.optim.adaptive_step(p, mean, square, number, number)
+
+    _agrees(adaptive, *[(np.ones(3), np.ones(3), np.full(3, 1.0 * i), np.asarray(0.5)) for i in range(1, 6)])
+
+
+def test_carried_arguments_of_another_layout():
+    fortran, rng = np.asfortranarray, np.random.default_rng(0)
+
+    def step(w, x):
+        return w - 0.1 * x, tg.sum(w)
+
+    calls = [(fortran(np.zeros((2, 3))), fortran(np.ones((2, 3))))] * 3
+    calls += [(fortran(rng.normal(size=(2, 3))), rng.normal(size=(2, 3))) for _ in range(4)]
+    _agrees(step, *calls, carry=1)
+    wide = rng.normal(size=(57, 33))
+    _agrees(lambda x: tg.sum(x), *[(wide,)] * 3, (np.ascontiguousarray(wide.T).T,), (wide.T,), (wide.T,), (wide.T,))
+
+
+def test_a_broadcast_is_added_up_as_it_is_without_a_plan():
+    def step(b, x, t):
+        return tg.value_and_grad(lambda b: tg.sum(tg.mean(x + b, axis=0) * t))(b)
+
+    rng = np.random.default_rng(0)
+    _agrees(step, *[tuple(rng.normal(size=n) for n in (33, (57, 33), 33)) for _ in range(5)])
+
+
+@pytest.mark.parametrize("optimizer", [tg.optim.SGD(0.1), ADAM])
+def test_a_parameter_whose_gradient_is_constant_is_trained_too(optimizer):
+    def step(p, state, x):
+        value, g = tg.value_and_grad(lambda p: tg.mean(x * p["w"]) ** 2.0 + tg.sum(p["b"]))(p)
+        return *optimizer.update(p, g, state), value
+
+    run, mine = tg.plan(step, carry=2), {"w": np.ones(3), "b": np.ones(2), "unused": np.ones(2)}
+    mine, theirs = (mine, optimizer.init(mine)), (mine, optimizer.init(mine))
+    for i in range(CALLS):
+        (*mine, a), (*theirs, b) = run(*mine, np.full(3, 1.0 * i)), step(*theirs, np.full(3, 1.0 * i))
+        _assert_same_bits([mine, a], [theirs, b])
+
+
+def test_numbers_that_an_argument_lends_to_what_a_plan_keeps_are_refused():
+    buffer = np.ones(3)
+    run = tg.plan(lambda x: x * tg.values(x)[:1])
+    run(buffer)
+    buffer[:] = 2.0
+    with pytest.raises(PlanError, match="multiply: y was a float64 array"):
+        run(buffer)
+    with pytest.raises(PlanError, match="decay is the array of input 2"):
+        tg.plan(lambda a, x, d: tg.moving_average(a, x, decay=tg.values(d)))(np.ones(2), np.zeros(2), np.asarray(0.5))
+    with pytest.raises(PlanError, match="a noise stream stands inside an argument"):
+        tg.plan(lambda s: tg.Normal(0.0, 1.0).sample((2,), rng=s["rng"]))({"rng": tg.noise(0)})
+
+
+def test_a_constant_that_the_step_edits_is_refused():
+    constant = np.zeros(2)
+
+    def step(x):
+        constant[:] += 1.0
+        return constant * x
+
+    run = tg.plan(step)
+    run(np.ones(2))
+    with pytest.raises(PlanError, match="multiply: x was a float64 array"):
+        run(np.ones(2))
+
+
+def test_a_constant_that_is_a_result_or_a_value_is_not_the_callers():
+    constant = np.array([1.0, -1.0, 2.0])
+
+    def step(x):
+        m = tg.exp(tg.Tensor(constant))
+        return m, x * m.value, tg.surrogate(constant, x)
+
+    run = tg.plan(step)
+    for _ in range(CALLS):
+        found = run(np.ones(3))
+        _assert_same_bits(found, step(np.ones(3)))
+        for x in found:
+            x *= 0.0
+    np.testing.assert_array_equal(constant, [1.0, -1.0, 2.0])
+
+
+def test_ops_of_users_that_look_at_numbers_or_edit_them_are_called_whole():
+    @tg.elementwise(lambda g, y, x: g)
+    def cleaned(x, /):
+        y = x * 1.0
+        np.putmask(y, y < 0, 0.0)
+        return np.nan_to_num(y, copy=False)
+
+    @tg.op(lambda g, y, x: g)
+    def less_the_largest(x, /):
+        i = int(np.argmax(x))
+        return x - x[i : i + 1] if np.count_nonzero(x) > 1 else x * 2.0
+
+    @tg.elementwise(lambda g, y, x: g)
+    def doubled(x, /):
+        return np.ldexp(x, 1)
+
+    try:
+        for op in (cleaned, less_the_largest, doubled):
+            calls = np.ones(3), np.ones(3), -np.ones(3), np.array([1.0, np.nan, 3.0]), np.array([0.0, 0.0, 4.0])
+            _agrees(lambda x, op=op: op(x) + 1.0, *[(x,) for x in calls])
+    finally:
+        for name in ("cleaned", "less_the_largest", "doubled"):
+            tg.OPS.pop(name)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
+def test_floats_that_are_not_of_the_two_usual_sizes(dtype):
+    run, rng = tg.plan(lambda x: x * 2.0 + x), np.random.default_rng(0)
+    for _ in range(CALLS):
+        x = rng.normal(size=5000).astype(dtype)
+        np.testing.assert_array_equal(run(x), x * 2.0 + x)  # some of the bits of a longdouble mean nothing
+
+
+def test_what_was_handed_out_may_be_made_read_only():
+    run, w = tg.plan(lambda w, x: (w + x,), carry=1), np.zeros(3)
+    for _ in range(CALLS):
+        (w,) = run(w, np.ones(3))
+    w.flags.writeable = False
+    for i in range(CALLS):
+        (found,) = run(np.full(3, 1.0 * i), np.ones(3))
+        np.testing.assert_array_equal(found, np.full(3, 1.0 + i))
+
+
+def test_threads_take_turns():
+    run = tg.plan(lambda x: tg.sum(tg.exp(x) * tg.sin(x)))
+    xs = np.random.default_rng(0).normal(size=(200, 2000))
+    for x in xs[:3]:
+        run(x)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(run, xs))
+    np.testing.assert_array_equal(found, [np.sum(np.exp(x) * np.sin(x)) for x in xs])
 
 
 def test_a_negative_number_of_carried_results_is_refused():

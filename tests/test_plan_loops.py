@@ -172,3 +172,28 @@ def test_what_is_asked_for_and_not_installed_is_an_error_that_names_the_extra(mo
     for _ in range(3):
         np.testing.assert_array_equal(run(np.ones(3)), 2 * np.ones(3))
     assert not _loops_of(run)
+
+
+@pytest.mark.parametrize(
+    ("step", "shapes"),
+    [
+        (lambda y: (y + y[0]) * 2.0, [(100, 100)]),
+        (lambda y: (y[0, 0] + y) * 2.0, [(3, 4, 5)]),
+        (lambda y: (tg.reshape(y[:1], ()) + y) * 2.0, [(50,)]),
+        (lambda x: (tg.flip(x * 2.0, axis=0) + 1.0) * x, [(1, 5000)]),
+        (lambda y, b, z, c: ((y + b) * 2.0, (z + c) * 2.0), [(100, 100), (100,), (5, 0), (0,)]),
+    ],
+)
+def test_views_of_one_memory_and_arrays_without_elements(step, shapes):
+    run, rng = tg.plan(step, compiled=True), np.random.default_rng(0)
+    for _ in range(CALLS):
+        arrays = [rng.normal(size=shape) for shape in shapes]
+        _assert_same_bits(run(*arrays), step(*arrays))
+
+
+def test_constants_that_are_equal_and_not_the_same():
+    steps = [lambda x: x * 2.0 + 0.0, lambda x: x * 2.0 + (-0.0)]
+    runs = [tg.plan(step, compiled=True) for step in steps]
+    for x in (np.ones(20), np.ones(20), np.full(20, -0.0)):
+        for run, step in zip(runs, steps, strict=True):
+            _assert_same_bits(run(x), step(x))

@@ -356,9 +356,10 @@ def _rows(what: str, parameters: Any, **others: Any) -> list[tuple[Array, ...]]:
 
 
 def _are_recorded(parameters: Any, gradients: Any) -> bool:
-    """Return whether parameters and gradients are Tensors, so that the update is recorded too."""
-    leaves = [*trees.leaves(parameters), *trees.leaves(gradients)]
-    return gradients is not None and bool(leaves) and all(isinstance(x, Tensor) for x in leaves)
+    """Return whether parameters and gradients are Tensors, so that the update is recorded too; some may be constant."""
+    leaves, others = trees.leaves(parameters), trees.leaves(gradients)
+    recorded = bool(leaves) and all(isinstance(x, Tensor) for x in leaves)
+    return recorded and any(isinstance(x, Tensor) for x in others)
 
 
 def _check_finite(what: str, gradients: dict[str, Array]) -> None:

@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 import sys
+import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -53,11 +55,12 @@ def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = No
     On a GPU it is one CUDA graph, which a run launches without waiting for it, and the numbers are the same to
     rounding; what cannot be captured runs between two graphs. Arrays on the host are moved where others are on a GPU.
 
-    It records the first two calls and runs its plan from the third on; arguments of other shapes or dtypes get a plan
-    of their own. Arrays may change from call to call, and streams give fresh noise. Everything else must stay what it
-    was: a branch, or a number read off an array, would be frozen. Where the first two recordings differ, that is an
-    error; what only changes later cannot be seen. Checks of values (a parameter in its domain, a finite gradient) are
-    made while recording alone.
+    It records the first two calls and runs its plan from the third on; arguments of other shapes, dtypes or layouts get
+    a plan of their own, and those whose elements do not lie side by side are copied first. Arrays may change from call
+    to call, and streams give fresh noise. Everything else must stay what it was: a branch, or a number read off an
+    array, would be frozen. Where the first two recordings differ, that is an error; what only changes later cannot be
+    seen. Checks of values (a parameter in its domain, a finite gradient) are made while recording alone. Threads take
+    turns.
 
     Args:
         step: a function of trees of arrays and of noise streams, in the library's functions; differentiate inside it
@@ -156,6 +159,20 @@ class _WatchedStream(NoiseStream):
 
 
 @dataclass(frozen=True)
+class _Word:
+    """What stands somewhere in a recording: in words, and what tells an array from every other one."""
+
+    text: str
+    content: Any = None
+
+
+def _said(x: Any) -> _Word:
+    if not is_array(x):
+        return _Word(repr(x))
+    return _Word(describe(x), (x.shape, x.dtype.char, hashlib.sha256(to_host(x).tobytes()).hexdigest()))
+
+
+@dataclass(frozen=True)
 class _Recording:
     """What a call of the step left behind."""
 
@@ -164,23 +181,37 @@ class _Recording:
     results: Any
     order: list[Tensor]
 
-    def account(self) -> list[tuple[str, Any]]:
-        """Return what stands where, in numbers, words and constant arrays, to compare with another recording."""
+    def account(self) -> list[tuple[str, _Word]]:
+        """Return what stands where, in words, to compare with another recording.
+
+        Raises:
+            PlanError: an array that a run is given was taken for an attribute of an op.
+        """
         words = {id(x.value): f"input {i}" for i, x in enumerate(self.inputs)}
         words |= {id(draw.array): f"draw {i}" for i, draw in enumerate(self.draws)}
         words |= {id(node): f"node {i}" for i, node in enumerate(self.order) if node.op is not None}
 
-        def of(x: Any) -> Any:
+        def of(x: Any) -> _Word:
             value = value_of(x)
-            return words.get(id(x)) or words.get(id(value)) or (value if is_array(value) else repr(value))
+            known = words.get(id(x), words.get(id(value)))
+            return _said(value) if known is None else _Word(known)
 
-        rows: list[tuple[str, Any]] = []
+        def of_attribute(op: str, name: str, x: Any) -> _Word:
+            if id(x) in words:
+                raise PlanError(
+                    f"plan: {op}: {name} is the array of {words[id(x)]}, and a plan would keep the numbers that it has "
+                    "now; only what is an input of an op may change from call to call"
+                )
+            return _said(x)
+
+        rows: list[tuple[str, _Word]] = []
         with np.printoptions(threshold=sys.maxsize):  # or else an array in a tuple is written down in part
             for node in self.order:
                 if node.op is not None:
-                    rows.append(("an op", node.op.name))
+                    rows.append(("an op", _Word(node.op.name)))
                     rows += [(f"{node.op.name}: {node.op.input_name(i)}", of(x)) for i, x in enumerate(node.inputs)]
-                    rows += [(f"{node.op.name}: {name}", of(x)) for name, x in node.attrs.items()]
+                    name = node.op.name
+                    rows += [(f"{name}: {attr}", of_attribute(name, attr, x)) for attr, x in node.attrs.items()]
             return [*rows, *((_result(path), of(x)) for path, x in trees.paths(self.results))]
 
     @property
@@ -192,6 +223,7 @@ class _Recording:
         """Return the results as arrays that belong to the caller."""
         leaves = trees.leaves(self.results)
         others = {id(node.value) for node in self.order if node.op is None}
+        others |= {id(x) for node in self.order for x in (*node.inputs, *node.attrs.values())}
         others |= {id(x) for x in leaves if not isinstance(x, Tensor)}
         arrays = iter(owned([value_of(x) for x in leaves if is_array(value_of(x))], others))
         return trees.replace_leaves(self.results, [next(arrays) if is_array(value_of(x)) else x for x in leaves])
@@ -207,6 +239,7 @@ def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
         if isinstance(arg, NoiseStream):
             given.append(_WatchedStream(arg, i, draws, (), xp))
         else:
+            _check_no_stream(arg)
             leaves = [Tensor(_alias(xp, x), path or None) if is_array(x) else x for path, x in trees.paths(arg)]
             inputs += [x for x in leaves if isinstance(x, Tensor)]
             given.append(trees.replace_leaves(arg, leaves))
@@ -224,20 +257,27 @@ def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
     return _Recording(inputs, draws, results, order)
 
 
+def _check_no_stream(tree: Any) -> None:
+    """Raise where a noise stream stands inside a tree, where no draw of it would be seen."""
+    if isinstance(tree, NoiseStream):
+        raise PlanError("plan: a noise stream stands inside an argument; pass it as an argument of its own")
+    for _, part in trees.children(tree) or ():
+        _check_no_stream(part)
+
+
 def _alias(xp: ModuleType, x: Array) -> Array:
     """Return an array that can be told from all others, also where a constant of the step is the very same array."""
     is_dense = isinstance(x, np.ndarray) and (x.flags.c_contiguous or x.flags.f_contiguous)
     return x.view() if xp is np and is_dense else xp.array(x)
 
 
-def _check_same(first: list[tuple[str, Any]], second: list[tuple[str, Any]]) -> None:
+def _check_same(first: list[tuple[str, _Word]], second: list[tuple[str, _Word]]) -> None:
     """Raise where two recordings differ."""
     pairs = zip(first, second, strict=False)
-    different = next(((where, a, b) for (where, a), (_, b) in pairs if not _is_same(a, b)), None)
+    different = next(((where, a.text, b.text) for (where, a), (_, b) in pairs if a != b), None)
     if different is None and len(first) == len(second):
         return
     where, was, now = different or ("the length of the graph", len(first), len(second))
-    was, now = (describe(x) if is_array(x) else x for x in (was, now))
     raise PlanError(
         f"plan: the step did not do the same when it was called again; {where} was {was}, and then {now}. A plan would "
         "freeze a branch that hangs on a value (write tg.where), a number read off an array (compute with the array), "
@@ -245,17 +285,12 @@ def _check_same(first: list[tuple[str, Any]], second: list[tuple[str, Any]]) -> 
     )
 
 
-def _is_same(a: Any, b: Any) -> bool:
-    """Return whether two words are equal, or two arrays bit for bit."""
-    if is_array(a) and is_array(b):
-        return a is b or _bits(a) == _bits(b)
-    return isinstance(a, str) and isinstance(b, str) and a == b
-
-
 def _is_result(found: Array, expected: Array) -> bool:
     """Return whether a run gave what was recorded: bit for bit; on a GPU to rounding."""
     if namespace(found) is not np:
         return is_close(found, expected)
+    if found.dtype.char == "g":  # some of whose bits mean nothing
+        return bool(found.shape == expected.shape and np.array_equal(found, expected, equal_nan=True))
     return _bits(found) == _bits(expected) or _bits(_one_nan(found)) == _bits(_one_nan(expected))
 
 
@@ -311,7 +346,10 @@ def _lowered(recording: _Recording, carried: Mapping[int, int]) -> _Lowered:
         if not is_array(value):
             return value
         known = computed.get(id(x), given.get(id(value)))
-        return tape.hold(np.asarray(value), fixed=True) if known is None else known
+        if known is not None:
+            return known
+        is_theirs = any(np.may_share_memory(value, y) for y in recording.filled)  # and may be edited by the caller
+        return tape.hold(np.array(value) if is_theirs else np.asarray(value), fixed=True)
 
     with np.errstate(all="ignore"):
         for node in recording.order:
@@ -328,7 +366,8 @@ def _lowered(recording: _Recording, carried: Mapping[int, int]) -> _Lowered:
         view = tape.view(left[k])
         if view.buffer.fixed or view.buffer in taken or not view.is_whole:
             left[k] = tape.copy(left[k])
-        homes[tape.view(left[k]).buffer] = outside[i].buffer
+        if outside[i].is_whole:
+            homes[tape.view(left[k]).buffer] = outside[i].buffer
     views = [tape.view(x) if isinstance(x, Writer) else x for x in left]
     return _Lowered(tape.calls, outside, views, carried, homes)
 
@@ -357,19 +396,21 @@ class _Calls:
         for item in self.work:
             for x in (*item.reads, *item.outs):
                 x.forget()
+        self.shown = list(self.outside)  # what is handed out; if it is made read-only, its place is not
         for k, i in lowered.carried.items():
-            if address(self.results[k]) != address(self.outside[i]):
-                self.calls.append(functools.partial(np.copyto, self.outside[i], self.results[k]))
-            self.results[k] = self.outside[i]
+            home, result = self.outside[i], self.results[k]
+            if address(result) != address(home) or result.strides != home.strides:
+                self.calls.append(functools.partial(np.copyto, home, result))
+            self.results[k] = self.shown[i] = home.view()
 
     def run(self, given: Sequence[Array]) -> None:
         """Fill the places with what is given, and run the step once."""
         new = [
-            x.copy() if x is not home and np.may_share_memory(x, self.arena) else x  # before others are filled in
-            for home, x in zip(self.outside, given, strict=True)
+            x.copy() if x is not shown and np.may_share_memory(x, self.arena) else x  # before others are filled in
+            for shown, x in zip(self.shown, given, strict=True)
         ]
-        for home, x in zip(self.outside, new, strict=True):
-            if x is not home:
+        for home, shown, x in zip(self.outside, self.shown, new, strict=True):
+            if x is not shown:
                 np.copyto(home, x)
         with np.errstate(all="ignore"):  # NumPy gave its warnings while recording
             for call in self.calls:
@@ -453,10 +494,15 @@ class Plan:
 
     def __init__(self, step: Callable[..., Any], carry: int, compiled: bool) -> None:
         self._step, self._carry, self._compiled = step, carry, compiled
-        self._known: dict[Hashable, list[tuple[str, Any]] | _Program] = {}
+        self._known: dict[Hashable, list[tuple[str, _Word]] | _Program] = {}
         self._latest: _Program | None = None
+        self._lock = threading.RLock()
 
     def __call__(self, *args: Any) -> Any:
+        with self._lock:  # there is one arena for all threads
+            return self._call(*args)
+
+    def _call(self, *args: Any) -> Any:
         kinds, arrays = zip(*(self._look_at(i, arg) for i, arg in enumerate(args)), strict=True) if args else ((), ())
         known = self._known.get(kinds) if self._latest is None or self._latest.kinds != kinds else self._latest
         if isinstance(known, _Program):
@@ -526,7 +572,9 @@ def _kind_of(arg: Any) -> tuple[Hashable, list[Array]]:
         if isinstance(x, Tensor):
             raise PlanError(f"plan: a plan takes arrays, found {describe(x)}; take them out with tg.values(tree)")
     structure = word(trees.replace_leaves(arg, [... if is_array(x) else x for x in leaves]))
-    return (structure, *((namespace(x).__name__, x.shape, x.dtype.char) for x in arrays)), arrays
+    flags = ((x.flags.c_contiguous, x.flags.f_contiguous) for x in arrays)  # in another layout NumPy adds up otherwise
+    looks = ((namespace(x).__name__, x.shape, x.dtype.char) for x in arrays)
+    return (structure, *zip(looks, flags, strict=True)), arrays
 
 
 def _carried(results: Any, args: Sequence[Any], carry: int) -> dict[int, int]:

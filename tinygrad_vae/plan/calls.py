@@ -37,7 +37,9 @@ class View:
     @property
     def key(self) -> Hashable:
         """What tells it from every array with other numbers."""
-        return self.buffer, address(self.like), self.like.shape, self.like.strides, self.like.dtype.char
+        like = self.like
+        strides = (stride if n > 1 else 0 for n, stride in zip(like.shape, like.strides, strict=True))
+        return self.buffer, address(like), like.shape, *strides, like.dtype.char
 
     @property
     def is_whole(self) -> bool:

@@ -138,7 +138,7 @@ class Loop:
             """Return the name of the array: one for each place, so that what is written over is seen to be."""
             array = self._flat(x, arena)
             for k, other in enumerate(arrays):
-                if address(other) == address(array):
+                if address(other) == address(array) and other.shape == array.shape:
                     return f"p{k}"
             arrays.append(array)
             return f"p{len(arrays) - 1}"
@@ -162,15 +162,17 @@ class Loop:
             *(f"    {line}" for line in (*head, *loops)),
             *(f"{indent}{line}" for line in body),
         ]
-        return functools.partial(_compiled("\n".join(lines), self.dtype, tuple(constants.items())), *arrays)
+        bits = tuple((name, number.tobytes()) for name, number in constants.items())  # 0.0 and -0.0 are equal
+        return functools.partial(_compiled("\n".join(lines), self.dtype, bits), *arrays)
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(source: str, dtype: Any, constants: tuple[tuple[str, Any], ...]) -> Callable[..., None]:
+def _compiled(source: str, dtype: Any, constants: tuple[tuple[str, bytes], ...]) -> Callable[..., None]:
     """Return the function that the source defines, compiled for the arrays it will be called with."""
     numba = require("numba", extra="fast")
     known = {"sqrt": np.sqrt, "abs": np.abs, "number": dtype.type}
-    scope: dict[str, Any] = {**known, "clip": numba.njit(_clip), **dict(constants)}
+    numbers = {name: np.frombuffer(bits, dtype)[0] for name, bits in constants}
+    scope: dict[str, Any] = {**known, "clip": numba.njit(_clip), **numbers}
     exec(source, scope)
     compiled: Callable[..., None] = numba.njit(nogil=True, error_model="numpy")(scope["loop"])
     return compiled
@@ -259,7 +261,8 @@ def can_loop(call: Call) -> bool:
         call.name in EXACT
         and out.is_whole
         and out.like.ndim > 0
-        and dtype_of(call) is not None
+        and out.like.size > 0
+        and getattr(dtype_of(call), "char", "") in ("f", "d")
         and out.like.dtype == (np.bool_ if call.name in COMPARISONS else dtype_of(call))
         and all(_can_be_read(x, call) for x in call.args)
     )

@@ -34,6 +34,13 @@ class Writer(np.ndarray):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         return self.tape.write(ufunc, method, inputs, options)
 
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        if function is np.broadcast_to:  # which would return a plain array
+            options = {**options, "subok": True}
+        found = super().__array_function__(function, types, args, options)
+        alone = found if isinstance(found, (list, tuple)) else [found]
+        return found if function in _OF_SHAPES or all(isinstance(x, Writer) for x in alone) else self._refuse()
+
     def __getitem__(self, key: Any) -> Any:
         part = super().__getitem__(key)
         return part if isinstance(part, Writer) else self._refuse()  # an element
@@ -41,7 +48,12 @@ class Writer(np.ndarray):
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise _NotWritten
 
-    __bool__ = __int__ = __float__ = __index__ = __setitem__ = item = tolist = fill = sort = _refuse
+    __bool__ = __int__ = __float__ = __index__ = __setitem__ = __contains__ = item = tolist = tobytes = _refuse
+    fill = sort = argmax = argmin = argsort = nonzero = searchsorted = _refuse
+
+
+_OF_SHAPES = frozenset({np.shape, np.ndim, np.size, np.result_type})
+"""Functions of NumPy that look at no number, and return no array."""
 
 
 class Tape:
@@ -51,6 +63,7 @@ class Tape:
         self.calls: list[Call] = []
         self.buffers: dict[int, Buffer] = {}  # what memory holds now, by the id of its owner
         self.replaced: list[tuple[int, Buffer]] = []  # what it held before, to go back
+        self.fresh: set[Buffer] = set()  # what the op that is running has made, and nobody else has been given
         self.made: dict[Hashable, tuple[Writer, Buffer]] = {}  # what was computed, and the buffer that it was put in
 
     def hold(self, array: Array, fixed: bool = False) -> Writer:
@@ -58,6 +71,7 @@ class Tape:
         owner = _owner(array)
         self.buffers.setdefault(id(owner), Buffer(owner, fixed))
         writer = array.view(Writer)
+        writer.flags.writeable = False  # but by ufuncs, which are written down
         writer.tape = self
         return writer
 
@@ -75,7 +89,10 @@ class Tape:
     def known(self, what: Hashable) -> Writer | None:
         """Return what was computed before, unless another number was put in its place."""
         writer, buffer = self.made.get(what, (None, None))
-        return writer if writer is not None and self.view(writer).buffer is buffer else None
+        if writer is None or buffer is None or self.view(writer).buffer is not buffer:
+            return None
+        self.fresh.discard(buffer)
+        return writer
 
     def keep(self, what: Hashable, writer: Writer) -> Writer:
         """Remember what was computed, and return it."""
@@ -99,16 +116,18 @@ class Tape:
             out = self.hold(np.empty_like(function(*plain)))
         else:
             old = self.view(out)
-            if old.buffer.fixed or not old.is_whole:
+            if old.buffer not in self.fresh or not old.is_whole:  # another node may hold it
                 raise _NotWritten
             self.replaced.append((id(_owner(out)), old.buffer))
             self.buffers[id(_owner(out))] = Buffer(old.buffer.like, False)  # every buffer is written once
         elementwise = method == "__call__" and ufunc.signature is None
         dtypes = {x.dtype for x in plain if isinstance(x, np.ndarray)}
-        if elementwise and len(dtypes) == 1 and (out.dtype in dtypes or next(iter(dtypes)).kind == "f"):
+        uniform = elementwise and any(x.char * ufunc.nin in _inputs_of(ufunc) for x in dtypes)
+        if uniform and len(dtypes) == 1 and (out.dtype in dtypes or next(iter(dtypes)).kind == "f"):
             (dtype,) = dtypes  # in which NumPy takes Python's numbers, too, and reads arrays without axes faster
             args = tuple(x if isinstance(x, View) else np.asarray(x, dtype) for x in args)
         self.calls.append(Call(function, args, self.view(out), elementwise))
+        self.fresh.add(self.view(out).buffer)
         return self.keep(what, out)
 
     def run(self, node: Tensor, inputs: Sequence[Any]) -> Writer:
@@ -120,6 +139,7 @@ class Tape:
         if (known := self.known(what)) is not None:
             return known
         calls, replaced = len(self.calls), len(self.replaced)
+        self.fresh.clear()
         try:
             value = op.forward(*inputs, **node.attrs)
             self.view(value)
@@ -144,6 +164,12 @@ class Tape:
         new = self.hold(np.empty(x.shape, x.dtype))
         self.calls.append(Call(_copy, (self.view(x),), self.view(new), elementwise=True))
         return new
+
+
+@functools.cache
+def _inputs_of(ufunc: Any) -> frozenset[str]:
+    """Return the kinds of inputs that a ufunc takes, a letter for each."""
+    return frozenset(kind.partition("->")[0] for kind in ufunc.types)
 
 
 def _keys(args: Sequence[Any]) -> list[Hashable]:
