@@ -413,6 +413,8 @@ def test_numbers_that_an_argument_lends_to_what_a_plan_keeps_are_refused():
         run(buffer)
     with pytest.raises(PlanError, match="decay is the array of input 2"):
         tg.plan(lambda a, x, d: tg.moving_average(a, x, decay=tg.values(d)))(np.ones(2), np.zeros(2), np.asarray(0.5))
+    with pytest.raises(PlanError, match="drawn from a generator is not seen"):
+        tg.plan(lambda x, rng: x * rng.generator().standard_normal(2))(np.ones(2), tg.noise(0))
     with pytest.raises(PlanError, match="a noise stream stands inside an argument"):
         tg.plan(lambda s: tg.Normal(0.0, 1.0).sample((2,), rng=s["rng"]))({"rng": tg.noise(0)})
 

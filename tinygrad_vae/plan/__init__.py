@@ -137,7 +137,7 @@ class _WatchedStream(NoiseStream):
         return self._stream.place
 
     def generator(self) -> np.random.Generator:
-        return self._stream.generator()
+        raise PlanError("plan: what is drawn from a generator is not seen; draw with the methods of the noise stream")
 
     def normal(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
         return self._keep("normal", shape, dtype)
