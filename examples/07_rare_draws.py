@@ -46,9 +46,11 @@ def mean_and_error(g):
 # ## What the draws can see
 #
 # The mean of n draws sees the part of the integral below x_max: the share Phi(x_max - k) of the truth, with Phi the cdf
-# of N(0, 1). That is the line
-# in the picture. Watch the error bars. Up to k = 2 they tell the truth. Then they *shrink*, relative to the truth,
-# while the estimate falls to nothing.
+# of N(0, 1). That is the line in the picture.
+#
+# Watch the error bars, as shares of the truth. Up to k = 2 the truth lies within about two of them. They grow up to
+# k = 4, but too slowly: there the truth is more than six of them away. From there on they *shrink*, while the estimate
+# falls to nothing.
 
 # %%
 farthest = special.ndtri(1 - 1 / draws)
@@ -72,6 +74,8 @@ for k in ks:
     if k >= 7:  # calm and wrong: by its own standard errors, the truth is out of the question
         assert 1 - a > 4.5 * da
         assert 1 - b > 4.5 * db
+for which in range(2):  # pathwise, and the score function
+    assert max(ks, key=lambda k: shares[k][which][1]) == 4.0
 
 # %% [markdown]
 # ## What the trick does not repair

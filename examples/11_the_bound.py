@@ -252,6 +252,6 @@ figure.savefig(figures / "11_the_bound.png")
 # In the literature:
 #
 # - Jordan, Ghahramani, Jaakkola and Saul 1999, An Introduction to Variational Methods for Graphical Models: the bound
-# - Kingma and Welling 2014, equations 8 and 10: both estimates
+# - Kingma and Welling 2014, equations 6 and 7: the bound with a sampled and with an analytic divergence
 # - Roeder, Wu and Duvenaud 2017, Sticking the Landing
 # - Hoffman and Johnson 2016, ELBO Surgery: what else the bound can be split into

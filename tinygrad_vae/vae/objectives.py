@@ -66,7 +66,7 @@ def elbo(
 
     ``log p(x) >= E_q [log p(x|z)] - KL(q(z|x) || p(z))``, with equality where q is the posterior. The expectation is a
     mean over draws; the divergence is a closed form, or the mean of ``log q(z|x) - log p(z)`` over the same draws.
-    Kingma and Welling 2014, equations 10 and 8.
+    Kingma and Welling 2014, equations 6, 7 and 10.
 
     Args:
         model: a ``VAE``, or whatever encodes, decodes and has a prior. ``tg.wrap(model)`` records.
