@@ -133,24 +133,41 @@ print(f"as a plan: {run}")
 # %% [markdown]
 # ## What a plan cannot know
 #
-# A list has no branches. Where the step looks at a number and decides, the decision would be frozen. A plan that finds
-# its two recordings different says so, and what to write instead.
+# A list has no branches. Where the step looks at a number and decides, the list holds what was decided. A plan that
+# finds its two recordings different says so, and what to write instead.
+#
+# It compares the first two calls alone. A decision that comes out the same in both, and otherwise later, is frozen, and
+# nothing says so. `tg.where` is an op: it decides in every run.
 
 # %%
-patience = itertools.count()
 
 
-def fading(x):
-    return x * 0.9 ** next(patience)  # another number in every call, and not in an array
+def branching(x):
+    """Double x as long as it is below 8."""
+    return 2 * x if tg.values(x).max() < 8 else x
 
 
+def choosing(x):
+    """Do the same without a branch."""
+    return tg.where(tg.max(x) < 8, 2 * x, x)
+
+
+changes_at_once = tg.plan(branching)
+changes_at_once(np.full(3, 4.0))
 try:
-    halved = tg.plan(fading)
-    halved(np.ones(3))
-    halved(np.ones(3))
-    raise SystemExit("a branch was frozen")
+    changes_at_once(np.full(3, 8.0))
 except PlanError as error:
     print(f"\nPlanError: {error}")
+else:
+    raise AssertionError("the plan has not seen that its two recordings differ")
+
+changes_later, in_the_list = tg.plan(branching), tg.plan(choosing)
+right = frozen = chosen = np.ones(3)
+for _ in range(5):
+    right, frozen, chosen = branching(right), changes_later(frozen), in_the_list(chosen)
+print(f"five times from 1: {right[0]:g}; by a plan with a frozen branch {frozen[0]:g}; with tg.where {chosen[0]:g}")
+if np.array_equal(frozen, right) or not np.array_equal(chosen, right):
+    raise AssertionError("a branch that changes later is frozen, and tg.where is not")
 
 # %% [markdown]
 # ## Measured
@@ -283,8 +300,8 @@ figure.savefig(figures / "15_a_plan_and_a_gpu.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/plan/`, the passes from a step to its list; `tinygrad_vae/arrays.py`, the only file
-# that names CuPy; `tests/benchmarks/bench_step.py`, the same measurement against other libraries.
+# In the source: `tinygrad_vae/plan/`, the passes from a step to its list; `tinygrad_vae/arrays.py`, the only file of
+# the library that imports CuPy; `tests/benchmarks/bench_step.py`, the same measurement against other libraries.
 #
 # In the literature:
 #

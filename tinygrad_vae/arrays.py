@@ -1,7 +1,7 @@
 """Arrays and where they live: which module an array belongs to, moving it, drawing it from a seed.
 
-The only file that names CuPy, which is looked at only when somebody has already imported it. It knows trees, and
-nothing of graphs: what it returns are plain arrays.
+The only file that imports CuPy, and only to move arrays to a GPU (``to_device``); all else looks at it only where it is
+imported already. It knows trees, and nothing of graphs: what it returns are plain arrays.
 """
 
 from __future__ import annotations

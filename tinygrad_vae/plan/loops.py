@@ -1,17 +1,17 @@
 """The third pass of a plan: elementwise calls that belong together become one loop, compiled by numba.
 
-It knows calls and numba, and no graph. A chain of calls goes through memory once for each call. A loop goes through it
-once, and what only the next step reads stays in a register. Of Adam's mean gradient,
+It knows the calls of a plan and numba, and nothing of graphs. A chain of calls goes through memory once for each call.
+A loop goes through it once, and what only the next step reads stays in a register. Of Adam's mean gradient
+(``moving_average``, where c is a constant that rounds the result),
 
-    np.multiply(mean, 9.0, t); np.add(t, g, t); np.multiply(t, 0.1, mean)
+    np.multiply(mean, 9.0, t); np.add(t, g, t); np.multiply(t, 0.1, t); np.add(t, c, t); np.subtract(t, c, mean)
 
 becomes
 
     for i in range(mean.size):
-        mean[i] = (mean[i] * 9.0 + g[i]) * 0.1
+        mean[i] = (mean[i] * 9.0 + g[i]) * 0.1 + c - c
 
-Only operations take part that IEEE 754 rounds correctly, so that a loop gives the bits that NumPy gives. It knows the
-calls of a plan, and nothing of graphs.
+Only operations take part that IEEE 754 rounds correctly, so that a loop gives the bits that NumPy gives.
 """
 
 from __future__ import annotations

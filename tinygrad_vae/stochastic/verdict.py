@@ -513,7 +513,7 @@ def _score_option(z: Sample, paths: _Paths) -> Option:
 
 def _other_options(z: Sample, cost: Tensor, score: Option) -> list[Option]:
     """Return what every estimator besides pathwise and the score function says of a random node."""
-    from .estimators import ESTIMATORS, Pathwise, ScoreFunction  # they stand above, and ask for a verdict themselves
+    from .estimators import ESTIMATORS, Pathwise, ScoreFunction  # here, for they import this file
 
     options = []
     for name, kind in sorted(ESTIMATORS.items()):
