@@ -5,9 +5,12 @@ counted for the steps alone, and every seed begins each estimator at the same we
 is taken at equal times with the divergence in closed form; the table shows its mean over the seeds at the end with the
 standard error, and the difference from the plain score function, paired by seed. The picture shows the way there.
 
-What is found is put into a results file, from which ``--table`` makes picture and table again.
+What is found is put into a results file in the current folder, and the picture beside it. ``--table`` prints the table
+of the README and draws its picture there, or with ``--results`` those of another file, beside that file.
 
-    python tests/benchmarks/discrete_latents.py --seconds 20 --seeds 4
+    python tests/benchmarks/discrete_latents.py --seconds 12 --seeds 4 --points 16
+    python tests/benchmarks/discrete_latents.py --results discrete_latents_found.json --table
+    python tests/benchmarks/discrete_latents.py --table
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ HIDDEN, LATENT, BATCH, RATE = (100,), 32, 100, 3e-3
 
 RESULTS = Path(__file__).with_suffix(".json")
 """What was found when the README was written."""
+
+FOUND = Path("discrete_latents_found.json")
+"""Where a run puts what it finds, unless another file is named; the picture lies beside it."""
 
 OBJECTIVES = {
     "score function": Objective(estimator="score-function"),
@@ -131,9 +137,11 @@ def mean_and_error(x: np.ndarray) -> list[float]:
 
 def table(results: dict[str, Any]) -> str:
     """Return the results as a sentence and a table in Markdown."""
+    seconds, seeds = results["seconds"], results["seeds"]
+    points = {len(curve) - 1 for row in results["estimators"].values() for curve in row["curves"]}.pop()
     lines = [
-        f"{results['seconds']:g} CPU seconds of training each, {results['seeds']} seeds; nats an image, with standard "
-        "errors, those of the gain paired by seed.",
+        f"{seconds:g} CPU seconds of training each, {seeds} seeds; nats an image, with standard errors, those of the "
+        f"gain paired by seed. Options: `--seconds {seconds:g} --seeds {seeds} --points {points}`.",
         "",
         "| estimator | steps | held-out bound | more than the score function |",
         "|---|---|---|---|",
@@ -151,18 +159,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="CPU seconds of training a run (default: 20)")
     parser.add_argument("--seeds", type=int, default=4, help="how many runs of each, two at least (default: 4)")
     parser.add_argument("--points", type=int, default=20, help="how often the bound is taken (default: 20)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the results file; the picture lies beside it")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help=f"the results file; the picture lies beside it ({FOUND}; --table reads that of the README)",
+    )
     parser.add_argument("--table", action="store_true", help="only draw and print what is in the results file")
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("a standard error takes two seeds at least")
+    path = options.results or FOUND
     if not options.table:
         estimators = compared(list(OBJECTIVES), options.seconds, options.seeds, options.points)
         results = {"seconds": options.seconds, "seeds": options.seeds, "estimators": estimators}
-        options.results.write_text(json.dumps(results) + "\n")
-    results = json.loads(options.results.read_text())
+        path.write_text(json.dumps(results) + "\n")
+    results = json.loads((path if options.results or not options.table else RESULTS).read_text())
     curves = {name: np.array(row["curves"]) for name, row in results["estimators"].items()}
-    draw(curves, results["seconds"], options.results.with_suffix(".svg"))
+    draw(curves, results["seconds"], path.with_suffix(".svg"))
     print(table(results))
 
 

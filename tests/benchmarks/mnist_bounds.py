@@ -12,10 +12,12 @@ holds the difference of the libraries twice over, with the standard error of pai
 seed, and one number for each seed. The table gives the latter: their standard deviation is pooled over the objectives.
 
 The data is an .npz file with the arrays train and test, each image of 784 bits packed in 98 bytes, or one byte for each
-pixel. What is found is put into a results file, from which ``--table`` makes the table of the README.
+pixel. What is found is put into a results file in the current folder. ``--table`` prints the table of the README, or
+with ``--results`` that of another file.
 
-    python tests/benchmarks/mnist_bounds.py --data binarized_mnist.npz --results found.json
-    python tests/benchmarks/mnist_bounds.py --results found.json --table
+    python tests/benchmarks/mnist_bounds.py --data binarized_mnist.npz --images 500 --seeds 12 --only VAE
+    python tests/benchmarks/mnist_bounds.py --results mnist_bounds_found.json --table
+    python tests/benchmarks/mnist_bounds.py --table
 """
 
 from __future__ import annotations
@@ -50,6 +52,9 @@ TURN = 250
 
 RESULTS = Path(__file__).with_suffix(".json")
 """What was found when the README was written."""
+
+FOUND = Path("mnist_bounds_found.json")
+"""Where a run puts what it finds, unless another file is named."""
 
 OBJECTIVES = {
     "VAE": Objective("elbo"),
@@ -266,10 +271,11 @@ def table(results: dict[str, Any]) -> str:
     epochs, images, draws = ({row[name] for row in rows} for name in ("epochs", "images", "draws"))
     if not len(epochs) == len(images) == len(draws) == 1:
         raise ValueError("the objectives were trained or measured differently; a table of them would not compare")
-    length = epochs.pop()
+    length, count, drawn = epochs.pop(), images.pop(), draws.pop()
     lines = [
-        f"{length:g} of {FULL} epochs, {length * PER_EPOCH:.0f} steps; {images.pop()} held-out images, {draws.pop()} "
-        "draws of each; nats, with the standard error over seeds.",
+        f"{length:g} of {FULL} epochs, {length * PER_EPOCH:.0f} steps; {count} held-out images, {drawn} draws of each; "
+        "nats, with the standard error over seeds, from one deviation pooled over the objectives. "
+        f"Options: `--epochs {length:g} --images {count} --draws {drawn}`, with `--only` and `--seeds` for each row.",
         "",
         "| objective | seeds | tinygrad_vae | PyTorch | difference | active latents | s an epoch, here / PyTorch |"
         f" {FULL} epochs, here |",
@@ -298,19 +304,27 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="how many held-out images (default: 1000)")
     parser.add_argument("--draws", type=int, default=5000, help="draws an image for the log-likelihood (default: 5000)")
     parser.add_argument("--only", choices=list(OBJECTIVES), help="one objective instead of all")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the results file, made or added to")
+    parser.add_argument(
+        "--results", type=Path, help=f"the results file, made or added to ({FOUND}; for --table that of the README)"
+    )
     parser.add_argument("--time", action="store_true", help="only measure anew how long an epoch takes")
     parser.add_argument("--table", action="store_true", help="only print the results file as a table")
     options = parser.parse_args()
 
-    results = json.loads(options.results.read_text()) if options.results.exists() else {"objectives": {}}
+    path = options.results or (RESULTS if options.table else FOUND)
+    if options.table and not path.exists():
+        parser.error(f"--results: there is no {path}")
+    results = json.loads(path.read_text()) if path.exists() else {"objectives": {}}
     if not options.table:
+        names = [options.only] if options.only else list(OBJECTIVES)
+        if options.time and (missing := [name for name in names if name not in results["objectives"]]):
+            parser.error(f"--time: {path} does not hold {', '.join(missing)}; measure them first")
         if options.data is None:
             parser.error("--data: an .npz file with train and test is needed")
         train, test = images_of(options.data, "train"), images_of(options.data, "test")[: options.images]
         import torch
 
-        for name in [options.only] if options.only else OBJECTIVES:
+        for name in names:
             told(f"{name}: begins")
             if options.time:
                 row = results["objectives"][name]
@@ -321,7 +335,7 @@ def main() -> None:
             versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
             versions["numba"] = importlib.metadata.version("numba") if importlib.util.find_spec("numba") else None
             results["objectives"][name] = row | {"versions": versions}
-            options.results.write_text(json.dumps(results, indent=2) + "\n")
+            path.write_text(json.dumps(results, indent=2) + "\n")
             told("")
     print(table(results))
 
