@@ -121,6 +121,16 @@ def test_the_weights_of_a_mixture_have_a_pathwise_gradient():
         (lambda t: tg.Transformed(tg.Exponential(1.0), tg.bijections.Affine(t, 1.0)), "loc"),
         (lambda t: tg.Transformed(tg.Beta(2.0, 3.0), tg.bijections.Affine(0.0, t)), "scale"),
         (lambda t: tg.Delta(t), "value"),
+        (lambda t: tg.Transformed(tg.Logistic(), (tg.bijections.Sigmoid(), tg.bijections.Affine(0.0, t))), "1.scale"),
+        (lambda t: tg.Transformed(tg.Logistic(), (tg.bijections.Exp(), tg.bijections.Affine(t, 1.0))), "1.loc"),
+        (lambda t: tg.Transformed(tg.Normal(), (tg.bijections.Tanh(), tg.bijections.Affine(t, 1.0))), "1.loc"),
+        (
+            lambda t: tg.Transformed(
+                tg.Transformed(tg.Laplace(), tg.bijections.Sigmoid()), tg.bijections.Affine(t, 1.0)
+            ),
+            "bijections.loc",
+        ),
+        (lambda t: tg.Transformed(tg.VonMises(0.0, 1.0), tg.bijections.Affine(t, 1.0)), "bijections.loc"),
     ],
 )
 def test_where_the_support_moves_only_the_path_is_valid(law, moved):
@@ -129,6 +139,25 @@ def test_where_the_support_moves_only_the_path_is_valid(law, moved):
     with pytest.raises(tg.InvalidGradientError, match=f"moves with .*{moved}"):
         tg.gradients(tg.score_function(z * z), t)
     assert np.isfinite(tg.gradients(tg.reparameterize(z * z), t))
+
+
+def test_a_scale_after_a_sigmoid_has_a_path_where_the_score_function_is_wrong():
+    """Sigmoid of a logistic number, times h, is uniform on [0, h]: the mean moves by 1/2, and the score says -1/2."""
+    h = tg.Tensor(np.full(20_000, 2.0), "h")
+    law = tg.Transformed(tg.Logistic(), (tg.bijections.Sigmoid(), tg.bijections.Affine(0.0, h)))
+    x = tg.Independent(law, 1).sample(rng=tg.noise(1), name="x")
+    assert_agrees(x.value * tg.gradients(tg.sum(law.log_density(x.value)), h), -0.5)
+    for estimator in (tg.ScoreFunction(), tg.SecondDraw(rng=tg.noise(2))):
+        with pytest.raises(tg.InvalidGradientError, match=r"moves with base\.bijections\.1\.scale"):
+            tg.gradients(tg.sum(estimator(tg.sum(x))), h)
+    assert_agrees(tg.gradients(tg.reparameterize(tg.sum(x)), h), 0.5)
+
+
+def test_what_comes_before_the_end_of_the_numbers_moves_no_support():
+    t = tg.Tensor(np.full(20_000, 0.1), "t")
+    law = tg.Transformed(tg.Normal(), (tg.bijections.Affine(t, 0.5), tg.bijections.Exp()))
+    z = law.sample(rng=tg.noise(1))
+    assert_agrees(tg.gradients(tg.sum(tg.score_function(z)), t), np.exp(0.1 + 0.5 * 0.5**2))
 
 
 @implicit

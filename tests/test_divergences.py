@@ -166,13 +166,29 @@ def test_without_a_closed_form_the_estimate_is_offered_and_works():
         (
             tg.Transformed(tg.Normal(), tg.bijections.Exp()),
             tg.Transformed(tg.Normal(), tg.bijections.Tanh()),
-            r"KL\(Transformed",
+            "unless both are made with the same bijections",
         ),
     ],
 )
 def test_a_pair_with_a_closed_form_in_some_cases_says_in_which(p, q, reason):
     with pytest.raises(NotImplementedError, match=rf"{reason}.*monte_carlo_kl"):
         tg.kl_divergence(p, q)
+
+
+def test_two_bijections_of_equal_numbers_are_not_the_same_where_one_of_them_may_move():
+    """Of N(t + m, 1) and N(1, 1) the divergence moves with t as it does with m, also where t is 0 by chance."""
+    shift, m = tg.Tensor(np.zeros(3), "shift"), tg.Tensor(np.zeros(3), "m")
+
+    def law(loc, by):
+        return tg.Transformed(tg.Normal(loc, 1.0), tg.bijections.Affine(by, 1.0))
+
+    for by in (np.zeros(3), tg.Tensor(np.zeros(3), "other")):
+        with pytest.raises(NotImplementedError, match="same bijections, of the same Tensors or numbers"):
+            tg.kl_divergence(law(m, shift), law(1.0, by))
+    draws = tg.monte_carlo_kl(law(m, shift), law(1.0, np.zeros(3)), rng=tg.noise(0)).value
+    np.testing.assert_allclose(tg.gradients(tg.sum(draws), shift), tg.gradients(tg.sum(draws), m))
+    same = tg.gradients(tg.sum(tg.kl_divergence(law(m, shift), law(1.0, shift))), [shift, m])
+    np.testing.assert_array_equal(same, [np.zeros(3), -np.ones(3)])
 
 
 def test_only_the_laws_that_are_not_nested_have_an_infinite_divergence():

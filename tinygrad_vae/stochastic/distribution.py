@@ -368,6 +368,13 @@ def in_short(value: Any) -> str:
     return f"<{value.dtype} {value.shape}>"
 
 
+def is_same(a: Value, b: Value) -> bool:
+    """Return whether two parameters are one and the same Tensor, or equal numbers."""
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return a is b
+    return bool(np.array_equal(a, b))
+
+
 def opened(dist: Distribution, noise: Noise, drawn: Drawn) -> Tensor:
     """Return the draw with its transform in the graph: the reparameterization trick."""
     return taken_care_of(dist.transform(noise), drawn=drawn)

@@ -459,5 +459,5 @@ def _log_normal_against_gamma(p: LogNormal, q: Gamma) -> Value:
 def _transformed(p: Transformed, q: Transformed) -> Value:
     """The same function of both changes nothing."""
     if not p.same_function_as(q):
-        raise _no_closed_form(p, q)
+        raise _no_closed_form(p, q, " unless both are made with the same bijections, of the same Tensors or numbers")
     return kl_divergence(p.base, q.base)

@@ -108,7 +108,10 @@ class Tanh(Bijection):
     """
 
     image = Domain(
-        "between -1 and 1, both excluded", lambda y: abs(y) < 1, lambda rng, shape: rng.uniform(-0.9, 0.9, shape)
+        "between -1 and 1, both excluded",
+        lambda y: abs(y) < 1,
+        lambda rng, shape: rng.uniform(-0.9, 0.9, shape),
+        bounds=(-1, 1),
     )
 
     def forward(self, x: Value) -> Value:

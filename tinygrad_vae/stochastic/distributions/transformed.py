@@ -16,7 +16,7 @@ from ...arrays import Array, Value, describe
 from ...domains import Domain
 from ...graph import value_of
 from ...ops import sum
-from ..distribution import Distribution
+from ..distribution import Distribution, is_same
 from ..nodes import NoiseLaw
 from .bijections import Bijection, Exp
 from .location_scale import Normal
@@ -28,6 +28,10 @@ class Transformed(Distribution):
 
     ``log p(y) = log p_base(x) - log f'(x)`` at ``x = f^-1(y)``; of a discrete law the probabilities stay as they are. A
     draw is f of a draw of the base, with its path.
+
+    A bijection that comes where the numbers have an end, as they do after ``Exp``, ``Sigmoid`` or ``Tanh``, moves the
+    support: its parameters have a path and no score function. That is refused too where the end would stay, or the
+    density vanish there, as that of a shifted log-normal number does.
 
     Args:
         base: the law of x.
@@ -80,7 +84,17 @@ class Transformed(Distribution):
             return x
 
         names = " and ".join(type(f).__name__ for f in self._steps)
-        return Domain(f"what {names} makes of {base}", contains, draw, base.event_ndim, base.discrete)
+        name, bounds = f"what {names} makes of {base}", self._bounds()[-1]
+        return Domain(name, contains, draw, base.event_ndim, base.discrete, bounds)
+
+    def _bounds(self) -> list[tuple[Any, Any]]:
+        """Return the bounds of the numbers before each step, and those of the draws."""
+        low, high = self.base.support.bounds
+        found = [(low, high)]
+        for f in trees.map_leaves(value_of, self._steps):
+            low, high = f.forward(low), f.forward(high)
+            found.append((low, high))
+        return found
 
     @property
     def path(self) -> str | None:  # type: ignore[override]
@@ -109,22 +123,27 @@ class Transformed(Distribution):
         return (*shape, *self.batch_shape, *noise[len(self.base.batch_shape) :])
 
     def moving(self) -> list[str]:
-        """Return what moves the support: the parameters of a bijection do, unless the base may be any number."""
-        support = self.base.support
-        ends = support.discrete or not all(np.isinf(bound).all() for bound in support.bounds)
-        own = [f"bijections.{path}" for path, _ in trees.paths(self.bijections)] if ends else []
-        return [f"base.{name}" for name in self.base.moving()] + own
+        """Return what moves the support: the parameters of a bijection do, unless it may be given any number."""
+        own, base = [], self.base.moving()
+        ends = self.base.support.discrete or bool(base)
+        for k, (f, bounds) in enumerate(zip(self._steps, self._bounds(), strict=False)):
+            ends = ends or not all(np.isinf(bound).all() for bound in bounds)
+            prefix = f"bijections.{k}" if isinstance(self.bijections, tuple) else "bijections"
+            own += [path for path, _ in trees.paths(f, prefix)] if ends else []
+        return [f"base.{name}" for name in base] + own
 
     def parameter_event_ndims(self) -> list[int]:
         own = [min(len(self.event_shape), np.ndim(value_of(x))) for x in trees.leaves(self.bijections)]
         return self.base.parameter_event_ndims() + own
 
     def same_function_as(self, other: Transformed) -> bool:
-        """Return whether the other law is made with the same bijections, of the same parameters."""
+        """Return whether the other law is made with the same bijections, of the same Tensors and of equal numbers.
+
+        Two Tensors with equal values are two parameters: each could move without the other.
+        """
         if [type(f) for f in self._steps] != [type(f) for f in other._steps]:
             return False
-        mine, others = trees.leaves(self._steps), trees.leaves(other._steps)
-        return all(np.array_equal(value_of(a), value_of(b)) for a, b in zip(mine, others, strict=True))
+        return all(map(is_same, trees.leaves(self._steps), trees.leaves(other._steps)))
 
     def transform(self, noise: Value) -> Value:
         x = self.base.transform(noise)
