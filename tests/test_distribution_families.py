@@ -205,6 +205,14 @@ def test_enumeration_refuses_the_total_of_a_binomial_which_moves_the_support():
             tg.gradients(cost, total)
 
 
+def test_totals_that_differ_are_the_reason_why_a_binomial_is_not_enumerated():
+    p = tg.Tensor(np.array([0.3, 0.4]), "p")
+    for law in (tg.Binomial(np.array([2, 5]), probs=p), tg.Independent(tg.Binomial(np.array([2, 5]), probs=p), 1)):
+        k = law.sample(rng=tg.noise(0), name="k")
+        with pytest.raises(tg.InvalidGradientError, match=r"the totals differ \(2 to 5\).*Draw the counts of"):
+            tg.estimate(tg.sum(k), {"k": "enumeration"})
+
+
 def test_a_binomial_is_enumerated_exactly():
     p = tg.Tensor(0.3, "p")
     k = tg.Binomial(4, probs=p).sample(rng=tg.noise(0), name="k")

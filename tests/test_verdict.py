@@ -477,6 +477,43 @@ def test_positions_that_were_drawn_keep_their_axes_apart():
     assert surviving_axes(tg.Tensor(table)[k, k], k) == (0, 1)
 
 
+def test_the_axis_of_the_components_is_no_axis_of_a_draw():
+    """Two draws of a mixture of two vectors: both depend on both components."""
+    w, _ = draw(shape=(), loc=np.zeros((2, 2)), scale=1.0)
+    mixture = tg.MixtureSameFamily(np.zeros(2), tg.Independent(tg.Normal(w, 1.0), 1))
+    assert surviving_axes(mixture.sample((2,), rng=tg.noise(1)), w) == (None, None)
+    assert surviving_axes(mixture.sample(rng=tg.noise(1)), w) == (None,)
+
+
+def test_a_mixture_of_drawn_components_has_an_unbiased_score_function():
+    m, found = tg.Tensor(np.zeros((2, 2)), "m"), []
+    for r in range(2000):
+        rng = tg.noise(5).at(r)
+        w = tg.Normal(m, 1.0).sample(rng=rng, name="w")
+        z = tg.MixtureSameFamily(np.zeros(2), tg.Independent(tg.Normal(w, 1.0), 1)).sample((2,), rng=rng, name="z")
+        found.append(tg.gradients(tg.sum(tg.score_function(tg.sum(z + z * z * 0.5, axis=1))), m))
+    assert_agrees(found, 1.0)
+
+
+def test_elements_that_are_drawn_together_are_drawn_one_by_one():
+    w = tg.Tensor(np.zeros((3, 2, 2)), "w")
+    for law, axes in (
+        (tg.Independent(tg.Normal(w, 1.0), 2), (0, 1, 2)),
+        (tg.Independent(tg.MultivariateNormal(w, np.eye(2)), 1), (0, 1, None)),
+        (tg.Independent(tg.Categorical(logits=w), 1), (0, 1)),
+        (tg.RelaxedOneHotCategorical(tg.exp(w[:, 0, 0]), logits=np.zeros((3, 3))), (0, None)),
+    ):
+        assert surviving_axes(law.sample(rng=tg.noise(0)), w) == axes
+
+
+def test_one_parameter_of_several_draws_is_carried_by_none_of_them():
+    w, _ = draw(loc=np.zeros(1))
+    z = tg.Normal(w, np.ones(5)).sample(rng=tg.noise(1), name="y")
+    assert surviving_axes(z * z, w) == (None,)
+    with pytest.raises(tg.InvalidGradientError, match="cost i must depend on draw i alone"):
+        tg.estimate(z * z, {"z": "leave-one-out", "y": "leave-one-out"})
+
+
 def one_op(x, rng):
     """Return x after one op, drawn at random from those that fit its shape."""
     axis = int(rng.integers(x.ndim)) if x.ndim else 0

@@ -287,9 +287,19 @@ class Distribution:
         return type(self).__name__
 
     @property
+    def element(self) -> Distribution:
+        """The law of one element of a draw: that of each where independent ones are taken together, else the law."""
+        return self
+
+    @property
     def why_no_path(self) -> str:
         """Why the draw has no derivative in the parameters, in words."""
         return f"a draw of {type(self).__name__} is discrete, so it jumps as the parameters move"
+
+    @property
+    def why_not_enumerated(self) -> str:
+        """Why a sum over all values of a draw is not possible, in words, where ``enumerate_support`` gives none."""
+        return f"the support of {type(self).__name__} is not finite"
 
     def moving(self) -> list[str]:
         """Return the names of the parameters that move the support."""

@@ -14,7 +14,7 @@ from .. import trees
 from ..arrays import Array, Value, namespace
 from ..graph import JUMP, Tensor, gradients, op
 from ..ops import exp, identity, sum_to
-from .nodes import structure_of
+from .nodes import axes_kept_apart, structure_of
 
 if TYPE_CHECKING:
     from .distribution import Distribution
@@ -52,12 +52,8 @@ def _implicit(i: int, g: Value, z: Value, p: Value, *parameters: Value, law: Dis
 
 def _batch_axes(i: int, labels: Labels, z: Value, p: Value, *parameters: Value, law: Distribution) -> Labels:
     """The equations are solved element by element: an axis stays apart where it was not broadcast."""
-    x = (p, *parameters)[i]
-    events = 0 if i == 0 else trees.replace_leaves(law, parameters).parameter_event_ndims()[i - 1]
-    batch = labels[: len(labels) - events]
-    offset = len(z.shape) - len(batch)
-    kept = [label if x.shape[a] == z.shape[offset + a] else None for a, label in enumerate(batch)]
-    return (None,) * offset + tuple(kept)
+    own = 0 if i == 0 else trees.replace_leaves(law, parameters).parameter_event_ndims()[i - 1]
+    return axes_kept_apart(labels, (p, *parameters)[i], z.shape, own, 0)
 
 
 @op(_implicit, axes=_batch_axes)

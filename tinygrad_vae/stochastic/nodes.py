@@ -199,17 +199,30 @@ class Sample(Tensor):
         return place
 
 
+def axes_kept_apart(labels: Labels, x: Value, shape: tuple[int, ...], own: int, after: int) -> Labels:
+    """Return the labels of the axes of an output that has the batch axes of ``x``, broadcast, in front of others.
+
+    Args:
+        labels: those of the axes of x.
+        x: an input.
+        shape: that of the output.
+        own: how many of the last axes of x are no batch axes.
+        after: how many of the last axes of the output are none.
+    """
+    batch = labels[: max(0, len(labels) - own)]
+    offset = len(shape) - after - len(batch)
+    kept = tuple(label if x.shape[a] == shape[offset + a] else None for a, label in enumerate(batch))
+    return (None,) * offset + kept + (None,) * after
+
+
 def _batch_axes(
     i: int, labels: Labels, z: Value, noise: Value, *parameters: Value, dist: Distribution, **_: Any
 ) -> Labels:
     """A draw works element by element over its batch axes: those of a parameter stay apart, its event axes do not."""
     if i == 0:
         return (None,) * len(z.shape)
-    bound: Distribution = trees.replace_leaves(dist, parameters)
-    event_axes = bound.parameter_event_ndims()[i - 1]
-    kept = labels[: len(labels) - event_axes]
-    after = len(bound.event_shape) if event_axes else 0
-    return (None,) * (len(z.shape) - after - len(kept)) + kept + (None,) * after
+    law: Distribution = trees.replace_leaves(dist, parameters).element
+    return axes_kept_apart(labels, parameters[i - 1], z.shape, law.parameter_event_ndims()[i - 1], len(law.event_shape))
 
 
 @op(None, smoothness=BLOCKED, axes=_batch_axes)

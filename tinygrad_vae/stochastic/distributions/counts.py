@@ -182,6 +182,15 @@ class Binomial(Distribution):
         totals = np.unique(value_of(self.total))
         return list(range(int(totals[0]) + 1)) if len(totals) == 1 else None
 
+    @property
+    def why_not_enumerated(self) -> str:
+        totals = value_of(self.total)
+        return (
+            f"the values of a Binomial draw are 0 to total, and the totals differ ({totals.min():g} to "
+            f"{totals.max():g}): for a sum over one support all must be equal. Draw the counts of each total by "
+            "themselves, and enumerate each of these draws"
+        )
+
     def icdf(self, p: Value) -> Value:
         return inverse_cdf(self, p)
 

@@ -98,6 +98,10 @@ class Independent(Distribution):
         return self.base.family
 
     @property
+    def element(self) -> Distribution:
+        return self.base.element
+
+    @property
     def why_no_path(self) -> str:
         return self.base.why_no_path
 
@@ -105,4 +109,5 @@ class Independent(Distribution):
         return [f"base.{name}" for name in self.base.moving()]
 
     def parameter_event_ndims(self) -> list[int]:
-        return self.base.parameter_event_ndims()
+        """Return the count of the base, and ``n`` more: over these axes the laws make up one draw."""
+        return [self.n + own for own in self.base.parameter_event_ndims()]

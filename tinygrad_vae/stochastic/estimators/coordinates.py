@@ -18,7 +18,6 @@ from ...graph import Tensor
 from ...ops import stop_gradient, where
 from ..credit import aligned_log_prob, surviving_axes
 from ..distribution import Distribution
-from ..distributions import Independent
 from ..nodes import Noise, Sample, name_of_draw
 from ..verdict import InvalidGradientError
 
@@ -27,14 +26,7 @@ Labels = tuple[int | None, ...]
 
 def element_law(z: Sample) -> Distribution:
     """Return the law of one element of z: that inside ``Independent``, which only adds log-probabilities up."""
-    return within_independent(z.dist)
-
-
-def within_independent(dist: Distribution) -> Distribution:
-    """Return the law of one element, inside ``Independent``."""
-    while isinstance(dist, Independent):
-        dist = dist.base
-    return dist
+    return z.dist.element
 
 
 def batch_ndim(z: Sample) -> int:

@@ -17,7 +17,7 @@ from ...graph import BLOCKED, JUMP, KINK, STOP, Tensor
 from ...ops import exp
 from ..nodes import NORMAL, Sample
 from ..verdict import dependence, jump_objection, live_nodes, path_after
-from .coordinates import aligned, batch_ndim, element_law, mixed_shape, within_independent
+from .coordinates import aligned, batch_ndim, element_law, mixed_shape
 from .estimate import Estimator, Rest
 from .score_function import without_moving
 
@@ -43,9 +43,10 @@ class Enumeration(Estimator):
     keeps_value: ClassVar[bool] = False
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
-        support = element_law(z).enumerate_support()
+        law = element_law(z)
+        support = law.enumerate_support()
         if support is None:
-            return f"the support of {type(z.dist).__name__} is not finite"
+            return law.why_not_enumerated
         copies = len(support) ** int(np.prod(mixed_shape(z, cost)))
         if copies > LARGEST:
             return f"the cost mixes so many draws that {copies} copies of it would be needed, more than {LARGEST}"
@@ -53,7 +54,7 @@ class Enumeration(Estimator):
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         support = element_law(z).enumerate_support() or []
-        law = within_independent(without_moving(z, self.name))
+        law = without_moving(z, self.name).element
         shape = mixed_shape(z, cost)
         total: Any = 0.0
         for combination in itertools.product(support, repeat=int(np.prod(shape))):
