@@ -10,6 +10,7 @@ from standard_errors import assert_agrees
 import tinygrad_vae as tg
 from tinygrad_vae import trees
 from tinygrad_vae.checks import check_second_order, check_vjp
+from tinygrad_vae.stochastic.credit import surviving_axes
 
 RNG = np.random.default_rng
 INF = np.inf
@@ -109,6 +110,49 @@ def test_the_weights_of_a_mixture_have_a_pathwise_gradient():
 
 
 # ---------------------------------------------------------------------------------------- the verdict
+
+
+def boxes(*ends):
+    return tg.MixtureSameFamily(np.array([0.0, 1.0]), tg.Uniform(np.array([0.0, 1.0]), *ends))
+
+
+def test_a_mixture_jumps_at_the_ends_of_its_components():
+    """The density of two boxes steps at 1 and at 2, and E log p(z) moves with how many z lie beyond a step."""
+    h, ends = tg.Tensor(2.9, "h"), tg.Tensor(np.array([2.0, 3.0]), "ends")
+    z = tg.Uniform(0.0, h).rsample(rng=tg.noise(1))
+    for d, parameter in ((boxes(np.array([2.0, 3.0])), h), (boxes(ends), h), (boxes(ends), ends)):
+        with pytest.raises(tg.InvalidGradientError, match="may_draw jumps"):
+            tg.gradients(d.log_prob(z), parameter)
+    estimate = tg.monte_carlo_kl(tg.Uniform(0.0, h), boxes(ends), rng=tg.noise(0), samples=50)
+    with pytest.raises(tg.InvalidGradientError, match="may_draw jumps"):
+        tg.gradients(estimate.value, ends)
+
+
+def test_the_ends_of_a_mixture_have_a_gradient_where_nothing_jumps_over_them():
+    ends, x = tg.Tensor(np.array([2.0, 3.0]), "ends"), np.array([0.5, 1.5, 2.5])
+    check_vjp(lambda high: boxes(high).log_prob(x), ends.value)
+    logits = tg.Normal(tg.Tensor(np.zeros(2), "mu"), 1.0).rsample(rng=tg.noise(0))
+    counts = tg.MixtureSameFamily(np.zeros(2), tg.Binomial(np.array([2.0, 5.0]), logits=logits))
+    assert np.isfinite(tg.gradients(counts.log_prob(4.0), logits)).all()
+    loc = tg.Tensor(np.full(20_000, 0.2), "loc")
+    z = tg.TruncatedNormal(loc, 1.0, -1.0, 1.0).rsample(rng=tg.noise(0))
+    shared = tg.MixtureSameFamily(np.zeros(2), tg.TruncatedNormal(np.array([0.0, 0.5]), 1.0, -1.0, np.ones(2)))
+    assert_agrees(tg.gradients(tg.sum(shared.log_prob(z)), loc), _slope_of_mean_log_prob(shared, 0.2))
+
+
+def _slope_of_mean_log_prob(d, loc):
+    x = np.linspace(-1.0, 1.0, 2001)
+    means = [
+        np.trapezoid(np.exp(tg.TruncatedNormal(at).log_prob(x)) * d.log_prob(x), x) for at in (loc - 1e-4, loc + 1e-4)
+    ]
+    return (means[1] - means[0]) / 2e-4
+
+
+def test_a_score_function_of_two_boxes_keeps_each_draw_to_itself():
+    ends = tg.Tensor(np.full((4, 2), [2.0, 3.0]), "ends")
+    z = tg.Normal(tg.Tensor(np.zeros(4), "mu"), 1.0).sample(rng=tg.noise(0))
+    assert surviving_axes(boxes(ends).log_density(z), z) == (0,)
+    assert surviving_axes(boxes(ends).log_density(z), ends) == (0,)
 
 
 @pytest.mark.parametrize(
@@ -523,6 +567,17 @@ def test_all_of_delta_lies_at_its_value():
     np.testing.assert_array_equal(d.sample((3,), rng=tg.noise(0)), np.tile([1.0, 2.0], (3, 1)))
     np.testing.assert_array_equal(d.log_prob(np.array([1.0, 2.0])), [0.0, 0.0])
     np.testing.assert_array_equal(d.cdf(np.array(1.5)), [1.0, 0.0])
+    assert (tg.Delta(1.0).cdf(0.5), tg.Delta(1.0).cdf(1.0)) == (0.0, 1.0)
+    assert tg.Delta(np.float32(1.0)).cdf(np.float32(2.0)).dtype == np.float32
+
+
+def test_the_step_of_delta_is_a_jump_for_a_random_value():
+    """E 1(x >= l) has the derivative -density(l) in l, and that of the recorded step is 0."""
+    mu, step = tg.Tensor(0.0, "mu"), tg.Tensor(0.0, "l")
+    x = tg.Normal(mu, 1.0).rsample(rng=tg.noise(0))
+    for parameter in (mu, step):
+        with pytest.raises(tg.InvalidGradientError, match="less_equal jumps"):
+            tg.gradients(tg.Delta(step).cdf(x), parameter)
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,20 @@ def test_a_jump_with_randomness_that_was_cut_is_a_jump_all_the_same():
     tg.gradients(tg.where(z > 0, w, 2.0 * w), w)
 
 
+def test_a_threshold_that_is_a_parameter_is_a_jump_too():
+    """E 1(z > t) has the derivative -density(t): the same cost, written as z - t > 0, was refused all along."""
+    z, theta = draw(shape=(DRAWS,), loc=0.0)
+    t = tg.Tensor(0.3, "t")
+    for cost in (tg.reparameterize, tg.score_function):
+        message = refused(tg.mean(cost(tg.where(z > t, 1.0, 0.0))), t)
+        assert "less jumps where a random value meets what depends on the parameters" in message
+    tg.gradients(tg.where(t > 0.0, tg.mean(tg.reparameterize(z)), 0.0), [t, theta["loc"]])
+    away = tg.Tensor(np.full(DRAWS, 0.3), "t")
+    difference = tg.Normal(-away, 1.0).sample(rng=tg.noise(0))
+    found = tg.gradients(tg.sum(tg.score_function(tg.where(difference > 0, 1.0, 0.0))), away)
+    assert_agrees(found, -math.exp(-0.5 * 0.3**2) / math.sqrt(2 * math.pi))
+
+
 @pytest.mark.parametrize(
     "mean_of",
     [

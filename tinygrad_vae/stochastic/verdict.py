@@ -316,7 +316,8 @@ def _follow(order: list[Tensor], wrt: Sequence[Tensor]) -> _Paths:
             if isinstance(node, Noise):
                 sources[key] = origins.setdefault(node.origin, 1 << len(origins))
             continue
-        through_open, through_blocked, jumps, leaps, noises = opened.get(key, 0), 0, 0, 0, 0
+        through_open, through_blocked, noises = opened.get(key, 0), 0, 0
+        jumps, leaps, met = 0, 0, 0
         for i, x in enumerate(node.inputs):
             a, b, random = opened.get(id(x), 0), blocked.get(id(x), 0), sources.get(id(x), 0)
             noises |= random
@@ -332,6 +333,9 @@ def _follow(order: list[Tensor], wrt: Sequence[Tensor]) -> _Paths:
                 through_open |= a
                 through_blocked |= b
                 leaps |= a if random and kind == PIECEWISE else 0
+            met |= a if not random and kind in (JUMP, PIECEWISE) else 0
+        if met and not _meets_noise(node, sources):
+            met = 0
         if isinstance(node, Sample) or (op is taken_care_of and node.attrs["drawn"].weighs):
             noises = noises or origins.setdefault(node, 1 << len(origins))
         if through_open:
@@ -353,6 +357,8 @@ def _follow(order: list[Tensor], wrt: Sequence[Tensor]) -> _Paths:
             paths.problems.append((_jump(op.name), jumps))
         if leaps:
             paths.problems.append((_leap(op.name), leaps))
+        if met:
+            paths.problems.append((_meeting(op.name), met))
     if any(note.attrs["drawn"].weighs for note in paths.notes):
         paths.problems += _bent_costs(paths, sources)
     return paths
@@ -362,6 +368,11 @@ def dependence(node: Tensor, i: int) -> str:
     """Return how smoothly the node depends on its input ``i``; whole numbers can only jump."""
     kind = node.op.smoothness_in(i)  # type: ignore[union-attr]
     return JUMP if node.value.dtype.kind != "f" and kind not in (STOP, BLOCKED) else kind
+
+
+def _meets_noise(node: Tensor, sources: dict[int, int]) -> bool:
+    """Return whether the node jumps or leaps with one of its inputs that is random."""
+    return any(sources.get(id(x), 0) and dependence(node, i) in (JUMP, PIECEWISE) for i, x in enumerate(node.inputs))
 
 
 def _bent_costs(paths: _Paths, sources: dict[int, int]) -> list[tuple[str, int]]:
@@ -421,6 +432,15 @@ def _jump(op_name: str) -> str:
         "Draw with sample(...) and use score_function(cost), or cut on purpose with stop_gradient. Where the cost "
         "itself does not jump, write it with relu, maximum, minimum or abs; it is their slope that jumps, so that "
         "second derivatives need score_function all the same"
+    )
+
+
+def _meeting(op_name: str) -> str:
+    return (
+        f"{op_name} jumps where a random value meets what depends on the parameters: the derivative of the expectation "
+        "has a part that comes from there, which neither a path nor a score function sees. Let the parameters enter "
+        "the law of the draw instead, as in the draw of the difference of both, compared with 0, and use "
+        "score_function(cost); or cut on purpose with stop_gradient"
     )
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from ...arrays import Value
 from ...domains import REAL, Domain
 from ...graph import value_of
-from ...ops import astype, where
+from ...ops import astype, greater_equal, where
 from ..distribution import Distribution, parameter
+from ..nodes import noise_dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,5 +59,5 @@ class Delta(Distribution):
         return 0.0 * self.value
 
     def cdf(self, x: Value) -> Value:
-        reached = value_of(x) >= value_of(self.value)
-        return astype(reached, value_of(self.mean).dtype) + 0.0 * self.value
+        dtype = noise_dtype([value_of(x), value_of(self.value)])
+        return astype(greater_equal(x, self.value), dtype)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ... import trees
 from ...arrays import Array, Value, describe, namespace
 from ...domains import LOGITS, Domain
-from ...graph import value_of
+from ...graph import JUMP, Tensor, op, value_of
 from ...ops import (
     astype,
     cumulative_sum,
@@ -21,14 +22,36 @@ from ...ops import (
     reshape,
     softmax,
     squeeze,
+    stop_gradient,
     sum,
     take_along_axis,
     where,
 )
 from ..distribution import Distribution, parameter
 from ..implicit import bisect, inverse_cdf
-from ..nodes import NORMAL, NoiseLaw
+from ..nodes import NORMAL, NoiseLaw, axes_kept_apart, structure_of
 from .location_scale import Normal
+
+Labels = tuple[int | None, ...]
+
+
+def reachable(law: Distribution, x: Array) -> Array:
+    """Return which laws of the batch may draw x."""
+    inside = law.support.contains(x)
+    elements = len(law.event_shape) - law.support.event_ndim
+    return inside.all(tuple(range(-elements, 0))) if elements else inside
+
+
+def _batch_axes(i: int, labels: Labels, y: Value, x: Value, *parameters: Value, law: Distribution) -> Labels:
+    law = trees.replace_leaves(law, parameters)
+    own = len(law.event_shape) if i == 0 else law.parameter_event_ndims()[i - 1]
+    return axes_kept_apart(labels, (x, *parameters)[i], y.shape, own, 0)
+
+
+@op(None, smoothness=JUMP, axes=_batch_axes)
+def may_draw(x: Value, /, *parameters: Value, law: Distribution) -> Value:
+    """Whether the law may draw x: it jumps where x crosses an end of the support, which the verdict is to see."""
+    return reachable(trees.replace_leaves(law, parameters), x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +63,9 @@ class MixtureSameFamily(Distribution):
     draws between two components, and where these lie so far apart that no draw ever falls in between, its mean over
     draws misses that part: use the score function there. For vectors, counts, and components whose supports move, the
     component is chosen first, and the draw jumps with that choice.
+
+    Where the supports of the components differ, the density jumps at their ends: ``gradients`` refuses a path through
+    a random x, and the derivative in such an end with a random x.
 
     Args:
         logits: logarithms of the weights up to a constant, along the last axis, of length K.
@@ -109,17 +135,22 @@ class MixtureSameFamily(Distribution):
             return support
         return Domain(
             f"in the support of a component ({support})",
-            lambda x: self._reachable(np.expand_dims(x, self._axis)).any(-1),
+            lambda x: reachable(self.components, np.expand_dims(x, self._axis)).any(-1),
             lambda rng, shape: np.take(support.draw(rng, (*shape, self.logits.shape[-1])), 0, self._axis),
             len(self.event_shape),
             support.discrete,
         )
 
-    def _reachable(self, x: Array) -> Array:
-        """Return which components may draw x, which has an axis of length 1 for them."""
-        inside = self.components.support.contains(x)
-        elements = len(self.event_shape) - self.components.support.event_ndim
-        return inside.all(tuple(range(-elements, 0))) if elements else inside
+    def _apart(self) -> bool:
+        """Return whether a parameter makes the supports of the components differ; else each may draw what all may."""
+        moving, law = self.components.moving(), self.components
+        for (path, leaf), own in zip(trees.paths(law), law.parameter_event_ndims(), strict=True):
+            value = value_of(leaf)
+            if path in moving and np.ndim(value) > own and value.shape[-1 - own] > 1:
+                first = namespace(value).take(value, namespace(value).asarray([0]), axis=-1 - own)
+                if isinstance(leaf, Tensor) or not bool((value == first).all()):
+                    return True
+        return False
 
     def moving(self) -> list[str]:
         return [f"components.{name}" for name in self.components.moving()]
@@ -157,8 +188,10 @@ class MixtureSameFamily(Distribution):
     def log_density(self, x: Value) -> Value:
         x = expand_dims(x, axis=self._axis)
         terms = self.components.log_density(x)
-        if self.components.moving():
-            terms = where(self._reachable(value_of(x)), terms, -math.inf)
+        if self._apart():
+            moving = self.components.moving()
+            ends = [leaf if path in moving else stop_gradient(leaf) for path, leaf in trees.paths(self.components)]
+            terms = where(may_draw(x, *ends, law=structure_of(self.components)), terms, -math.inf)
         return logsumexp(log_softmax(self.logits) + terms, axis=-1)
 
     @property
