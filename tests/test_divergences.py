@@ -239,3 +239,18 @@ def test_the_reparameterized_estimate_has_the_gradient_of_the_closed_form():
 def test_a_pair_that_makes_no_sense_is_refused(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", [tg.NegativeBinomial, tg.Binomial])
+def test_totals_that_are_two_parameters_have_no_gradient_in_a_closed_form(kind):
+    r, same, logits = tg.Tensor(3.0, "r"), tg.Tensor(3.0, "same"), tg.Tensor(0.5, "logits")
+    p, q = kind(r, logits=logits), kind(same, logits=-1.0)
+    for a, b in ((p, q), (p, kind(3.0, logits=-1.0)), (kind(3.0, logits=-1.0), p)):
+        divergence = tg.kl_divergence(a, b)
+        with pytest.raises(tg.InvalidGradientError, match="give both laws one Tensor for their total"):
+            tg.gradients(divergence, [r])
+        expected = tg.kl_divergence(*(kind(3.0, logits=tg.values(x.logits)) for x in (a, b)))
+        assert divergence.value == pytest.approx(float(expected), rel=1e-12)
+        assert tg.gradients(divergence, [logits])[0] != 0
+    together = tg.kl_divergence(p, kind(r, logits=-1.0))
+    np.testing.assert_allclose(tg.gradients(together, r), together.value / 3.0)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Array, NoiseStream, Value, as_array, describe, namespace, to_host
-from ..graph import value_of
+from ..graph import Tensor, value_of
 from ..ops import (
     abs,
     betaln,
@@ -35,7 +35,7 @@ from ..ops import (
     where,
     xlogy,
 )
-from .distribution import Distribution, check_inside, times_log
+from .distribution import Distribution, check_inside, is_same, times_log
 from .distributions import (
     Bernoulli,
     Beta,
@@ -69,6 +69,7 @@ from .distributions import (
     VonMises,
     Weibull,
 )
+from .verdict import refuse_gradient
 
 _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 _EULER = float(np.euler_gamma)
@@ -319,8 +320,7 @@ def _bernoulli(p: Any, q: Any) -> Value:
 
 @closed_form(Binomial, Binomial)
 def _binomial(p: Binomial, q: Binomial) -> Value:
-    _check_same_total(p, q)
-    return p.total * _bernoulli(p, q)
+    return _same_total(p, q) * _bernoulli(p, q)
 
 
 @closed_form(Geometric, Geometric)
@@ -330,13 +330,25 @@ def _geometric(p: Geometric, q: Geometric) -> Value:
 
 @closed_form(NegativeBinomial, NegativeBinomial)
 def _negative_binomial(p: NegativeBinomial, q: NegativeBinomial) -> Value:
-    _check_same_total(p, q)
-    return p.total * _geometric(Geometric(logits=p.logits), Geometric(logits=q.logits))
+    return _same_total(p, q) * _geometric(Geometric(logits=p.logits), Geometric(logits=q.logits))
 
 
-def _check_same_total(p: Any, q: Any) -> None:
+def _same_total(p: Any, q: Any) -> Value:
+    """Return the total of both laws; where they are two parameters, closed to gradients: each moves without the other.
+
+    Raises:
+        NotImplementedError: the totals differ.
+    """
     if not np.all(np.equal(value_of(p.total), value_of(q.total))):
         raise _no_closed_form(p, q, " unless the totals are equal")
+    if is_same(p.total, q.total):
+        return p.total
+    reason = (
+        "kl_divergence: the totals of the two laws are equal now; where they differ there is no closed form, so that "
+        "the derivative in one of them is not known; use monte_carlo_kl, or give both laws one Tensor for their total"
+    )
+    a, b = (refuse_gradient(x, reason=reason) if isinstance(x, Tensor) else x for x in (p.total, q.total))
+    return 0.5 * (a + b)
 
 
 @closed_form(Poisson, Poisson)
