@@ -344,6 +344,40 @@ def test_an_estimator_that_would_be_wrong_at_its_node_is_refused_with_the_reason
         tg.estimate(b * 2.0, {"b": instance(choice)})
 
 
+@pytest.mark.parametrize(
+    "law",
+    [
+        lambda mu: tg.MultivariateNormal(mu, np.eye(3)),
+        lambda mu: tg.Independent(tg.Normal(mu, 1.0), 1),
+        lambda mu: tg.OneHotCategorical(logits=mu),
+    ],
+)
+def test_the_coordinates_of_one_draw_are_no_draws_to_leave_one_out(law):
+    """They have one log-probability, so that the cost at the others is weighed with it too."""
+    mu = tg.Tensor(np.ones(3), "mu")
+    z = law(mu).sample(rng=tg.noise(0), name="z")
+    with pytest.raises(tg.InvalidGradientError, match=r"leave-one-out for z .*must count the draws"):
+        tg.estimate(z * z, {"z": "leave-one-out"})
+    with pytest.raises(tg.InvalidGradientError, match=r"vimco for z .*must count the draws"):
+        tg.estimate(tg.logsumexp(z, axis=0), {"z": "vimco"})
+    (node,) = tg.explain(tg.sum(tg.estimate(tg.where(z > 0.5, z, 0.0), default="auto")), mu).nodes
+    assert node.estimator not in ("leave-one-out", "vimco")
+    several = law(mu).sample((2,), rng=tg.noise(0), name="z")
+    tg.gradients(tg.sum(tg.estimate(several * several, {"z": "leave-one-out"})), mu)
+
+
+@pytest.mark.parametrize("shared", [(1,), (1, 4)])
+def test_draws_that_share_an_earlier_one_are_no_baseline_for_it(shared):
+    mu = tg.Tensor(np.ones(shared), "mu")
+    rng = tg.noise(0)
+    w = tg.Normal(mu, 1.0).sample(rng=rng, name="w")
+    z = tg.Normal(w, np.ones((4, *shared[1:]))).sample(rng=rng, name="z")
+    with pytest.raises(tg.InvalidGradientError, match=r"leave-one-out for w .*depend on draw i alone"):
+        tg.estimate(z * z, {"z": "pathwise"}, default="leave-one-out")
+    with pytest.raises(tg.InvalidGradientError, match=r"vimco for w .*each depend on its own"):
+        tg.estimate(tg.logsumexp(z, axis=0), {"w": "vimco", "z": "pathwise"})
+
+
 @pytest.mark.parametrize("name", ["enumeration", "arm", "arsm", "disarm", "rebar", "relax", "gumbel-softmax"])
 def test_estimators_of_discrete_draws_refuse_continuous_ones(name):
     z = tg.Normal(tg.Tensor(0.3, "mu"), 1.0).sample(rng=tg.noise(0), name="z")

@@ -218,7 +218,10 @@ def axes_kept_apart(labels: Labels, x: Value, shape: tuple[int, ...], own: int, 
 def _batch_axes(
     i: int, labels: Labels, z: Value, noise: Value, *parameters: Value, dist: Distribution, **_: Any
 ) -> Labels:
-    """A draw works element by element over its batch axes: those of a parameter stay apart, its event axes do not."""
+    """A draw works element by element over its batch axes: those of a parameter stay apart, its event axes do not.
+
+    Nor does an axis that was broadcast: several draws share what stands there.
+    """
     if i == 0:
         return (None,) * len(z.shape)
     law: Distribution = trees.replace_leaves(dist, parameters).element

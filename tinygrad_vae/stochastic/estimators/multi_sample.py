@@ -40,7 +40,7 @@ class VIMCO(Estimator):
         found = _log_weights(z, cost)
         if found is None:
             return "the cost must be logsumexp(log_weights, axis=0), its negative, or one of them and something added"
-        if found[0].shape[0] < 2 or surviving_axes(found[0], z)[0] != 0:
+        if found[0].shape[0] < 2 or z.ndim == len(z.dist.event_shape) or surviving_axes(found[0], z)[0] != 0:
             return "the first axis of the log-weights must count the draws, at least two, and each depend on its own"
         return "the draws are not independent, so that the others are no baseline" if is_coupled(z) else None
 

@@ -154,7 +154,7 @@ class LeaveOneOut(ScoreFunction):
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         if not cost.ndim or cost.shape[0] < 2:
             return "it needs several draws: draw with sample((n,), ...), and average the cost afterwards"
-        if surviving_axes(cost, z)[0] != 0:
+        if z.ndim == len(z.dist.event_shape) or surviving_axes(cost, z)[0] != 0:
             return "the first axis of the cost must count the draws, and cost i must depend on draw i alone"
         return "the draws are not independent, so that the others are no baseline" if is_coupled(z) else None
 
