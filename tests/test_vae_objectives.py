@@ -1,5 +1,7 @@
 """What a VAE climbs: values by hand, gradients against closed forms and against each other, and how noisy they are."""
 
+import itertools
+
 import numpy as np
 import pytest
 from standard_errors import ALLOWED, assert_agrees, assert_variance_agrees
@@ -146,6 +148,72 @@ def test_second_derivatives_of_the_bound_are_unbiased(opened, kl):
     first = tg.gradients(tg.sum(bound), recorded.slope, record=True)
     second = tg.gradients(tg.sum(first), recorded.slope)
     assert_agrees(second, tg.grad(tg.grad(exact_bound))(float(model.slope[0]), float(model.log_sd[0])))
+
+
+class OneLatent:
+    """z ~ N(0, 2^2), x ~ N(z + shift, 1), with whatever posterior it is given."""
+
+    def __init__(self, posterior, shift=0.0):
+        self.posterior, self.shift = posterior, shift
+
+    def encode(self, x):
+        return self.posterior
+
+    def decode(self, z):
+        return tg.Normal(z + self.shift, 1.0)
+
+    def prior(self):
+        return tg.Normal(0.0, 2.0)
+
+
+WITH_PARTS_LEFT_OUT = {
+    "sticking-the-landing": lambda model, n: tg.reparameterize(
+        vae.sticking_the_landing(model, np.ones(n), rng=tg.noise(1))
+    ),
+    "sticking-the-landing by the score function": lambda model, n: tg.score_function(
+        vae.sticking_the_landing(model, np.ones(n), rng=tg.noise(1))
+    ),
+    "an objective": lambda model, n: Objective("sticking-the-landing")(model, np.ones(n), rng=tg.noise(1)),
+    "dreg": lambda model, n: vae.doubly_reparameterized_bound(model, np.ones(n), rng=tg.noise(1), samples=2),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_PARTS_LEFT_OUT if "score" not in name])
+def test_where_the_support_of_the_posterior_moves_the_derivative_of_its_density_is_not_left_out(name):
+    high, shift = tg.Tensor(np.full(3, 2.0), "high"), tg.Tensor(np.zeros(3), "shift")
+    bound = tg.sum(WITH_PARTS_LEFT_OUT[name](OneLatent(tg.Uniform(0.0, high), shift), 3))
+    with pytest.raises(tg.InvalidGradientError, match=r"the support of Uniform moves with high, .*; use "):
+        tg.gradients(bound, high)
+    assert tg.gradients(bound, shift).shape == (3,)
+
+
+def test_the_plain_bound_is_right_where_the_support_of_the_posterior_moves():
+    """For z = h u and x = 1 it is -(1 - h + h^2 / 3) / 2 - h^2 / 24 + log h, up to a constant."""
+    high = tg.Tensor(np.full(20_000, 2.0), "high")
+    bound = tg.reparameterize(vae.elbo(OneLatent(tg.Uniform(0.0, high)), np.ones(20_000), rng=tg.noise(1)))
+    assert_agrees(tg.gradients(tg.sum(bound), high), (1 - 2 * 2 / 3) / 2 - 2 / 12 + 1 / 2)
+
+
+@pytest.mark.parametrize("name", WITH_PARTS_LEFT_OUT)
+def test_a_second_derivative_that_would_lack_what_was_left_out_is_refused(name):
+    mu, shift = tg.Tensor(np.full(3, 0.3), "mu"), tg.Tensor(np.full(3, 0.2), "shift")
+    bound = tg.sum(WITH_PARTS_LEFT_OUT[name](OneLatent(tg.Normal(mu, 0.8), shift), 3))
+    first = tg.gradients(bound, [mu, shift], record=True)
+    refused = [(0, mu)] if name != "dreg" else [(0, mu), (0, shift), (1, mu)]
+    for i, by in itertools.product(range(2), (mu, shift)):
+        if any(i == j and by is x for j, x in refused):
+            with pytest.raises(tg.InvalidGradientError, match=r"gives? first (derivatives|ones) only; for second ones"):
+                tg.gradients(tg.sum(first[i]), by)
+        else:
+            tg.gradients(tg.sum(first[i]), by)
+
+
+def test_a_derivative_along_a_direction_is_a_first_one_whose_next_would_lack_what_was_left_out():
+    mu = tg.Tensor(np.full(3, 0.3), "mu")
+    bound = WITH_PARTS_LEFT_OUT["sticking-the-landing"]
+    _, along = tg.jvp(lambda m: bound(OneLatent(tg.Normal(m, 0.8)), 3), (mu,), (np.ones(3),))
+    with pytest.raises(tg.InvalidGradientError, match="first derivatives only"):
+        tg.gradients(tg.sum(along), mu)
 
 
 def test_double_reparameterization_has_the_gradient_of_the_importance_weighted_bound():

@@ -32,7 +32,7 @@ from ..ops import (
 from ..ops import sum as sum_op
 from ..stochastic.distribution import law_in_words
 from ..stochastic.nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
-from ..stochastic.verdict import BiasedGradientWarning, dependence, explain, refuse_gradient
+from ..stochastic.verdict import BiasedGradientWarning, dependence, explain, left_out, refuse_gradient
 
 OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
 """How the gradient gets along an arrow: all of it, none of it, a part of it; or none is asked for."""
@@ -59,7 +59,7 @@ LONGEST_LABEL, LONGEST_DETAIL = 60, 400
 LONGEST_FORMULA = 3
 """A box of no more ops than this shows their formula; one of more shows the last of them, and how many they are."""
 
-FOLDED = (taken_care_of, identity, refuse_gradient, astype, stop_gradient)
+FOLDED = (taken_care_of, identity, refuse_gradient, left_out, astype, stop_gradient)
 """The ops that only keep books. They are drawn with their input."""
 
 SYMBOLS = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "pow": "^"}  # noqa: RUF001

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import trees
-from ..arrays import describe, noise
-from ..graph import BLOCKED, JUMP, PIECEWISE, STOP, Tensor, op, topological_order
+from ..arrays import describe, namespace, noise
+from ..graph import BLOCKED, JUMP, PIECEWISE, SMOOTH, STOP, Tensor, op, topological_order, value_of
 from ..ops import sum, surrogate
 from .credit import BILINEAR, LINEAR
 from .distribution import family_of, law_in_words
@@ -43,6 +43,25 @@ def refuse_gradient(x: Any, /, *, reason: str) -> Any:
 
 
 refuse_gradient.node = Guarded
+
+
+@op(
+    lambda g, y, value, x, beside, *, reason: g,
+    None,
+    None,
+    smoothness=(SMOOTH, STOP, STOP),
+    axes=lambda i, labels, y, *inputs, reason: labels if inputs[i].shape == y.shape else (None,) * len(y.shape),
+)
+def left_out(value: Any, x: Any, beside: Any, /, *, reason: str) -> Any:
+    """``value``, which is x without its gradient, or made of it, where only a first derivative may lack that.
+
+    A second derivative, one of both in what x depends on and the other in what ``beside`` does, is refused with the
+    reason.
+    """
+    return value
+
+
+left_out.node = Guarded
 
 FIRST_ONLY = (
     "an estimator that compares the cost at two draws gives first derivatives only. For second ones use "
@@ -236,8 +255,9 @@ def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> Callab
         BiasedGradientWarning: once for each draw, where an estimator says that it is biased.
 
     Returns:
-        What recorded gradients go through, where an estimator weighs the cost: a mark that they, too, are weighed, so
-        that the derivative of their square, or of another function of them, would be wrong.
+        What recorded gradients go through, where an estimator weighs the cost or a part of a derivative was left out: a
+        mark that they, too, are weighed, so that the derivative of their square, or of another function of them, would
+        be wrong, and that so would theirs be where that part counts.
     """
     paths = _follow(order, wrt)
     if paths.hidden:
@@ -250,7 +270,8 @@ def refuse_wrong_gradients(order: list[Tensor], wrt: Sequence[Tensor]) -> Callab
             where = f"{name_of_draw(drawn.name, drawn.place)} ({drawn.place})"
             text = f"the gradient through {where} is biased: {drawn.biased} [{drawn.estimator}]"
             warnings.warn(BiasedGradientWarning(text), stacklevel=4)
-    return paths.marked if any(note.attrs["drawn"].weighs for note in paths.notes) else None
+    weighed = any(note.attrs["drawn"].weighs for note in paths.notes)
+    return paths.marked if weighed or any(node.op is left_out for node in paths.live) else None
 
 
 @dataclass
@@ -279,20 +300,33 @@ class _Paths:
         """Return recorded gradients of a weighed cost as weighed ones.
 
         Where a difference of costs stands for a derivative, that of the difference itself has been left out, because
-        it is multiplied by 0. It counts in the next derivative, by what the path depends on: that one is refused.
+        it is multiplied by 0. It counts in the next derivative, by what the path depends on: that one is refused. So is
+        that of what was ``left_out``.
         """
-        differences = [node for node in self.live if node.op is not None and node.op.name == "sloped"]
+        missing = []  # a derivative first in one of the two and then in the other would be wrong
+        for node in self.live:
+            if node.op is not None and node.op.name == "sloped":
+                missing.append((node.inputs[1], node.inputs[0], FIRST_ONLY))
+            elif node.op is left_out:
+                _, x, beside = node.inputs
+                both = [(x, beside), (beside, x)] if x is not beside else [(x, x)]
+                missing += [(*pair, node.attrs["reason"]) for pair in both]
         out = []
         for k, g in enumerate(gradients):
             path: Any = g
-            for node in differences:
-                if self.opened.get(id(node.inputs[1]), 0) >> k & 1:
-                    path = path + refuse_gradient(0.0 * sum(node.inputs[0]), reason=FIRST_ONLY)
+            for first, second, reason in missing:
+                if self.opened.get(id(first), 0) >> k & 1:
+                    path = path * refuse_gradient(1 + _nothing_of(second), reason=reason)
             out.append(surrogate(g, path))
         return out
 
     def names(self, bits: int) -> list[str]:
         return [t.name or f"wrt[{k}]" for k, t in enumerate(self.wrt) if bits >> k & 1]
+
+
+def _nothing_of(x: Any) -> Any:
+    """Return 0, which depends on x."""
+    return sum(surrogate(namespace(value_of(x)).zeros_like(value_of(x)), x))
 
 
 def _follow(order: list[Tensor], wrt: Sequence[Tensor]) -> _Paths:

@@ -33,6 +33,7 @@ from ..stochastic.distribution import Distribution
 from ..stochastic.distributions import Independent
 from ..stochastic.divergences import kl_divergence
 from ..stochastic.estimators import ESTIMATORS, Estimator, ScoreFunction, estimate
+from ..stochastic.verdict import left_out, refuse_gradient
 
 
 class LatentVariableModel(Protocol):
@@ -160,8 +161,9 @@ def sticking_the_landing(
     """Return the bound of ``elbo(kl="monte-carlo")``, with a gradient that vanishes where q is the posterior.
 
     In ``E_q [log p(x, z) - log q(z; phi)]`` the parameters phi stand in the draw and in log q. The derivative in the
-    second place has the expectation 0, whatever q is, but a variance; it is left out. At q = p(z|x) what remains is 0
-    for each draw. Roeder, Wu and Duvenaud 2017. First derivatives are unbiased; second ones would lack what was cut.
+    second place has the expectation 0 where the support of q stays, but a variance; it is left out. At q = p(z|x) what
+    remains is 0 for each draw. Roeder, Wu and Duvenaud 2017. ``gradients`` refuses parameters that move the support,
+    and second derivatives in phi, which would lack what was left out.
 
     Args:
         model, x, rng, samples, beta, average: as ``elbo`` takes them.
@@ -179,7 +181,8 @@ def sticking_the_landing(
     check_nonnegative("sticking_the_landing: beta", beta)
     q, prior = model.encode(x), model.prior()
     z = q.sample((samples,) if samples > 1 or not average else (), rng=rng, name="z")
-    rate = constant(q).log_prob(z) - prior.log_prob(z)
+    stuck = _without_its_gradient(q, "sticking_the_landing", 'elbo(kl="monte-carlo")')
+    rate = stuck.log_prob(z) - prior.log_prob(z)
     bound = model.decode(z).log_prob(in_dtype_of(z, x)) - _weighed(rate, beta)
     return mean(bound, axis=0) if average and samples > 1 else bound
 
@@ -219,7 +222,8 @@ def doubly_reparameterized_bound(model: LatentVariableModel, x: Value, *, rng: N
     With the normalized weights ``v_k = w_k / sum_j w_j``, the gradient in phi is
     ``sum_k v_k^2 (d log w_k / dz_k) (dz_k / dphi)``: phi counts in the draws only, and each draw once more by its
     weight. The decoder's gradient is that of the bound. Tucker et al. 2019, equation 8. It holds for reparameterized
-    draws alone, so that z is drawn so from the start and nothing is left to be chosen.
+    draws alone, so that z is drawn so from the start and nothing is left to be chosen. ``gradients`` refuses parameters
+    that move the support of q, and second derivatives in phi.
 
     Args:
         model, x, rng, samples: as ``importance_weighted_bound`` takes them.
@@ -239,9 +243,12 @@ def doubly_reparameterized_bound(model: LatentVariableModel, x: Value, *, rng: N
     check_count("doubly_reparameterized_bound: samples", samples)
     q = model.encode(x)
     z = q.rsample((samples,), rng=rng, name="z")
-    log_weights = _log_weights(model, x, constant(q), z)
+    what, plain = "doubly_reparameterized_bound", "importance_weighted_bound"
+    log_weights = _log_weights(model, x, _without_its_gradient(q, what, plain), z)
     if isinstance(z, Tensor):
-        weights = stop_gradient(softmax(log_weights, axis=0))
+        weights = softmax(log_weights, axis=0)
+        reason = f"{what} weighs derivatives, and so gives first ones only; for second ones use {plain}"
+        weights = left_out(stop_gradient(weights), weights, z, reason=reason)
         weights = reshape(weights, (*weights.shape, *(1,) * (z.ndim - weights.ndim)))
         log_weights = replay(log_weights, {z: surrogate(z, weights * z)})
     return _log_mean(log_weights)
@@ -256,9 +263,34 @@ def _log_mean(log_weights: Value) -> Value:
     return logsumexp(log_weights, axis=0) - math.log(log_weights.shape[0])
 
 
-def constant(q: Distribution) -> Distribution:
-    """Return the law with parameters that are constants to every gradient."""
-    return trees.map_leaves(stop_gradient, q)
+def _without_its_gradient(q: Distribution, what: str, plain: str) -> Distribution:
+    """Return the law with parameters that are constants to gradients, where a bound may lack what they would add.
+
+    The expectation of the derivative of log q is 0 where the support of q stays, and that of its derivative is not.
+
+    Args:
+        q: the law that z was drawn from.
+        what: the bound that leaves the derivative out.
+        plain: the bound that does not.
+    """
+    moving = [path for path, x in trees.paths(q) if isinstance(x, Tensor) and path in q.moving()]
+    first_only = (
+        f"{what} leaves out the derivative of log q in the parameters of q, and so gives first derivatives only; for "
+        f"second ones use {plain}"
+    )
+    edge = (
+        f"{what}: the support of {type(q).__name__} moves with {', '.join(moving)}, so that the derivative of "
+        f"log q, which is left out, has another expectation than 0; use {plain}"
+    )
+
+    def cut(path: str, x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        if path in moving:
+            return refuse_gradient(x, reason=edge)
+        return left_out(stop_gradient(x), x, x, reason=first_only)
+
+    return trees.replace_leaves(q, [cut(path, x) for path, x in trees.paths(q)])
 
 
 # -------------------------------------------------------------------------------- what a run is to climb
