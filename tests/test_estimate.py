@@ -426,6 +426,31 @@ def test_the_control_of_relax_can_be_trained_on_the_variance():
     assert spread(0.1 * -np.sign(slope)) < spread(0.0)
 
 
+def test_the_control_of_relax_lies_along_the_cost_as_the_draw_does():
+    """The cost of a square of draws, transposed, has their shape: its control is transposed too."""
+    start, w = np.array([[0.3, -0.2], [0.5, 1.0]]), np.array([[1.0, 5.0], [0.0, -3.0]])
+    logits = tg.Tensor(start, "logits")
+
+    def one(r, control, cost):
+        b = tg.Bernoulli(logits=logits).sample(rng=tg.noise(0).at(r), name="b")
+        return tg.gradients(tg.sum(tg.RELAX(control, tg.noise(1).at(r))(cost(b))), logits)
+
+    p = 1 / (1 + np.exp(-start))
+    turned = lambda b: tg.matrix_transpose(b) * w  # noqa: E731
+    for control in (lambda v: 3 * tg.sigmoid(v), lambda v: tg.matrix_transpose(3 * tg.sigmoid(v)) * w):
+        assert_agrees([one(r, control, turned) for r in range(4000)], w.T * p * (1 - p))
+
+
+def test_a_control_of_relax_that_joins_what_the_cost_keeps_apart_is_refused():
+    logits = tg.Tensor(np.zeros((3, 3)), "logits")
+    b = tg.Bernoulli(logits=logits).sample(rng=tg.noise(0), name="b")
+    joins = tg.RELAX(lambda v: v - tg.mean(v, axis=0), tg.noise(1))
+    with pytest.raises(tg.InvalidGradientError, match=r"RELAX for b .*\(3, 3\), depends on draws of its own"):
+        joins(b * 2.0)
+    tg.gradients(joins(tg.sum(b)), logits)
+    tg.gradients(tg.sum(tg.RELAX(lambda v: np.ones((3, 3)), tg.noise(1))(b * 2.0)), logits)
+
+
 def test_quadrature_refuses_a_cost_that_jumps_where_its_derivative_would_be_zero():
     mu = tg.Tensor(0.0, "mu")
     z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")

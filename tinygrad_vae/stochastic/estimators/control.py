@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 from ...arrays import NoiseStream, Value
 from ...graph import Tensor
 from ...ops import exp, sigmoid, stop_gradient, sum
-from ..nodes import UNIFORM, Noise, Sample
+from ..credit import surviving_axes
+from ..nodes import UNIFORM, Noise, Sample, name_of_draw
+from ..verdict import InvalidGradientError, depends_on
 from .coordinates import aligned, batch_ndim, element_law
 from .estimate import Estimator, Rest, zero
 from .relaxed import check_temperature, has_relaxed_draw, no_relaxed_draw, noisy_logits, noisy_logits_given, relaxed
@@ -27,7 +29,8 @@ class RELAX(Estimator):
 
     Args:
         control: a function of noisy logits, which have the shape of the draw. The result has the shape of the cost, or
-            that of the draw, and is then added up over what the cost mixes.
+            that of the draw, and is then added up over what the cost mixes. Where each element of the cost depends on
+            draws of its own, so must that of the control; ``InvalidGradientError`` where it does not.
         rng: a stream from ``tg.noise(seed)`` for the conditional draw.
 
     >>> logits = tg.Tensor(np.zeros(3), "logits")
@@ -53,12 +56,20 @@ class RELAX(Estimator):
     def controlled(self, noisy: Value, z: Sample, cost: Tensor, rest: Rest) -> Value:
         """Return c at noisy logits, in the shape of the cost."""
         c: Any = self.control(noisy)
-        if c.shape == cost.shape:
-            return c
-        batch = z.shape[: batch_ndim(z)]
-        if c.shape not in (z.shape, batch):
+        batch, labels = z.shape[: batch_ndim(z)], surviving_axes(cost, z)
+        apart = [(a, label) for a, label in enumerate(labels) if label is not None and label < len(batch)]
+        if c.shape not in (cost.shape, z.shape, batch):
             raise ValueError(
                 f"RELAX: the control gave shape {c.shape}; give that of the cost, {cost.shape}, or of a draw, {z.shape}"
+            )
+        if c.shape == cost.shape and _keeps_apart(c, noisy, apart):
+            return c
+        if c.shape not in (z.shape, batch) or not _keeps_apart(c, noisy, [(label, label) for _, label in apart]):
+            raise InvalidGradientError(
+                f"RELAX for {name_of_draw(z.name, z.place)} ({z.place}): each element of the cost, of shape "
+                f"{cost.shape}, depends on draws of its own, and so must that of the control, which gave shape "
+                f"{c.shape} and joins the draws of others; give a control that works on each draw by itself, or a cost "
+                "that is one number"
             )
         joined = c if c.shape == batch else sum(c, axis=tuple(range(len(batch), z.ndim)))
         return aligned(joined, z, cost)
@@ -70,6 +81,14 @@ class RELAX(Estimator):
         c_again = self.controlled(noisy_logits_given(law, stopped, v), z, cost, rest)
         weight = exp(zero(self.noted(aligned(law.log_density(stopped), z, cost), z)))
         return weight * rest(stopped) + (1 - weight) * c_again + zero(c) - zero(c_again)
+
+
+def _keeps_apart(c: Value, noisy: Value, axes: list[tuple[int, int]]) -> bool:
+    """Return whether c carries axes of the noisy logits unmixed, each given as that of c and that of the logits."""
+    if not (isinstance(c, Tensor) and isinstance(noisy, Tensor) and depends_on(c, noisy)):
+        return True
+    found = surviving_axes(c, noisy)
+    return all(found[a] == label or noisy.shape[label] == 1 for a, label in axes)
 
 
 class REBAR(RELAX):
