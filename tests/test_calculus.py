@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from standard_errors import assert_agrees
 
 import tinygrad_vae as tg
 
@@ -92,3 +93,18 @@ def test_what_has_no_gradient_is_refused_in_words(f, point, message):
 def test_a_direction_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"shape \(3,\) where \(2,\)"):
         tg.hvp(lambda x: tg.sum(x * x), np.ones(2), np.ones(3))
+
+
+def test_a_direction_that_depends_on_the_draw_is_no_factor_of_a_weighed_derivative():
+    m = tg.Tensor(np.full(20_000, 0.7), "m")
+    square = lambda k, opened: opened(tg.Normal(k, 1.0).sample(rng=tg.noise(1)) ** 2)  # noqa: E731
+    z = tg.stop_gradient(tg.Normal(m, 1.0).sample(rng=tg.noise(1)))
+    with pytest.raises(tg.InvalidGradientError, match="multiply uses a cost that an estimator has weighed"):
+        tg.jvp(lambda k: square(k, tg.score_function), (m,), (z * 1.0,))
+    other = tg.stop_gradient(tg.Normal(m, 1.0).sample(rng=tg.noise(2)))
+    for direction, mean in ((other, 0.7), (tg.stop_gradient(m), 0.7), (np.ones(20_000), 1.0)):
+        _, along = tg.jvp(lambda k: square(k, tg.score_function), (m,), (direction,))
+        assert_agrees(along.value, 2 * 0.7 * mean)
+        assert_agrees(tg.gradients(tg.sum(along), m), 2 * mean)
+    along = tg.jvp(lambda k: square(k, tg.reparameterize), (m,), (z,))[1]
+    np.testing.assert_allclose(along.value, 2 * z.value**2)

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import trees
 from .arrays import Array, Value, as_array, is_array, namespace
-from .graph import Tensor, gradients, topological_order, value_of
+from .graph import SMOOTH, STOP, Tensor, gradients, op, topological_order, value_of
 from .ops import identity, reshape, stack, sum
 
 Tree = TypeVar("Tree")
@@ -118,6 +118,11 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
         args: where to take the derivative.
         tangents: the direction, with the structure and shapes of ``args``.
 
+    Raises:
+        ValueError: a direction has another shape.
+        BlockedGradientError, InvalidGradientError: as of ``vjp`` with a cotangent that depends on what ``tangents``
+            does: a random node stands in between, or an estimator has weighed the value for a draw that they depend on.
+
     >>> tg.jvp(lambda x: x**2, (np.array([1.0, 3.0]),), (np.array([1.0, 10.0]),))
     (array([1., 9.]), array([ 2., 60.]))
     """
@@ -125,10 +130,25 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     output = f(*inner)
     outside = _outside([output, tangents], born)
     weights = trees.map_leaves(lambda x: Tensor(np.zeros_like(value_of(x))), output)
-    weighted = _inner_product(output, weights)
+    beside = weights  # u, of which J is asked for beside the tangents: they may depend on the same noise as J
+    for t in trees.leaves(tangents):
+        if isinstance(t, Tensor):
+            beside = trees.map_leaves(lambda u: asked_beside(u, t), beside)  # noqa: B023
+    weighted = _inner_product(output, beside)
     along = _inner_product(gradients(weighted, inner, record=True), tangents)
     tangent = gradients(along, weights, record=bool(outside))
     return _released((output, tangent), outside)
+
+
+@op(
+    lambda g, y, u, tangent: g,
+    None,
+    smoothness=(SMOOTH, STOP),
+    axes=lambda i, labels, y, u, tangent: (None,) * len(y.shape) if i else labels,
+)
+def asked_beside(u: Value, tangent: Value, /) -> Value:
+    """``u``, with the tangent beside it: what looks after randomness then sees all that a product is made of."""
+    return u
 
 
 def hvp(f: Callable[..., Any], x: Tree, direction: Tree) -> Tree:
