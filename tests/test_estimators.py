@@ -258,6 +258,24 @@ def test_a_baseline_may_be_learned_from_the_inputs():
     assert in_k == 0
 
 
+@pytest.mark.parametrize("for_w", ["pathwise", "score-function"])
+def test_a_baseline_from_an_earlier_draw_needs_no_estimator_there(for_w):
+    m, k, rng = tg.Tensor(np.ones(DRAWS), "m"), tg.Tensor(1.0, "k"), tg.noise(1)
+    w = tg.Normal(m, 1.0).sample(rng=rng, name="w")
+    z = tg.Normal(w, 1.0).sample(rng=rng, name="z")
+    baseline, closed = k * w * w + 1.0, k * tg.stop_gradient(w * w) + 1.0
+    costs = [tg.estimate(z * z, {"w": for_w, "z": tg.ScoreFunction(b)}) for b in (baseline, closed)]
+    in_steps = tg.estimate(tg.estimate(z * z, {"z": tg.ScoreFunction(baseline)}), {"w": for_w})
+    first, *others = [tg.gradients(tg.sum(cost), [m, k]) for cost in (*costs, in_steps)]
+    assert_agrees(first[0], 2.0)
+    assert first[1] == 0
+    for other in others:
+        np.testing.assert_array_equal(other[0], first[0])
+    slope = tg.gradients(tg.sum(costs[0]), m, record=True)
+    trained = tg.gradients(tg.sum(tg.square(slope)), k)  # on the variance, where z has a part in the gradient
+    assert (trained != 0) == (for_w == "pathwise")
+
+
 def test_a_baseline_may_be_a_network_of_the_inputs_trained_beside_the_cost():
     """Unbiased whatever the network says, and calmer once it knows what the cost is at each input."""
     points = np.linspace(-2, 2, 8)

@@ -38,7 +38,7 @@ class ScoreFunction(Estimator):
         baseline: a number, or an array or Tensor that broadcasts to the cost and does not depend on the draw. Of a
             Tensor the graph tells whether it does. Of an array it can be seen only where it is a value of that graph or
             a view of one: a number that you computed from ``cost.value``, such as its mean, passes for a constant, and
-            biases the gradient. Compute baselines on Tensors.
+            biases the gradient. Compute baselines on Tensors. An earlier draw in it needs no estimator there.
         credit: ``"auto"`` weighs each element of the cost with the log-probability of its own draws where the graph
             shows that it depends on no others, and with that of all draws where it does not; ``"example"`` insists on
             the former, ``"joint"`` on the latter. ``"downstream"`` weighs each term of the cost, which sums and means
@@ -114,7 +114,7 @@ class ScoreFunction(Estimator):
         return labels
 
     def _weighed(self, weight: Tensor, k: Tensor) -> Tensor:
-        return weight * k if self.baseline is None else weight * k + (1 - weight) * self.baseline
+        return weight * k if self.baseline is None else weight * k + (1 - weight) * _cut_at_draws(self.baseline)
 
     def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...] | None = None) -> Tensor:
         """Return ``magic(log p(z))`` along the axes of the cost.
@@ -244,6 +244,13 @@ def without_moving(z: Sample, what: str = "score_function") -> Any:
     )
     new = [refuse_gradient(leaf, reason=reason) if path in moving else leaf for path, leaf in trees.paths(dist)]
     return trees.replace_leaves(dist, new)
+
+
+def _cut_at_draws(baseline: Value) -> Value:
+    """Return the baseline with its draws for constants: no gradient is to go through it, so they need no estimator."""
+    if not isinstance(baseline, Tensor):
+        return baseline
+    return rewrite(baseline, lambda node, inputs: stop_gradient(node) if isinstance(node, Sample) else None)
 
 
 def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
