@@ -318,6 +318,42 @@ def test_noise_drawn_in_a_plan_has_its_place_in_the_stream():
     assert origins[:2] == [(3, (), 0), (3, (), 1)]
 
 
+@pytest.mark.parametrize("first", ["replay", "estimate"])
+def test_noise_that_was_made_of_a_parameter_or_of_other_noise_is_for_paths_alone(first):
+    """z = m + t e, and y beside it from noise that is made of theirs: exact by hand."""
+    t, m = tg.Tensor(np.full(DRAWS, 1.5), "t"), tg.Tensor(np.ones(DRAWS), "m")
+    rng = tg.noise(1)
+    z, y = (tg.Normal(m, 1.0).sample(rng=rng, name=name) for name in "zy")
+    other = tg.Noise.drawn_from(rng, z.noise.law, z.shape, z.dtype)
+    swaps = {z.noise: t * z.noise}, {z.noise: 1.0 * z.noise, y.noise: 0.6 * other + 0.8 * z.noise}
+
+    def gradients_of(opened, cost, swap):
+        new = opened(tg.replay(cost, swap)) if first == "replay" else tg.replay(opened(cost), swap)
+        return tg.gradients(tg.sum(new), [t, m])
+
+    for opened in (tg.score_function, lambda c: tg.estimate(c, default=tg.MeasureValued(tg.noise(2)))):
+        for cost, swap in zip((z * z, z * y * y), swaps, strict=True):
+            with pytest.raises(
+                tg.InvalidGradientError, match=r"for [zy] \(.*: in the place of its noise stands another"
+            ):
+                gradients_of(opened, cost, swap)
+    in_t, in_m = gradients_of(tg.reparameterize, z * z, swaps[0])
+    assert_agrees(in_t, 2 * 1.5)
+    assert_agrees(in_m, 2.0)
+    assert_agrees(gradients_of(tg.reparameterize, z * y * y, swaps[1])[1], 3 * 1.0 + 1.0 + 2 * 0.8)
+    fresh = {z.noise: z.noise.redrawn(tg.noise(3))}
+    assert_agrees(gradients_of(tg.score_function, z * z, fresh)[1], 2.0)
+    assert gradients_of(tg.score_function, z * z, {z.noise: np.zeros(DRAWS)})[1].shape == (DRAWS,)
+
+
+def test_the_report_says_that_a_draw_with_other_noise_has_a_path_alone():
+    t, m = tg.Tensor(1.5, "t"), tg.Tensor(1.0, "m")
+    z = tg.Normal(m, 1.0).sample(rng=tg.noise(1), name="z")
+    (node,) = tg.explain(tg.replay(z * z, {z.noise: t * z.noise}), [t, m]).nodes
+    assert [option.call for option in node.options if option.valid] == ["reparameterize(cost)"]
+    assert node.cut == ["t", "m"]
+
+
 def test_a_weighed_cost_is_a_term_of_the_final_cost_and_nothing_else():
     z, theta = draw(loc=2.0)
     part, w = tg.score_function(z), tg.Tensor(3.0, "w")

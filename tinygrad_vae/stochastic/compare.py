@@ -270,7 +270,7 @@ def _instances(cost: Tensor, rng: NoiseStream, chosen: Iterable[str | Estimator]
         if isinstance(choice, str) and choice not in ESTIMATORS:
             raise ValueError(f"there is no estimator {choice!r}; choose from {', '.join(sorted(ESTIMATORS))}")
         estimator = ESTIMATORS[choice].example(rng.at("estimator", choice)) if isinstance(choice, str) else choice
-        if chosen is not None or any(estimator.objection(z, cost) is None for z in samples):
+        if chosen is not None or any(estimator.refusal(z, cost) is None for z in samples):
             found.append(estimator)
     return found
 
@@ -283,7 +283,7 @@ def _record(cost: Tensor, estimator: Estimator, planned: Plan | None = None) -> 
     chosen, at = [], []
     for z in live_samples(cost):
         here = (planned or {}).get(id(z.noise))
-        here = here or (estimator if estimator.objection(z, cost) is None else _stand_in(z, cost))
+        here = here or (estimator if estimator.refusal(z, cost) is None else _stand_in(z, cost))
         chosen.append(here)
         at.append(f"{here.name} for {name_of_draw(z.name, z.place)}")
     if estimator not in chosen:  # it is valid nowhere, and its refusal is to say why
@@ -518,7 +518,7 @@ def choose(cost: Tensor, planned: Plan) -> dict[int, Estimator]:
     records = [
         _record(cost, estimator, planned)
         for estimator in candidates
-        if any(estimator.objection(z, cost) is None for z in free)
+        if any(estimator.refusal(z, cost) is None for z in free)
     ]
     found = _measured(cost, _float_leaves(cost), noise(0).at("pilot"), PILOT_RUNS, records)
     rows = sorted(zip(found, records, strict=True), key=lambda pair: _price(pair[0]))

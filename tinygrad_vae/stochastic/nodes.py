@@ -59,6 +59,8 @@ class Noise(Tensor):
     - ``noise.mirrored()``: the other half of an antithetic pair;
     - ``noise.sobol(rng)``: points of a scrambled Sobol sequence, in place of independent draws;
     - an array of its shape: whatever numbers you want. Whether they follow the law is then up to you.
+    - a Tensor computed from noise and parameters: a gradient then goes through it too. Only the pathwise estimator
+      follows it there; the others take noise for independent of all else, and refuse.
 
     Args:
         value: the numbers that were drawn.

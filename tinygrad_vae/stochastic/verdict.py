@@ -68,6 +68,11 @@ FIRST_ONLY = (
     "score_function(cost), reparameterize(cost) or enumeration"
 )
 
+OTHER_NOISE = (
+    "in the place of its noise stands another Tensor, which may depend on a parameter or on other noise, and this "
+    "estimator takes it for independent of all else; use reparameterize(cost), or put noise or an array there"
+)
+
 _SUMMING = LINEAR | {"put", "refuse_gradient", "surrogate", "taken_care_of"}
 
 
@@ -395,7 +400,25 @@ def _follow(order: list[Tensor], wrt: Sequence[Tensor]) -> _Paths:
             paths.problems.append((_meeting(op.name), met))
     if any(note.attrs["drawn"].weighs for note in paths.notes):
         paths.problems += _bent_costs(paths, sources)
+        paths.problems += _other_noise(paths, order)
     return paths
+
+
+def _other_noise(paths: _Paths, order: list[Tensor]) -> list[tuple[str, int]]:
+    """Find the draws that an estimator has weighed a cost for, and whose noise something else was put in place of."""
+    reached: dict[Any, int] = {}
+    for z in order:
+        if isinstance(z, Sample) and not isinstance(z.noise, Noise):
+            bits = paths.opened.get(id(z.noise), 0) | paths.blocked.get(id(z.noise), 0)
+            reached[z.name, z.place] = reached.get((z.name, z.place), 0) | bits
+    problems = []
+    for note in paths.notes if reached else []:
+        drawn = note.attrs["drawn"]
+        if drawn.weighs and (drawn.name, drawn.place) in reached:
+            bits = reached[drawn.name, drawn.place] | paths.opened.get(id(note), 0)
+            name = name_of_draw(drawn.name, drawn.place)
+            problems += [(f"{drawn.estimator} for {name} ({drawn.place}): {OTHER_NOISE}", bits)] if bits else []
+    return problems
 
 
 def dependence(node: Tensor, i: int) -> str:
@@ -554,6 +577,8 @@ def _pathwise_option(z: Sample, name: str, paths: _Paths) -> Option:
 def _score_option(z: Sample, paths: _Paths) -> Option:
     """Say whether a parameter that one wants the gradient in moves the support."""
     call, family = "score_function(cost)", family_of(z.dist)
+    if not isinstance(z.noise, Noise):
+        return Option(call, False, OTHER_NOISE)
     reached = {
         path: leaf.name or path.rpartition(".")[2]
         for path, leaf in trees.paths(z.dist)
@@ -572,7 +597,7 @@ def _other_options(z: Sample, cost: Tensor, score: Option) -> list[Option]:
     options = []
     for name, kind in sorted(ESTIMATORS.items()):
         if kind not in (Pathwise, ScoreFunction):
-            objection = kind.example(noise(0)).objection(z, cost)
+            objection = kind.example(noise(0)).refusal(z, cost)
             if objection is None and issubclass(kind, ScoreFunction) and not score.valid:
                 objection = score.reason
             options.append(Option(name, objection is None, objection or "", kind.biased))

@@ -17,7 +17,7 @@ from ...graph import SMOOTH, STOP, Tensor, elementwise, make_node, rewrite, topo
 from ...ops import identity, stop_gradient, surrogate
 from ..distribution import law_in_words
 from ..nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
-from ..verdict import FIRST_ONLY, InvalidGradientError, live_samples, refuse_gradient
+from ..verdict import FIRST_ONLY, OTHER_NOISE, InvalidGradientError, live_samples, refuse_gradient
 
 Rest = Callable[[Value], Tensor]
 """K: the cost as a function of what stands in the place of a random node."""
@@ -45,6 +45,8 @@ class Estimator:
     """Whether the cost keeps its value; where not, it becomes an expectation, or that of a relaxed draw."""
     caveat: ClassVar[str] = ""
     """What its measured mean and variance do not show; empty where they show everything."""
+    follows_noise: ClassVar[bool] = False
+    """Whether the gradient goes through the noise of the draw too, so that anything may be put in the place of that."""
     takes_noise: ClassVar[bool] = False
     """Whether it is made with a stream for noise of its own, ``rng``: read off its constructor."""
     reason: str = ""
@@ -63,6 +65,12 @@ class Estimator:
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         """Return why the estimator would be wrong for this node, or ``None``."""
         return None
+
+    def refusal(self, z: Sample, cost: Tensor) -> str | None:
+        """Return why the node is not to be had with this estimator, or ``None``: its ``objection``, or its noise."""
+        if not self.follows_noise and not isinstance(z.noise, Noise):
+            return OTHER_NOISE
+        return self.objection(z, cost)
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         """Return the cost with a path for the gradient at z.
@@ -163,7 +171,7 @@ def taken_care(cost: Tensor, plan: Plan, samples: Sequence[Sample]) -> Tensor:
         return cost
     for z in samples:
         estimator = plan.get(id(z.noise))
-        objection = estimator.objection(z, cost) if estimator else None
+        objection = estimator.refusal(z, cost) if estimator else None
         if estimator and objection:
             raise InvalidGradientError(f"{estimator.name} for {name_of_draw(z.name, z.place)} ({z.place}): {objection}")
     _check_independent(cost, {z: plan[id(z.noise)] for z in samples if id(z.noise) in plan})

@@ -34,6 +34,7 @@ class Pathwise(Estimator):
 
     name: ClassVar[str] = "pathwise"
     weighs: ClassVar[bool] = False
+    follows_noise: ClassVar[bool] = True
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         return None if z.dist.path is not None else z.dist.why_no_path
