@@ -210,6 +210,17 @@ def test_results_that_are_inputs_views_or_constants(gpu):
         np.testing.assert_array_equal(tg.to_host(w), before + x)
 
 
+def test_an_op_may_hand_on_a_constant(gpu):
+    constant = tg.to_device(np.arange(3.0))
+
+    def step(x):
+        return tg.surrogate(constant, x) * 2 + tg.sum(tg.surrogate(constant, x))
+
+    run = tg.plan(step)
+    for i in range(4):
+        np.testing.assert_array_equal(tg.to_host(run(tg.to_device(np.full(3, 1.0 * i)))), 2 * np.arange(3.0) + 3)
+
+
 def test_what_a_carried_argument_was_may_be_a_result(gpu):
     def step(a, b):
         return a * 2, b + a, a, tg.reshape(b, (3, 1)), a[1:]

@@ -814,7 +814,7 @@ def _kind(run: Run) -> str:
 
 
 def compare(first: str | Path, second: str | Path) -> dict[str, tuple[float, float]]:
-    """Return how much better the first of two runs is than the second on the held-out images, image by image.
+    """Return by how much two runs differ on the held-out images, the first minus the second, image by image.
 
     Both have met the same images, and some are hard for both. The difference ``d_i = a_i - b_i`` of each image does
     without that, and so does its standard error, ``sd(d) / sqrt(n)``.

@@ -182,9 +182,9 @@ class _Capture:
         same: dict[int, int] = {}
         made: dict[Any, int] = {}
         for node in order:
-            if node.op is None or id(node.value) in known:
-                continue
             given = [value_of(x) for x in node.inputs]
+            if node.op is None or id(node.value) in known or any(x is node.value for x in given):
+                continue  # a leaf, or an op that hands on what it was given
             words = (same.get(id(x), id(x)) if is_array(x) else repr(x) for x in given)
             first = made.setdefault((node.op, word(dict(node.attrs)), *words), id(node.value))
             known.add(id(node.value))
