@@ -319,6 +319,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+class _Version(argparse.Action):
+    """Looks up the version when it is asked for, and not at every start."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"{parser.prog} {importlib.metadata.version('tinygrad-vae')}")
+        parser.exit()
+
+
 def _reader(kind: Kind) -> Callable[[str], Any]:
     """Return what makes a value of a kind from a word."""
 
@@ -358,7 +366,7 @@ def _parser() -> argparse.ArgumentParser:
         return 0
 
     parser.set_defaults(command=say_what_there_is, parser=parser)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {importlib.metadata.version('tinygrad-vae')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     commands = parser.add_subparsers(metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)

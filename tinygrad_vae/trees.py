@@ -77,6 +77,7 @@ def leaves(tree: Any) -> list[Any]:
 
 
 def _collect(tree: Any, found: list[Any]) -> None:
+    """Add the leaves, without the names that ``children`` makes: a step of training asks for leaves a dozen times."""
     if isinstance(tree, dict):
         for key in tree:
             _collect(tree[key], found)

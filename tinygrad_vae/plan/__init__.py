@@ -169,7 +169,8 @@ class _Word:
 def _said(x: Any) -> _Word:
     if not is_array(x):
         return _Word(repr(x))
-    return _Word(describe(x), (x.shape, x.dtype.char, hashlib.sha256(to_host(x).tobytes()).hexdigest()))
+    *look, content = _bits(x)
+    return _Word(describe(x), (*look, hashlib.sha256(content).hexdigest()))
 
 
 @dataclass(frozen=True)
@@ -208,9 +209,9 @@ class _Recording:
         with np.printoptions(threshold=sys.maxsize):  # or else an array in a tuple is written down in part
             for node in self.order:
                 if node.op is not None:
-                    rows.append(("an op", _Word(node.op.name)))
-                    rows += [(f"{node.op.name}: {node.op.input_name(i)}", of(x)) for i, x in enumerate(node.inputs)]
                     name = node.op.name
+                    rows.append(("an op", _Word(name)))
+                    rows += [(f"{name}: {node.op.input_name(i)}", of(x)) for i, x in enumerate(node.inputs)]
                     rows += [(f"{name}: {attr}", of_attribute(name, attr, x)) for attr, x in node.attrs.items()]
             return [*rows, *((_result(path), of(x)) for path, x in trees.paths(self.results))]
 
@@ -336,8 +337,8 @@ class _Lowered:
 
 def _lowered(recording: _Recording, carried: Mapping[int, int]) -> _Lowered:
     """Return the calls of a recording."""
-    tape = Tape()
-    given = {id(x): tape.hold(np.empty_like(x)) for x in recording.filled}
+    tape, filled = Tape(), recording.filled
+    given = {id(x): tape.hold(np.empty_like(x)) for x in filled}
     outside = [tape.view(x) for x in given.values()]
     computed: dict[int, Writer] = {}
 
@@ -348,7 +349,7 @@ def _lowered(recording: _Recording, carried: Mapping[int, int]) -> _Lowered:
         known = computed.get(id(x), given.get(id(value)))
         if known is not None:
             return known
-        is_theirs = any(np.may_share_memory(value, y) for y in recording.filled)  # and may be edited by the caller
+        is_theirs = any(np.may_share_memory(value, y) for y in filled)  # and may be edited by the caller
         return tape.hold(np.array(value) if is_theirs else np.asarray(value), fixed=True)
 
     with np.errstate(all="ignore"):
@@ -441,11 +442,7 @@ class _Program:
         self.carried: tuple[Any, ...] = whole[:carry] if carry else ()
         self.others = whole[carry:] if carry else whole
         self._others = trees.leaves(self.others)
-        hides = list(map(_hides_editable, self.carried))
-        self._owners = [_own if hidden else _own_dicts for hidden in hides]
-        self.handed_out = [
-            (None if hidden else tree, *_kind_of(tree)) for hidden, tree in zip(hides, self.carried, strict=True)
-        ]
+        self.handed_out = [(None if _hides_editable(tree) else tree, *_kind_of(tree)) for tree in self.carried]
 
     def run(self, inputs: Sequence[Array], draws: Sequence[Array]) -> Any:
         """Run the step once and return its results."""
@@ -453,7 +450,8 @@ class _Program:
         others = trees.replace_leaves(self.others, list(map(_copied, self._others)))
         if not self.carried:
             return others
-        return (*(own(tree) for own, tree in zip(self._owners, self.carried, strict=True)), *others)
+        mine = zip(self.carried, self.handed_out, strict=True)
+        return (*(_own(tree) if given is None else _own_dicts(given) for tree, (given, *_) in mine), *others)
 
 
 def _own_dicts(tree: Any) -> Any:
@@ -572,9 +570,12 @@ def _kind_of(arg: Any) -> tuple[Hashable, list[Array]]:
         if isinstance(x, Tensor):
             raise PlanError(f"plan: a plan takes arrays, found {describe(x)}; take them out with tg.values(tree)")
     structure = word(trees.replace_leaves(arg, [... if is_array(x) else x for x in leaves]))
-    flags = ((x.flags.c_contiguous, x.flags.f_contiguous) for x in arrays)  # in another layout NumPy adds up otherwise
-    looks = ((namespace(x).__name__, x.shape, x.dtype.char) for x in arrays)
-    return (structure, *zip(looks, flags, strict=True)), arrays
+    return (structure, *map(_look_of, arrays)), arrays
+
+
+def _look_of(x: Array) -> tuple[Any, ...]:
+    """Return where an array is and what it looks like; in another layout NumPy would add up in another order."""
+    return namespace(x).__name__, x.shape, x.dtype.char, x.flags.c_contiguous, x.flags.f_contiguous
 
 
 def _carried(results: Any, args: Sequence[Any], carry: int) -> dict[int, int]:

@@ -122,10 +122,10 @@ class Tape:
             self.buffers[id(_owner(out))] = Buffer(old.buffer.like, False)  # every buffer is written once
         elementwise = method == "__call__" and ufunc.signature is None
         dtypes = {x.dtype for x in plain if isinstance(x, np.ndarray)}
-        uniform = elementwise and any(x.char * ufunc.nin in _inputs_of(ufunc) for x in dtypes)
-        if uniform and len(dtypes) == 1 and (out.dtype in dtypes or next(iter(dtypes)).kind == "f"):
+        if elementwise and len(dtypes) == 1:
             (dtype,) = dtypes  # in which NumPy takes Python's numbers, too, and reads arrays without axes faster
-            args = tuple(x if isinstance(x, View) else np.asarray(x, dtype) for x in args)
+            if dtype.char * ufunc.nin in _inputs_of(ufunc) and (out.dtype == dtype or dtype.kind == "f"):
+                args = tuple(x if isinstance(x, View) else np.asarray(x, dtype) for x in args)
         self.calls.append(Call(function, args, self.view(out), elementwise))
         self.fresh.add(self.view(out).buffer)
         return self.keep(what, out)

@@ -51,6 +51,14 @@ def surviving_axes(cost: Tensor, z: Tensor) -> Labels:
     return labels.get(id(cost), (None,) * len(cost.shape))
 
 
+def counts_draws(value: Tensor, z: Tensor, event_ndim: int) -> bool:
+    """Return whether the first axis of a value counts draws of z, and element i depends on draw i alone.
+
+    ``event_ndim`` is how many of the last axes of z are within one draw.
+    """
+    return len(z.shape) > event_ndim and surviving_axes(value, z)[0] == 0
+
+
 def _passed_on(op: Op[..., Any], i: int, labels: Labels, node: Tensor) -> Labels:
     """Return the labels of the node's axes that come from its input ``i``."""
     x = node.inputs[i]

@@ -13,7 +13,7 @@ from ...arrays import Value, namespace
 from ...graph import Tensor, topological_order, value_of
 from ...ops import expand_dims, logsumexp, stop_gradient, sum, where
 from ...ops.reductions import reduced
-from ..credit import aligned_log_prob, surviving_axes
+from ..credit import aligned_log_prob, counts_draws, surviving_axes
 from ..nodes import Sample
 from .coordinates import is_coupled
 from .estimate import Estimator, Rest, sloped, zero
@@ -40,7 +40,7 @@ class VIMCO(Estimator):
         found = _log_weights(z, cost)
         if found is None:
             return "the cost must be logsumexp(log_weights, axis=0), its negative, or one of them and something added"
-        if found[0].shape[0] < 2 or z.ndim == len(z.dist.event_shape) or surviving_axes(found[0], z)[0] != 0:
+        if found[0].shape[0] < 2 or not counts_draws(found[0], z, len(z.dist.event_shape)):
             return "the first axis of the log-weights must count the draws, at least two, and each depend on its own"
         return "the draws are not independent, so that the others are no baseline" if is_coupled(z) else None
 

@@ -20,7 +20,7 @@ from ... import trees
 from ...arrays import Array, NoiseStream, Value, is_array
 from ...graph import Tensor, rewrite, topological_order, value_of
 from ...ops import exp, stop_gradient, sum
-from ..credit import aligned_log_prob, mixing_op, surviving_axes, weigh_terms
+from ..credit import aligned_log_prob, counts_draws, mixing_op, surviving_axes, weigh_terms
 from ..nodes import Sample, name_of_draw
 from ..verdict import depends_on, refuse_gradient
 from .coordinates import check_uncoupled, is_coupled
@@ -154,7 +154,7 @@ class LeaveOneOut(ScoreFunction):
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         if not cost.ndim or cost.shape[0] < 2:
             return "it needs several draws: draw with sample((n,), ...), and average the cost afterwards"
-        if z.ndim == len(z.dist.event_shape) or surviving_axes(cost, z)[0] != 0:
+        if not counts_draws(cost, z, len(z.dist.event_shape)):
             return "the first axis of the cost must count the draws, and cost i must depend on draw i alone"
         return "the draws are not independent, so that the others are no baseline" if is_coupled(z) else None
 
