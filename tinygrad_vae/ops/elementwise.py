@@ -284,10 +284,13 @@ def log1p(x: Value, /) -> Value:
 def sigmoid(x: Value, /) -> Value:
     """``1 / (1 + exp(-x))``, accurate in both tails. Derivative sigmoid(x) (1 - sigmoid(x)).
 
+    With ``t = exp(-abs(x))``, which never overflows, it is t / (1 + t) below 0, and what that leaves of 1 above.
+
     >>> float(sigmoid(0.0))
     0.5
     """
-    return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
+    tail = np.exp(-np.abs(x))
+    return np.abs(np.less(0, x) - tail / (1 + tail))
 
 
 @elementwise(lambda g, y, x: g * -expm1(-y))

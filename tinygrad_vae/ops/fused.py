@@ -16,7 +16,7 @@ import numpy as np
 from ..arrays import Value
 from ..domains import POSITIVE, REAL
 from ..graph import case, elementwise, op
-from .elementwise import expm1, in_one_dtype, softplus, sqrt
+from .elementwise import in_one_dtype, sigmoid, softplus, sqrt
 from .reductions import sum as total
 
 Labels = tuple[int | None, ...]
@@ -26,14 +26,14 @@ _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 @elementwise(
-    lambda g, y, x, logits: g * (-2 * logits * expm1(y)),
-    lambda g, y, x, logits: g * ((1 - 2 * x) * expm1(y)),
+    lambda g, y, x, logits: g * (2 * logits * sigmoid((1 - 2 * x) * logits)),
+    lambda g, y, x, logits: g * ((2 * x - 1) * sigmoid((1 - 2 * x) * logits)),
 )
 def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     """``x log p + (1 - x) log(1 - p)`` with p = sigmoid(logits), for x of 0 and 1: ``-softplus((1 - 2 x) logits)``.
 
-    Derivative x - p in logits, which is ``(1 - 2 x) expm1(y)``: the exponential of the value y is the probability of x.
-    In x it is that of the softplus.
+    Derivative x - p in logits, which is ``(2 x - 1) sigmoid((1 - 2 x) logits)``: without a difference of two numbers
+    that are nearly equal. In x it is that of the softplus.
 
     >>> bernoulli_log_prob(np.array([0.0, 0.0]), np.array([0.0, 1000.0])).round(6)
     array([-6.93147e-01, -1.00000e+03])
