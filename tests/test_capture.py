@@ -71,7 +71,10 @@ def test_a_captured_step_waits_for_nothing_and_is_one_launch(gpu):
     assert gpu.copies == ["asarray"]  # the noise
     assert held == [id(leaf) for leaf in trees.leaves((model, state))]
     products = sum(name in ("matmul", "gemm") for name in gpu.kernels)
-    assert (gpu.launches, products) == ((1, 0) if gpu.has_cublas else (1 + products, products))
+    if gpu.has_cublas:
+        assert (gpu.launches, products) == (1, 0)
+    else:  # a graph between two products, unless one follows the other
+        assert 1 < gpu.launches <= 1 + products
     assert "1 CUDA graphs and 0 calls" in repr(run) or not gpu.has_cublas
     assert float(loss) > 0
 

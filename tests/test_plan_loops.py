@@ -11,6 +11,7 @@ from test_plan import ADAM, CALLS, _assert_same_bits, _images, _model, _training
 import tinygrad_vae as tg
 from tinygrad_vae.extras import MissingExtraError
 from tinygrad_vae.plan import loops
+from tinygrad_vae.plan.calls import Call
 from tinygrad_vae.plan.loops import COMPARISONS, EXACT, Loop
 
 numba = pytest.importorskip("numba")
@@ -21,11 +22,16 @@ SPECIAL = [0.0, -0.0, 1.0, -1.0, 1e-40, -1e-40, 1e-310, 3e38, -3e38, 1e300, np.i
 @pytest.fixture(autouse=True)
 def _small_loops_too(monkeypatch):
     monkeypatch.setattr(loops, "LARGE", 0)
+    monkeypatch.setattr(loops, "LEAST_ROW", 2)
 
 
 def _loops_of(run):
+    return [item for item in _work_of(run) if isinstance(item, Loop)]
+
+
+def _work_of(run):
     (program,) = (p for p in run._known.values() if hasattr(p, "runner"))
-    return [item for item in program.runner.work if isinstance(item, Loop)]
+    return program.runner.work
 
 
 def _same_numbers(a, b):
@@ -145,11 +151,69 @@ def test_adam_is_one_loop_for_each_array_and_training_is_the_same_bit_for_bit():
         _assert_same_bits(called, eager)
     assert not _loops_of(plain)
     leaves = tg.trees.leaves(_model())
-    updates = [loop for loop in _loops_of(run) if len(loop.outs) == 3 and any("sqrt" in s for s in loop.steps)]
+    updates = [loop for loop in _loops_of(run) if "sqrt" in {call.name for call in loop.calls}]
+    assert {len(loop.outs) for loop in updates} == {3}
     assert sorted(loop.outs[0].like.size for loop in updates) == sorted(leaf.size for leaf in leaves)
     assert all(
         {x.buffer.start for x in loop.outs} <= {x.buffer.start for x in loop.reads} for loop in updates
     )  # in place
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 2), (3, 17), (40, 5), (300, 65)])
+def test_rows_are_added_up_where_they_are_made_from_minus_zero_on(shape, dtype):
+    def step(x, bias, g):
+        y = tg.sign(x) * (g > 0)
+        d = g * (x + bias > 0)
+        return y, tg.sum(y, axis=0), tg.sum(d, axis=0), tg.sum(d, axis=1), tg.sum(d, axis=0, keepdims=True)
+
+    run = tg.plan(step, compiled=True)
+    for seed in range(CALLS):
+        rng = np.random.default_rng(seed)
+        x, bias, g = (rng.normal(size=n).astype(dtype) for n in (shape, shape[1], shape))
+        x = -np.abs(x) if seed % 2 else x  # whole columns of -0.0
+        _assert_same_bits(run(x, bias, g), step(x, bias, g))
+    assert len([call for loop in _loops_of(run) for call in loop.sums]) == 2
+
+
+def test_the_sum_of_rows_takes_no_place_that_the_loop_still_reads():
+    """The bias ends in the loop and has the shape of the sum, which grows row by row."""
+
+    def step(x, bias):
+        moved = tg.exp(bias)
+        y = (x + moved) * 2.0
+        return tg.sum(y, axis=0), tg.max(y)
+
+    run = tg.plan(step, compiled=True)
+    for seed in range(CALLS):
+        x, bias = (np.random.default_rng(seed).normal(size=n) for n in ((7, 30), 30))
+        _assert_same_bits(run(x, bias), step(x, bias))
+    (loop,) = _loops_of(run)
+    assert len(loop.sums) == 1
+
+
+def test_one_operation_on_arguments_is_computed_anew_rather_than_stored():
+    def step(x, logits):
+        twice = 2.0 * x
+        return (twice - tg.exp((1.0 - twice) * logits)) * 3.0
+
+    run = tg.plan(step, compiled=True)
+    for seed in range(CALLS):
+        x, logits = np.random.default_rng(seed).normal(size=(2, 6, 5))
+        _assert_same_bits(run(x, logits), step(x, logits))
+    assert [len(loop.outs) for loop in _loops_of(run)] == [1, 1]
+    assert [[call.name for call in loop.calls] for loop in _loops_of(run)] == [["multiply", "subtract", "multiply"]] * 2
+
+
+def test_a_derivative_that_is_the_same_everywhere_is_a_number_in_the_loop():
+    def step(x):
+        return tg.value_and_grad(lambda x: tg.mean(tg.square(x) * x))(x)
+
+    run = tg.plan(step, compiled=True)
+    for seed in range(CALLS):
+        x = np.random.default_rng(seed).normal(size=(6, 5))
+        _assert_same_bits(run(x), step(x))
+    assert not [call for call in _work_of(run) if isinstance(call, Call) and call.name == "multiply"]
 
 
 def test_small_chains_stay_calls_unless_a_large_one_is_alike(monkeypatch):

@@ -23,7 +23,9 @@ import numpy as np
 from training_step import BETA1, BETA2, EPSILON, RATE, by_hand, images, new_model, only_products, plan_of
 
 import tinygrad_vae as tg
+from tinygrad_vae.plan.lines import request
 from tinygrad_vae.plan.loops import Loop
+from tinygrad_vae.plan.turned import is_product
 
 PRODUCT, LOOP, CALL, REST = "matrix products", "compiled loops", "other calls of NumPy", "noise, hand-over, Python"
 """The kinds that a step's time is divided into."""
@@ -37,8 +39,10 @@ def in_words(item: Any) -> tuple[str, str]:
     function = getattr(item.function, "func", item.function)  # inside of functools.partial
     name = getattr(function, "__name__", str(function)).strip("_")
     shapes = [_shape(x.like.shape) for x in item.reads]
-    if name == "matmul":
+    if is_product(item):
         return PRODUCT, " @ ".join(shapes)
+    if function is request:
+        return CALL, f"lines of the cache asked for: {shapes[0]}"
     if name == "reduce":
         name = f"{function.__self__.__name__}.reduce"
     return CALL, f"{name} of {', '.join(shapes) or 'numbers'}"

@@ -1,25 +1,27 @@
 """Record a step once, and run it again in its own buffers: a compiler small enough to read.
 
 It knows graphs, noise streams and how NumPy is called, and nothing of derivatives: recorded gradients are ordinary
-nodes, so that loss, gradients and update are one graph. Four passes turn a step into a list of calls, which a run makes
-one after the other:
+nodes, so that loss, gradients and update are one graph. A few passes turn a step into a list of calls, which a run
+makes one after the other:
 
 1. **Record.** The step is called with a Tensor for each array, which gives its graph.
 2. **Lower** (``tape``). The forward function of each node runs on arrays that write down every ufunc called on them:
    ``softplus`` becomes ``absolute, negative, exp, log1p, clip, add``. What moves no element (a reshape, a slice) writes
    nothing. An op that does anything else is called whole, and its result copied. What was computed before is not
    computed again.
-3. **Fuse** (``loops``). Where numba is installed, elementwise calls that belong together become one compiled loop.
-4. **Place** (``place``). Every array gets a place in one piece of memory, the arena. Two share it where the last use of
+3. **Turn** (``turned``). A matrix product with few rows is computed as its transpose where that is faster.
+4. **Fuse** (``loops``). Where numba is installed, elementwise calls that belong together become one compiled loop.
+5. **Place** (``place``). Every array gets a place in one piece of memory, the arena. Two share it where the last use of
    one comes before the first use of the other; a call that works element by element may write over what it reads last.
+6. **Ask** (``lines``). What a product left in the caches of two processors is asked for before it is written.
 
-Arrays on a GPU take another way after the first pass: the nodes are captured as a CUDA graph (``capture``).
+``host`` puts the passes together. Arrays on a GPU take another way after the first pass: the nodes are captured as a
+CUDA graph (``capture``).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import itertools
 import sys
@@ -35,11 +37,10 @@ from .. import trees
 from ..arrays import Array, NoiseStream, describe, is_array, namespace, to_host
 from ..extras import require
 from ..graph import Tensor, owned, topological_order, value_of
-from .calls import Buffer, Call, View, address, word
+from .calls import word
 from .capture import Captured, is_close
-from .loops import Loop, has_compiler, in_loops
-from .place import ALIGNMENT, place
-from .tape import Tape, Writer
+from .host import Calls, lowered
+from .loops import has_compiler
 
 MOST_PLANS = 16
 """How many kinds of arguments a step may be planned for, before it is likelier that a number changes every time."""
@@ -230,7 +231,7 @@ class _Recording:
         return trees.replace_leaves(self.results, [next(arrays) if is_array(value_of(x)) else x for x in leaves])
 
 
-def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
+def _record(step: Callable[..., Any], args: Sequence[Any], carry: int) -> _Recording:
     """Call the step with a Tensor for each array, and return what that left behind."""
     inputs: list[Tensor] = []
     draws: list[_Draw] = []
@@ -245,8 +246,9 @@ def _record(step: Callable[..., Any], args: Sequence[Any]) -> _Recording:
             inputs += [x for x in leaves if isinstance(x, Tensor)]
             given.append(trees.replace_leaves(arg, leaves))
     results = step(*given)
-    tops = [x for x in trees.leaves(results) if isinstance(x, Tensor)]
-    order = topological_order(tops[::-1])  # the first result with all that it needs, then what the second needs beside
+    first = results[carry:] if isinstance(results, tuple) else results
+    tops = [x for x in trees.leaves((first, results)) if isinstance(x, Tensor)]
+    order = topological_order(tops[::-1])  # a loss before what is carried: its parts are at hand as long as it is made
     in_graph = {id(value_of(x)) for node in order for x in (node, *node.inputs)}
     for draw in draws:
         if id(draw.array) not in in_graph:
@@ -311,118 +313,6 @@ def _bits(x: Array) -> tuple[Any, ...]:
 # --------------------------------------------------------------------------------------------- run
 
 
-@dataclass(frozen=True)
-class _Lowered:
-    """A recording as calls of NumPy, without its graph and its numbers.
-
-    Attributes:
-        calls: in the order in which they are made.
-        outside: where the arrays lie that a run is given.
-        left: where the results lie, and what is no array as it is.
-        carried: for the number of a result, that of the array of ``outside`` that it becomes.
-        homes: for the buffer of a carried result, that of the array that it becomes.
-    """
-
-    calls: list[Call]
-    outside: list[View]
-    left: list[Any]
-    carried: Mapping[int, int]
-    homes: dict[Buffer, Buffer]
-
-    @property
-    def kept(self) -> set[Buffer]:
-        """The buffers that are read after the last call."""
-        return {x.buffer for x in self.left if isinstance(x, View)}
-
-
-def _lowered(recording: _Recording, carried: Mapping[int, int]) -> _Lowered:
-    """Return the calls of a recording."""
-    tape, filled = Tape(), recording.filled
-    given = {id(x): tape.hold(np.empty_like(x)) for x in filled}
-    outside = [tape.view(x) for x in given.values()]
-    computed: dict[int, Writer] = {}
-
-    def of(x: Any) -> Any:
-        value = value_of(x)
-        if not is_array(value):
-            return value
-        known = computed.get(id(x), given.get(id(value)))
-        if known is not None:
-            return known
-        is_theirs = any(np.may_share_memory(value, y) for y in filled)  # and may be edited by the caller
-        return tape.hold(np.array(value) if is_theirs else np.asarray(value), fixed=True)
-
-    with np.errstate(all="ignore"):
-        for node in recording.order:
-            if node.op is not None:
-                computed[id(node)] = tape.run(node, [of(x) for x in node.inputs])
-    left = [of(x) for x in trees.leaves(recording.results)]
-    becoming = {outside[i].buffer for i in carried.values()}
-    for k, x in enumerate(left):  # what was handed in is written over before the others are handed out
-        if k not in carried and isinstance(x, Writer) and tape.view(x).buffer in becoming:
-            left[k] = tape.copy(x)
-    homes: dict[Buffer, Buffer] = {}
-    for k, i in carried.items():
-        taken = {*homes, *(x.buffer for x in outside)}
-        view = tape.view(left[k])
-        if view.buffer.fixed or view.buffer in taken or not view.is_whole:
-            left[k] = tape.copy(left[k])
-        if outside[i].is_whole:
-            homes[tape.view(left[k]).buffer] = outside[i].buffer
-    views = [tape.view(x) if isinstance(x, Writer) else x for x in left]
-    return _Lowered(tape.calls, outside, views, carried, homes)
-
-
-class _Calls:
-    """The calls of a step on NumPy's arrays, each array at its place in the arena.
-
-    Args:
-        lowered: the calls, and what they are given and leave behind.
-        compiled: whether to fuse elementwise calls to compiled loops.
-
-    Attributes:
-        results: the places of the results, and what is no array as it is.
-    """
-
-    def __init__(self, lowered: _Lowered, compiled: bool) -> None:
-        kept, homes = lowered.kept, lowered.homes
-        self.work: Sequence[Call | Loop] = in_loops(lowered.calls, kept, homes) if compiled else lowered.calls
-        size = place(self.work, [x.buffer for x in lowered.outside], kept, homes)
-        memory = np.zeros(size + ALIGNMENT, np.uint8)
-        start = -address(memory) % ALIGNMENT
-        self.arena = arena = memory[start : start + size]
-        self.outside = [x.within(arena) for x in lowered.outside]
-        self.results = [x.within(arena) if isinstance(x, View) else x for x in lowered.left]
-        self.calls = [item.bound(arena) for item in self.work]
-        for item in self.work:
-            for x in (*item.reads, *item.outs):
-                x.forget()
-        self.shown = list(self.outside)  # what is handed out; if it is made read-only, its place is not
-        for k, i in lowered.carried.items():
-            home, result = self.outside[i], self.results[k]
-            if address(result) != address(home) or result.strides != home.strides:
-                self.calls.append(functools.partial(np.copyto, home, result))
-            self.results[k] = self.shown[i] = home.view()
-
-    def run(self, given: Sequence[Array]) -> None:
-        """Fill the places with what is given, and run the step once."""
-        new = [
-            x.copy() if x is not shown and np.may_share_memory(x, self.arena) else x  # before others are filled in
-            for shown, x in zip(self.shown, given, strict=True)
-        ]
-        for home, shown, x in zip(self.outside, self.shown, new, strict=True):
-            if x is not shown:
-                np.copyto(home, x)
-        with np.errstate(all="ignore"):  # NumPy gave its warnings while recording
-            for call in self.calls:
-                call()
-
-    def __str__(self) -> str:
-        loops = sum(isinstance(item, Loop) for item in self.work)
-        compiled = f", {loops} of them compiled loops," if loops else ""
-        return f"{len(self.work)} calls{compiled} in {self.arena.size / 2**20:.1f} MiB"
-
-
 class _Program:
     """What a recording is compiled to: calls of NumPy, or on a GPU a CUDA graph; and the results as they are given.
 
@@ -435,7 +325,7 @@ class _Program:
     """
 
     def __init__(
-        self, kinds: Hashable, runner: _Calls | Captured, draws: list[_Draw], structure: Any, carry: int
+        self, kinds: Hashable, runner: Calls | Captured, draws: list[_Draw], structure: Any, carry: int
     ) -> None:
         self.kinds, self.runner, self.draws = kinds, runner, draws
         whole = trees.replace_leaves(structure, runner.results)
@@ -513,7 +403,7 @@ class Plan:
                 f"plan: this is the {MOST_PLANS + 1}th kind of arguments, and each takes a plan of its own; "
                 "pass a number that changes from call to call as an array, and give arrays few different shapes"
             )
-        recording = _record(self._step, args)
+        recording = _record(self._step, args, self._carry)
         account, carried = recording.account(), _carried(recording.results, args, self._carry)
         results = recording.handed_out()
         if known is None:
@@ -521,11 +411,11 @@ class Plan:
             return results
         _check_same(known, account)
         filled, draws = recording.filled, recording.draws
-        runner: _Calls | Captured
+        runner: Calls | Captured
         if namespace(*filled) is np:
-            lowered = _lowered(recording, carried)
+            calls = lowered(recording.order, filled, trees.leaves(recording.results), carried)
             del recording  # the graph is let go before as much memory is taken for the arena
-            runner = _Calls(lowered, self._compiled)
+            runner = Calls(calls, self._compiled)
         else:
             runner = Captured(recording.order, filled, trees.leaves(recording.results), carried)
         program = _Program(kinds, runner, draws, trees.map_leaves(lambda _: ..., results), self._carry)

@@ -78,6 +78,10 @@ class Call:
         """What it writes."""
         return [self.out]
 
+    def is_elementwise(self, out: View) -> bool:
+        """Return whether each element is written after what is read at the same place."""
+        return self.elementwise
+
     @property
     def name(self) -> str:
         """The name of the function of NumPy that works element by element; empty for all else."""

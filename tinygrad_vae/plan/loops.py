@@ -16,6 +16,7 @@ Only operations take part that IEEE 754 rounds correctly, so that a loop gives t
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 from collections import Counter
@@ -57,6 +58,12 @@ LARGE = 2**12
 MOST_CHECKS = 8
 """How many pairs of arrays LLVM tests for overlap before a loop; with more it does without vector instructions."""
 
+MOST_COPIES = 4
+"""How often an operation on arguments is computed rather than stored."""
+
+LEAST_ROW = 64
+"""How long rows must be to be added up on the way."""
+
 WINDOW = 256
 """How many calls after the first one may take part."""
 
@@ -70,20 +77,32 @@ def has_compiler() -> bool:
     return True
 
 
+ONE, ROW, ALL = "one", "row", "all"
+"""What part of a loop's shape an array has: a number that is the same everywhere, the last axis, or all of it."""
+
+
+def _part(x: View, shape: tuple[int, ...]) -> str:
+    if x.like.shape == shape and x.like.flags.c_contiguous:
+        return ALL
+    moves = any(stride for n, stride in zip(x.like.shape, x.like.strides, strict=True) if n > 1)
+    return ROW if moves else ONE
+
+
 class Loop:
     """Calls on arrays of one shape, element by element, run as one loop.
 
     Beside floats of one dtype there may be booleans, numbers, and rows that are the same for all rows of the others.
+    What the loop makes may be added up over its rows on the way.
 
     Args:
         calls: in order.
         outs: what they write that is read elsewhere; all else stays in registers.
+        sums: the calls that add up what they write; their results are the last of ``outs``.
     """
 
-    elementwise = True
-
-    def __init__(self, calls: Sequence[Call], outs: Sequence[View]) -> None:
-        self.calls, self.outs = list(calls), list(outs)
+    def __init__(self, calls: Sequence[Call], outs: Sequence[View], sums: Sequence[Call] = ()) -> None:
+        self.calls, self.sums = list(calls), list(sums)
+        self.written, self.outs = list(outs), [*outs, *(call.out for call in sums)]
         made = {call.out.buffer for call in calls}
         found = {x.key: x for call in calls for x in call.reads if x.buffer not in made}
         self.reads = list(found.values())
@@ -92,8 +111,12 @@ class Loop:
 
     @property
     def has_rows(self) -> bool:
-        """Whether it reads a row that is the same for all rows, so that there are two loops, one inside the other."""
-        return any(0 < x.like.ndim < len(self.shape) for x in self.reads)
+        """Whether something is a row, the same for all rows or their sum, so that there is a loop inside the other."""
+        return bool(self.sums) or any(_part(x, self.shape) == ROW for x in self.reads)
+
+    def is_elementwise(self, out: View) -> bool:
+        """Return whether each element is written after what is read at the same place: not so of sums."""
+        return out.like.shape == self.shape
 
     def _lines(self, constants: dict[str, Any]) -> tuple[list[str], list[str]]:
         """Return what is read from the arrays, and the steps with what they give; constants are named on the way."""
@@ -101,8 +124,7 @@ class Loop:
         loads, steps = [], []
         for k, x in enumerate(self.reads):
             names[x.key] = f"a{k}"
-            kind = "one" if not x.like.ndim else "row" if x.like.ndim < len(self.shape) else "all"
-            loads.append(f"{x.like.dtype} {kind}")
+            loads.append(f"{x.like.dtype} {_part(x, self.shape)}")
 
         def word(call: Call, x: Any) -> str:
             if isinstance(x, View):
@@ -114,24 +136,26 @@ class Loop:
         for k, call in enumerate(self.calls):
             steps.append(f"t{k} = {EXACT[call.name].format(*(word(call, x) for x in call.args))}")
             names[call.out.key] = f"t{k}"
-        return loads, [*steps, *(names[x.key] for x in self.outs)]
+        return loads, [*steps, *(names[x.key] for x in (*self.written, *(call.args[0] for call in self.sums)))]
 
     @functools.cached_property
     def steps(self) -> tuple[Any, ...]:
         """The loop without its arrays: what two of them have in common that are compiled to the same."""
         constants: dict[str, Any] = {}
         loads, steps = self._lines(constants)
-        return str(self.dtype), *loads, *steps, *constants.values()
+        return str(self.dtype), f"{len(self.sums)} sums", *loads, *steps, *constants.values()
 
     def _flat(self, x: View, arena: Array) -> Array:
-        """Return an array at its place, with one axis, or two where a row is the same for all rows of others."""
-        whole = x.like.ndim == len(self.shape)
-        return x.within(arena).reshape((-1, self.shape[-1]) if whole and self.has_rows else -1)
+        """Return an array at its place: one number, a row, or all, with two axes where something is a row."""
+        part, array = _part(x, self.shape), x.within(arena)
+        if part == ONE:
+            return array[(..., *(slice(1),) * array.ndim)].reshape(-1)
+        return array.reshape((-1, self.shape[-1]) if part == ALL and self.has_rows else -1)
 
     def bound(self, arena: Array) -> Callable[[], Any]:
         """Return the compiled loop with every array at its place in the arena."""
         constants: dict[str, Any] = {}
-        loads, steps = self._lines(constants)
+        _, steps = self._lines(constants)
         arrays: list[Array] = []
 
         def parameter(x: View) -> str:
@@ -143,17 +167,21 @@ class Loop:
             arrays.append(array)
             return f"p{len(arrays) - 1}"
 
-        here = "[r, i]" if self.has_rows else "[i]"
-        where = {"one": "[0]", "row": "[i]", "all": here}
+        where = {ONE: "[0]", ROW: "[i]", ALL: "[r, i]" if self.has_rows else "[i]"}
         head: list[str] = []
         body: list[str] = []
-        for k, (x, load) in enumerate(zip(self.reads, loads, strict=True)):
-            kind = load.rpartition(" ")[2]
-            (head if kind == "one" else body).append(f"a{k} = {parameter(x)}{where[kind]}")
+        for k, x in enumerate(self.reads):
+            part = _part(x, self.shape)
+            (head if part == ONE else body).append(f"a{k} = {parameter(x)}{where[part]}")
         count = len(self.calls)
-        stores = [f"{parameter(x)}{here} = {name}" for x, name in zip(self.outs, steps[count:], strict=True)]
-        body += [*steps[:count], *stores]
-        first = parameter(self.outs[0])
+        body += steps[:count]
+        for x, name in zip(self.outs, steps[count:], strict=True):
+            if x in self.written:
+                body.append(f"{parameter(x)}{where[ALL]} = {name}")
+            else:
+                head.append(f"{parameter(x)}[:] = nothing")
+                body.append(f"{parameter(x)}[i] += {name}")
+        first = parameter(next(x for x in (*self.written, *self.reads) if _part(x, self.shape) == ALL))
         loops = [f"for r in range({first}.shape[0]):", f"    for i in range({first}.shape[1]):"]
         loops = loops if self.has_rows else [f"for i in range({first}.size):"]
         indent = "    " * (len(loops) + 1)
@@ -170,7 +198,8 @@ class Loop:
 def _compiled(source: str, dtype: Any, constants: tuple[tuple[str, bytes], ...]) -> Callable[..., None]:
     """Return the function that the source defines, compiled for the arrays it will be called with."""
     numba = require("numba", extra="fast")
-    known = {"sqrt": np.sqrt, "abs": np.abs, "number": dtype.type}
+    nothing = np.add.reduce(np.full((1, 2), -0.0, dtype), axis=0)[0]  # where NumPy begins to add: at 0.0 or -0.0
+    known = {"sqrt": np.sqrt, "abs": np.abs, "number": dtype.type, "nothing": nothing}
     numbers = {name: np.frombuffer(bits, dtype)[0] for name, bits in constants}
     scope: dict[str, Any] = {**known, "clip": numba.njit(_clip), **numbers}
     exec(source, scope)
@@ -189,6 +218,8 @@ def in_loops(calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Bu
         kept: the buffers that are read after the last call.
         homes: for a carried result, the buffer of the argument that it becomes, which it had better write over.
     """
+    copies: set[Buffer] = set()
+    calls = list(_anew(calls, kept, homes, copies))
     readers: dict[Buffer, int] = {}  # by how many calls, still to come, a buffer is read
     waiting = {call.out.buffer for call in calls}  # the buffers that are still to be written
     for call in calls:
@@ -198,19 +229,87 @@ def in_loops(calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Bu
     left = list(calls)
     work: list[Call | Loop] = []
     while left:
-        chosen = [left.pop(0)]
+        chosen, sums = [left.pop(0)], []
         if can_loop(chosen[0]):
-            chosen += _joining(chosen[0], left[:WINDOW], waiting, readers, kept, homes)
-            taken = set(map(id, chosen))
+            chosen += _joining(chosen[0], left[:WINDOW], waiting, readers, kept, homes, copies)
+            sums = _sums(chosen, left[:WINDOW])
+            taken = set(map(id, (*chosen, *sums)))
             left = [call for call in left if id(call) not in taken]
-        for call in chosen:
+        for call in (*chosen, *sums):
             waiting.discard(call.out.buffer)
             for buffer in {x.buffer for x in call.reads}:
                 readers[buffer] -= 1
         outs = [call.out for call in chosen if readers.get(call.out.buffer) or call.out.buffer in kept]
-        pays = len(chosen) > 1 or (can_loop(chosen[0]) and _converts(chosen[0]))
-        work += [Loop(chosen, outs)] if pays and outs else chosen  # without outs: what nobody reads
+        pays = len(chosen) > 1 or sums or (can_loop(chosen[0]) and _converts(chosen[0]))
+        work += [Loop(chosen, outs, sums)] if pays and (outs or sums) else chosen  # without: what nobody reads
     return list(_worthwhile(work))
+
+
+def _anew(
+    calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Buffer], copies: set[Buffer]
+) -> Iterator[Call]:
+    """Yield the calls, with what is one operation on arguments computed anew for each of the few calls that read it.
+
+    Those may be in different loops, and to compute it again takes less time than to store it. What is computed so is
+    added to ``copies``.
+    """
+    made = {call.out.buffer: call.out.like.shape for call in calls}
+    moving = {*made, *homes.values()}
+    readers = Counter(x.buffer for call in calls for x in call.reads)
+
+    def is_in_loop(x: View, reader: Call) -> bool:
+        """Return whether an array is read where it is written: in a loop of the same shape, and as it is."""
+        return can_loop(reader) and x.is_whole and x.like.shape == reader.out.like.shape == made.get(x.buffer)
+
+    needed = kept | {x.buffer for call in calls for x in call.reads if not is_in_loop(x, call)}
+    simple = {
+        call.out.buffer: call
+        for call in calls
+        if can_loop(call)
+        and call.out.like.size >= LARGE
+        and readers[call.out.buffer] <= MOST_COPIES
+        and call.out.buffer not in needed
+        and moving.isdisjoint(x.buffer for x in call.reads)
+    }
+    for call in calls:
+        if call.out.buffer in simple:
+            continue
+        args = list(call.args)
+        for k, x in enumerate(args):
+            first = simple.get(x.buffer) if isinstance(x, View) else None
+            if first is not None:
+                like = first.out.like
+                args[k] = View(Buffer(like, False), like)
+                copies.add(args[k].buffer)
+                yield dataclasses.replace(first, out=args[k])
+        yield dataclasses.replace(call, args=tuple(args))
+
+
+def _sums(chosen: Sequence[Call], later: Sequence[Call]) -> list[Call]:
+    """Return the calls that add up, row after row, what is made by the calls of a loop."""
+    shape, made = chosen[0].out.like.shape, {call.out.buffer for call in chosen}
+    long = len(shape) == 2 and shape[1] >= LEAST_ROW
+    if not long or not any(_part(x, shape) == ALL for call in chosen for x in call.reads if x.buffer not in made):
+        return []
+    sums = [call for call in later if is_sum_of_rows(call)]
+    return [call for call in sums if call.args[0].buffer in made and call.args[0].like.shape == shape]
+
+
+def is_sum_of_rows(call: Call) -> bool:
+    """Return whether a call adds up the rows of floats, which NumPy does one after the other."""
+    (x, *others), out = call.args, call.out
+    options = dict(getattr(call.function, "keywords", {}))
+    return bool(
+        getattr(call.function, "func", None) == np.add.reduce
+        and not others
+        and options.pop("axis", None) in (0, (0,))
+        and options.pop("where", True) is True
+        and all(value is None or value is False for value in options.values())
+        and x.is_whole
+        and x.like.ndim == 2
+        and out.is_whole
+        and (out.like.shape, out.like.dtype) == (x.like.shape[1:], x.like.dtype)
+    )
 
 
 def _joining(
@@ -220,8 +319,12 @@ def _joining(
     readers: Mapping[Buffer, int],
     kept: set[Buffer],
     homes: Mapping[Buffer, Buffer],
+    copies: set[Buffer],
 ) -> list[Call]:
-    """Return the calls that can be run in a loop with the first one and share arrays with it, directly or by others."""
+    """Return the calls that can be run in a loop with the first one and share arrays with it, directly or by others.
+
+    Those of ``copies`` only where they are read.
+    """
     chosen, made = [first], {first.out.buffer}
     for call in later:
         alike = call.out.like.shape == first.out.like.shape and dtype_of(call) == dtype_of(first)
@@ -244,7 +347,8 @@ def _joining(
         traffic.add(call)
         if traffic.checks <= MOST_CHECKS:
             longest = count
-    return chosen[1:longest]
+    read = {x.buffer for call in chosen[:longest] for x in call.reads}
+    return [call for call in chosen[1:longest] if call.out.buffer not in copies or call.out.buffer in read]
 
 
 def _is_ready(call: Call, made: set[Buffer], waiting: set[Buffer]) -> bool:
@@ -275,11 +379,9 @@ def _can_be_read(x: Any, call: Call) -> bool:
     if not isinstance(x, View) or (call.name == "clip" and x is not call.args[0]):
         return False
     if x.like.dtype == np.bool_:
-        return call.name == "multiply" and x.is_whole and x.like.shape == shape
-    return bool(
-        x.like.dtype == dtype
-        and (x.like.ndim == 0 or (x.like.flags.c_contiguous and x.like.shape in (shape, shape[-1:])))
-    )
+        return call.name in ("multiply", "subtract") and x.is_whole and x.like.shape == shape
+    is_row = x.like.flags.c_contiguous and x.like.shape == shape[-1:]
+    return bool(x.like.dtype == dtype and (is_row or _part(x, shape) != ROW))
 
 
 def dtype_of(call: Call) -> Any:
@@ -350,6 +452,6 @@ def _worthwhile(work: Sequence[Call | Loop]) -> Iterator[Call | Loop]:
     worth = {item.steps for item in work if isinstance(item, Loop) and item.outs[0].like.size >= LARGE}
     for item in work:
         if isinstance(item, Loop) and item.steps not in worth:
-            yield from item.calls
+            yield from (*item.calls, *item.sums)
         else:
             yield item

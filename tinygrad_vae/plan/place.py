@@ -91,4 +91,4 @@ def _may_overwrite(item: Call | Loop, buffer: Buffer, out: View) -> bool:
     """Return whether what reads a buffer last may write ``out`` there, each element after it was read."""
     reads = [x for x in item.reads if x.buffer is buffer]
     alike = all(x.is_whole and x.like.shape == out.like.shape for x in (*reads, out))
-    return bool(reads) and item.elementwise and alike and buffer.like.nbytes == out.buffer.like.nbytes
+    return bool(reads) and item.is_elementwise(out) and alike and buffer.like.nbytes == out.buffer.like.nbytes

@@ -45,6 +45,9 @@ class Writer(np.ndarray):
         part = super().__getitem__(key)
         return part if isinstance(part, Writer) else self._refuse()  # an element
 
+    def astype(self, dtype: Any) -> Any:  # type: ignore[override]
+        return self.tape.copy(self, np.empty_like(self.view(np.ndarray), dtype))
+
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise _NotWritten
 
@@ -159,10 +162,11 @@ class Tape:
             self.buffers[owner] = buffer
         del self.calls[calls:]
 
-    def copy(self, x: Writer) -> Writer:
-        """Write down a copy of an array, and return it."""
-        new = self.hold(np.empty(x.shape, x.dtype))
+    def copy(self, x: Writer, like: Array) -> Writer:
+        """Write down a copy of an array, with the dtype and the layout of another that is new, and return it."""
+        new = self.hold(like)
         self.calls.append(Call(_copy, (self.view(x),), self.view(new), elementwise=True))
+        self.fresh.add(self.view(new).buffer)
         return new
 
 
@@ -188,4 +192,4 @@ def _whole(forward: Callable[..., Array], attrs: Mapping[str, Any], *args: Any, 
 
 
 def _copy(x: Array, out: Array) -> None:
-    np.copyto(out, x)
+    np.copyto(out, x, casting="unsafe")
