@@ -138,11 +138,13 @@ def test_weights_are_asked_for_after_the_products_that_read_them_and_moments_are
     assert not {leaf.__array_interface__["data"][0] - start for leaf in moments} & asked
 
 
-def test_a_request_changes_nothing():
+@pytest.mark.parametrize("took_long", [False, True])
+def test_a_request_changes_nothing_and_asks_for_all_lines_only_where_the_first_took_long(took_long, monkeypatch):
+    monkeypatch.setattr(lines, "LONG", -1.0 if took_long else np.inf)
     memory = np.frombuffer(np.random.default_rng(0).bytes(6 * lines.LINE), np.uint8).copy()
-    before = memory.copy()
-    first_bytes = memory[:: lines.LINE]
-    request(first_bytes, out=first_bytes)
+    before, few, others = memory.copy(), memory[: 2 * lines.LINE : lines.LINE], memory[2 * lines.LINE :: lines.LINE]
+    others.flags.writeable = took_long
+    request(few, out=others)
     np.testing.assert_array_equal(memory, before)
 
 
