@@ -6,6 +6,7 @@ imported already. It knows trees, and nothing of graphs: what it returns are pla
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import math
 import sys
@@ -34,6 +35,14 @@ NUMBERS = "fiub"
 # by page: a tenth of an eager step. Once an array as large as this was freed it keeps up to 64 MiB (M_MMAP_THRESHOLD in
 # the manual page of mallopt). The array costs nothing, since nothing is written to it.
 np.empty(2**25 - 2**16, np.uint8)
+
+
+def give_back_memory() -> None:
+    """Hand freed memory back to the system, where glibc keeps it (see above)."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # which other C libraries have not got
+        if trim is not None:
+            trim(0)
 
 
 def namespace(*arrays: Value) -> ModuleType:
