@@ -286,6 +286,16 @@ def test_moments_of_a_weight_without_gradient_become_zero_and_never_denormal(dty
     assert np.all(np.isfinite(p["x"]))
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_an_average_comes_to_rest_at_may_be_divided_and_is_not_denormal(dtype, decay):
+    average, before, nothing = np.array([1.0, -1e-20], dtype), None, np.zeros(2, dtype)
+    while before is None or np.any(average != before):
+        average, before = tg.moving_average(average, nothing, decay=decay), average
+    quotient = np.abs(average) / dtype(1e7)
+    assert np.all((quotient == 0) | (quotient >= np.finfo(dtype).tiny))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("make", [SGD, lambda rate: SGD(rate, momentum=0.9), Adam, AdamW])
 def test_a_plan_sees_a_learning_rate_change_that_is_an_array(make, dtype):

@@ -81,11 +81,15 @@ def normal_kl(loc: Value, scale: Value, loc2: Value, scale2: Value, /) -> Value:
     return 0.5 * (ratio * ratio + distance * distance - 1) - np.log(ratio)
 
 
+ROOM = 2.0**24
+"""How many times the smallest normal number an average is at least, if it is not 0; see ``moving_average``."""
+
+
 @functools.cache
 def _coarse(dtype: Any) -> float:
-    """Return a power of two around which numbers are spaced by the smallest normal one or by twice that."""
+    """Return a power of two around which numbers are spaced by ``ROOM`` smallest normal ones, or by twice that."""
     info = np.finfo(dtype)
-    return float(2 * info.tiny / info.eps)
+    return float(2 * info.tiny / info.eps * ROOM)
 
 
 @op(
@@ -97,9 +101,10 @@ def _coarse(dtype: Any) -> float:
 def moving_average(average: Value, x: Value, /, *, decay: float) -> Value:
     """``decay average + (1 - decay) x``, for two arrays of one shape and 0 <= decay < 1. Derivatives decay, 1 - decay.
 
-    The result is rounded to a multiple of the smallest normal number. Without that, the average of what has become 0
-    shrinks until it is denormal, and stays there, since rounding never lets it reach 0; from then on every operation
-    with it takes several times as long.
+    The result is rounded to a multiple of 2^24 times the smallest normal number: 2e-31 in float32. Without that, the
+    average of what has become 0 shrinks until it is denormal, and stays there, since rounding never lets it reach 0;
+    from then on every operation with it takes several times as long. So it stays a few such multiples away from 0, and
+    what it is divided by in an optimizer may be as large as 10^7 before the quotient is denormal.
 
     >>> moving_average(np.ones(1), np.zeros(1), decay=0.75)
     array([0.75])
