@@ -1,10 +1,14 @@
 """How a plan on NumPy's arrays meets the machine: where arguments lie, in which order products are computed, caches."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from test_plan import ADAM, CALLS, _assert_same_bits, _images, _model, _training_step
 
 import tinygrad_vae as tg
+from tinygrad_vae import arrays
 from tinygrad_vae.plan import host, lines, loops, turned
 from tinygrad_vae.plan.lines import request
 
@@ -31,7 +35,8 @@ def _layouts():
     shifted = np.frombuffer(bytearray(1 + x.nbytes), np.uint8)[1:].view(np.float32).reshape(3, 4)
     shifted[...] = x
     assert not shifted.flags.aligned
-    return [x, locked, shifted, np.arange(24, dtype=np.float32).reshape(3, 8)[:, ::2] / 2, x.copy()]
+    swapped = x.astype(x.dtype.newbyteorder())
+    return [x, locked, shifted, swapped, np.arange(24, dtype=np.float32).reshape(3, 8)[:, ::2] / 2, x.copy()]
 
 
 @pytest.mark.parametrize("compiled", [False, None])
@@ -154,3 +159,36 @@ def test_without_products_nothing_is_asked_for(monkeypatch):
     for _ in range(3):
         run(np.ones(100))
     assert request not in [getattr(item, "function", None) for item in _runner_of(run).work]
+
+
+# --------------------------------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize(("platform", "asked"), [("linux", [0]), ("win32", []), ("darwin", [])])
+def test_memory_is_given_back_where_the_c_library_can(platform, asked, monkeypatch):
+    calls = []
+
+    class Library:
+        malloc_trim = staticmethod(calls.append)
+
+    monkeypatch.setattr(arrays.sys, "platform", platform)
+    monkeypatch.setattr(arrays.ctypes, "CDLL", lambda name: Library())
+    arrays.give_back_memory()
+    assert calls == asked
+
+
+def test_a_plan_keeps_no_graph_once_it_runs():
+    """What the two recordings held is let go: the arrays of the nodes in between are freed."""
+    made = []
+
+    def step(x):
+        y = tg.exp(x)
+        made.append(weakref.ref(y))
+        return y * 2.0
+
+    run = tg.plan(step)
+    for _ in range(3):
+        run(np.ones(10))
+    gc.collect()
+    assert len(made) == 2
+    assert not any(ref() for ref in made)

@@ -157,7 +157,7 @@ class Calls:
             for shown, x in zip(self.shown, given, strict=True)
         ]
         for i, (home, shown, x) in enumerate(zip(self.outside, self.shown, new, strict=True)):
-            if i in self.readers and x.flags.carray:
+            if i in self.readers and x.flags.carray and x.dtype == home.dtype:  # also in the order of its bytes
                 self._read_from(i, x)
             elif x is not shown:
                 if i in self.readers:
