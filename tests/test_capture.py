@@ -10,6 +10,7 @@ import device_array
 import numpy as np
 import pytest
 from device_array import pretend
+from test_plan import _runner_of
 
 import tinygrad_vae as tg
 from tinygrad_vae import trees
@@ -71,10 +72,10 @@ def test_a_captured_step_waits_for_nothing_and_is_one_launch(gpu):
     assert gpu.copies == ["asarray"]  # the noise
     assert held == [id(leaf) for leaf in trees.leaves((model, state))]
     products = sum(name in ("matmul", "gemm") for name in gpu.kernels)
-    if gpu.has_cublas:
-        assert (gpu.launches, products) == (1, 0)
-    else:  # a graph between two products, unless one follows the other
-        assert 1 < gpu.launches <= 1 + products
+    graphs = [not isinstance(call, functools.partial) for call in _runner_of(run).calls]
+    assert (gpu.launches, products) == (sum(graphs), len(graphs) - sum(graphs))
+    assert not any(a and b for a, b in itertools.pairwise(graphs))  # a product stands between two graphs
+    assert (gpu.launches, products) == (1, 0) if gpu.has_cublas else products > 0
     assert "1 CUDA graphs and 0 calls" in repr(run) or not gpu.has_cublas
     assert float(loss) > 0
 

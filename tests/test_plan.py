@@ -28,6 +28,11 @@ def _assert_same_bits(planned, eager):
         assert a.tobytes() == b.tobytes(), path
 
 
+def _runner_of(run):
+    (program,) = (p for p in run._known.values() if hasattr(p, "runner"))
+    return program.runner
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("op", OWN, ids=lambda op: op.name)
 def test_every_op_is_run_bit_for_bit(op, dtype):

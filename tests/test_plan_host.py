@@ -5,18 +5,13 @@ import weakref
 
 import numpy as np
 import pytest
-from test_plan import ADAM, CALLS, _assert_same_bits, _images, _model, _training_step
+from test_plan import ADAM, CALLS, _assert_same_bits, _images, _model, _runner_of, _training_step
 
 import tinygrad_vae as tg
 from tinygrad_vae import arrays
 from tinygrad_vae.plan import host, lines, loops, turned
+from tinygrad_vae.plan.calls import address
 from tinygrad_vae.plan.lines import request
-
-
-def _runner_of(run):
-    (program,) = (p for p in run._known.values() if hasattr(p, "runner"))
-    return program.runner
-
 
 # ------------------------------------------------------------------------------------- arguments
 
@@ -133,14 +128,14 @@ def test_weights_are_asked_for_after_the_products_that_read_them_and_moments_are
         _assert_same_bits(mine, theirs)
     runner = _runner_of(run)
     asked = {item.out.buffer.start for item in runner.work if getattr(item, "function", None) is request}
-    start = runner.arena.__array_interface__["data"][0]
+    start = address(runner.arena)
     model, state = mine
-    places = {path: leaf.__array_interface__["data"][0] - start for path, leaf in tg.trees.paths(model)}
+    places = {path: address(leaf) - start for path, leaf in tg.trees.paths(model)}
     large = {path for path, leaf in tg.trees.paths(model) if leaf.nbytes >= lines.LEAST}
     assert large
     assert all(places[path] in asked for path in large)
     moments = [leaf for part in ("mean", "square") for leaf in tg.trees.leaves(state[part])]
-    assert not {leaf.__array_interface__["data"][0] - start for leaf in moments} & asked
+    assert not {address(leaf) - start for leaf in moments} & asked
 
 
 @pytest.mark.parametrize("took_long", [False, True])

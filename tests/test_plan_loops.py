@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from test_plan import ADAM, CALLS, _assert_same_bits, _images, _model, _training_step
+from test_plan import ADAM, CALLS, _assert_same_bits, _images, _model, _runner_of, _training_step
 
 import tinygrad_vae as tg
 from tinygrad_vae.extras import MissingExtraError
@@ -26,12 +26,7 @@ def _small_loops_too(monkeypatch):
 
 
 def _loops_of(run):
-    return [item for item in _work_of(run) if isinstance(item, Loop)]
-
-
-def _work_of(run):
-    (program,) = (p for p in run._known.values() if hasattr(p, "runner"))
-    return program.runner.work
+    return [item for item in _runner_of(run).work if isinstance(item, Loop)]
 
 
 def _same_numbers(a, b):
@@ -213,7 +208,7 @@ def test_a_derivative_that_is_the_same_everywhere_is_a_number_in_the_loop():
     for seed in range(CALLS):
         x = np.random.default_rng(seed).normal(size=(6, 5))
         _assert_same_bits(run(x), step(x))
-    assert not [call for call in _work_of(run) if isinstance(call, Call) and call.name == "multiply"]
+    assert not [call for call in _runner_of(run).work if isinstance(call, Call) and call.name == "multiply"]
 
 
 def test_small_chains_stay_calls_unless_a_large_one_is_alike(monkeypatch):

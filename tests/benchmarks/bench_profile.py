@@ -36,7 +36,7 @@ def in_words(item: Any) -> tuple[str, str]:
     if isinstance(item, Loop):
         names = [call.name for call in item.calls]
         return LOOP, f"{len(names)} ops on {_shape(item.shape)}: {' '.join(names[:4])}{' ...' if names[4:] else ''}"
-    function = getattr(item.function, "func", item.function)  # inside of functools.partial
+    function = item.bare
     name = getattr(function, "__name__", str(function)).strip("_")
     shapes = [_shape(x.like.shape) for x in item.reads]
     if is_product(item):

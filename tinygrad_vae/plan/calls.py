@@ -83,6 +83,12 @@ class Call:
         return self.elementwise
 
     @property
+    def bare(self) -> Callable[..., Any]:
+        """The function without the options that it is called with."""
+        bare: Callable[..., Any] = getattr(self.function, "func", self.function)
+        return bare
+
+    @property
     def name(self) -> str:
         """The name of the function of NumPy that works element by element; empty for all else."""
         return self.function.__name__ if self.elementwise and isinstance(self.function, np.ufunc) else ""

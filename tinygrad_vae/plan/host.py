@@ -83,13 +83,13 @@ def lowered(
     becoming = {outside[i].buffer for i in carried.values()}
     for k, x in enumerate(left):  # what was handed in is written over before the others are handed out
         if k not in carried and isinstance(x, Writer) and tape.view(x).buffer in becoming:
-            left[k] = tape.copy(x, np.empty(x.shape, x.dtype))
+            left[k] = tape.copy(x)
     homes: dict[Buffer, Buffer] = {}
     for k, i in carried.items():
         taken = {*homes, *(x.buffer for x in outside)}
         view = tape.view(left[k])
         if view.buffer.fixed or view.buffer in taken or not view.is_whole:
-            left[k] = tape.copy(left[k], np.empty(left[k].shape, left[k].dtype))
+            left[k] = tape.copy(left[k])
         if outside[i].is_whole:
             homes[tape.view(left[k]).buffer] = outside[i].buffer
     views = [tape.view(x) if isinstance(x, Writer) else x for x in left]

@@ -218,8 +218,7 @@ def in_loops(calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Bu
         kept: the buffers that are read after the last call.
         homes: for a carried result, the buffer of the argument that it becomes, which it had better write over.
     """
-    copies: set[Buffer] = set()
-    calls = list(_anew(calls, kept, homes, copies))
+    calls, copies = _anew(calls, kept, homes)
     readers: dict[Buffer, int] = {}  # by how many calls, still to come, a buffer is read
     waiting = {call.out.buffer for call in calls}  # the buffers that are still to be written
     for call in calls:
@@ -245,13 +244,11 @@ def in_loops(calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Bu
     return list(_worthwhile(work))
 
 
-def _anew(
-    calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Buffer], copies: set[Buffer]
-) -> Iterator[Call]:
-    """Yield the calls, with what is one operation on arguments computed anew for each of the few calls that read it.
+def _anew(calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Buffer]) -> tuple[list[Call], set[Buffer]]:
+    """Return the calls, with what is one operation on arguments computed anew for each of the few that read it.
 
-    Those may be in different loops, and to compute it again takes less time than to store it. What is computed so is
-    added to ``copies``.
+    Those may be in different loops, and to compute it again takes less time than to store it. Beside them stands what
+    is computed so.
     """
     made = {call.out.buffer: call.out.like.shape for call in calls}
     moving = {*made, *homes.values()}
@@ -271,6 +268,8 @@ def _anew(
         and call.out.buffer not in needed
         and moving.isdisjoint(x.buffer for x in call.reads)
     }
+    found: list[Call] = []
+    copies: set[Buffer] = set()
     for call in calls:
         if call.out.buffer in simple:
             continue
@@ -281,8 +280,9 @@ def _anew(
                 like = first.out.like
                 args[k] = View(Buffer(like, False), like)
                 copies.add(args[k].buffer)
-                yield dataclasses.replace(first, out=args[k])
-        yield dataclasses.replace(call, args=tuple(args))
+                found.append(dataclasses.replace(first, out=args[k]))
+        found.append(dataclasses.replace(call, args=tuple(args)))
+    return found, copies
 
 
 def _sums(chosen: Sequence[Call], later: Sequence[Call]) -> list[Call]:
@@ -297,12 +297,11 @@ def _sums(chosen: Sequence[Call], later: Sequence[Call]) -> list[Call]:
 
 def is_sum_of_rows(call: Call) -> bool:
     """Return whether a call adds up the rows of floats, which NumPy does one after the other."""
-    (x, *others), out = call.args, call.out
-    options = dict(getattr(call.function, "keywords", {}))
+    if call.bare != np.add.reduce or len(call.args) != 1:
+        return False
+    (x,), out, options = call.args, call.out, dict(getattr(call.function, "keywords", {}))
     return bool(
-        getattr(call.function, "func", None) == np.add.reduce
-        and not others
-        and options.pop("axis", None) in (0, (0,))
+        options.pop("axis", None) in (0, (0,))
         and options.pop("where", True) is True
         and all(value is None or value is False for value in options.values())
         and x.is_whole
@@ -449,7 +448,7 @@ class _Traffic:
 
 def _worthwhile(work: Sequence[Call | Loop]) -> Iterator[Call | Loop]:
     """Yield the loops that are large, or alike a large one; the calls of all others as they were."""
-    worth = {item.steps for item in work if isinstance(item, Loop) and item.outs[0].like.size >= LARGE}
+    worth = {item.steps for item in work if isinstance(item, Loop) and item.calls[0].out.like.size >= LARGE}
     for item in work:
         if isinstance(item, Loop) and item.steps not in worth:
             yield from (*item.calls, *item.sums)

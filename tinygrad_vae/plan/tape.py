@@ -162,9 +162,9 @@ class Tape:
             self.buffers[owner] = buffer
         del self.calls[calls:]
 
-    def copy(self, x: Writer, like: Array) -> Writer:
-        """Write down a copy of an array, with the dtype and the layout of another that is new, and return it."""
-        new = self.hold(like)
+    def copy(self, x: Writer, into: Array | None = None) -> Writer:
+        """Write down a copy of an array, row after row or into a new one that looks otherwise, and return it."""
+        new = self.hold(np.empty(x.shape, x.dtype) if into is None else into)
         self.calls.append(Call(_copy, (self.view(x),), self.view(new), elementwise=True))
         self.fresh.add(self.view(new).buffer)
         return new

@@ -35,8 +35,7 @@ def with_turned(calls: Sequence[Call]) -> list[Call]:
 
 def is_product(call: Any) -> bool:
     """Return whether a call is a matrix product, in one order or the other."""
-    function = getattr(call, "function", None)
-    return getattr(function, "func", function) in (np.matmul, product_turned)
+    return isinstance(call, Call) and call.bare in (np.matmul, product_turned)
 
 
 def product_turned(scratch: Array, a: Array, b: Array, out: Array) -> None:
