@@ -258,7 +258,7 @@ def test_an_audit_passes_what_is_unbiased(name):
 @pytest.mark.parametrize("name", ["straight-through", "gumbel-softmax"])
 def test_an_audit_finds_a_bias_that_it_says_it_would_have_seen(name):
     cost = COSTS["bernoulli"].program(0.3)
-    result = tg.audit(cost, np.float64(0.3), name, "enumeration", rng=tg.noise(0), runs=500)
+    result = tg.audit(cost, np.float64(0.3), name, "enumeration", rng=tg.noise(0), runs=2000)
     assert not result.passed
     assert str(result).startswith("BIASED: the largest of 1 distances is")
     if name == "straight-through":

@@ -183,7 +183,7 @@ def test_draws_that_are_not_independent_are_not_weighed_together():
     with pytest.raises(tg.InvalidGradientError, match="the others are no baseline"):
         tg.estimate(cost, {"z": "leave-one-out"})
     exact = tg.gradients(tg.mean(tg.reparameterize(cost)), mu).sum()
-    assert abs(exact - 4) < 1e-3
+    assert abs(exact - 4) < 0.1 * 2 / 2000**0.5  # a tenth of the standard error of independent draws
     for weighed in (tg.mean(tg.score_function(cost)), tg.ScoreFunction(credit="downstream")(tg.mean(cost))):
         assert abs(tg.gradients(weighed, mu).sum() - 4) < 0.3
 
@@ -210,7 +210,7 @@ def test_a_draw_whose_noise_was_swapped_for_a_constant_still_blocks():
 PARTS = st.one_of(
     st.integers(0, 2**70),
     st.integers(2**31 - 3, 2**31 + 3),
-    st.text(st.characters(max_codepoint=127, exclude_characters="\0"), max_size=12),
+    st.text(max_size=12),
 )
 
 
@@ -222,14 +222,26 @@ def test_different_places_have_different_numbers(a, b):
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [(("step", 114), ("steps",)), (("nois", 100, 7), ("noise", 7)), ((2**33,), (0, 1))],
+    [(("step", 114), ("steps",)), (("step1",), ("step", 1)), (("1",), (1,)), ((11,), (1, 1)), (("a\0",), ("a",))],
 )
-def test_places_whose_names_are_the_same_words_have_different_numbers(a, b):
+def test_places_that_look_alike_have_different_numbers(a, b):
     assert not (tg.noise(0).at(*a).uniform((2,)) == tg.noise(0).at(*b).uniform((2,))).any()
 
 
-def test_a_seed_or_a_name_that_would_be_read_as_another_is_refused():
-    with pytest.raises(ValueError, match=r"from 0 to below 2\^128"):
-        tg.noise(2**128)
-    with pytest.raises(ValueError, match="may not end in the character 0"):
-        tg.noise(0).at("a\0")
+@pytest.mark.parametrize("seed", [0, 2**32, 2**128, 2**128 + 1, 10**60])
+def test_a_seed_may_be_of_any_length(seed):
+    one, other = tg.noise(seed).uniform((2,)), tg.noise(seed + 2**128).uniform((2,))
+    assert not (one == other).any()
+    np.testing.assert_array_equal(one, tg.noise(seed).uniform((2,)))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.str_])
+def test_a_place_named_by_numpy_is_the_same_as_one_named_by_python(kind):
+    np.testing.assert_array_equal(tg.noise(0).at(kind(7)).normal((2,)), tg.noise(0).at(kind(7).item()).normal((2,)))
+
+
+def test_what_counts_from_zero_is_not_negative():
+    with pytest.raises(ValueError, match="from 0 on, found -1"):
+        tg.noise(-1)
+    with pytest.raises(ValueError, match="counted from 0, found -1"):
+        tg.noise(0).at("step", -1)

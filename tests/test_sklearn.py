@@ -38,7 +38,7 @@ def test_it_learns_the_density_of_what_it_sees():
     covariance = np.outer(w, w) + noise**2 * np.eye(3)
     law = scipy.stats.multivariate_normal([1.0, 0.0, -1.0], covariance)
     x, new = law.rvs(1000, random_state=0), law.rvs(1000, random_state=1)
-    vae = fitted(x, epochs=25, hidden=(8,))
+    vae = fitted(x, epochs=25, hidden=(32,))
     missing = law.logpdf(new) - vae.score_samples(new)
     without_factor = (3 * np.log(np.diag(covariance).mean()) - np.linalg.slogdet(covariance)[1]) / 2
     assert missing.mean() > -4.5 * missing.std(ddof=1) / len(new) ** 0.5  # nothing beats the truth

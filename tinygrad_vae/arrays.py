@@ -7,6 +7,7 @@ imported already. It knows trees, and nothing of graphs: what it returns are pla
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib
 import math
 import sys
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import scipy.special
+from numpy.random.bit_generator import ISpawnableSeedSequence
 
 from . import trees
 
@@ -182,6 +184,7 @@ class NoiseStream:
     The numbers are a function of ``(seed, path, how many draws came before on this stream)`` and of
     nothing else: not of how large the earlier draws were, nor of what ran elsewhere. ``at`` names a
     place, so that a run that resumes at step 700 draws what an undisturbed one would have drawn there.
+    Each draw has a generator of its own, Philox 4x64, whose key is a hash of that place.
 
     >>> stream = noise(0)
     >>> a, b = stream.at("step", 700).normal((2,)), stream.at("step", 700).normal((2,))
@@ -190,25 +193,23 @@ class NoiseStream:
     """
 
     seed: int
-    path: tuple[int, ...] = ()
+    path: tuple[int | str, ...] = ()
     drawn: int = field(default=0)
 
     def at(self, *where: int | str) -> NoiseStream:
         """Return the stream that stands at ``where`` below this one, at its beginning."""
-        return NoiseStream(self.seed, (*self.path, *(_key(part) for part in where)))
+        return NoiseStream(self.seed, (*self.path, *map(_part, where)))
 
     @property
-    def place(self) -> tuple[int, tuple[int, ...], int]:
+    def place(self) -> tuple[int, tuple[int | str, ...], int]:
         """Where the next draw stands: seed, path, and how many came before. Its numbers depend on nothing else."""
         return self.seed, self.path, self.drawn
 
     def generator(self) -> np.random.Generator:
         """Return the generator of the next draw, and count the draw."""
+        place: Any = _Place(*self.place)
         self.drawn += 1
-        words = [(part.bit_length() + 31) // 32 for part in self.path]  # into which NumPy takes apart what is longer
-        lengths = words if max(words, default=1) > 1 else ()  # without them "steps" would be "step" and a number
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(*self.path, 0, self.drawn, *lengths))
-        return np.random.Generator(np.random.Philox(sequence))
+        return np.random.Generator(np.random.Philox(place))
 
     def normal(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
         """Return draws of N(0, 1)."""
@@ -251,22 +252,43 @@ class NoiseStream:
         return self.generator().permutation(n)
 
 
-def _key(part: int | str) -> int:
-    """Turn a place's name into a word of the key, odd for text and even for numbers."""
+class _Place(ISpawnableSeedSequence):
+    """Where a draw stands, as what NumPy's generators take their keys from: as many bytes as they ask for.
+
+    They are a hash of the place, so that no two places have anything in common (SHAKE128, FIPS 202).
+    """
+
+    def __init__(self, *place: Any) -> None:
+        self._place = place
+        self._spawned = 0
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Array:
+        """Return this many words of a generator's key."""
+        dtype = np.dtype(dtype)
+        found = hashlib.shake_128(repr(self._place).encode()).digest(n_words * dtype.itemsize)
+        return np.frombuffer(found, dtype.newbyteorder("<")).astype(dtype, copy=False)
+
+    def spawn(self, n_children: int) -> list[_Place]:
+        """Return places below this one, for generators that are made from its generator."""
+        first = self._spawned
+        self._spawned += n_children
+        return [_Place(*self._place, child) for child in range(first, self._spawned)]
+
+
+def _part(part: int | str) -> int | str:
+    """Return a part of a place as Python's own number or text: what it looks like becomes part of a key."""
     if isinstance(part, str):
-        if part.endswith("\0"):
-            raise ValueError(f"the name of a place in a noise stream may not end in the character 0, found {part!r}")
-        return 2 * int.from_bytes(part.encode(), "little") + 1
+        return str(part)
     if part < 0:
         raise ValueError(f"a place in a noise stream is counted from 0, found {part}")
-    return 2 * int(part) + 2
+    return int(part)
 
 
 def noise(seed: int) -> NoiseStream:
     """Return a stream of external noise: the only source of randomness of the library.
 
     Args:
-        seed: a whole number from 0 to below 2^128; the same seed gives the same draws on every machine.
+        seed: a whole number from 0 on; the same seed gives the same draws on every machine.
 
     Raises:
         TypeError, ValueError: the seed is no such number.
@@ -276,8 +298,8 @@ def noise(seed: int) -> NoiseStream:
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
         raise TypeError(f"noise(seed) takes a whole number, found {describe(seed)}")
-    if not 0 <= seed < 2**128:  # of a longer one NumPy would take the end for a place
-        raise ValueError(f"noise(seed) takes a whole number from 0 to below 2^128, found {seed}")
+    if seed < 0:
+        raise ValueError(f"noise(seed) takes a whole number from 0 on, found {seed}")
     return NoiseStream(int(seed))
 
 

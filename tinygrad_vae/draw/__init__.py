@@ -85,9 +85,9 @@ def draw(
     >>> print(tg.draw(z * z, wrt=mu))
     A graph
       1  [ mu ]            2                cut: no gradient
-      2  ( noise )         N(0, 1) 0.05771
-      3  (( z ~ Normal ))  2.058            from 2, 1 (cut)
-      4  < cost: × >       4.234            from 3
+      2  ( noise )         N(0, 1) -0.6943
+      3  (( z ~ Normal ))  1.306            from 2, 1 (cut)
+      4  < cost: × >       1.705            from 3
     [ ] leaf   < > deterministic   (( )) random   ( ) noise
     """
     target = None if path is None else _checked(path, [*FORMATS, PAGE])
