@@ -134,7 +134,7 @@ class _WatchedStream(NoiseStream):
         return _WatchedStream(self._stream.at(*where), self._argument, self._draws, (*self._where, *where), self._xp)
 
     @property
-    def place(self) -> tuple[int, tuple[int, ...], int]:
+    def place(self) -> tuple[int, tuple[int | str, ...], int]:
         return self._stream.place
 
     def generator(self) -> np.random.Generator:
@@ -465,6 +465,8 @@ def _kind_of(arg: Any) -> tuple[Hashable, list[Array]]:
     """Return what arguments must have in common to share a plan, and the arrays, which may differ."""
     if isinstance(arg, NoiseStream):
         return NoiseStream, []
+    if is_array(arg):  # what follows gives the same for it, and takes longer
+        return (..., _look_of(arg)), [arg]
     leaves = trees.leaves(arg)
     arrays = [x for x in leaves if is_array(x)]
     for x in leaves:

@@ -152,14 +152,13 @@ class Calls:
 
     def run(self, given: Sequence[Array]) -> None:
         """Fill the places with what is given, and run the step once."""
-        new = [
-            x.copy() if x is not shown and np.may_share_memory(x, self.arena) else x  # before others are filled in
-            for shown, x in zip(self.shown, given, strict=True)
-        ]
-        for i, (home, shown, x) in enumerate(zip(self.outside, self.shown, new, strict=True)):
+        new = [(i, x) for i, (shown, x) in enumerate(zip(self.shown, given, strict=True)) if x is not shown]
+        new = [(i, x.copy() if np.may_share_memory(x, self.arena) else x) for i, x in new]  # before others are filled
+        for i, x in new:
+            home = self.outside[i]
             if i in self.readers and x.flags.carray and x.dtype == home.dtype:  # also in the order of its bytes
                 self._read_from(i, x)
-            elif x is not shown:
+            else:
                 if i in self.readers:
                     self._read_from(i, home)
                 np.copyto(home, x)
