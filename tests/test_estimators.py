@@ -301,6 +301,50 @@ def test_a_baseline_may_be_a_network_of_the_inputs_trained_beside_the_cost():
     assert steadied < 0.5 * min(plain, untrained)
 
 
+CROWDED = {
+    "Beta, a": lambda a: tg.Beta(a, a.dtype.type(0.1)),
+    "Beta, b": lambda b: tg.Beta(b.dtype.type(0.3), b),
+    "RelaxedBernoulli": lambda x: tg.RelaxedBernoulli(logits=x, temperature=x.dtype.type(0.02)),
+    "Tanh": lambda x: tg.Transformed(tg.Normal(x, x.dtype.type(40)), tg.bijections.Tanh()),
+    "several elements": lambda x: tg.Independent(tg.Beta(tg.broadcast_to(x, (3,)), x.dtype.type(0.1)), 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", list(CROWDED))
+def test_a_score_function_is_refused_where_draws_were_rounded_to_the_edge_of_the_support(name, dtype):
+    x = tg.Tensor(dtype(0.1), "x")
+    z = CROWDED[name](x).sample((2000,), rng=tg.noise(0), name="z")
+    for opened in (tg.score_function(z), tg.estimate(z, {"z": tg.SecondDraw(tg.noise(1))})):
+        with pytest.raises(
+            tg.InvalidGradientError, match=r"of \d+ draws of .* edge of its support as float\d\d can tell"
+        ):
+            tg.gradients(tg.mean(opened), x)
+    assert np.isfinite(tg.gradients(tg.mean(tg.reparameterize(z)), x))
+
+
+@given(a=st.floats(0.05, 4), b=st.floats(0.05, 4), dtype=st.sampled_from([np.float32, np.float64]), seed=SEEDS)
+@settings(max_examples=100, deadline=None)
+def test_a_score_function_near_the_edge_of_the_support_is_right_or_refused(a, b, dtype, seed):
+    """The mean of Beta is a / (a + b); up to a thousandth of rounded draws may each be 1 / b off in log p."""
+    parameters = [tg.Tensor(np.full(5000, number, dtype)) for number in (a, b)]
+    z = tg.Beta(*parameters).sample(rng=tg.noise(seed))
+    try:
+        found = tg.gradients(tg.sum(tg.score_function(z)), parameters)
+    except tg.InvalidGradientError:
+        assert min(a, b) < 0.5
+        return
+    for estimates, truth, shape in zip(found, (b / (a + b) ** 2, -a / (a + b) ** 2), (a, b), strict=True):
+        assert_agrees(estimates, truth, rounding=1e-3 / shape)
+
+
+def test_a_single_draw_on_the_edge_is_no_reason_to_refuse():
+    b = tg.Tensor(np.float32(0.05), "b")
+    z = tg.Beta(np.float32(0.5), b).sample((3,), rng=tg.noise(0))
+    assert (z.value > 1 - 1e-7).any()
+    assert np.isfinite(tg.gradients(tg.sum(tg.score_function(z)), b))
+
+
 @every_rewrite
 def test_a_rewrite_takes_a_tensor(rewrite):
     with pytest.raises(TypeError, match=r"Tensor.* found .*float"):

@@ -27,7 +27,7 @@ def tensor(value, requires_grad=True):
 def gradient(cost, parameter):
     """Return one gradient for each draw, as a program in PyTorch gets it; ``None`` where it gets none."""
     cost.sum().backward()
-    return None if parameter.grad is None else parameter.grad.numpy()
+    return None if parameter.grad is None else parameter.grad.double().numpy()
 
 
 # each returns the gradients that the other library hands out, one for each draw, or None where it hands out none
@@ -63,6 +63,16 @@ def moving_support():
     h = tensor(2.0)
     x = Uniform(0.0, h).sample()
     return gradient(x * Uniform(0.0, h).log_prob(x), h)
+
+
+def rounded_draws():
+    import torch
+    from torch.distributions import Beta
+
+    torch.manual_seed(0)
+    b = torch.full((DRAWS,), 0.1, requires_grad=True)
+    x = Beta(torch.full((DRAWS,), 0.3), b).sample()
+    return gradient(x * Beta(torch.tensor(0.3), b).log_prob(x), b)
 
 
 def own_batch():
@@ -129,6 +139,11 @@ def here_moving_support():
     return tg.gradients(tg.score_function(tg.Uniform(0.0, h).sample(rng=tg.noise(0))), h)
 
 
+def here_rounded_draws():
+    b = tg.Tensor(np.full(1000, 0.1, np.float32), "b")
+    return tg.gradients(tg.mean(tg.score_function(tg.Beta(np.float32(0.3), b).sample(rng=tg.noise(0)))), b)
+
+
 def here_own_batch():
     cost = normal(tg.Tensor(np.full((1000, 4), 2.0), "mu")) ** 2
     return tg.score_function(cost, baseline=tg.mean(cost, axis=1, keepdims=True))
@@ -159,6 +174,7 @@ PROGRAMS = {
     "a second way to the cost": (partly_cut, 2 * 2 + 2, here_partly_cut, "partly cut   mu"),
     "then a step": (a_step, 2 / math.sqrt(2 * math.pi), here_a_step, "sign"),
     "support moves": (moving_support, 1 / 2, here_moving_support, "lose what happens at its edge"),
+    "draws rounded to 1": (rounded_draws, -0.3 / 0.4**2, here_rounded_draws, "as float32 can tell"),
     "the mean of its batch": (own_batch, 4, here_own_batch, "the baseline depends on"),
     "straight through a toss": (straight_through, 1 - 2 * 0.45, here_straight_through, "biased"),
     "second derivative": (second_derivative, 2, here_second_derivative, ""),

@@ -19,7 +19,7 @@ from ..nodes import NORMAL, Sample
 from ..verdict import dependence, jump_objection, live_nodes, path_after
 from .coordinates import aligned, batch_ndim, element_law, mixed_shape
 from .estimate import Estimator, Rest
-from .score_function import without_moving
+from .score_function import weighable
 
 LARGEST = 4096
 """How many copies of the cost an exact expectation may take."""
@@ -54,7 +54,7 @@ class Enumeration(Estimator):
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         support = element_law(z).enumerate_support() or []
-        law = without_moving(z, self.name).element
+        law = weighable(z, self.name).element
         shape = mixed_shape(z, cost)
         total: Any = 0.0
         for combination in itertools.product(support, repeat=int(np.prod(shape))):

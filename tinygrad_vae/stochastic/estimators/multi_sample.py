@@ -17,7 +17,7 @@ from ..credit import aligned_log_prob, counts_draws, surviving_axes
 from ..nodes import Sample
 from .coordinates import is_coupled
 from .estimate import Estimator, Rest, sloped, zero
-from .score_function import without_moving
+from .score_function import weighable
 
 
 class VIMCO(Estimator):
@@ -47,7 +47,7 @@ class VIMCO(Estimator):
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         log_weights, sign = _log_weights(z, cost)  # type: ignore[misc]
         stopped = stop_gradient(z)
-        log_prob = aligned_log_prob(without_moving(z).log_density(stopped), surviving_axes(log_weights, z))[0]
+        log_prob = aligned_log_prob(weighable(z).log_density(stopped), surviving_axes(log_weights, z))[0]
         signal = sign * _added(log_weights)
         return rest(stopped) + sum(sloped(zero(self.noted(log_prob, z)), signal), axis=0)
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ... import trees
-from ...arrays import Array, NoiseStream, Value, is_array
+from ...arrays import Array, NoiseStream, Value, is_array, namespace, to_host
 from ...graph import Tensor, rewrite, topological_order, value_of
 from ...ops import exp, stop_gradient, sum
 from ..credit import aligned_log_prob, counts_draws, mixing_op, surviving_axes, weigh_terms
@@ -32,7 +32,8 @@ class ScoreFunction(Estimator):
 
     With a baseline b it is ``magic K + (1 - magic) b``, whose expectation is the same and whose variance is smaller
     where b is near the expectation of K. Valid for every cost, continuous or not, and in every parameter that does not
-    move the support. Williams 1992; Foerster et al. 2018.
+    move the support; not where the dtype rounds more than a thousandth of the draws to the edge of the support, as
+    float32 does for Beta(0.3, 0.1). Both are refused. Williams 1992; Foerster et al. 2018.
 
     Args:
         baseline: a number, or an array or Tensor that broadcasts to the cost and does not depend on the draw. Of a
@@ -127,7 +128,7 @@ class ScoreFunction(Estimator):
         """
         labels = surviving_axes(cost, z) if labels is None else labels
         check_uncoupled(z, labels)
-        log_prob = without_moving(z).log_density(stopped)
+        log_prob = weighable(z).log_density(stopped)
         lying, gone = aligned_log_prob(log_prob, labels)
         return exp(zero(self.noted(lying, z, _credit_note(cost, labels, log_prob.shape, gone))))
 
@@ -232,18 +233,63 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
     return ScoreFunction(baseline, credit=credit)(cost)
 
 
-def without_moving(z: Sample, what: str = "score_function") -> Any:
-    """Return the law of z with every parameter that moves its support closed to gradients, in the name of ``what``."""
+MOST_ROUNDED = 1e-3
+"""Which share of the draws may lie on the edge of the support, where it is the edge of what the dtype can tell."""
+
+FEWEST_ROUNDED = 4
+"""How many draws must lie there for that to be no accident."""
+
+
+def weighable(z: Sample, what: str = "score_function") -> Any:
+    """Return the law of z, closed to gradients where the derivative of its log-probability would be wrong.
+
+    So it is in parameters that move the support, and in all where many draws were rounded to the edge of the support:
+    each stands there for all numbers that the dtype does not tell from it, and has the density of one.
+
+    Args:
+        z: the random node.
+        what: in whose name the error speaks.
+    """
     dist = z.dist
-    moving = {path for path, leaf in trees.paths(dist) if path in dist.moving() and isinstance(leaf, Tensor)}
-    if not moving:
-        return dist
-    reason = (
-        f"{what}: the support of {type(dist).__name__} moves with {', '.join(sorted(moving))}, and the derivative of "
-        "its probabilities would lose what happens at its edge; use reparameterize(cost)"
+    name, moving, rounded = type(dist).__name__, dist.moving(), _rounded_to_the_edge(z)
+    leaves = trees.paths(dist)
+    names = ", ".join(sorted(path for path, leaf in leaves if path in moving and isinstance(leaf, Tensor)))
+    moves = (
+        f"{what}: the support of {name} moves with {names}, and the derivative of its probabilities would lose what "
+        "happens at its edge; use reparameterize(cost)"
     )
-    new = [refuse_gradient(leaf, reason=reason) if path in moving else leaf for path, leaf in trees.paths(dist)]
-    return trees.replace_leaves(dist, new)
+    crowded = (
+        f"{what}: {rounded} of {z.size} draws of {name} are as close to the edge of its support as {z.dtype} can tell, "
+        "and their log-probability is not that of all the numbers that were rounded to them. Use reparameterize(cost), "
+        "float64 where these are float32, or a law on the real line with the map to this support in the cost"
+    )
+
+    def closed(path: str, leaf: Any) -> Any:
+        if isinstance(leaf, Tensor) and (rounded or path in moving):
+            return refuse_gradient(leaf, reason=moves if path in moving else crowded)
+        return leaf
+
+    return trees.replace_leaves(dist, [closed(path, leaf) for path, leaf in leaves])
+
+
+def _rounded_to_the_edge(z: Sample) -> int:
+    """Return how many draws were rounded to the edge of the support, if they are so many that it matters; or else 0.
+
+    Of a vector on the simplex only zeros are: what rounding does to 1 its other elements tell.
+    """
+    support, x = z.dist.support, z.value
+    low, high = map(to_host, support.bounds)
+    ends = [(low, 1), (high, -1)][: 1 if support.event_ndim else 2]
+    ends = [(end, inwards) for end, inwards in ends if np.isfinite(end).all()]
+    if support.discrete or not ends:
+        return 0
+    xp, precision = namespace(x), np.finfo(x.dtype)
+    found = xp.zeros(x.shape, bool)
+    for end, inwards in ends:
+        least = np.maximum(abs(end) * precision.eps, precision.tiny)  # that x can be away from it
+        found |= inwards * (x - xp.asarray(end)) <= xp.asarray(least)
+    count = int(to_host(found.sum()))
+    return count if count >= FEWEST_ROUNDED and count > MOST_ROUNDED * z.size else 0
 
 
 def _cut_at_draws(baseline: Value) -> Value:
