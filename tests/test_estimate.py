@@ -1,15 +1,19 @@
 """The mechanism of all estimators: mixtures, nestings, closed forms, and what each refuses."""
 
+import functools
 import itertools
+import math
+import operator
 import re
 import warnings
 
 import numpy as np
 import pytest
 import scipy.special
-from standard_errors import assert_agrees, assert_variance_agrees
+from standard_errors import assert_agrees, assert_variance_agrees, calm
 
 import tinygrad_vae as tg
+from tinygrad_vae.graph import value_of
 from tinygrad_vae.stochastic.estimators.measure_valued import WEAK_DERIVATIVES
 from tinygrad_vae.stochastic.estimators.relaxed import noisy_logits, noisy_logits_given
 
@@ -125,6 +129,47 @@ def test_enumeration_and_quadrature_have_no_variance():
         decay = np.exp(-(k**2) * 0.8**2 / 2)
         np.testing.assert_allclose(in_mu, -k * np.sin(k * 0.5) * decay, atol=1e-12)
         np.testing.assert_allclose(in_s, -(k**2) * 0.8 * np.cos(k * 0.5) * decay, atol=1e-12)
+
+
+ROUGH = {tg.Laplace: 1e-4, tg.MixtureSameFamily: 1e-3}
+"""How far off 64 points may be where a draw, as a function of its noise, has a corner or is steep in the middle."""
+
+
+def has_moments_and_path(law):
+    d = calm(law)
+    try:
+        return d.path is not None and not d.event_shape and np.isfinite(d.variance).all()
+    except NotImplementedError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        law
+        for law in tg.DISTRIBUTIONS.values()
+        if law.__module__.startswith("tinygrad_vae.") and has_moments_and_path(law)
+    ],
+    ids=lambda law: law.__name__,
+)
+def test_quadrature_gives_the_declared_second_moment_of_every_law_and_its_gradient(law):
+    d = tg.wrap(calm(law))
+    z = d.sample(rng=tg.noise(0), name="z")
+    found, truth = tg.Quadrature()(tg.square(z)), tg.square(d.mean) + d.variance
+    rough = ROUGH.get(law, 1e-9)
+    np.testing.assert_allclose(found.value, value_of(truth), rtol=rough)
+    parameters = [leaf for leaf in tg.trees.leaves(d) if isinstance(leaf, tg.Tensor)]
+    none = functools.reduce(operator.add, (0.0 * tg.sum(x) for x in parameters))  # reaches all of them
+    for a, b in zip(*(tg.gradients(none + tg.sum(x), parameters) for x in (found, truth)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=100 * rough, atol=100 * rough)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_quadrature_takes_a_single_point_and_stays_inside_what_the_dtype_can_tell(dtype):
+    z = tg.Exponential(tg.Tensor(dtype(1.0))).sample(rng=tg.noise(0))
+    assert tg.Quadrature(1)(z * 1.0).value == pytest.approx(math.log(2), rel=1e-6)  # at the middle of the noise
+    for points in (16, 64, 500):
+        assert tg.Quadrature(points)(z**2).value == pytest.approx(2, rel=1e-4 if dtype == np.float32 else 1e-6)
 
 
 @pytest.mark.parametrize("name", ["enumeration", "score-function", "arm", "disarm", "rebar", "relax", "second-draw"])

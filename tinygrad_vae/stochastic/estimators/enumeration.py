@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...arrays import namespace
+from ...arrays import Array, namespace
 from ...graph import BLOCKED, JUMP, KINK, STOP, Tensor
 from ...ops import exp
 from ..nodes import NORMAL, Sample
@@ -77,14 +77,15 @@ def _kinks_after(z: Sample, live: list[Tensor]) -> list[str]:
 
 
 class Quadrature(Estimator):
-    """The expectation by a Gauss rule over the noise: exact up to rounding for smooth costs, an oracle for audits.
+    """The expectation by a rule of points and weights over the noise: exact up to rounding for smooth costs.
 
-    Gauss-Hermite for normal noise, Gauss-Legendre for uniform noise. The cost must depend on each draw by itself, and
-    smoothly: where it jumps or has a kink the rule is off, and is refused. Golub and Welsch 1969.
+    Gauss-Hermite for normal noise (Golub and Welsch 1969). For uniform noise the double exponential rule, whose points
+    crowd at 0 and 1, where most inverse cdfs grow without bound (Takahasi and Mori 1974). The cost must depend on each
+    draw by itself, and smoothly: where it jumps or has a kink the rule is off, and is refused. An oracle for audits.
 
     Args:
         points: how many points; a polynomial cost of degree up to ``2 points - 1`` in normal noise is integrated
-            exactly.
+            exactly. For uniform noise take 16 at least; with 64 the second moments of most laws are exact to 1e-9.
 
     >>> mu = tg.Tensor(0.5, "mu")
     >>> z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
@@ -122,10 +123,21 @@ class Quadrature(Estimator):
             points, weights = np.polynomial.hermite_e.hermegauss(self.points)
             weights = weights / np.sqrt(2 * np.pi)
         else:
-            points, weights = np.polynomial.legendre.leggauss(self.points)
-            points, weights = (points + 1) / 2, weights / 2
+            points, weights = _double_exponential(self.points, z.noise.dtype)
         total: Any = 0.0
         for point, weight in zip(points, weights, strict=True):
             noise = namespace(z.value).full(z.noise.shape, point, z.noise.dtype)
             total = total + float(weight) * rest(z.dist.transform(noise))
         return self.noted(total, z)
+
+
+def _double_exponential(count: int, dtype: Any) -> tuple[Array, Array]:
+    """Return points inside (0, 1) and weights: even steps in t, for ``u = 1 / (1 + exp(-pi sinh t))``.
+
+    The outermost points are as close to 1 as the dtype can tell.
+    """
+    end = np.arcsinh(np.log(1 / np.finfo(dtype).eps) / np.pi)
+    t = end * (2 * np.arange(count) + 1 - count) / count
+    u = 1 / (1 + np.exp(-np.pi * np.sinh(t)))
+    weights = np.cosh(t) * u * (1 - u)  # du / dt
+    return u, weights / weights.sum()
