@@ -366,6 +366,38 @@ def _refuse_outside(what: str, domain: Domain, array: Array, inside: Array) -> N
     raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}{where_in}")
 
 
+MOST_ROUNDED = 1e-3
+"""Which share of the draws may lie on the edge of the support, where it is the edge of what the dtype can tell."""
+
+FEWEST_ROUNDED = 4
+"""How many draws must lie there for that to be no accident."""
+
+TOO_CLOSE = (
+    "are as close to the edge of its support as {} can tell, and their log-probability is not that of all the numbers "
+    "that were rounded to them"
+)
+"""What is said then of draws, after how many they are of which law, with the dtype."""
+
+
+def rounded_to_the_edge(support: Domain, x: Array) -> int:
+    """Return how many draws were rounded to the edge of the support, if they are so many that it matters; or else 0.
+
+    Of a vector on the simplex only zeros are: what rounding does to 1 its other elements tell.
+    """
+    low, high = map(to_host, support.bounds)
+    ends = [(low, 1), (high, -1)][: 1 if support.event_ndim else 2]
+    ends = [(end, inwards) for end, inwards in ends if np.isfinite(end).all()]
+    if support.discrete or not ends:
+        return 0
+    xp, precision = namespace(x), np.finfo(x.dtype)
+    found = xp.zeros(x.shape, bool)
+    for end, inwards in ends:
+        least = np.maximum(abs(end) * precision.eps, precision.tiny)  # that x can be away from it
+        found |= inwards * (x - xp.asarray(end)) <= xp.asarray(least)
+    count = int(to_host(found.sum()))
+    return count if count >= FEWEST_ROUNDED and count > MOST_ROUNDED * x.size else 0
+
+
 def in_short(value: Any) -> str:
     """Return a parameter in a few characters: its name, its numbers where they are few, or its dtype and shape."""
     if isinstance(value, Tensor) and value.name:

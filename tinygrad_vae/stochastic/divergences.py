@@ -35,7 +35,7 @@ from ..ops import (
     where,
     xlogy,
 )
-from .distribution import Distribution, check_inside, is_same, times_log
+from .distribution import TOO_CLOSE, Distribution, check_inside, is_same, rounded_to_the_edge, times_log
 from .distributions import (
     Bernoulli,
     Beta,
@@ -168,8 +168,8 @@ def monte_carlo_kl(p: Distribution, q: Distribution, *, rng: NoiseStream, sample
         samples: how many draws to average over.
 
     Raises:
-        ValueError: ``samples`` is below 1, or p draws a value outside the support of q, where the divergence is
-            infinite.
+        ValueError: ``samples`` is below 1; or p draws a value outside the support of q, where the divergence is
+            infinite; or the dtype rounds more than a thousandth of the draws to the edge of the support of p.
 
     >>> from tinygrad_vae.arrays import noise
     >>> estimate = monte_carlo_kl(Normal(1.0, 1.0), Normal(0.0, 1.0), rng=noise(0), samples=10_000)
@@ -181,6 +181,11 @@ def monte_carlo_kl(p: Distribution, q: Distribution, *, rng: NoiseStream, sample
     _check_same_event(p, q)
     x = (p.sample if p.path is None else p.rsample)((samples,), rng=rng)
     check_inside(f"monte_carlo_kl: KL({type(p).__name__} || q) is infinite; a draw of p", q.support, value_of(x))
+    if rounded := rounded_to_the_edge(p.support, value_of(x)):
+        raise ValueError(
+            f"monte_carlo_kl: {rounded} of {x.size} draws of {type(p).__name__} {TOO_CLOSE.format(x.dtype)}. Use "
+            "float64 where these are float32, or kl_divergence where there is a closed form"
+        )
     log_ratio = p.log_density(x) - q.log_density(x)
     ratios = to_host(value_of(log_ratio))
     error = np.std(ratios, axis=0, ddof=1) / math.sqrt(samples) if samples > 1 else np.full(ratios.shape[1:], np.nan)

@@ -17,10 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ... import trees
-from ...arrays import Array, NoiseStream, Value, is_array, namespace, to_host
+from ...arrays import Array, NoiseStream, Value, is_array
 from ...graph import Tensor, rewrite, topological_order, value_of
 from ...ops import exp, stop_gradient, sum
 from ..credit import aligned_log_prob, counts_draws, mixing_op, surviving_axes, weigh_terms
+from ..distribution import TOO_CLOSE, rounded_to_the_edge
 from ..nodes import Sample, name_of_draw
 from ..verdict import depends_on, refuse_gradient
 from .coordinates import check_uncoupled, is_coupled
@@ -233,13 +234,6 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
     return ScoreFunction(baseline, credit=credit)(cost)
 
 
-MOST_ROUNDED = 1e-3
-"""Which share of the draws may lie on the edge of the support, where it is the edge of what the dtype can tell."""
-
-FEWEST_ROUNDED = 4
-"""How many draws must lie there for that to be no accident."""
-
-
 def weighable(z: Sample, what: str = "score_function") -> Any:
     """Return the law of z, closed to gradients where the derivative of its log-probability would be wrong.
 
@@ -251,7 +245,7 @@ def weighable(z: Sample, what: str = "score_function") -> Any:
         what: in whose name the error speaks.
     """
     dist = z.dist
-    name, moving, rounded = type(dist).__name__, dist.moving(), _rounded_to_the_edge(z)
+    name, moving, rounded = type(dist).__name__, dist.moving(), rounded_to_the_edge(dist.support, z.value)
     leaves = trees.paths(dist)
     names = ", ".join(sorted(path for path, leaf in leaves if path in moving and isinstance(leaf, Tensor)))
     moves = (
@@ -259,9 +253,8 @@ def weighable(z: Sample, what: str = "score_function") -> Any:
         "happens at its edge; use reparameterize(cost)"
     )
     crowded = (
-        f"{what}: {rounded} of {z.size} draws of {name} are as close to the edge of its support as {z.dtype} can tell, "
-        "and their log-probability is not that of all the numbers that were rounded to them. Use reparameterize(cost), "
-        "float64 where these are float32, or a law on the real line with the map to this support in the cost"
+        f"{what}: {rounded} of {z.size} draws of {name} {TOO_CLOSE.format(z.dtype)}. Use reparameterize(cost), float64 "
+        "where these are float32, or a law on the real line with the map to this support in the cost"
     )
 
     def closed(path: str, leaf: Any) -> Any:
@@ -270,26 +263,6 @@ def weighable(z: Sample, what: str = "score_function") -> Any:
         return leaf
 
     return trees.replace_leaves(dist, [closed(path, leaf) for path, leaf in leaves])
-
-
-def _rounded_to_the_edge(z: Sample) -> int:
-    """Return how many draws were rounded to the edge of the support, if they are so many that it matters; or else 0.
-
-    Of a vector on the simplex only zeros are: what rounding does to 1 its other elements tell.
-    """
-    support, x = z.dist.support, z.value
-    low, high = map(to_host, support.bounds)
-    ends = [(low, 1), (high, -1)][: 1 if support.event_ndim else 2]
-    ends = [(end, inwards) for end, inwards in ends if np.isfinite(end).all()]
-    if support.discrete or not ends:
-        return 0
-    xp, precision = namespace(x), np.finfo(x.dtype)
-    found = xp.zeros(x.shape, bool)
-    for end, inwards in ends:
-        least = np.maximum(abs(end) * precision.eps, precision.tiny)  # that x can be away from it
-        found |= inwards * (x - xp.asarray(end)) <= xp.asarray(least)
-    count = int(to_host(found.sum()))
-    return count if count >= FEWEST_ROUNDED and count > MOST_ROUNDED * z.size else 0
 
 
 def _cut_at_draws(baseline: Value) -> Value:
