@@ -244,25 +244,25 @@ def weighable(z: Sample, what: str = "score_function") -> Any:
         z: the random node.
         what: in whose name the error speaks.
     """
-    dist = z.dist
-    name, moving, rounded = type(dist).__name__, dist.moving(), rounded_to_the_edge(dist.support, z.value)
-    leaves = trees.paths(dist)
-    names = ", ".join(sorted(path for path, leaf in leaves if path in moving and isinstance(leaf, Tensor)))
-    moves = (
-        f"{what}: the support of {name} moves with {names}, and the derivative of its probabilities would lose what "
-        "happens at its edge; use reparameterize(cost)"
+    dist, name = z.dist, type(z.dist).__name__
+    leaves = [(path, leaf) for path, leaf in trees.paths(dist) if isinstance(leaf, Tensor)]
+    moving = sorted({path for path, _ in leaves} & set(dist.moving()))
+    reasons = {}
+    if rounded := rounded_to_the_edge(dist.support, z.value):
+        reasons = dict.fromkeys(
+            [path for path, _ in leaves],
+            f"{what}: {rounded} of {z.size} draws of {name} {TOO_CLOSE.format(z.dtype)}. Use reparameterize(cost), "
+            "float64 where these are float32, or a law on the real line with the map to this support in the cost",
+        )
+    reasons |= dict.fromkeys(
+        moving,
+        f"{what}: the support of {name} moves with {', '.join(moving)}, and the derivative of its probabilities would "
+        "lose what happens at its edge; use reparameterize(cost)",
     )
-    crowded = (
-        f"{what}: {rounded} of {z.size} draws of {name} {TOO_CLOSE.format(z.dtype)}. Use reparameterize(cost), float64 "
-        "where these are float32, or a law on the real line with the map to this support in the cost"
-    )
-
-    def closed(path: str, leaf: Any) -> Any:
-        if isinstance(leaf, Tensor) and (rounded or path in moving):
-            return refuse_gradient(leaf, reason=moves if path in moving else crowded)
-        return leaf
-
-    return trees.replace_leaves(dist, [closed(path, leaf) for path, leaf in leaves])
+    if not reasons:
+        return dist
+    new = [refuse_gradient(leaf, reason=reasons[path]) if path in reasons else leaf for path, leaf in trees.paths(dist)]
+    return trees.replace_leaves(dist, new)
 
 
 def _cut_at_draws(baseline: Value) -> Value:
