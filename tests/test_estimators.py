@@ -321,6 +321,9 @@ def test_a_score_function_is_refused_where_draws_were_rounded_to_the_edge_of_the
         ):
             tg.gradients(tg.mean(opened), x)
     assert np.isfinite(tg.gradients(tg.mean(tg.reparameterize(z)), x))
+    valid = {option.call for option in tg.explain(z, x).nodes[0].options if option.valid}
+    assert "reparameterize(cost)" in valid
+    assert valid.isdisjoint(["score_function(cost)", "leave-one-out", "second-draw"])
 
 
 @given(a=st.floats(0.05, 4), b=st.floats(0.05, 4), dtype=st.sampled_from([np.float32, np.float64]), seed=SEEDS)
