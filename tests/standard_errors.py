@@ -22,6 +22,9 @@ def assert_variance_agrees(draws, truth):
     assert_agrees((draws - draws.mean(0)) ** 2 * len(draws) / (len(draws) - 1), truth)
 
 
+LAWS = [law for law in tg.DISTRIBUTIONS.values() if law.__module__.startswith("tinygrad_vae.")]
+"""Those of the library itself: a test may register more."""
+
 CALM = {
     tg.InverseGamma: tg.InverseGamma(np.array(9.0), np.array(2.0)),
     tg.LogNormal: tg.LogNormal(np.array(0.3), np.array(0.4)),

@@ -5,12 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from standard_errors import LAWS
 
 import tinygrad_vae as tg
 from tinygrad_vae.checks import CheckError
 from tinygrad_vae.domains import POSITIVE
-
-LAWS = [law for law in tg.DISTRIBUTIONS.values() if law.__module__.startswith("tinygrad_vae.")]
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 from device_array import pretend
+from standard_errors import LAWS
 from test_divergences import neighbours
 
 import tinygrad_vae as tg
@@ -82,8 +83,6 @@ def _same(host, device):
 
 
 # ----------------------------------------------------------------------------------- distributions
-
-LAWS = [law for law in tg.DISTRIBUTIONS.values() if law.__module__.startswith("tinygrad_vae.")]
 
 
 def _close(host, device, rtol=1e-12):

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
-from standard_errors import assert_agrees, assert_variance_agrees, calm
+from standard_errors import LAWS, assert_agrees, assert_variance_agrees, calm
 
 import tinygrad_vae as tg
 from tinygrad_vae import trees
@@ -20,7 +20,6 @@ from tinygrad_vae.domains import REAL
 from tinygrad_vae.stochastic.distribution import Distribution, domain_of, parameters
 from tinygrad_vae.testing import shapes
 
-LAWS = [law for law in tg.DISTRIBUTIONS.values() if law.__module__.startswith("tinygrad_vae.")]
 SCIPY = {
     "Bernoulli": lambda d: scipy.stats.bernoulli(expit(d.logits)),
     "Beta": lambda d: scipy.stats.beta(d.a, d.b),
