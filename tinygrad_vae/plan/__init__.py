@@ -315,7 +315,7 @@ def _result(path: str) -> str:
 
 def _digest(x: Array) -> tuple[Any, ...]:
     """Return what tells an array from every one that differs in a bit, in little memory."""
-    return x.shape, x.dtype.char, hashlib.sha256(to_host(x).tobytes()).digest()
+    return x.shape, x.dtype.char, hashlib.sha256(np.ascontiguousarray(to_host(x)).data).digest()
 
 
 # --------------------------------------------------------------------------------------------- run
@@ -465,8 +465,6 @@ def _kind_of(arg: Any) -> tuple[Hashable, list[Array]]:
     """Return what arguments must have in common to share a plan, and the arrays, which may differ."""
     if isinstance(arg, NoiseStream):
         return NoiseStream, []
-    if is_array(arg):  # what follows gives the same for it, and takes longer
-        return (..., _look_of(arg)), [arg]
     leaves = trees.leaves(arg)
     arrays = [x for x in leaves if is_array(x)]
     for x in leaves:

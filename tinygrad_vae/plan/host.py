@@ -156,11 +156,10 @@ class Calls:
         new = [(i, x.copy() if np.may_share_memory(x, self.arena) else x) for i, x in new]  # before others are filled
         for i, x in new:
             home = self.outside[i]
-            if i in self.readers and x.flags.carray and x.dtype == home.dtype:  # also in the order of its bytes
-                self._read_from(i, x)
-            else:
-                if i in self.readers:
-                    self._read_from(i, home)
+            stays = i in self.readers and x.flags.carray and x.dtype == home.dtype  # also in the order of its bytes
+            if i in self.readers:
+                self._read_from(i, x if stays else home)
+            if not stays:
                 np.copyto(home, x)
         with np.errstate(all="ignore"):  # NumPy gave its warnings while recording
             for call in self.calls:

@@ -372,30 +372,32 @@ MOST_ROUNDED = 1e-3
 FEWEST_ROUNDED = 4
 """How many draws must lie there for that to be no accident."""
 
-TOO_CLOSE = (
-    "are as close to the edge of its support as {} can tell, and their log-probability is not that of all the numbers "
-    "that were rounded to them"
-)
-"""What is said then of draws, after how many they are of which law, with the dtype."""
 
-
-def rounded_to_the_edge(support: Domain, x: Array) -> int:
-    """Return how many draws were rounded to the edge of the support, if they are so many that it matters; or else 0.
+def too_close_to_the_edge(dist: Distribution, x: Array) -> str:
+    """Return that many draws of a law were rounded to the edge of its support, in words; empty where they are few.
 
     Of a vector on the simplex only zeros are: what rounding does to 1 its other elements tell.
     """
+    support = dist.support
+    if support.discrete:
+        return ""
     low, high = map(to_host, support.bounds)
-    ends = [(low, 1), (high, -1)][: 1 if support.event_ndim else 2]
+    ends = [(low, 1)] if support.event_ndim else [(low, 1), (high, -1)]
     ends = [(end, inwards) for end, inwards in ends if np.isfinite(end).all()]
-    if support.discrete or not ends:
-        return 0
+    if not ends:
+        return ""
     xp, precision = namespace(x), np.finfo(x.dtype)
     found = xp.zeros(x.shape, bool)
     for end, inwards in ends:
         least = np.maximum(abs(end) * precision.eps, precision.tiny)  # that x can be away from it
         found |= inwards * (x - xp.asarray(end)) <= xp.asarray(least)
     count = int(to_host(found.sum()))
-    return count if count >= FEWEST_ROUNDED and count > MOST_ROUNDED * x.size else 0
+    if count < FEWEST_ROUNDED or count <= MOST_ROUNDED * x.size:
+        return ""
+    return (
+        f"{count} of {x.size} draws of {type(dist).__name__} are as close to the edge of its support as {x.dtype} can "
+        "tell, and their log-probability is not that of all the numbers that were rounded to them"
+    )
 
 
 def in_short(value: Any) -> str:

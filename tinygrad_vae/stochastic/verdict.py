@@ -16,7 +16,7 @@ from ..arrays import describe, namespace, noise
 from ..graph import BLOCKED, JUMP, PIECEWISE, SMOOTH, STOP, Tensor, op, topological_order, value_of
 from ..ops import sum, surrogate
 from .credit import BILINEAR, LINEAR
-from .distribution import TOO_CLOSE, family_of, law_in_words, rounded_to_the_edge
+from .distribution import family_of, law_in_words, too_close_to_the_edge
 from .nodes import Drawn, Guarded, Noise, Sample, name_of_draw, taken_care_of
 
 
@@ -587,8 +587,8 @@ def _score_option(z: Sample, paths: _Paths) -> Option:
     moving = [name for path, name in reached.items() if path in z.dist.moving()]
     if moving:
         return Option(call, False, f"the support of {family} moves with {', '.join(moving)}")
-    if rounded := rounded_to_the_edge(z.dist.support, z.value):
-        return Option(call, False, f"{rounded} of {z.size} draws {TOO_CLOSE.format(z.dtype)}")
+    if too_close := too_close_to_the_edge(z.dist, z.value):
+        return Option(call, False, too_close)
     return Option(call, True, f"the support of {family} does not move with {', '.join(reached.values()) or 'anything'}")
 
 

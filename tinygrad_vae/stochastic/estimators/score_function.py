@@ -21,7 +21,7 @@ from ...arrays import Array, NoiseStream, Value, is_array
 from ...graph import Tensor, rewrite, topological_order, value_of
 from ...ops import exp, stop_gradient, sum
 from ..credit import aligned_log_prob, counts_draws, mixing_op, surviving_axes, weigh_terms
-from ..distribution import TOO_CLOSE, rounded_to_the_edge
+from ..distribution import too_close_to_the_edge
 from ..nodes import Sample, name_of_draw
 from ..verdict import depends_on, refuse_gradient
 from .coordinates import check_uncoupled, is_coupled
@@ -244,24 +244,25 @@ def weighable(z: Sample, what: str = "score_function") -> Any:
         z: the random node.
         what: in whose name the error speaks.
     """
-    dist, name = z.dist, type(z.dist).__name__
-    leaves = [(path, leaf) for path, leaf in trees.paths(dist) if isinstance(leaf, Tensor)]
-    moving = sorted({path for path, _ in leaves} & set(dist.moving()))
+    dist, paths = z.dist, trees.paths(z.dist)
+    parameters = {path for path, leaf in paths if isinstance(leaf, Tensor)}
+    moving = parameters.intersection(dist.moving())
     reasons = {}
-    if rounded := rounded_to_the_edge(dist.support, z.value):
-        reasons = dict.fromkeys(
-            [path for path, _ in leaves],
-            f"{what}: {rounded} of {z.size} draws of {name} {TOO_CLOSE.format(z.dtype)}. Use reparameterize(cost), "
-            "float64 where these are float32, or a law on the real line with the map to this support in the cost",
+    if parameters and (too_close := too_close_to_the_edge(dist, z.value)):
+        reason = (
+            f"{what}: {too_close}. Use reparameterize(cost), float64 where these are float32, or a law on the real "
+            "line with the map to this support in the cost"
         )
-    reasons |= dict.fromkeys(
-        moving,
-        f"{what}: the support of {name} moves with {', '.join(moving)}, and the derivative of its probabilities would "
-        "lose what happens at its edge; use reparameterize(cost)",
-    )
+        reasons = dict.fromkeys(parameters, reason)
+    if moving:
+        reason = (
+            f"{what}: the support of {type(dist).__name__} moves with {', '.join(sorted(moving))}, and the derivative "
+            "of its probabilities would lose what happens at its edge; use reparameterize(cost)"
+        )
+        reasons |= dict.fromkeys(moving, reason)
     if not reasons:
         return dist
-    new = [refuse_gradient(leaf, reason=reasons[path]) if path in reasons else leaf for path, leaf in trees.paths(dist)]
+    new = [refuse_gradient(leaf, reason=reasons[path]) if path in reasons else leaf for path, leaf in paths]
     return trees.replace_leaves(dist, new)
 
 
