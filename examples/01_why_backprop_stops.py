@@ -197,10 +197,10 @@ print(f"the picture is in {path}, the page to play with in {page}")
 #
 # In the source:
 #
-# - tinygrad_vae/stochastic/nodes.py         Noise and Sample, the two nodes of randomness
-# - tinygrad_vae/stochastic/estimators/      pathwise.py and score_function.py, each a rewrite of a page
-# - tinygrad_vae/stochastic/verdict.py       how the cut is found, and which rewrite is valid where
-# - tinygrad_vae/graph.py                    gradients(), the whole of backprop in one loop
+# - tinygrad_vae/core/nodes.py         Noise and Sample, the two nodes of randomness
+# - tinygrad_vae/estimators/      pathwise.py and score_function.py, each a rewrite of a page
+# - tinygrad_vae/guard/verdict.py       how the cut is found, and which rewrite is valid where
+# - tinygrad_vae/core/graph.py                    gradients(), the whole of backprop in one loop
 #
 # In the literature:
 #

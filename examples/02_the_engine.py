@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import tinygrad_vae as tg
-from tinygrad_vae.graph import topological_order
+from tinygrad_vae.core.graph import topological_order
 
 plt.style.use("tinygrad_vae.course")
 figures = Path(next((arg for arg in sys.argv[1:2] if not arg.startswith("-")), "figures"))
@@ -168,7 +168,7 @@ figure.savefig(figures / "02_the_engine.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/graph.py`, `topological_order` and `gradients`, a page each; then one file of
+# In the source: `tinygrad_vae/core/graph.py`, `topological_order` and `gradients`, a page each; then one file of
 # `tinygrad_vae/ops/`, where a derivative stands beside each function.
 #
 # In the literature:

@@ -176,7 +176,7 @@ figure.savefig(figures / "03_one_gradient_two_ways.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/stochastic/estimators/pathwise.py` and `score_function.py`, the two rewrites.
+# In the source: `tinygrad_vae/estimators/pathwise.py` and `score_function.py`, the two rewrites.
 #
 # In the literature, where neither was new in 2014:
 #

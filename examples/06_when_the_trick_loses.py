@@ -255,8 +255,8 @@ figure.savefig(figures / "06_when_the_trick_loses.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/stochastic/estimators/`, whose docstrings say what each estimator asks of f, and
-# `tinygrad_vae/stochastic/compare.py`, which measures them on a cost of your own.
+# In the source: `tinygrad_vae/estimators/`, whose docstrings say what each estimator asks of f, and
+# `tinygrad_vae/estimators/compare.py`, which measures them on a cost of your own.
 #
 # In the literature:
 #

@@ -159,7 +159,7 @@ figure.savefig(figures / "08_silently_wrong.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/stochastic/verdict.py`. The whole check is one walk over the graph, before any derivative
+# In the source: `tinygrad_vae/guard/verdict.py`. The whole check is one walk over the graph, before any derivative
 # is computed.
 #
 # In the literature:

@@ -284,8 +284,8 @@ figure.savefig(figures / "09_discrete_draws.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/stochastic/distributions/discrete.py`, where `path = None` is said, then
-# `tinygrad_vae/stochastic/estimators/enumeration.py`, `relaxed.py`, `coupled.py` and `control.py`.
+# In the source: `tinygrad_vae/distributions/discrete.py`, where `path = None` is said, then
+# `tinygrad_vae/estimators/enumeration.py`, `relaxed.py`, `coupled.py` and `control.py`.
 #
 # In the literature:
 #

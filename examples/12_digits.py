@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import tinygrad_vae as tg
-from tinygrad_vae.data import load
+from tinygrad_vae.app.data import load
 
 plt.style.use("tinygrad_vae.course")
 figures = Path(next((arg for arg in sys.argv[1:2] if not arg.startswith("-")), "figures"))
@@ -211,8 +211,8 @@ figure.savefig(figures / "12_digits_images.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/vae/model.py`, `objectives.py` and `evaluate.py`, then `tinygrad_vae/train.py`, the loop
-# with checkpoints. `tinygrad-vae train` runs it.
+# In the source: `tinygrad_vae/vae/model.py`, `objectives.py` and `evaluate.py`, then `tinygrad_vae/app/train.py`, the
+# loop with checkpoints. `tinygrad-vae train` runs it.
 #
 # In the literature:
 #

@@ -25,7 +25,7 @@ import numpy as np
 from scipy import stats
 
 import tinygrad_vae as tg
-from tinygrad_vae.data import load
+from tinygrad_vae.app.data import load
 
 plt.style.use("tinygrad_vae.course")
 figures = Path(next((arg for arg in sys.argv[1:2] if not arg.startswith("-")), "figures"))

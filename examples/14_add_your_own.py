@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import tinygrad_vae as tg
-from tinygrad_vae.checks import CheckError, check_op
+from tinygrad_vae.checks.ops import CheckError, check_op
 from tinygrad_vae.domains import POSITIVE
 
 plt.style.use("tinygrad_vae.course")
@@ -322,9 +322,9 @@ figure.savefig(figures / "14_add_your_own.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/ops/elementwise.py`, `tinygrad_vae/stochastic/distributions/positive.py` and
-# `tinygrad_vae/stochastic/estimators/score_function.py`, declarations of all three kinds. Then
-# `tinygrad_vae/checks.py` and `tinygrad_vae/checks_stochastic.py`, what is asked of them.
+# In the source: `tinygrad_vae/ops/elementwise.py`, `tinygrad_vae/distributions/positive.py` and
+# `tinygrad_vae/estimators/score_function.py`, declarations of all three kinds. Then
+# `tinygrad_vae/checks/ops.py` and `tinygrad_vae/checks/stochastic.py`, what is asked of them.
 #
 # In the literature:
 #

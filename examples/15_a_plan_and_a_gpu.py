@@ -24,9 +24,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import tinygrad_vae as tg
-from tinygrad_vae.data import load
-from tinygrad_vae.graph import topological_order
-from tinygrad_vae.plan import PlanError
+from tinygrad_vae.app.data import load
+from tinygrad_vae.compiled.plan import PlanError
+from tinygrad_vae.core.graph import topological_order
 
 plt.style.use("tinygrad_vae.course")
 figures = Path(next((arg for arg in sys.argv[1:2] if not arg.startswith("-")), "figures"))
@@ -300,8 +300,8 @@ figure.savefig(figures / "15_a_plan_and_a_gpu.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/plan/`, the passes from a step to its list; `tinygrad_vae/arrays.py`, the only file of
-# the library that imports CuPy; `tests/benchmarks/bench_step.py`, the same measurement against other libraries.
+# In the source: `tinygrad_vae/compiled/`, the passes from a step to its list; `tinygrad_vae/core/arrays.py`, the only
+# file of the library that imports CuPy; `tests/benchmarks/bench_step.py`, the same measurement against other libraries.
 #
 # In the literature:
 #

@@ -23,7 +23,7 @@ import numpy as np
 
 import tinygrad_vae as tg
 from tinygrad_vae import vae
-from tinygrad_vae.data import load
+from tinygrad_vae.app.data import load
 
 try:
     import torch
@@ -187,7 +187,7 @@ figure.savefig(figures / "16_the_same_weights_in_pytorch.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/vae/interchange.py`, the names and shapes; `tinygrad_vae/stochastic/verdict.py`, the
+# In the source: `tinygrad_vae/vae/interchange.py`, the names and shapes; `tinygrad_vae/guard/verdict.py`, the
 # refusal.
 #
 # In the literature:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_vae as tg
-from tinygrad_vae import trees
-from tinygrad_vae.checks import check_vjp
+from tinygrad_vae.checks.ops import check_vjp
+from tinygrad_vae.core import trees
 from tinygrad_vae.nn import MLP
 from tinygrad_vae.optim import SGD, Adam, AdamW, clip_by_global_norm, cosine, stages, warm_up
 

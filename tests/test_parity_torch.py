@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vae as tg
-from tinygrad_vae import trees
+from tinygrad_vae.core import trees
 from tinygrad_vae.vae.evaluate import evaluate
 
 torch = pytest.importorskip("torch")

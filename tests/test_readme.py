@@ -57,51 +57,6 @@ def table(heading):
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")][2:]
 
 
-LINES_A_MINUTE = 25
-
-
-def test_the_map_of_the_source_gives_the_minutes_that_it_takes():
-    total = 0
-    for minutes, link, what in table("The source, in reading order"):
-        path = ROOT / re.search(r"\]\((.*)\)", link)[1]
-        lines = len(path.read_text(encoding="utf-8").splitlines())
-        needed = lines / LINES_A_MINUTE
-        near = pytest.approx(needed, rel=0.15, abs=0.5)  # half a minute is what a whole number leaves open
-        assert int(minutes) == near, f"{path} takes {needed:.0f} minutes by now"
-        assert what
-        total += needed
-    said = re.search(r"(\w+) hours(?: and (?:a )?([\w ]+))? at (\d+) lines a minute", TEXT)
-    assert int(said[3]) == LINES_A_MINUTE
-    hours = {"Two": 2, "Three": 3, "Four": 4}[said[1]]
-    parts = {None: 0, "quarter": 1, "half": 2, "three quarters": 3}[said[2]]
-    assert hours + parts / 4 == pytest.approx(total / 60, rel=0.05)
-
-
-def imports(nodes):
-    """Return the relative imports among the nodes, but for those under ``if``: of types, and of what may be missing."""
-    return [node for node in nodes if isinstance(node, ast.ImportFrom) and node.level and node.module]
-
-
-def test_the_map_of_the_source_is_in_reading_order():
-    """A file imports only those before it, of those that are on the map; two do otherwise, inside a function."""
-    files = [re.search(r"\]\(tinygrad_vae/(.*)\.py\)", link)[1] for _, link, _ in table("The source, in reading order")]
-    inside = set()
-    for k, file in enumerate(files):
-        package = file.split("/")[:-1]
-        later = {*files[k + 1 :], *(name.rpartition("/")[0] for name in files[k + 1 :])}
-        tree = ast.parse((ROOT / "tinygrad_vae" / f"{file}.py").read_text(encoding="utf-8"))
-        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        within = [node for function in functions for node in imports(ast.walk(function))]
-        for node in [*imports(tree.body), *within]:
-            above = package[: len(package) - node.level + 1]
-            target = "/".join([*above, *node.module.split(".")])
-            if node in within:
-                inside |= {(file, target)} if target in later else set()
-            else:
-                assert target not in files[k + 1 :], f"{file} imports {target}, which comes later"
-    assert inside == {("stochastic/nodes", "stochastic/verdict"), ("stochastic/verdict", "stochastic/estimators")}
-
-
 def test_the_table_of_the_course_is_that_of_the_lessons():
     words = {
         "a second": 1,

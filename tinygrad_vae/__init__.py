@@ -15,17 +15,16 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 ``help(tinygrad_vae.NAME)`` gives the formula, the shapes, the source and an example that runs.
 """
 
-from . import checks, nn, optim
-from .arrays import noise, to_device, to_host
+from . import nn, optim
 from .calculus import grad, hessian, hvp, jacobian, jvp, value_and_grad, values, vjp, wrap
-from .checks_stochastic import check_distribution, check_estimator
-from .draw import draw, draw_side_by_side
-from .graph import OPS, Op, Tensor, case, elementwise, gradients, op, replay, rewrite
-from .ops import *  # noqa: F403  the ops, by the names of the array API standard
-from .plan import plan
-from .stochastic.compare import Comparison, Measurement, audit, compare_estimators, pilot
-from .stochastic.distribution import DISTRIBUTIONS, Distribution, parameter
-from .stochastic.distributions import (
+from .checks import check_distribution, check_estimator
+from .checks import ops as checks
+from .compiled import plan
+from .core import trees
+from .core.arrays import noise, to_device, to_host
+from .core.graph import OPS, Op, Tensor, case, elementwise, gradients, op, replay, rewrite
+from .core.nodes import Noise, Sample
+from .distributions import (
     Bernoulli,
     Beta,
     Binomial,
@@ -64,15 +63,18 @@ from .stochastic.distributions import (
     Weibull,
     bijections,
 )
-from .stochastic.divergences import kl_divergence, monte_carlo_kl
-from .stochastic.estimators import *  # noqa: F403
-from .stochastic.nodes import Noise, Sample
-from .stochastic.verdict import (
+from .distributions.distribution import DISTRIBUTIONS, Distribution, parameter
+from .distributions.divergences import kl_divergence, monte_carlo_kl
+from .draw import draw, draw_side_by_side
+from .estimators import *  # noqa: F403
+from .estimators.compare import Comparison, Measurement, audit, compare_estimators, pilot
+from .guard.verdict import (
     BiasedGradientWarning,
     BlockedGradientError,
     GradientRefusedError,
     InvalidGradientError,
     explain,
 )
-from .trouble import graph_memory, watch_numerics
+from .numerics import graph_memory, watch_numerics
+from .ops import *  # noqa: F403  the ops, by the names of the array API standard
 from .vae import VAE, elbo, importance_weighted_bound

@@ -5,6 +5,6 @@ It knows the command and nothing else.
 
 import sys
 
-from .cli import main
+from .app.cli import main
 
 sys.exit(main())

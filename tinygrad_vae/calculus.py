@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import trees
-from .arrays import Array, Value, as_array, is_array, namespace
-from .graph import SMOOTH, STOP, Tensor, gradients, op, topological_order, value_of
+from .core import trees
+from .core.arrays import Array, Value, as_array, is_array, namespace
+from .core.graph import SMOOTH, STOP, Tensor, gradients, op, topological_order, value_of
 from .ops import identity, reshape, stack, sum
 
 Tree = TypeVar("Tree")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, to_host
+from .core.arrays import Array, as_array, to_host
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from . import trees
-from .arrays import NoiseStream, Value, describe
-from .graph import value_of
+from .core import trees
+from .core.arrays import NoiseStream, Value, describe
+from .core.graph import value_of
 from .ops import linear, relu, sigmoid, softplus, tanh
 
 ACTIVATIONS: dict[str, Callable[[Value], Value]] = {

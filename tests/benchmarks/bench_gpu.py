@@ -27,6 +27,7 @@ import numpy as np
 from training_step import BETA1, BETA2, EPSILON, NAMES, RATE, Given, _adam, _loss, by_hand, loss_in_torch
 
 import tinygrad_vae as tg
+from tinygrad_vae.core.arrays import NoiseStream
 
 Step = Callable[[np.ndarray | None], Any]
 """One step on a batch that lies on the GPU, with given noise or fresh noise; returns the loss, which may be pending."""
@@ -41,7 +42,7 @@ def ours(model: tg.VAE, images: np.ndarray, captured: bool) -> Contender:
     model, x = tg.to_device(model), tg.to_device(images)
     state, stream = optimizer.init(model), Given(1)
 
-    def update(model: tg.VAE, state: Any, x: Any, rng: tg.arrays.NoiseStream) -> tuple[Any, ...]:
+    def update(model: tg.VAE, state: Any, x: Any, rng: NoiseStream) -> tuple[Any, ...]:
         def loss(model: tg.VAE) -> Any:
             return -tg.mean(tg.reparameterize(tg.elbo(model, x, rng=rng)))
 

@@ -23,9 +23,9 @@ import numpy as np
 from training_step import BETA1, BETA2, EPSILON, RATE, by_hand, images, new_model, only_products, plan_of
 
 import tinygrad_vae as tg
-from tinygrad_vae.plan.lines import request
-from tinygrad_vae.plan.loops import Loop
-from tinygrad_vae.plan.turned import is_product
+from tinygrad_vae.compiled.lines import request
+from tinygrad_vae.compiled.loops import Loop
+from tinygrad_vae.compiled.turned import is_product
 
 PRODUCT, LOOP, CALL, REST = "matrix products", "compiled loops", "other calls of NumPy", "noise, hand-over, Python"
 """The kinds that a step's time is divided into."""

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_vae as tg
-from tinygrad_vae.data import load
+from tinygrad_vae.app.data import load
 from tinygrad_vae.vae import Objective
 
 HIDDEN, LATENT, BATCH, RATE = (100,), 32, 100, 3e-3

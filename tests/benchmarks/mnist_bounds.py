@@ -40,6 +40,7 @@ import numpy as np
 
 import tinygrad_vae as tg
 from tinygrad_vae import vae
+from tinygrad_vae.core.arrays import NoiseStream
 from tinygrad_vae.vae import Objective
 
 PIXELS, HIDDEN, LATENT, BATCH, PER_EPOCH = 784, (200, 200), 50, 20, 2500
@@ -82,7 +83,7 @@ def images_of(path: str, name: str) -> np.ndarray:
     return np.unpackbits(found, axis=1)[:, :PIXELS] if found.shape[1] == PIXELS // 8 else found
 
 
-def batches(images: np.ndarray, steps: int, rng: tg.arrays.NoiseStream) -> Iterator[np.ndarray]:
+def batches(images: np.ndarray, steps: int, rng: NoiseStream) -> Iterator[np.ndarray]:
     """Yield the images of each step, every one once before any comes again."""
     order, start = np.empty(0, int), 0
     for step in range(steps):
@@ -95,7 +96,7 @@ def batches(images: np.ndarray, steps: int, rng: tg.arrays.NoiseStream) -> Itera
 def ours(model: tg.VAE, objective: Objective, seed: int, *, planned: bool = True) -> Contender:
     """Return the library's step, run by a plan or not: the same numbers, bit for bit."""
 
-    def update(model: tg.VAE, state: Any, x: np.ndarray, rate: np.ndarray, rng: tg.arrays.NoiseStream) -> Any:
+    def update(model: tg.VAE, state: Any, x: np.ndarray, rate: np.ndarray, rng: NoiseStream) -> Any:
         gradient = tg.grad(lambda model: -tg.mean(objective(model, x, rng=rng)))(model)
         return tg.optim.Adam(rate, epsilon=EPSILON).update(model, gradient, state)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_vae as tg
+from tinygrad_vae.core.arrays import NoiseStream
 
 NAMES = ["W1", "b1", "W_mu", "b_mu", "W_lv", "b_lv", "W2", "b2", "W3", "b3"]
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
@@ -32,7 +33,7 @@ class AbsentError(Exception):
     """A contender cannot take part on this machine."""
 
 
-class Given(tg.arrays.NoiseStream):
+class Given(NoiseStream):
     """A stream that gives the noise that it was told to give."""
 
     told: np.ndarray | None = None
@@ -62,7 +63,7 @@ def ours(model: tg.VAE) -> Contender:
 def plan_of(optimizer: tg.optim.Adam, compiled: bool | None = None) -> Any:
     """The library's step as a plan: a function of the model, the optimizer's state, the images and a stream."""
 
-    def update(model: tg.VAE, state: Any, x: np.ndarray, rng: tg.arrays.NoiseStream) -> tuple[Any, ...]:
+    def update(model: tg.VAE, state: Any, x: np.ndarray, rng: NoiseStream) -> tuple[Any, ...]:
         def loss(model: tg.VAE) -> Any:
             return -tg.mean(tg.reparameterize(tg.elbo(model, x, rng=rng)))
 

@@ -11,9 +11,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..graph import Tensor
-from ..stochastic.estimators import reparameterize, score_function
-from ..stochastic.verdict import explain, live_samples
+from ..core.graph import Tensor
+from ..estimators import reparameterize, score_function
+from ..guard.verdict import explain, live_samples
 from .page import page
 from .picture import Picture, one_line, picture_of
 from .svg import svg

@@ -15,10 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..arrays import is_array
-from ..graph import Op, Tensor
-from ..places import Place
-from ..stochastic.nodes import Sample, taken_care_of
+from ..core.arrays import is_array
+from ..core.graph import Op, Tensor
+from ..core.nodes import Sample, taken_care_of
+from ..core.source import Place
 from .picture import CONSTANT, FOLDED, GROUP, LONGEST_DETAIL, OPEN, PARTLY, RANDOM, Box, Picture, one_line, picture_of
 from .play import Slot, Texts, draws_of, numbers_of, sliders_of
 from .svg import STYLE, frames_of, legend_of, panel, value_lines

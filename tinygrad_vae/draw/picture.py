@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import trees
-from ..arrays import as_array, describe, is_array, to_host
-from ..graph import BLOCKED, JUMP, STOP, Tensor, gradients, rewrite, topological_order
+from ..core import trees
+from ..core.arrays import as_array, describe, is_array, to_host
+from ..core.graph import BLOCKED, JUMP, STOP, Tensor, gradients, rewrite, topological_order
+from ..core.nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
+from ..distributions.distribution import law_in_words
+from ..guard.verdict import BiasedGradientWarning, dependence, explain, left_out, refuse_gradient
 from ..ops import (
     add,
     astype,
@@ -30,9 +33,6 @@ from ..ops import (
     subtract,
 )
 from ..ops import sum as sum_op
-from ..stochastic.distribution import law_in_words
-from ..stochastic.nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
-from ..stochastic.verdict import BiasedGradientWarning, dependence, explain, left_out, refuse_gradient
 
 OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
 """How the gradient gets along an arrow: all of it, none of it, a part of it; or none is asked for."""

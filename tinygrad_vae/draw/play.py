@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import trees
-from ..arrays import Array, namespace, noise
+from ..core import trees
+from ..core.arrays import Array, namespace, noise
+from ..core.graph import Tensor, gradients, rewrite, topological_order, value_of
+from ..core.nodes import Noise, Sample, taken_care_of
+from ..distributions.distribution import Distribution, check_inside, domain_of
 from ..domains import POSITIVE, REAL, Domain, interval
-from ..graph import Tensor, gradients, rewrite, topological_order, value_of
 from ..ops import stop_gradient
-from ..stochastic.distribution import Distribution, check_inside, domain_of
-from ..stochastic.nodes import Noise, Sample, taken_care_of
 from .picture import CONSTANT, LARGE, OPEN, PARTLY, Picture, gradient_in_short, head_of, value_in_short
 
 PLACES = {1: 31, 2: 13, 3: 7, 4: 5}

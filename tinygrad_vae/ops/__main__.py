@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import is_array
-from ..graph import DIFFERENTIABLE, OPS, Op, Tensor
+from ..core.arrays import is_array
+from ..core.graph import DIFFERENTIABLE, OPS, Op, Tensor
 from .cases import cases_of, draw_inputs
 
 _SIGNS = {"add": ("+", 1), "subtract": ("-", 1), "multiply": ("*", 2), "divide": ("/", 2), "pow": ("**", 4)}

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Value, namespace
-from ..graph import case, op, value_of
+from ..core.arrays import Value, namespace
+from ..core.graph import case, op, value_of
 from .shaping import concat, zeros_like
 
 Labels = tuple[int | None, ...]

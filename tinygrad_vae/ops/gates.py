@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Value
+from ..core.arrays import Value
+from ..core.graph import JUMP, SMOOTH, STOP, case, elementwise, op
 from ..domains import REAL, TRUTH
-from ..graph import JUMP, SMOOTH, STOP, case, elementwise, op
 
 
 @elementwise(lambda g, y, x: g)

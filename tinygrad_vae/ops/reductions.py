@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Value, size
+from ..core.arrays import Value, size
+from ..core.graph import JUMP, KINK, case, op
 from ..domains import LOGITS, NONZERO, TRUTH
-from ..graph import JUMP, KINK, case, op
 from .cumulative import cumulative_prod
 from .elementwise import divide_or_zero, exp
 from .gates import astype, stop_gradient, where

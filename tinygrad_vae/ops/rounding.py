@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import Value
+from ..core.arrays import Value
+from ..core.graph import JUMP, STOP, elementwise
 from ..domains import NONZERO
-from ..graph import JUMP, STOP, elementwise
 
 
 @elementwise(None, smoothness=JUMP, domain=NONZERO)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import Value
-from ..graph import JUMP, case, op
+from ..core.arrays import Value
+from ..core.graph import JUMP, case, op
 from .indexing import take
 from .reductions import argmax, sum
 from .shaping import expand_dims, reshape

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, Value, as_array, namespace, size
-from ..graph import Tensor, case, op, value_of
+from ..core.arrays import Array, Value, as_array, namespace, size
+from ..core.graph import Tensor, case, op, value_of
 
 Labels = tuple[int | None, ...]
 

@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
-from ..arrays import Array, Value, is_array, namespace, special
+from ..core.arrays import Array, Value, is_array, namespace, special
+from ..core.graph import JUMP, KINK, SMOOTH, elementwise
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE, Domain
-from ..graph import JUMP, KINK, SMOOTH, elementwise
 from .elementwise import divide_or_zero, exp, in_one_dtype, log, log1p
 from .gates import equal, logical_and, stop_gradient, where
 from .rounding import sign

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import Value
+from ..core.arrays import Value
+from ..core.graph import PIECEWISE, elementwise
 from ..domains import NONZERO, Domain, greater_than
-from ..graph import PIECEWISE, elementwise
 from .elementwise import divide_or_zero, hypot, reciprocal, sqrt
 
 INSIDE_ONE = Domain(

@@ -5,7 +5,7 @@ It knows layers, laws and estimators, and nothing of files or of training.
 
 from typing import Any
 
-from ..extras import require
+from ..optional import require
 from .evaluate import evaluate, measure, summary
 from .heads import (
     LIKELIHOODS,

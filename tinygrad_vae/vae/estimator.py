@@ -13,12 +13,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state, validate_data
 
-from ..arrays import Array, noise
 from ..calculus import wrap
-from ..graph import gradients
+from ..core.arrays import Array, noise
+from ..core.graph import gradients
+from ..distributions.distribution import Distribution
 from ..ops import logsumexp, mean
 from ..optim import Adam
-from ..stochastic.distribution import Distribution
 from .heads import HeadInit
 from .model import VAE
 from .objectives import Objective, check_count

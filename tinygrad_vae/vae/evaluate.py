@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import trees
-from ..arrays import Array, NoiseStream, as_array, beside, to_host
 from ..calculus import values
-from ..stochastic.distribution import Distribution
-from ..stochastic.divergences import kl_divergence
+from ..core import trees
+from ..core.arrays import Array, NoiseStream, as_array, beside, to_host
+from ..distributions.distribution import Distribution
+from ..distributions.divergences import kl_divergence
 from .objectives import LatentVariableModel, check_count, in_dtype_of, kl_of_each_latent
 
 ROWS = 1000

@@ -14,13 +14,10 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .. import trees
-from ..arrays import Array, NoiseStream, Value, namespace
-from ..graph import value_of
-from ..nn import Linear
-from ..ops import exp, expand_dims, reshape, softmax, sum, tril
-from ..stochastic.distribution import Distribution
-from ..stochastic.distributions import (
+from ..core import trees
+from ..core.arrays import Array, NoiseStream, Value, namespace
+from ..core.graph import value_of
+from ..distributions import (
     Bernoulli,
     Categorical,
     ContinuousBernoulli,
@@ -30,6 +27,9 @@ from ..stochastic.distributions import (
     Normal,
     OneHotCategorical,
 )
+from ..distributions.distribution import Distribution
+from ..nn import Linear
+from ..ops import exp, expand_dims, reshape, softmax, sum, tril
 
 H = TypeVar("H", bound="Head")
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import trees
-from ..arrays import Array, describe, namespace, to_host
-from ..graph import value_of
+from ..core import trees
+from ..core.arrays import Array, describe, namespace, to_host
+from ..core.graph import value_of
 
 Model = TypeVar("Model")
 

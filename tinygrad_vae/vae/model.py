@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import NoiseStream, Value, as_array, describe
-from ..graph import value_of
+from ..core.arrays import NoiseStream, Value, as_array, describe
+from ..core.graph import value_of
+from ..distributions.distribution import Distribution
 from ..nn import MLP
 from ..ops import astype, reshape
-from ..stochastic.distribution import Distribution
 from .heads import LIKELIHOODS, POSTERIORS, Head, HeadInit, MixturePrior
 
 

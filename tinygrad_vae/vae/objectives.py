@@ -13,9 +13,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .. import trees
-from ..arrays import NoiseStream, Value, describe, is_array
-from ..graph import Tensor, replay, value_of
+from ..core import trees
+from ..core.arrays import NoiseStream, Value, describe, is_array
+from ..core.graph import Tensor, replay, value_of
+from ..distributions import Independent
+from ..distributions.distribution import Distribution
+from ..distributions.divergences import kl_divergence
+from ..estimators import ESTIMATORS, Estimator, ScoreFunction, estimate
+from ..guard.verdict import left_out, refuse_gradient
 from ..ops import (
     astype,
     expand_dims,
@@ -29,11 +34,6 @@ from ..ops import (
     sum,
     surrogate,
 )
-from ..stochastic.distribution import Distribution
-from ..stochastic.distributions import Independent
-from ..stochastic.divergences import kl_divergence
-from ..stochastic.estimators import ESTIMATORS, Estimator, ScoreFunction, estimate
-from ..stochastic.verdict import left_out, refuse_gradient
 
 
 class LatentVariableModel(Protocol):

@@ -1,0 +1,311 @@
+"""The command: what it prints and leaves, its exit codes, and one line for every mistake."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+import tinygrad_vae as tg
+from tinygrad_vae import optional
+from tinygrad_vae.app import checkpoint, cli, train
+from tinygrad_vae.app.estimators import MODELS
+from tinygrad_vae.app.textbook import COSTS
+
+SMALL = ["--hidden", "6", "--latent", "2", "--batch", "10", "--epochs", "2"]
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """A data file in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    np.save("images.npy", (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8))
+    return "images.npy"
+
+
+@pytest.fixture
+def run(images, capsys):
+    """The folder of a small run."""
+    assert cli.main(["train", "--data", images, "--out", "run", *SMALL]) == 0
+    capsys.readouterr()
+    return "run"
+
+
+def said(capsys, code, *argv):
+    """Run the command, check its exit code, and return what it printed."""
+    try:
+        found = cli.main(list(argv))
+    except SystemExit as end:
+        found = end.code
+    out, err = capsys.readouterr()
+    assert found == code, err
+    return out if code == 0 else err
+
+
+def refused(capsys, *argv):
+    """What the command prints to refuse a request: one line, without a traceback."""
+    err = said(capsys, 2, *argv)
+    assert err.startswith("tinygrad-vae")
+    assert err.count("\n") == 1
+    return err
+
+
+# ------------------------------------------------------------------------------------------- it works
+
+
+def test_train_says_what_it_does_and_how_good_it_became(images, tmp_path, capsys):
+    out = said(capsys, 0, "train", "--data", images, *SMALL)
+    assert "33 images of 4 x 4 pixels to train on, 7 held out" in out
+    assert "VAE 16 - 6 - 2 (relu), elbo, pathwise estimator, 2 epochs of 4 steps" in out
+    for words in ("nats per image", "standard error", "log p(x)", "ELBO", "rate", "distortion"):
+        assert words in out
+    assert {path.name for path in (tmp_path / "runs" / "images").iterdir()} == set(train.OUTPUTS)
+
+
+def test_without_a_command_it_says_which_there_are(capsys):
+    out = said(capsys, 0)
+    assert out == said(capsys, 0, "--help")
+    assert re.search(r"^ +train +train a VAE on images$", out, re.MULTILINE)
+
+
+def test_progress_elsewhere_than_in_a_terminal_is_a_line_each_epoch(images, capsys):
+    assert cli.main(["train", "--data", images, *SMALL]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
+    assert all(re.search(r"bound +-\d+\.\d\d nats +[\d,]+ images/s", line) for line in lines)
+
+
+def test_a_resumed_run_ends_as_a_longer_one(run, images, tmp_path, capsys):
+    out = said(capsys, 0, "train", "--out", run, "--resume", "--epochs", "3")
+    assert "going on after step 8" in out
+    said(capsys, 0, "train", "--out", "long", "--data", images, *SMALL[:-1], "3")
+    for name in (train.CHECKPOINT, "history.csv", "metrics.json"):
+        assert (tmp_path / run / name).read_bytes() == (tmp_path / "long" / name).read_bytes()
+
+
+def test_evaluate_measures_several_runs(run, images, capsys):
+    said(capsys, 0, "train", "--data", images, "--out", "score", "--estimator", "score-function", *SMALL)
+    out = said(capsys, 0, "evaluate", run, "score", "--samples", "3")
+    assert out.count("7 held-out images, 3 draws each") == 2
+    assert "run: pathwise estimator, 8 steps" in out
+    assert "score: score-function estimator, 8 steps" in out
+
+
+def test_sample_writes_a_picture_or_an_array(run, tmp_path, capsys):
+    first = (tmp_path / run / "samples.png").read_bytes()
+    assert "100 images in run/samples.png" in said(capsys, 0, "sample", run)
+    assert (tmp_path / run / "samples.png").read_bytes() == first
+    said(capsys, 0, "sample", run, "--count", "9", "--out", "nine.png")
+    height, width, _ = matplotlib.image.imread("nine.png").shape
+    assert height == width == 3 * 84 + 4 * 3
+    arrays = []
+    for seed in ("5", "5", "6"):
+        said(capsys, 0, "sample", run, "--count", "7", "--seed", seed, "--out", "seven.npy")
+        arrays.append(np.load("seven.npy"))
+    assert arrays[0].shape == (7, 4, 4)
+    assert ((arrays[0] > 0) & (arrays[0] < 1)).all()
+    assert np.array_equal(arrays[0], arrays[1])
+    assert not np.array_equal(arrays[0], arrays[2])
+
+
+def test_explain_shows_the_same_value_blocked_and_open(tmp_path, capsys):
+    picture = tmp_path / "graphs.svg"
+    out = said(capsys, 0, "explain", "--out", str(picture))
+    before, after = out.split("After tg.reparameterize(loss)")
+    assert "1 random node stands between" in before
+    assert "step.py:5" in before
+    assert "UNBIASED" in after
+    assert len(set(re.findall(r"(?:Its loss|same value), (\d+\.\d+)", out))) == 1
+    assert picture.read_text().startswith("<svg")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    command = [sys.executable, "-m", "tinygrad_vae", "explain", "--out", str(tmp_path / "a.svg")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(timeout=60)) == (b"", 0)
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "compare", "sample", "explain"])
+def test_help_teaches_with_an_example(command, capsys):
+    out = said(capsys, 0, *command.split(), "--help")
+    assert f"tinygrad-vae {command}".strip() in out
+    assert command == "" or "Examples:" in out
+
+
+def test_help_tells_the_defaults_as_they_are(capsys):
+    out = " ".join(said(capsys, 0, "train", "--help").split())
+    for name, value in vars(train.TrainConfig()).items():
+        text = ",".join(map(str, value)) if name == "hidden" else f"{value:g}" if isinstance(value, float) else value
+        assert re.search(rf"--{name.replace('_', '-')} .*?\(default: {text}\b", out), name
+
+
+RUN_AS_MAIN = "from tinygrad_vae.app.cli import main; raise SystemExit(main())"
+
+
+def test_a_real_ctrl_c_saves_and_says_how_to_go_on(images, tmp_path):
+    command = [sys.executable, "-m", "tinygrad_vae", "train"]
+    settings = ["--data", images, *SMALL[:-1], "100"]
+    subprocess.run([*command, *settings, "--out", "undisturbed"], check=True, capture_output=True, timeout=60)
+    listen = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {RUN_AS_MAIN}"
+    command_in_foreground = [sys.executable, "-c", listen, *command[3:], *settings, "--out", "run"]
+    process = subprocess.Popen(command_in_foreground, stderr=subprocess.PIPE, text=True)
+    assert "epoch" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.search(r"stopped; run/checkpoint.safetensors holds the state after step \d+ of 400", err)
+    assert "To go on: tinygrad-vae train --out run --resume" in err
+    assert "Traceback" not in err
+    subprocess.run([*command, "--out", "run", "--resume"], check=True, capture_output=True, timeout=60)
+    for name in (train.CHECKPOINT, "metrics.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+
+
+# ------------------------------------------------------------------------------------- it is refused
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ("--epochs 0", "--epochs: expected a whole number from 1 on, found '0'"),
+        ("--epochs many", "--epochs: expected a whole number from 1 on, found 'many'"),
+        ("--latent 0", "--latent"),
+        ("--hidden 8,-1", "--hidden: expected whole numbers from 1 on, found '8,-1'"),
+        ("--batch 1000", "1000 is more than the 33 training images"),
+        ("--learning-rate=-1", "--learning-rate: expected a positive number, found '-1'"),
+        ("--learning-rate nan", "found 'nan'"),
+        ("--learning-rate fast", "expected a positive number, found 'fast'"),
+        ("--seed=-1", "--seed"),
+        ("--estimator reinforce", "invalid choice: 'reinforce' (choose from"),
+        ("--activation swish", "invalid choice: 'swish'"),
+        ("--data nowhere.npz", "nowhere.npz: no such file or folder"),
+        ("--batch 10 --hidden 1000000000", "hidden, latent: a model of this size cannot be made: Unable to allocate"),
+        ("--batch 10 --out images.npy/run", "images.npy/run: the output folder cannot be written"),
+        ("--resume", "run: holds no run"),
+        ("--speed 3", "unrecognized arguments: --speed 3"),
+    ],
+)
+def test_a_bad_request_is_refused_before_anything_is_written(words, answer, images, tmp_path, capsys):
+    assert answer in refused(capsys, "train", "--data", images, "--out", "run", *words.split())
+    assert [path.name for path in tmp_path.iterdir()] == [images]
+
+
+def test_an_existing_run_is_neither_overwritten_nor_changed_into_another(run, images, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in (tmp_path / run).iterdir()}
+    assert "holds a run already; resume it" in refused(capsys, "train", "--data", images, "--out", run)
+    err = refused(capsys, "train", "--out", run, "--resume", "--latent", "3")
+    assert "this run has latent 2, 3 was asked for" in err
+    assert "2 epochs long already" in refused(capsys, "train", "--out", run, "--resume", "--epochs", "1")
+    assert {path: path.read_bytes() for path in (tmp_path / run).iterdir()} == before
+
+
+def test_resume_may_repeat_the_settings(run, images, capsys):
+    said(capsys, 0, "train", "--data", images, "--out", run, "--resume", *SMALL)
+
+
+@pytest.mark.parametrize("command", [["evaluate", "run"], ["sample", "run"], ["train", "--out", "run", "--resume"]])
+def test_what_is_no_run(command, images, tmp_path, capsys):
+    assert "run: holds no run" in refused(capsys, *command)
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / train.CHECKPOINT
+    path.write_text("no checkpoint")
+    assert "damaged or something else" in refused(capsys, *command)
+    checkpoint.save(path, {"w": np.ones(2)}, {})
+    assert "not one of a training run" in refused(capsys, *command)
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_files_that_cannot_be_written(run, capsys):
+    for name in ("digits.gif", "no-folder/digits.png"):
+        assert "written as a .png or .npy file in a folder that exists" in refused(capsys, "sample", run, "--out", name)
+    assert "nowhere" in refused(capsys, "sample", run, "--out", "nowhere/digits.png")
+    assert "nowhere" in refused(capsys, "sample", run, "--out", "nowhere/digits.npy")
+    assert "nowhere/a.svg: the picture is an .svg file" in refused(capsys, "explain", "--out", "nowhere/a.svg")
+    assert "--count" in refused(capsys, "sample", run, "--count", "0")
+
+
+def test_a_missing_extra_is_named_before_the_first_step(images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    err = refused(capsys, "train", "--data", images, *SMALL)
+    assert 'pip install "tinygrad-vae[train]"' in err
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(optional.MissingExtraError, match="matplotlib is needed here"):
+        optional.require("matplotlib.figure")
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_biased_estimator_says_so_once_and_where_the_model_draws(images, capsys):
+    words = ["--data", images, "--posterior", "bernoulli", "--estimator", "straight-through", *SMALL]
+    assert cli.main(["train", *words]) == 0
+    err = capsys.readouterr().err
+    assert err.count("is biased") == 1
+    assert re.search(r"the gradient through z \(objectives\.py:\d+\) is biased", err)
+
+
+def test_an_unknown_flag_points_to_the_help_of_its_command(capsys):
+    assert "train: unrecognized arguments: --lr 0.1 (see tinygrad-vae train --help)" in refused(
+        capsys, "train", "--lr", "0.1"
+    )
+    assert "unrecognized arguments: --epoch 3" in refused(capsys, "train", "--epoch", "3")
+    assert said(capsys, 0, "--version").startswith("tinygrad-vae ")
+
+
+def test_advice_that_can_be_followed(run, images, tmp_path, capsys):
+    assert f"give the folder of the run, {run}" in refused(capsys, "evaluate", f"{run}/checkpoint.safetensors")
+    assert "nowhere: holds no run; give the folder" in refused(capsys, "compare", run, "nowhere")
+    assert "expected a file or a folder, found ''" in refused(capsys, "train", "--out", "")
+    damaged = tmp_path / run / "checkpoint.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    assert "put a copy in its place, or begin anew in another folder" in refused(capsys, "evaluate", run)
+
+
+def test_a_request_that_no_memory_holds_says_what_takes_less(images, tmp_path, capsys):
+    words = ["--data", images, "--objective", "iwae", "--samples", str(2**31 - 1), "--out", "large", *SMALL]
+    assert "a smaller batch or fewer samples take less" in refused(capsys, "train", *words)
+    assert not (tmp_path / "large").exists()
+
+
+def test_divergence_is_no_traceback(images, capsys):
+    err = said(capsys, 1, "train", "--data", images, "--learning-rate", "1e30", *SMALL)
+    assert "diverged in step 2" in err
+    assert "a learning rate below 1e+30" in err
+
+
+def test_a_ctrl_c_before_the_first_step(images, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "load", interrupted)
+    assert said(capsys, 130, "train", "--data", images) == "tinygrad-vae: interrupted\n"
+
+
+@pytest.mark.parametrize("cost", ["bernoulli", "vae"])
+def test_estimators_are_compared_in_a_table_and_a_picture(cost, tmp_path, capsys):
+    out = tmp_path / "a.png"
+    assert cli.main(["estimators", "--cost", cost, "--runs", "20", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert f"The picture: {out}" in printed
+    for words in ("20 gradients of each estimator", "variance x s", "score-function"):
+        assert words in printed
+    if cost == "bernoulli":
+        assert "BIASED" in printed
+        assert "  in theory" in printed
+
+
+def test_every_cost_of_the_help_can_be_measured(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["estimators", "--help"])
+    printed = capsys.readouterr().out
+    assert all(f"\n  {name} " in printed for name in (*COSTS, *MODELS))
+
+
+@pytest.mark.parametrize("out", ["a.txt", "nowhere/a.png"])
+def test_a_picture_of_estimators_that_cannot_be_written_is_refused_before_anything_is_measured(out, tmp_path, capsys):
+    assert cli.main(["estimators", "--out", str(tmp_path / out)]) == 2
+    assert "in a folder that exists" in capsys.readouterr().err

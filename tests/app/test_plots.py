@@ -1,0 +1,153 @@
+"""The pictures are written, show what they are given, and say what is on their axes."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+import tinygrad_vae as tg
+from tinygrad_vae.app import plots
+
+RNG = np.random.default_rng(0)
+
+
+def drawn(path):
+    picture = matplotlib.image.imread(path)
+    assert picture[..., :3].std() > 0.01, "the picture is empty"
+    return picture
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The axes of every figure that is saved."""
+    saved, save = [], plots._save
+
+    def kept(figure, path):
+        saved.append(figure.axes[0])
+        save(figure, path)
+
+    monkeypatch.setattr(plots, "_save", kept)
+    return saved
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 2, 100])
+def test_the_learning_curve_shows_both_bounds(epochs, figures, tmp_path):
+    history = [{"epoch": k, "bound_train": -20 - 30 / k, "bound_held_out": -21 - 30 / k} for k in range(1, epochs + 1)]
+    plots.learning_curve(history, tmp_path / "a.png")
+    drawn(tmp_path / "a.png")
+    (axes,) = figures
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "evidence lower bound (nats per image)")
+    for line, name in zip(axes.lines, ("bound_train", "bound_held_out"), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), [row[name] for row in history])
+    labels = [text.get_text().replace("\N{MINUS SIGN}", "-") for text in axes.texts]
+    assert labels == ([f"training  {-20 - 30 / epochs:.1f}", f"held out  {-21 - 30 / epochs:.1f}"] if epochs else [])
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (3, 3)), (7, (2, 5)), (4, (28, 28)), (2, (200, 100))])
+def test_a_mosaic_holds_each_image_enlarged(count, shape, tmp_path):
+    pixels = RNG.uniform(size=(count, shape[0] * shape[1]))
+    plots.images(pixels, shape, tmp_path / "a.png")
+    picture = drawn(tmp_path / "a.png")
+    factor = max(1, 84 // max(shape))
+    first = picture[plots.GAP :: factor, plots.GAP :: factor, 0][: shape[0], : shape[1]]
+    np.testing.assert_allclose(first, 1 - pixels[0].reshape(shape), atol=1 / 128)
+
+
+def test_reconstructions_stand_below_their_originals(figures, tmp_path):
+    originals = RNG.integers(0, 2, (5, 16)).astype(np.float32)
+    plots.labelled_images(
+        np.concatenate([originals, 1 - originals]), (4, 4), ["original", "reconstruction"], tmp_path / "a.png"
+    )
+    drawn(tmp_path / "a.png")
+    (axes,) = figures
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["original", "reconstruction"]
+    shown = axes.images[0].get_array()
+    half = (len(shown) - plots.GAP) // 2
+    above, below = shown[plots.GAP : half, ..., 0], shown[half + plots.GAP : 2 * half, ..., 0]
+    inside = above != shown[0, 0, 0]
+    np.testing.assert_array_equal(above[inside], 255 - below[inside])
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(30) % 10, np.arange(30)], ids=["none", "digits", "many"])
+def test_two_latent_dimensions_are_the_axes(labels, figures, tmp_path):
+    means = RNG.normal(size=(30, 2))
+    plots.latent_plane(means, labels, tmp_path / "a.png")
+    drawn(tmp_path / "a.png")
+    (axes,) = figures
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("posterior mean of $z_1$", "posterior mean of $z_2$")
+    points = np.concatenate([part.get_offsets() for part in axes.collections])
+    np.testing.assert_array_equal(np.sort(points, axis=0), np.sort(means, axis=0))
+
+
+def test_more_latent_dimensions_are_shown_by_their_principal_components(figures, tmp_path):
+    scales = np.array([0.1, 3.0, 1.0, 0.2])
+    means = tg.noise(0).normal((500, 4)) * scales
+    plots.latent_plane(means, None, tmp_path / "a.png")
+    (axes,) = figures
+    points = axes.collections[0].get_offsets()
+    shares = np.linalg.eigvalsh(np.cov(means.T))[::-1] / np.cov(means.T).trace()
+    np.testing.assert_allclose(points.var(axis=0, ddof=1) / means.var(axis=0, ddof=1).sum(), shares[:2])
+    for label, place, share in zip((axes.get_xlabel(), axes.get_ylabel()), ("1st", "2nd"), shares, strict=False):
+        assert label == f"{place} principal component of the posterior means ({share:.0%} of the variance)"
+
+
+@pytest.mark.parametrize("means", [np.zeros((2, 3)), RNG.normal(size=(5, 1)), np.zeros((3, 5), np.float32)])
+def test_a_collapsed_or_short_latent_vector_can_be_drawn(means, tmp_path):
+    plots.latent_plane(means, None, tmp_path / "a.png")
+    assert (tmp_path / "a.png").exists()
+
+
+def test_many_points_are_thinned_out(figures, tmp_path):
+    count = plots.POINTS + 500
+    plots.latent_plane(RNG.normal(size=(count, 2)), np.arange(count) % 10, tmp_path / "a.png")
+    assert sum(len(part.get_offsets()) for part in figures[0].collections) == plots.POINTS
+
+
+def test_rows_that_are_not_full_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="5 images do not fill 2 rows"):
+        plots.labelled_images(np.zeros((5, 16)), (4, 4), ["a", "b"], tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_histograms_of_latents_stand_beside_the_prior(figures, tmp_path):
+    draws = RNG.normal(size=(500, 3))
+    plots.latent_histograms(draws, tmp_path / "a.png", titles=["one", "two", "three"])
+    drawn(tmp_path / "a.png")
+
+
+ROWS = [
+    tg.Measurement("pathwise", np.ones(1), np.ones(1), 4.0, 0.5, 1e-4, 5),
+    tg.Measurement("score-function", np.ones(1), np.ones(1), 87.0, 9.0, 2e-4, 9, alarm="HEAVY TAIL"),
+    tg.Measurement("enumeration", np.ones(1), np.zeros(1), 0.0, 0.0, 2e-4, 9),
+    tg.Measurement("straight-through", np.ones(1), np.ones(1), 3.0, 0.4, 1e-4, 5, biased="it is"),
+    tg.Measurement("arm", refused="it is for Bernoulli draws"),
+]
+
+
+def test_a_comparison_shows_each_variance_and_marks_what_is_biased_or_exact(figures, tmp_path):
+    plots.comparison(tg.Comparison(ROWS, 100), tmp_path / "a.png", title="a cost")
+    drawn(tmp_path / "a.png")
+    (axes,) = figures
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "score-function",
+        "pathwise",
+        "straight-through  (biased)",
+    ]
+    assert axes.figure.get_suptitle() == "a cost\nno variance: enumeration"
+    points = [line for line in axes.lines if line.get_marker() in "o^"]
+    assert [float(p.get_xdata()[0]) for p in points] == [87.0, 4.0, 3.0]
+    assert [p.get_marker() for p in points] == ["^", "o", "o"]
+    assert [p.get_markerfacecolor() == "white" for p in points] == [False, False, True]
+
+
+def test_variances_are_drawn_over_a_knob_with_their_theory(figures, tmp_path):
+    found = [tg.Comparison(ROWS, 100)] * 3
+    theory = {"pathwise": lambda x: 4.0, "score-function": lambda x: np.inf if x < 2 else 80.0}
+    plots.variances((1.0, 2.0, 3.0), found, theory, tmp_path / "a.png", knob="k", title="a cost")
+    drawn(tmp_path / "a.png")
+    (axes,) = figures
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("k", "variance of one gradient")
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 400]
+    assert [np.nanmax(line.get_ydata()) for line in lines] == [4.0, 80.0]
+    assert np.isnan(lines[1].get_ydata()[0])
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["pathwise", "score-function", "straight-through  (biased)", "heavy tail: may be larger"]

@@ -1,0 +1,238 @@
+"""A run survives what befalls it: kills, full disks, a second process."""
+
+import collections
+import contextlib
+import os
+import platform
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import tinygrad_vae as tg
+from tinygrad_vae.app import checkpoint, cli, lock, train
+from tinygrad_vae.app.config import RunError, TrainConfig
+
+GREY = (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8)
+SMALL = ["--hidden", "6", "--latent", "2", "--batch", "10"]
+
+
+@pytest.fixture
+def config(tmp_path):
+    np.savez(tmp_path / "images.npz", images=GREY, labels=np.arange(40) % 10)
+    return TrainConfig(str(tmp_path / "images.npz"), epochs=3, batch=10, hidden=(6,), latent=2)
+
+
+def finished(config, folder):
+    train.train(*train.begin(config, folder))
+    return (folder / train.CHECKPOINT).read_bytes()
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# --------------------------------------------------------------------------------------------- kill -9
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills, config, tmp_path):
+    command = [sys.executable, "-m", "tinygrad_vae", "train"]
+    flags = ["--data", config.data, *SMALL, "--patience", "1000", "--epochs", "120"]
+    begun = time.monotonic()
+    subprocess.run([*command, *flags, "--out", tmp_path / "undisturbed"], check=True, capture_output=True)
+    whole = time.monotonic() - begun  # from the start of Python to the last picture
+    moments, run, landed = random.Random(kills), tmp_path / "run", []
+    while len(landed) < kills or run.exists():
+        rest = ["--resume"] if (run / train.CHECKPOINT).exists() else flags
+        process = subprocess.Popen([*command, *rest, "--out", run], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if len(landed) < kills:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moments.uniform(0, whole))
+            process.kill()
+        _, words = process.communicate()
+        if process.returncode == -signal.SIGKILL:
+            landed.append(_stage(run))
+        else:
+            assert process.returncode == 0, words
+            assert content(run) == content(tmp_path / "undisturbed"), f"after kills {landed}"
+            shutil.rmtree(run)
+    print(f"{kills} kills: {dict(collections.Counter(landed))}")
+
+
+def _stage(run):
+    """How far a killed run came."""
+    if not (run / train.CHECKPOINT).exists():
+        return "before the first state"
+    _, facts = checkpoint.load(run / train.CHECKPOINT)
+    if facts["step"] < 120 * 4:
+        return "while training"
+    return "while pictures were drawn" if (run / train.NUMBERS[0]).exists() else "while it was evaluated"
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "os.replace", "os.unlink"])
+def test_a_kill_in_the_middle_of_a_save_leaves_a_whole_state(call, config, tmp_path):
+    undisturbed = finished(config, tmp_path / "undisturbed")
+    script = f"""
+import os, signal
+from tinygrad_vae.app import train
+from tinygrad_vae.app.config import TrainConfig
+run, state = train.begin({config!r}, {str(tmp_path / "run")!r})
+{call} = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+train.train(run, state)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == -signal.SIGKILL, found.stderr
+    train.train(*train.resume(tmp_path / "run"))
+    assert (tmp_path / "run" / train.CHECKPOINT).read_bytes() == undisturbed
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {train.CHECKPOINT, *train.RECORDS}
+
+
+@pytest.mark.parametrize("files", [0, 2, 5])
+def test_a_kill_while_numbers_and_pictures_are_written_leaves_nothing_behind(files, config, tmp_path):
+    finished(config, tmp_path / "run")
+    script = f"""
+import os, signal
+from tinygrad_vae.app import train
+run, state = train.resume({str(tmp_path / "run")!r})
+replace, left = os.replace, list(range({files}))
+os.replace = lambda *names: replace(*names) if left and left.pop() is not None else os.kill(os.getpid(), signal.SIGKILL)
+train.conclude(run, state, draws=2)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == -signal.SIGKILL, found.stderr
+    run, state = train.resume(tmp_path / "run")
+    train.conclude(run, state, draws=2)
+    assert {path.name for path in run.folder.iterdir()} == set(train.OUTPUTS)
+
+
+# ----------------------------------------------------------------------------------------- a full disk
+
+
+@contextlib.contextmanager
+def no_file_larger_than(size):
+    """Writing beyond it fails, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_fills_up_costs_no_more_than_what_was_not_saved(config, tmp_path):
+    undisturbed = finished(config, tmp_path / "undisturbed")
+    run, state = train.begin(config, tmp_path / "run")
+    before = content(run.folder)
+    with no_file_larger_than(1000), pytest.raises(train.SaveError, match=r"after step 4 cannot be saved.*--resume"):
+        train.train(run, state)
+    assert content(run.folder) == before
+    train.train(*train.resume(run.folder))
+    assert run.checkpoint.read_bytes() == undisturbed
+
+
+def test_a_run_does_not_begin_on_a_full_disk_and_can_begin_later(config, tmp_path):
+    with no_file_larger_than(1000), pytest.raises(RunError, match="run: the output folder cannot be written"):
+        train.begin(config, tmp_path / "run")
+    assert content(tmp_path / "run") == {}
+    train.begin(config, tmp_path / "run")
+
+
+def test_pictures_and_numbers_are_written_whole_or_not_at_all(config, tmp_path, capsys):
+    run, state = train.begin(config, tmp_path / "run")
+    train.conclude(run, state, draws=2)
+    before = content(run.folder)
+    state = train.train(run, state)
+    before[train.CHECKPOINT] = run.checkpoint.read_bytes()
+    with no_file_larger_than(100):
+        assert cli.main(["evaluate", str(run.folder), "--samples", "2"]) == 2
+    assert re.search(r"File too large: '.*/run/held_out\.npz'\n$", capsys.readouterr().err)
+    assert content(run.folder) == before
+
+
+# ------------------------------------------------------------------------------------ a second process
+
+
+def test_a_run_in_use_is_left_alone(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    before = content(run.folder)
+    with lock.locked(run.folder):
+        with pytest.raises(lock.LockedError, match=rf"run: process {os.getpid()} on .* is writing there"):
+            train.train(run, state)
+        with pytest.raises(lock.LockedError, match="is writing there"):
+            train.begin(config, run.folder.parent / "other" / ".." / "run")
+        with pytest.raises(lock.LockedError, match="is writing there"):
+            train.conclude(run, state, draws=2)
+    assert content(run.folder) == before
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(config, tmp_path):
+    script = f"""
+import os, signal
+from tinygrad_vae.app.lock import locked
+with locked({str(tmp_path)!r}):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert "process" in (tmp_path / lock.LOCK).read_text()
+    with lock.locked(tmp_path):
+        assert f"process {os.getpid()} " in (tmp_path / lock.LOCK).read_text()
+    assert not (tmp_path / lock.LOCK).exists()
+
+
+def test_of_many_that_want_the_lock_one_has_it(tmp_path):
+    inside, most = [], []
+
+    def want():
+        for _ in range(200):
+            with contextlib.suppress(lock.LockedError), lock.locked(tmp_path):
+                inside.append(None)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=want) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}  # somebody got in, and never two at once
+
+
+def test_a_state_older_than_the_one_on_the_disk_is_not_trained_further(config, tmp_path):
+    finished(config, tmp_path / "run")
+    before = content(tmp_path / "run")
+    run, _ = train.resume(tmp_path / "run")
+    _, old = train.begin(config, tmp_path / "other")
+    with pytest.raises(RunError, match="another process has gone on with this run"):
+        train.train(run, old)
+    assert content(tmp_path / "run") == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of the allocator of glibc")
+def test_memory_that_a_step_frees_is_kept_for_the_next():
+    program = """
+import resource
+import numpy as np
+import tinygrad_vae
+
+def step():
+    kept = [np.ones(2**19) for _ in range(4)]
+    return [x + 1 for x in kept]
+
+step(), step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    pages = 20 * 8 * 2**22 / resource.getpagesize()
+    assert int(found.stdout) < pages / 20  # without it more than half are asked for again

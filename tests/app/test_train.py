@@ -1,0 +1,467 @@
+"""A run is a function of its configuration and its data, however often it is stopped on the way."""
+
+import dataclasses
+import json
+import signal
+
+import numpy as np
+import pytest
+
+import tinygrad_vae as tg
+from tinygrad_vae.app import checkpoint, train
+from tinygrad_vae.app.checkpoint import CheckpointError
+from tinygrad_vae.app.config import RunError, TrainConfig
+from tinygrad_vae.app.train import DivergedError
+from tinygrad_vae.core import trees
+
+GREY = (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8)
+
+
+@pytest.fixture
+def config(tmp_path):
+    np.savez(tmp_path / "images.npz", images=GREY, labels=np.arange(40) % 10)
+    return TrainConfig(str(tmp_path / "images.npz"), epochs=3, batch=10, hidden=(6,), latent=2)
+
+
+def finished(config, folder):
+    run, state = train.begin(config, folder)
+    train.train(run, state)
+    return (folder / train.CHECKPOINT).read_bytes()
+
+
+class StopAfter:
+    """A Ctrl-C that falls into the report after some steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __call__(self, state):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+# ---------------------------------------------------------------------------- the same run, bit for bit
+
+
+def test_a_seed_gives_the_same_run_and_another_seed_another(config, tmp_path):
+    first = finished(config, tmp_path / "a")
+    assert finished(config, tmp_path / "b") == first
+    assert finished(dataclasses.replace(config, seed=1), tmp_path / "c") != first
+
+
+@pytest.mark.parametrize("estimator", ["pathwise", "score-function"])
+@pytest.mark.parametrize("steps", [1, 4, 6], ids=["first step", "end of an epoch", "middle of an epoch"])
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(config, steps, estimator, tmp_path):
+    config = dataclasses.replace(config, estimator=estimator)
+    undisturbed = finished(config, tmp_path / "a")
+    run, state = train.begin(config, tmp_path / "b")
+    with pytest.raises(KeyboardInterrupt):
+        train.train(run, state, report=StopAfter(steps))
+    run, state = train.resume(tmp_path / "b")
+    assert state.step == steps
+    train.train(run, state)
+    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
+
+
+def in_the_sixth_step(patch, happens):
+    """Let something happen when the sixth step begins: ``happens(step, args)``."""
+    step, calls = train._step, []
+
+    def disturbed(*args):
+        calls.append(None)
+        if len(calls) == 6:
+            happens(step, args)
+        return step(*args)
+
+    patch.setattr(train, "_step", disturbed)
+
+
+@pytest.mark.usefixtures("_listening")
+def test_a_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(config, tmp_path, monkeypatch):
+    undisturbed = finished(config, tmp_path / "a")
+    run, state = train.begin(config, tmp_path / "b")
+    with monkeypatch.context() as patch:
+        in_the_sixth_step(patch, lambda step, args: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(run, state)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    run, state = train.resume(tmp_path / "b")
+    assert state.step == 6
+    train.train(run, state)
+    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
+
+
+def test_a_step_that_is_broken_off_is_not_saved(config, tmp_path, monkeypatch):
+    undisturbed = finished(config, tmp_path / "a")
+    run, state = train.begin(config, tmp_path / "b")
+
+    def broken_off(step, args):
+        step(*args)  # has changed the memory of the plan
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        in_the_sixth_step(patch, broken_off)  # in the second epoch of four steps
+        with pytest.raises(KeyboardInterrupt):
+            train.train(run, state)
+    run, state = train.resume(tmp_path / "b")
+    assert state.step == 4
+    train.train(run, state)
+    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
+
+
+@pytest.fixture
+def _listening():
+    """Let a Ctrl-C be heard, also where the tests run in the background of a shell, which turns it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def without_a_plan(monkeypatch):
+    """Let every step call the functions of the library, as one that is not planned does."""
+    monkeypatch.setattr(train.Run, "planned_update", property(lambda run: run.update))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"estimator": "score-function"},
+        {"estimator": "leave-one-out", "samples": 3},
+        {"posterior": "bernoulli", "estimator": "rebar"},
+        {"posterior": "bernoulli", "estimator": "disarm"},
+        {"objective": "dreg", "samples": 3},
+        {"objective": "iwae", "samples": 3},
+        {"beta_warm_up": 2, "schedule": "cosine", "warm_up": 1, "weight_decay": 0.1, "clip": 0.5},
+        {"free_bits": 0.2, "schedule": "stages", "binarise": "fresh", "patience": 1, "batch": 9},
+    ],
+    ids=lambda options: " ".join(map(str, options.values())) or "defaults",
+)
+def test_a_planned_run_is_the_same_bit_for_bit(config, options, tmp_path, request):
+    config = dataclasses.replace(config, **options)
+    run, state = train.begin(config, tmp_path / "a")
+    train.train(run, state)
+    assert run.planned_update.is_compiled
+    request.getfixturevalue("without_a_plan")
+    assert (tmp_path / "a" / train.CHECKPOINT).read_bytes() == finished(config, tmp_path / "b")
+
+
+@pytest.mark.filterwarnings("ignore::tinygrad_vae.guard.verdict.BiasedGradientWarning")
+@pytest.mark.parametrize("estimator", sorted(tg.ESTIMATORS))
+@pytest.mark.parametrize("posterior", ["gaussian", "bernoulli"])
+def test_every_estimator_that_trains_trains_by_a_plan(config, posterior, estimator, tmp_path):
+    samples = 2 if estimator in ("leave-one-out", "vimco") else 1
+    objective = "iwae" if estimator == "vimco" else "elbo"
+    options = {"posterior": posterior, "estimator": estimator, "samples": samples, "objective": objective}
+    try:
+        run, state = train.begin(dataclasses.replace(config, epochs=1, **options), tmp_path / "run")
+    except RunError:
+        return  # not valid for such a posterior
+    train.train(run, state)
+    drawn_for_nothing = estimator == "enumeration"  # a plan cannot know that, and the steps run without one
+    assert run.planned_update.is_compiled != drawn_for_nothing
+
+
+def test_a_longer_run_begins_with_the_shorter_one(config, tmp_path):
+    longer = finished(dataclasses.replace(config, epochs=5), tmp_path / "a")
+    finished(config, tmp_path / "b")
+    train.train(*train.resume(tmp_path / "b", epochs=5))
+    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == longer
+
+
+# ------------------------------------------------------------------------------------- what it computes
+
+
+@pytest.mark.parametrize("estimator", ["pathwise", "score-function"])
+def test_the_bound_of_the_digits_rises(estimator, tmp_path):
+    config = TrainConfig(epochs=4, hidden=(32,), latent=2, estimator=estimator)
+    state = train.train(*train.begin(config, tmp_path / "run"))
+    first, last = state.history[0], state.history[-1]
+    assert last["bound_train"] > first["bound_train"]
+    assert last["bound_held_out"] > first["bound_held_out"]
+
+
+def test_a_step_is_adam_along_the_gradient_of_the_mean_bound(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    batch = run.images.pixels[tg.noise(0).at("order", 0).permutation(len(run.images))[:10]]
+
+    def loss(model):
+        return -tg.mean(tg.reparameterize(tg.elbo(model, batch, rng=tg.noise(0).at("noise", 0))))
+
+    value, gradient = tg.value_and_grad(loss)(state.model)
+    adam = tg.optim.Adam(config.learning_rate)
+    expected, _ = adam.update(state.model, gradient, adam.init(state.model))
+    after = train.step(run, state)
+    for found, wanted in zip(trees.leaves(after.model), trees.leaves(expected), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert after.baseline == -float(value)
+
+
+@pytest.mark.usefixtures("without_a_plan")
+def test_the_baseline_is_read_before_it_is_updated(config, tmp_path, monkeypatch):
+    run, state = train.begin(dataclasses.replace(config, estimator="score-function"), tmp_path / "run")
+    read, climb = [], tg.vae.Objective.__call__
+
+    def watched(self, *args, baseline, **options):
+        bound = climb(self, *args, baseline=baseline, **options)
+        read.append((baseline, float(bound.value.mean())))
+        return bound
+
+    monkeypatch.setattr(tg.vae.Objective, "__call__", watched)
+    train.train(run, state)
+    expected = None
+    for baseline, bound in read:
+        assert baseline is expected is None or float(baseline) == pytest.approx(expected, rel=1e-6)
+        memory = train.BASELINE_MEMORY
+        expected = bound if expected is None else memory * expected + (1 - memory) * bound
+
+
+@pytest.fixture
+def watched(monkeypatch, without_a_plan):
+    """What the training steps gave to the bound, and what it gave back: images, noise and bound of each step."""
+    steps, climb = [], tg.vae.Objective.__call__
+
+    def watched(self, model, x, *, rng, **options):
+        bound = climb(self, model, x, rng=rng, **options)
+        steps.append((x, rng.path, bound.value))
+        return bound
+
+    monkeypatch.setattr(tg.vae.Objective, "__call__", watched)
+    return steps
+
+
+def trained(config, folder, watched):
+    """The run and its last state; ``watched`` holds its steps, and not that on trial."""
+    run, state = train.begin(config, folder)
+    watched.clear()
+    return run, train.train(run, state)
+
+
+def test_every_image_is_seen_once_in_an_epoch_in_another_order_each_time(config, watched, tmp_path):
+    run, _ = trained(dataclasses.replace(config, epochs=2, batch=9), tmp_path / "run", watched)
+    assert [len(x) for x, _, _ in watched] == 2 * [9, 9, 9, 6]
+    key = 2.0 ** np.arange(16)
+    first, second = (np.concatenate([x for x, _, _ in watched[k : k + 4]]) @ key for k in (0, 4))
+    np.testing.assert_array_equal(np.sort(first), np.sort(run.images.pixels @ key))
+    np.testing.assert_array_equal(np.sort(first), np.sort(second))
+    assert not np.array_equal(first, second)
+
+
+def test_no_two_steps_share_their_noise(config, watched, tmp_path):
+    trained(config, tmp_path / "run", watched)
+    assert [path for _, path, _ in watched] == [tg.noise(0).at("noise", k).path for k in range(len(watched))]
+
+
+def test_the_history_holds_the_mean_bound_over_images_not_over_batches(config, watched, tmp_path):
+    run, state = trained(dataclasses.replace(config, epochs=1, batch=32), tmp_path / "run", watched)
+    (row,) = state.history
+    bounds = np.concatenate([bound for _, _, bound in watched])
+    assert row["bound_train"] == pytest.approx(bounds.mean(), rel=1e-6)
+    after = tg.elbo(train.resume(run.folder)[1].model, run.held_out.pixels, rng=run.rng.at("held-out"))
+    assert row["bound_held_out"] == pytest.approx(after.mean(), rel=1e-6)
+
+
+def test_what_a_run_leaves(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    state = train.train(run, state)
+    metrics = train.conclude(run, state, draws=5)
+    assert {path.name for path in run.folder.iterdir()} == set(train.OUTPUTS)
+    assert json.loads((run.folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    rows = np.genfromtxt(run.folder / "history.csv", delimiter=",", names=True)
+    np.testing.assert_array_equal(rows["epoch"], [1, 2, 3])
+    np.testing.assert_array_equal(rows["bound_held_out"], [row["bound_held_out"] for row in state.history])
+    found = tg.vae.evaluate(state.model, run.held_out.pixels, rng=run.rng.at("evaluate"), samples=5)
+    assert metrics["held_out"] == found
+
+
+def test_a_model_can_be_loaded_without_its_data(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    (tmp_path / "images.npz").unlink()
+    model, shape, loaded = train.load_model(run.folder)
+    assert (shape, loaded) == ((4, 4), config)
+    for found, saved in zip(trees.leaves(model), trees.leaves(state.model), strict=True):
+        np.testing.assert_array_equal(found, saved)
+
+
+# --------------------------------------------------------------------------------- what bad input gets
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("epochs", 0, "epochs: expected a whole number from 1 on, found 0"),
+        ("epochs", 2.5, "found 2.5"),
+        ("epochs", True, "found True"),
+        ("batch", 0, "batch: expected a whole number from 1 on"),
+        ("latent", 0, "latent: expected a whole number from 1 on"),
+        ("hidden", (8, 0), r"hidden: expected whole numbers from 1 on, found \(8, 0\)"),
+        ("seed", -1, "seed: expected a whole number from 0 on"),
+        ("learning_rate", -1e-3, "learning_rate: expected a positive number, found -0.001"),
+        ("learning_rate", float("nan"), "found nan"),
+        ("learning_rate", float("inf"), "found inf"),
+        ("activation", "swish", "activation: expected relu or tanh.*found 'swish'"),
+        ("estimator", "reinforce", "estimator: expected .*pathwise.*found 'reinforce'"),
+        ("hidden", 8, "hidden: expected whole numbers"),
+        ("data", None, "data: expected .* found None"),
+        ("samples", 2**63, "samples: expected no more than 2147483647, found 9223372036854775808"),
+        ("hidden", (3, 2**31), "hidden: expected no more than 2147483647"),
+    ],
+)
+def test_bad_numbers_and_names(field, value, words):
+    with pytest.raises(RunError, match=words):
+        TrainConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"objective": "dreg", "posterior": "bernoulli"}, "dreg takes a draw with a path, bernoulli has none"),
+        ({"components": 3, "posterior": "one-hot"}, "components: 3 goes with posterior gaussian or full-gaussian"),
+        ({"components": 3, "kl": "closed-form"}, "components: 3 goes with kl auto or monte-carlo, found closed-form"),
+        ({"components": 3, "free_bits": 0.1}, "free_bits: 0.1 goes with components 0, found 3"),
+        ({"posterior": "full-gaussian", "free_bits": 0.1}, "free_bits: 0.1 goes with posterior gaussian"),
+        ({"classes": 4}, "classes: 4 goes with posterior one-hot, found gaussian"),
+        ({"pixel_scale": 0.3}, "pixel_scale: 0.3 goes with likelihood gaussian-fixed, found bernoulli"),
+        ({"kl": "monte-carlo", "objective": "iwae"}, "kl is for elbo, found iwae"),
+        ({"kl": "monte-carlo", "free_bits": 0.1}, "free_bits takes the divergence of each latent in closed form"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, words):
+    with pytest.raises(RunError, match=words):
+        TrainConfig(**settings)
+
+
+def test_an_estimator_that_is_not_valid_is_refused_with_the_names_of_those_that_are(config, tmp_path):
+    discrete = dataclasses.replace(config, posterior="bernoulli")
+    with pytest.raises(RunError, match=r"pathwise does not work for this model.*These do: .*disarm") as refused:
+        train.begin(discrete, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    names = str(refused.value).partition("These do: ")[2].split(", ")
+    assert "straight-through" not in names  # it runs, and is biased
+    for name in names:
+        train.begin(dataclasses.replace(discrete, estimator=name), tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"components": 3},
+        {"components": 3, "posterior": "full-gaussian", "latent": 3},
+        {"posterior": "one-hot", "classes": 4, "estimator": "rebar"},
+        {"likelihood": "gaussian-fixed", "binarise": "none", "pixel_scale": 0.3},
+        {"likelihood": "categorical", "binarise": "none"},
+        {"kl": "monte-carlo", "beta_warm_up": 2},
+    ],
+    ids=str,
+)
+def test_every_kind_of_model_trains_is_drawn_and_is_read_again(settings, config, tmp_path):
+    run, state = train.begin(dataclasses.replace(config, epochs=1, **settings), tmp_path / "run")
+    metrics = train.conclude(run, train.train(run, state), draws=2)
+    assert np.isfinite(metrics["held_out"]["log_likelihood"])
+    names = {path.name for path in run.folder.iterdir()}
+    assert names == {train.CHECKPOINT, *train.RECORDS, *train.NUMBERS, *train.pictures(run.config)}
+    assert (train.MANIFOLD in names) == (
+        run.config.latent == 2 and "components" not in settings and "classes" not in settings
+    )
+    model, _, loaded = train.load_model(run.folder)
+    assert loaded == run.config
+    assert len(trees.leaves(model)) == len(trees.leaves(state.model))
+
+
+def test_a_state_that_is_not_finite_is_neither_saved_nor_read(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    before = run.checkpoint.read_bytes()
+    square = trees.map_leaves(lambda x: np.full_like(x, np.inf), state.optimizer["square"])
+    bad = dataclasses.replace(state, optimizer={**state.optimizer, "square": square})
+    with pytest.raises(train.DivergedError, match="or Adam's means, are not finite"):
+        train.save(run, bad)
+    assert run.checkpoint.read_bytes() == before
+    arrays, facts = checkpoint.load(run.checkpoint)
+    checkpoint.save(run.checkpoint, arrays | {"model.likelihood.logits.bias": np.full(16, np.nan, np.float32)}, facts)
+    for read in (train.resume, train.load_model):
+        with pytest.raises(checkpoint.CheckpointError, match=r"model\.likelihood\.logits\.bias holds numbers that are"):
+            read(run.folder)
+
+
+def test_a_model_larger_than_any_memory_is_refused_before_the_folder_is_made(config, tmp_path):
+    for hidden in ((2**31 - 1,), (2**31 - 1, 2**31 - 1)):
+        with pytest.raises(RunError, match=r"hidden, latent: a model of this size cannot be made: .*rray"):
+            train.begin(dataclasses.replace(config, hidden=hidden), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_the_folder_is_made(config, tmp_path):
+    with pytest.raises(RunError, match="41 is more than the 33 training images"):
+        train.begin(dataclasses.replace(config, batch=41), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_overwritten(config, tmp_path):
+    before = finished(config, tmp_path / "run")
+    with pytest.raises(RunError, match=r"run: holds a run already; resume it \(--resume\)"):
+        train.begin(config, tmp_path / "run")
+    assert (tmp_path / "run" / train.CHECKPOINT).read_bytes() == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "samples.png").write_text("precious")
+    with pytest.raises(RunError, match=r"mine: holds samples\.png"):
+        train.begin(config, tmp_path / "mine")
+
+
+def test_a_folder_that_cannot_be_written(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="file/run: the output folder cannot be written"):
+        train.begin(config, tmp_path / "file" / "run")
+
+
+def test_a_resumed_run_is_the_same_run(config, tmp_path):
+    before = finished(config, tmp_path / "run")
+    for changes, words in [
+        ({"latent": 3}, "this run has latent 2, 3 was asked for"),
+        ({"learning_rate": 0.1}, "this run has learning_rate 0.002, 0.1 was asked for"),
+        ({"epochs": 2}, "this run is 3 epochs long already, 2 were asked for"),
+        ({"epochs": 0}, "epochs: expected"),
+    ]:
+        with pytest.raises(RunError, match=words):
+            train.resume(tmp_path / "run", **changes)
+    train.resume(tmp_path / "run", latent=2)
+    np.savez(tmp_path / "images.npz", images=255 - GREY)
+    with pytest.raises(RunError, match="the images are not those"):
+        train.resume(tmp_path / "run")
+    assert (tmp_path / "run" / train.CHECKPOINT).read_bytes() == before
+
+
+def test_what_is_no_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no run"):
+        train.resume(tmp_path)
+    checkpoint.save(tmp_path / train.CHECKPOINT, {"w": np.ones(2)}, {"step": 1})
+    with pytest.raises(CheckpointError, match="not one of a training run"):
+        train.resume(tmp_path)
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e8, 1e30])
+def test_divergence_stops_and_keeps_the_last_good_state(rate, config, tmp_path):
+    run, state = train.begin(dataclasses.replace(config, learning_rate=rate, epochs=50), tmp_path / "run")
+    with pytest.raises(DivergedError, match=r"step \d+.*holds the last good state.*a learning rate below") as caught:
+        train.train(run, state)
+    assert f"{rate:g}" in str(caught.value)
+    _, kept = train.resume(run.folder)
+    assert all(np.isfinite(leaf).all() for leaf in trees.leaves(kept.model))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_even_where_its_gradient_is(config, tmp_path, monkeypatch):
+    run, state = train.begin(config, tmp_path / "run")
+    climb = tg.vae.Objective.__call__
+    monkeypatch.setattr(tg.vae.Objective, "__call__", lambda *args, **options: climb(*args, **options) - np.inf)
+    with pytest.raises(DivergedError, match="step 1: the loss is inf"):
+        train.train(run, state)
+
+
+def test_weights_that_are_not_finite_are_never_saved(config, tmp_path):
+    run, state = train.begin(config, tmp_path / "run")
+    before = run.checkpoint.read_bytes()
+    broken = dataclasses.replace(state, model=trees.map_leaves(lambda w: w * np.float32(np.nan), state.model))
+    with pytest.raises(DivergedError, match="weights after step 0"):
+        train.save(run, broken)
+    assert run.checkpoint.read_bytes() == before

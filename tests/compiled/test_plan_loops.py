@@ -1,0 +1,258 @@
+"""Loops that numba compiles give the bits that NumPy gives, and a plan with them those of its step."""
+
+import sys
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from test_plan import ADAM, CALLS, _assert_same_bits, _images, _model, _runner_of, _training_step
+
+import tinygrad_vae as tg
+from tinygrad_vae.compiled import loops
+from tinygrad_vae.compiled.calls import Call
+from tinygrad_vae.compiled.loops import COMPARISONS, EXACT, Loop
+from tinygrad_vae.optional import MissingExtraError
+
+numba = pytest.importorskip("numba")
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 1e-40, -1e-40, 1e-310, 3e38, -3e38, 1e300, np.inf, -np.inf, np.nan, 0.1, 7.0]
+
+
+@pytest.fixture(autouse=True)
+def _small_loops_too(monkeypatch):
+    monkeypatch.setattr(loops, "LARGE", 0)
+    monkeypatch.setattr(loops, "LEAST_ROW", 2)
+
+
+def _loops_of(run):
+    return [item for item in _runner_of(run).work if isinstance(item, Loop)]
+
+
+def _same_numbers(a, b):
+    """Whether two arrays agree bit for bit; which of two NaN comes out of an operation is nobody's promise."""
+    unknown = np.isnan(a) & np.isnan(b)
+    return np.where(unknown, 0, a).tobytes() == np.where(unknown, 0, b).tobytes()
+
+
+OF_NUMPY = {"absolute": tg.abs, "clip": tg.relu}
+"""What calls a function of NumPy, where it has another name here."""
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", EXACT)
+def test_every_function_of_a_loop_gives_the_bits_of_numpy_also_at_the_edges(name, dtype):
+    function = OF_NUMPY.get(name) or getattr(tg, name)
+
+    def step(*columns):
+        return columns[0] * function(*columns) if name in COMPARISONS else function(*columns) * 0.5
+
+    with np.errstate(over="ignore"):
+        numbers = np.array(SPECIAL).astype(dtype)
+    columns = [x.ravel() for x in np.meshgrid(*[numbers] * function.arity)]
+    run = tg.plan(step, compiled=True)
+    with np.errstate(all="ignore"):
+        for _ in range(CALLS):
+            assert _same_numbers(run(*columns), step(*columns))
+    (loop,) = _loops_of(run)
+    assert [call.name for call in loop.calls] == [name, "multiply"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(5, 7), (2, 3, 7), (1, 7), (7,)])
+def test_a_layer_and_its_derivative_are_loops_with_rows_and_booleans(shape, dtype):
+    def step(x, bias, g):
+        y = x + bias
+        return tg.relu(y), (g + g * 0.5) * (y > 0)
+
+    run = tg.plan(step, compiled=True)
+    for seed in range(CALLS):
+        rng = np.random.default_rng(seed)
+        x, bias, g = (rng.normal(size=n).astype(dtype) for n in (shape, 7, shape))
+        _assert_same_bits(run(x, bias, g), step(x, bias, g))
+    (loop,) = _loops_of(run)
+    assert {call.name for call in loop.calls} == {"add", "clip", "less", "multiply"}
+
+
+FORMS = [
+    *("({a} + {b})", "({a} - {b})", "({a} * {b})", "({a} / (tg.abs({a}) + {b}))", "tg.square({a})", "-{a}"),
+    *("tg.relu({a})", "({a} * ({a} > {b}))", "({a} + row)", "({a} * row)", "tg.sqrt(tg.abs({a}) + 1.0)"),
+    *(
+        "tg.exp(-tg.abs({a}))",
+        "tg.softplus({a})",
+        "({a} - tg.mean({a}, axis=0))",
+        "tg.reshape(tg.reshape({a}, (-1,)), x.shape)",
+    ),
+]
+"""What formulas are made of: functions that loops take, and one that they do not."""
+
+
+@st.composite
+def _formulas(draw):
+    """The last three of a few formulas in three arrays and a number, each made of those before it."""
+    arrays = ["x", "y", "z"]
+    for _ in range(draw(st.integers(3, 12))):
+        a, b = draw(st.sampled_from(arrays)), draw(st.sampled_from([*arrays, "s", "0.3", "2.0"]))
+        arrays.append(draw(st.sampled_from(FORMS)).format(a=a, b=b))
+    return arrays[-3:]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    _formulas(), st.sampled_from([np.float32, np.float64]), st.sampled_from([(5,), (6, 5), (2, 3, 5)]), st.integers(0)
+)
+def test_a_step_of_any_formula_is_run_bit_for_bit(parts, dtype, shape, seed):
+    code = compile(f"[{', '.join(parts)}]", "formula", "eval")
+
+    def step(x, y, z, row, s):
+        new = eval(code, {"tg": tg, "x": x, "y": y, "z": z, "row": row, "s": s})
+        return new[0], new[1] + new[2], new[1], x
+
+    run = tg.plan(step, carry=1, compiled=True)
+    rng = np.random.default_rng(seed)
+    mine = theirs = rng.normal(size=shape).astype(dtype)
+    for _ in range(CALLS):
+        others = [rng.normal(size=n).astype(dtype) for n in (shape, shape, 5, ())]
+        others = [np.asarray(x, dtype) for x in others]
+        with np.errstate(all="ignore"):
+            (mine, *found), (theirs, *expected) = run(mine, *others), tg.values(step(theirs, *others))
+        theirs = np.array(theirs)
+        for a, b in zip([mine, *found], [theirs, *expected], strict=True):
+            assert _same_numbers(a, b)
+
+
+def test_a_step_that_makes_nan_is_planned_all_the_same():
+    def step(x, y):
+        return (x - y) + (-(y - x)) * 2.0, (y - x) + (x - y)
+
+    run = tg.plan(step, compiled=True)
+    x = np.array([np.inf, -np.inf, np.nan, -np.nan, 1.0])
+    with np.errstate(invalid="ignore"):
+        for _ in range(CALLS):
+            for found, expected in zip(run(x, x[::-1].copy()), step(x, x[::-1].copy()), strict=True):
+                assert _same_numbers(found, expected)
+
+
+def test_adam_is_one_loop_for_each_array_and_training_is_the_same_bit_for_bit():
+    step = _training_step(tg.reparameterize)
+    run, plain = tg.plan(step, carry=2, compiled=True), tg.plan(step, carry=2, compiled=False)
+    compiled = called = eager = (_model(), ADAM.init(_model()))
+    for i in range(8):
+        images = _images(20, seed=i)
+        *compiled, _ = run(*compiled, images, tg.noise(1).at(i))
+        *called, _ = plain(*called, images, tg.noise(1).at(i))
+        *eager, _ = step(*eager, images, tg.noise(1).at(i))
+        _assert_same_bits(compiled, eager)
+        _assert_same_bits(called, eager)
+    assert not _loops_of(plain)
+    leaves = tg.trees.leaves(_model())
+    updates = [loop for loop in _loops_of(run) if "sqrt" in {call.name for call in loop.calls}]
+    assert {len(loop.outs) for loop in updates} == {3}
+    assert sorted(loop.outs[0].like.size for loop in updates) == sorted(leaf.size for leaf in leaves)
+    assert all(
+        {x.buffer.start for x in loop.outs} <= {x.buffer.start for x in loop.reads} for loop in updates
+    )  # in place
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 2), (3, 17), (40, 5), (300, 65)])
+def test_rows_are_added_up_where_they_are_made_from_minus_zero_on(shape, dtype):
+    def step(x, bias, g):
+        y = tg.sign(x) * (g > 0)
+        d = g * (x + bias > 0)
+        return y, tg.sum(y, axis=0), tg.sum(d, axis=0), tg.sum(d, axis=1), tg.sum(d, axis=0, keepdims=True)
+
+    run = tg.plan(step, compiled=True)
+    for seed in range(CALLS):
+        rng = np.random.default_rng(seed)
+        x, bias, g = (rng.normal(size=n).astype(dtype) for n in (shape, shape[1], shape))
+        x = -np.abs(x) if seed % 2 else x  # whole columns of -0.0
+        _assert_same_bits(run(x, bias, g), step(x, bias, g))
+    assert len([call for loop in _loops_of(run) for call in loop.sums]) == 2
+
+
+def test_the_sum_of_rows_takes_no_place_that_the_loop_still_reads():
+    """The bias ends in the loop and has the shape of the sum, which grows row by row."""
+
+    def step(x, bias):
+        moved = tg.exp(bias)
+        y = (x + moved) * 2.0
+        return tg.sum(y, axis=0), tg.max(y)
+
+    run = tg.plan(step, compiled=True)
+    for seed in range(CALLS):
+        x, bias = (np.random.default_rng(seed).normal(size=n) for n in ((7, 30), 30))
+        _assert_same_bits(run(x, bias), step(x, bias))
+    (loop,) = _loops_of(run)
+    assert len(loop.sums) == 1
+
+
+def test_one_operation_on_arguments_is_computed_anew_rather_than_stored():
+    def step(x, logits):
+        twice = 2.0 * x
+        return (twice - tg.exp((1.0 - twice) * logits)) * 3.0
+
+    run = tg.plan(step, compiled=True)
+    for seed in range(CALLS):
+        x, logits = np.random.default_rng(seed).normal(size=(2, 6, 5))
+        _assert_same_bits(run(x, logits), step(x, logits))
+    assert [len(loop.outs) for loop in _loops_of(run)] == [1, 1]
+    assert [[call.name for call in loop.calls] for loop in _loops_of(run)] == [["multiply", "subtract", "multiply"]] * 2
+
+
+def test_a_derivative_that_is_the_same_everywhere_is_a_number_in_the_loop():
+    def step(x):
+        return tg.value_and_grad(lambda x: tg.mean(tg.square(x) * x))(x)
+
+    run = tg.plan(step, compiled=True)
+    for seed in range(CALLS):
+        x = np.random.default_rng(seed).normal(size=(6, 5))
+        _assert_same_bits(run(x), step(x))
+    assert not [call for call in _runner_of(run).work if isinstance(call, Call) and call.name == "multiply"]
+
+
+def test_small_chains_stay_calls_unless_a_large_one_is_alike(monkeypatch):
+    monkeypatch.setattr(loops, "LARGE", 1000)
+
+    def step(a, b, c):
+        return (a + 1.0) * a, (b + 1.0) * b, tg.sqrt(c * c)
+
+    run = tg.plan(step, compiled=True)
+    for _ in range(3):
+        run(np.ones(1000), np.ones(10), np.ones(10))
+    assert sorted(loop.outs[0].like.size for loop in _loops_of(run)) == [10, 1000]
+
+
+def test_what_is_asked_for_and_not_installed_is_an_error_that_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(MissingExtraError, match=r'numba is needed here .* pip install "tinygrad-vae\[fast\]"'):
+        tg.plan(tg.exp, compiled=True)
+    run = tg.plan(lambda x: (x + 1.0) * x)
+    for _ in range(3):
+        np.testing.assert_array_equal(run(np.ones(3)), 2 * np.ones(3))
+    assert not _loops_of(run)
+
+
+@pytest.mark.parametrize(
+    ("step", "shapes"),
+    [
+        (lambda y: (y + y[0]) * 2.0, [(100, 100)]),
+        (lambda y: (y[0, 0] + y) * 2.0, [(3, 4, 5)]),
+        (lambda y: (tg.reshape(y[:1], ()) + y) * 2.0, [(50,)]),
+        (lambda x: (tg.flip(x * 2.0, axis=0) + 1.0) * x, [(1, 5000)]),
+        (lambda y, b, z, c: ((y + b) * 2.0, (z + c) * 2.0), [(100, 100), (100,), (5, 0), (0,)]),
+    ],
+)
+def test_views_of_one_memory_and_arrays_without_elements(step, shapes):
+    run, rng = tg.plan(step, compiled=True), np.random.default_rng(0)
+    for _ in range(CALLS):
+        arrays = [rng.normal(size=shape) for shape in shapes]
+        _assert_same_bits(run(*arrays), step(*arrays))
+
+
+def test_constants_that_are_equal_and_not_the_same():
+    steps = [lambda x: x * 2.0 + 0.0, lambda x: x * 2.0 + (-0.0)]
+    runs = [tg.plan(step, compiled=True) for step in steps]
+    for x in (np.ones(20), np.ones(20), np.full(20, -0.0)):
+        for run, step in zip(runs, steps, strict=True):
+            _assert_same_bits(run(x), step(x))

@@ -1,0 +1,450 @@
+"""The page to play with, in a real browser: its numbers are the library's, and every control can be used."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+import tinygrad_vae as tg
+from tinygrad_vae.core.graph import topological_order
+from tinygrad_vae.draw.picture import gradient_in_short, picture_of, value_in_short
+from tinygrad_vae.draw.play import DRAWS, OUTSIDE, draws_of, numbers_of, sliders_of
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NASTY = "a<b> & \"c\" </script> \\ 'd' {{e}} μ"
+TITLES = "sampled", "opened"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="the pages are tested with playwright, from PyPI")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a file; at the end nothing may have been said on the console, nor asked of a network."""
+    said, contexts = [], []
+
+    def open_file(path, width=1100, scheme="light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
+        page.goto(path.as_uri())
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert not said
+
+
+def blocked_cost():
+    """A cost in which sigma is cut, mu partly cut and w open."""
+    p = tg.wrap({"mu": 1.0, "sigma": 0.5, "w": 2.0})
+    z = tg.Normal(p["mu"], p["sigma"]).sample(rng=tg.noise(3), name="z")
+    return p["w"] * tg.square(z) + tg.exp(p["mu"]) / 2, p
+
+
+def training_step():
+    model = tg.wrap(tg.VAE.init(16, hidden=(8,), latent=2, rng=tg.noise(0)))
+    x = (np.arange(80).reshape(5, 16) % 3 == 0).astype(np.float32)
+    return -tg.mean(tg.elbo(model, x, rng=tg.noise(1))), model
+
+
+@pytest.fixture(scope="module")
+def file_of_two_graphs(tmp_path_factory):
+    cost, p = blocked_cost()
+    path = tmp_path_factory.mktemp("pages") / "page.html"
+    tg.draw_side_by_side(cost, tg.reparameterize(cost), path, titles=TITLES, wrt=p)
+    return path
+
+
+@pytest.fixture
+def two_graphs(file_of_two_graphs, visit):
+    """The page with a blocked graph and its reparameterized one."""
+    return visit(file_of_two_graphs)
+
+
+def node(page, label):
+    return page.locator("svg.graph:not([hidden]) .node", has=page.get_by_text(label, exact=True))
+
+
+def texts(page, kind):
+    """Return what stands in each box of the graph that is shown: the last text of a class, by label."""
+    return dict(
+        page.evaluate(
+            """kind => [...document.querySelectorAll("svg.graph:not([hidden]) .node")].map((box) => [
+                box.querySelector(".label").textContent, [...box.querySelectorAll(kind)].at(-1)?.textContent ?? ""])""",
+            f".{kind}",
+        )
+    )
+
+
+def says(page):
+    return page.get_by_role("status").text_content()
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+
+
+def test_the_numbers_on_the_page_are_the_librarys(two_graphs):
+    page = two_graphs
+    cost, p = blocked_cost()
+    names = list(p)
+    draws = draws_of([cost])
+    rng = np.random.default_rng(0)
+    for draw, noise in enumerate(draws):
+        places = dict(zip(names, rng.integers(0, 7, len(names)), strict=True))
+        for name, place in places.items():
+            page.get_by_role("slider", name=name).fill(str(place))
+        values = {n: float(page.locator(".slider .now").nth(k).text_content()) for k, n in enumerate(names)}
+        (noise_leaf,) = (x for x in topological_order([cost]) if id(x) in noise)
+        swapped = {noise_leaf: noise_leaf.with_value(noise[id(noise_leaf)])}
+        leaves = tg.wrap(values)
+        again = tg.replay(cost, swapped | {p[n]: leaves[n] for n in names})
+        opened = tg.reparameterize(again)
+        z = next(x for x in topological_order([again]) if isinstance(x, tg.Sample))
+        held = tg.replay(again, {z: tg.Tensor(z.value)})
+
+        page.get_by_role("radio", name="sampled").check()
+        shown, arrived = texts(page, "value"), texts(page, "gradient")
+        assert shown["noise"] == value_in_short(z.noise.value)[-1]
+        assert shown["z ~ Normal"] == value_in_short(z.value)[-1]
+        assert shown["cost: +"] == value_in_short(again.value)[-1]
+        partial = {n: gradient_in_short(g) for n, g in tg.gradients(held, leaves).items()}
+        assert [arrived[n] for n in names] == [
+            f"only {partial['mu']} arrives",
+            "cut: no gradient",
+            f"gradient {partial['w']}",
+        ]
+        at_z = gradient_in_short(tg.gradients(opened, next(x for x in topological_order([opened]) if x.name == "z")))
+        assert arrived["z ~ Normal"] == f"✕ {at_z}"
+
+        page.get_by_role("radio", name="opened").check()
+        assert {n: texts(page, "gradient")[n] for n in names} == {
+            n: f"gradient {gradient_in_short(g)}" for n, g in tg.gradients(opened, leaves).items()
+        }
+        assert texts(page, "value")["cost: +"] == shown["cost: +"]
+        beside = page.locator(".slider .fate").all_text_contents()
+        assert beside == [texts(page, "gradient")[n] for n in names]
+        page.get_by_role("button", name=f"Draw again ({draw + 1} of {DRAWS})").click()
+    page.get_by_role("button", name="Start again").click()
+    assert page.locator(".slider .now").all_text_contents() == ["1", "0.5", "2"]
+    assert page.get_by_role("button", name=f"Draw again (1 of {DRAWS})").is_visible()
+
+
+@pytest.mark.parametrize("rewrite", [tg.reparameterize, tg.score_function])
+def test_what_a_box_gets_is_the_sum_of_what_its_arrows_bring(rewrite):
+    cost, p = blocked_cost()
+    opened = rewrite(cost)
+    picture = picture_of(opened, p)
+    (found,) = numbers_of([opened], [picture], [], draws_of([opened])[:1])
+    checked = 0
+    for i, box in enumerate(picture.boxes[:-1]):
+        if box.arrives:
+            parts = [
+                float(found["part", e][0]) for e, a in enumerate(picture.arrows) if ("part", e) in found and a.tail == i
+            ]
+            written_to = 5e-4 * sum(map(abs, [*parts, float(found["gradient", i][0])]))  # four digits each
+            assert abs(sum(parts) - float(found["gradient", i][0])) <= written_to, box.label
+            checked += 1
+    assert checked >= len(p)
+
+
+def test_a_parameter_stays_where_the_library_takes_it():
+    p = tg.wrap({"rate": 2.0, "chance": 0.25, "loc": -3.0})
+    cost = (
+        tg.Exponential(p["rate"]).sample(rng=tg.noise(0))
+        + tg.Bernoulli(probs=p["chance"]).sample(rng=tg.noise(1))
+        + tg.Normal(p["loc"], 1.0).sample(rng=tg.noise(2))
+    )
+    ranges = {s.node.name: (float(s.values[0]), float(s.values[-1])) for s in sliders_of([cost], [picture_of(cost)], p)}
+    assert ranges["loc"][0] < -3 < 0 < ranges["loc"][1]
+    assert 0 < ranges["rate"][0] < 2 < ranges["rate"][1]
+    assert 0 < ranges["chance"][0] < 0.25 < ranges["chance"][1] < 1
+
+
+def test_nothing_is_shown_where_two_parameters_together_have_left_the_domain():
+    p = tg.wrap({"low": 0.0, "high": 1.0})
+    cost = tg.square(tg.Uniform(p["low"], p["high"]).sample(rng=tg.noise(0)))
+    picture = picture_of(cost, p)
+    low, high = sliders = sliders_of([cost], [picture], p)
+    (found,) = numbers_of([cost], [picture], sliders, draws_of([cost])[:1])
+    shown = found["value", len(picture.boxes) - 1][..., 0]
+    for i, a in enumerate(low.values):
+        for k, b in enumerate(high.values):
+            assert (shown[i, k] == OUTSIDE) == (a >= b)
+
+
+# ------------------------------------------------------------------------------------------------ backprop
+
+
+def test_backprop_is_stepped_from_the_cost_to_where_it_stops(two_graphs):
+    page = two_graphs
+    assert "Here backprop stops: a draw has a value and no derivative. Nothing goes back to mu and sigma." in says(page)
+    page.get_by_role("button", name="Start", exact=True).click()
+    assert set(texts(page, "gradient").values()) == {""}
+    order = []
+    while "stops" not in says(page):
+        page.keyboard.press("ArrowRight")
+        order.append(says(page).partition(":")[0] if "cost" not in says(page)[:5] else "cost: +")
+        shown = texts(page, "gradient")
+        assert sum(text != "" for text in shown.values()) == len(order) + ("stops" in says(page))  # sigma's, at the end
+        assert page.locator(".node.current").count() == 1
+    assert order[0] == "cost: +"
+    assert order[-1] == "z ~ Normal"
+    assert set(order) >= {"mu", "w"}
+    assert "sigma" not in order
+    end = page.locator(".node.current.end .shape")
+    assert end.evaluate("shape => getComputedStyle(shape).stroke") == "rgb(209, 36, 47)"
+    page.keyboard.press("ArrowLeft")
+    assert "z ~ Normal" not in says(page)
+    page.get_by_role("button", name="← Back").click()
+    page.get_by_role("button", name="All").click()
+    assert "stops" in says(page)
+    page.get_by_role("button", name="Next →").click()  # once more, from the beginning
+    assert set(texts(page, "gradient").values()) == {""}
+
+
+def test_what_is_passed_on_is_said_and_written_beside_the_arrows(two_graphs):
+    page = two_graphs
+    page.get_by_role("radio", name="opened").check()
+    page.get_by_role("button", name="Start", exact=True).click()
+    for _ in range(len(texts(page, "value"))):
+        page.keyboard.press("ArrowRight") if not page.evaluate("document.activeElement.matches('input')") else None
+        passed = re.findall(r"(-?[\d.e+-]+) to ", says(page))
+        assert sorted(page.locator(".part").all_text_contents()) == sorted(passed)
+        if says(page).startswith("z (pathwise)"):
+            assert "to mu" in says(page)
+            return
+    pytest.fail("backprop did not get to z")
+
+
+def test_both_graphs_show_what_they_share_in_the_same_place(two_graphs):
+    page = two_graphs
+    places = []
+    for name in TITLES:
+        page.get_by_role("radio", name=name).check()
+        places.append({label: node(page, label).bounding_box() for label in ("mu", "w", "cost: +")})
+    for label, box in places[0].items():
+        assert box["x"] + box["width"] / 2 == pytest.approx(
+            places[1][label]["x"] + places[1][label]["width"] / 2, abs=1
+        )
+        assert box["y"] + box["height"] / 2 == pytest.approx(
+            places[1][label]["y"] + places[1][label]["height"] / 2, abs=1
+        )
+
+
+# ------------------------------------------------------------------------------------------------ a node
+
+
+def test_a_node_tells_its_formula_its_numbers_and_the_line_of_the_draw(two_graphs):
+    page = two_graphs
+    about = page.get_by_role("region", name="The node in focus")
+    node(page, "z ~ Normal").focus()
+    assert "Normal(mu, sigma), drawn at test_draw_html.py" in about.text_content()
+    assert '.sample(rng=tg.noise(3), name="z")' in about.text_content()
+    node(page, "square").first.hover()
+    assert re.search(r"square: x \* x. Derivative 2 x. \[tinygrad_vae/ops/\w+.py:\d+\]", about.text_content())
+    value, gradient = about.locator("dd").all_text_contents()
+    assert value == texts(page, "value")["square"] or value == "1"
+    assert float(gradient)
+
+
+# ------------------------------------------------------------------------------------------------ for everybody
+
+
+NAME = """() => {
+    const at = document.activeElement;
+    return at.getAttribute("aria-label") || at.closest("label")?.textContent || at.textContent.trim();
+}"""
+HAS_RING = """() => {
+    const at = document.activeElement, ring = (x) => getComputedStyle(x).outlineStyle !== "none";
+    if (at.matches(".node")) return getComputedStyle(at.querySelector(".shape")).strokeWidth === "4px";
+    return ring(at.closest("label") ?? at) || ring(at);
+}"""
+
+
+def test_everything_can_be_reached_and_used_by_keyboard(two_graphs):
+    page = two_graphs
+    reached, without_ring = [], []
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement !== document.body"):
+        reached.append(page.evaluate(NAME))
+        without_ring += [] if page.evaluate(HAS_RING) else [reached[-1]]
+        page.keyboard.press("Tab")
+    assert without_ring == []
+    assert "" not in reached
+    controls = ["sampled", "Start", "← Back", "Next →", "All", "The graph", "mu", "sigma", "w", "Start again"]
+    assert [name for name in reached if name in controls] == controls
+    assert [name.partition(",")[0] for name in reached if name not in controls][:-1] == list(texts(page, "value"))
+    page.get_by_role("slider", name="mu").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".slider .now").first.text_content() == "1.5"
+    page.get_by_role("radio", name="sampled").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("radio", name="opened").is_checked()
+    assert node(page, "z (pathwise)").is_visible()
+
+
+def test_a_slider_says_its_value_and_the_gradient(two_graphs):
+    slider = two_graphs.get_by_role("slider", name="sigma")
+    assert slider.get_attribute("aria-valuetext") == "0.5, cut: no gradient"
+    two_graphs.get_by_role("radio", name="opened").check()
+    assert re.fullmatch(r"0\.5, gradient -?[\d.]+", slider.get_attribute("aria-valuetext"))
+
+
+CONTRAST = """() => {
+    const channels = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+    const light = (colour) => channels(colour).map((c) => c / 255)
+        .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const ratio = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
+    const style = (x) => getComputedStyle(x);
+    const ground = (x) => !x ? "rgb(255, 255, 255)"
+        : /, 0\\)$/.test(style(x).backgroundColor) ? ground(x.parentElement) : style(x).backgroundColor;
+    const seen = [...document.querySelectorAll("svg.graph:not([hidden]) .node text")].filter((t) => t.textContent)
+        .map((t) => [t.textContent, ratio(style(t).fill, style(t.parentNode.querySelector(".shape")).fill)]);
+    for (const t of document.querySelectorAll("h1, h2, p, button, .choice label, .fate, .now, dt, dd, code, li"))
+        if (t.textContent) seen.push([t.textContent, ratio(style(t).color, ground(t))]);
+    return seen;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_its_ground(tmp_path, visit, scheme):
+    cost, p = blocked_cost()
+    tg.draw(cost, tmp_path / "page.html", wrt=p)
+    page = visit(tmp_path / "page.html", scheme=scheme)
+    for name in ("as it is", "reparameterize(cost)"):
+        page.get_by_role("radio", name=name).check()
+        seen = page.evaluate(CONTRAST)
+        assert len(seen) > 40
+        assert [(text, ratio) for text, ratio in seen if ratio < 4.5] == []  # WCAG 2.2, success criterion 1.4.3
+
+
+# ------------------------------------------------------------------------------------------- other graphs
+
+
+def test_a_training_step_fits_a_phone_and_can_be_drawn_again(tmp_path, visit):
+    cost, model = training_step()
+    tg.draw(cost, tmp_path / "page.html", wrt=model, title=f"{NASTY} {'long' * 40}")
+    page = visit(tmp_path / "page.html", width=360)
+    assert page.title() == page.get_by_role("heading", level=1).text_content() == f"{NASTY} {'long' * 40}"[:59] + "…"
+    for name in ("as it is", "reparameterize(cost)"):
+        page.get_by_role("radio", name=name).check()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.get_by_role("slider").count() == 0
+    before = texts(page, "value")
+    page.get_by_role("button", name=f"Draw again (1 of {DRAWS})").click()
+    after = texts(page, "value")
+    changed = {label for label in before if before[label] != after[label]}
+    assert {"noise", "decoder.layers.0"} < changed
+    assert "encoder.layers.0" not in changed
+
+
+def test_layers_are_one_box_each_until_they_are_opened(tmp_path, visit):
+    cost, model = training_step()
+    tg.draw(cost, tmp_path / "page.html", wrt=model)
+    page = visit(tmp_path / "page.html")
+    folded = texts(page, "value")
+    assert "encoder.layers.0" in folded
+    assert page.get_by_role("radio").count() == 2
+    assert node(page, "encoder.layers.0").get_attribute("aria-label").endswith("a layer, Enter opens it")
+    page.get_by_role("button", name="Open the layers").click()
+    opened = texts(page, "value")
+    assert {"encoder.layers.0.weight", "encoder.layers.0.bias", "linear", "relu"} <= opened.keys()
+    assert "encoder.layers.0" not in opened
+    assert re.fullmatch(r"only norm [\d.]+ arrives", texts(page, "gradient")["encoder.layers.0.weight"])
+    page.get_by_role("radio", name="reparameterize(cost)").check()
+    gradient = tg.gradients(tg.reparameterize(cost), model).encoder.layers[0].weight
+    assert texts(page, "gradient")["encoder.layers.0.weight"] == (
+        f"gradient {gradient_in_short(gradient).removeprefix('of ')}"
+    )
+    page.get_by_role("button", name="Fold the layers").click()
+    assert texts(page, "value").keys() >= {"encoder.layers.0", "z (pathwise)"}
+    node(page, "decoder.layers.0").focus()
+    page.keyboard.press("Enter")
+    assert "decoder.layers.0.weight" in texts(page, "value")
+    assert page.get_by_role("button", name="Fold the layers").evaluate("button => button === document.activeElement")
+
+
+def test_without_layers_there_is_no_button_for_them(two_graphs):
+    assert not two_graphs.locator("#layers").is_visible()
+
+
+def test_names_are_text_and_nothing_else(tmp_path, visit):
+    x = tg.Tensor(1.0, NASTY)
+    tg.draw(tg.Normal(x, 1.0).sample(rng=tg.noise(0), name=NASTY) * x, tmp_path / "page.html", wrt=x, title=NASTY)
+    page = visit(tmp_path / "page.html")
+    assert page.title() == NASTY
+    assert node(page, NASTY).count() == 1
+    assert page.get_by_role("slider", name=NASTY).count() == 1
+    assert says(page).startswith(f"{NASTY} ~ Normal: ")
+
+
+def shown_gradients(cost, wrt, folder, visit):
+    tg.draw(cost, folder / "page.html", wrt=wrt)
+    page = visit(folder / "page.html")
+    return {label: text for label, text in texts(page, "gradient").items() if text}, says(page)
+
+
+def test_a_cost_without_a_gradient_is_stepped_in_words(tmp_path, visit):
+    mu = tg.Tensor(np.ones(3), "mu")
+    assert shown_gradients(tg.exp(mu), mu, tmp_path, visit) == ({"mu": "open"}, "mu: the gradient has arrived.")
+    assert shown_gradients(tg.exp(mu), None, tmp_path, visit) == ({}, "mu: the gradient has arrived.")
+
+
+def test_a_gradient_that_would_be_wrong_is_not_on_the_page(tmp_path, visit):
+    low = tg.Tensor(0.0, "low")
+    wrong = tg.score_function(tg.square(tg.Uniform(low, 1.0).sample(rng=tg.noise(0))))
+    assert shown_gradients(wrong, low, tmp_path, visit)[0] == {"low": "refused: it would be wrong"}
+    mu = tg.Tensor(0.3, "mu")
+    step = tg.where(tg.Normal(mu, 1.0).rsample(rng=tg.noise(0), name="z") > 0, 1.0, 0.0)
+    assert shown_gradients(step, mu, tmp_path, visit)[0]["mu"] == "cut: no gradient"
+
+
+def test_a_blocked_graph_is_shown_with_one_that_opens_it(tmp_path, visit):
+    p = tg.Tensor(0.3, "p")
+    b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="b")
+    cost = (b - 0.45) ** 2
+    tg.draw(cost, tmp_path / "page.html", wrt=p)
+    page = visit(tmp_path / "page.html")
+    assert "Here backprop stops" in says(page)
+    page.get_by_role("radio", name="score_function(cost)").check()
+    assert texts(page, "gradient")["p"] == f"gradient {tg.gradients(tg.score_function(cost), p):.4g}"
+
+
+# ------------------------------------------------------------------------------------------------- the file
+
+
+def test_the_same_graph_gives_the_same_page_and_it_needs_no_other_file(tmp_path):
+    written = []
+    for name in "ab":
+        cost, p = blocked_cost()
+        tg.draw(cost, tmp_path / f"{name}.html", wrt=p)
+        written.append((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
+    assert written[0] == written[1]
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)|@import|url\(|\bfetch\b|import\(""", written[0])
+    assert len(written[0]) < 200_000
+
+
+def test_a_notebook_shows_the_picture(visit, tmp_path):
+    cost, p = blocked_cost()
+    drawing = tg.draw(cost, wrt=p)
+    (tmp_path / "notebook.html").write_text(drawing._repr_html_(), encoding="utf-8")
+    image = visit(tmp_path / "notebook.html").get_by_role("img")
+    assert image.get_attribute("alt") == drawing
+    assert image.evaluate("image => image.complete && image.naturalWidth") > 400

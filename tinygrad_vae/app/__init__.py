@@ -1,0 +1,1 @@
+"""The command ``tinygrad-vae``: configuration, data, run folders, training, pictures."""

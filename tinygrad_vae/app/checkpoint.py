@@ -1,0 +1,172 @@
+"""Checkpoints: one file holds one state, all of it or nothing.
+
+It knows trees of arrays and facts that JSON can hold, and nothing of what they mean. The arrays stand in the
+safetensors format, the facts in its header. Reading one runs no code.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..core import trees
+from ..core.arrays import Array, to_host
+from ..optional import require
+
+Tree = TypeVar("Tree")
+
+FORMAT = "tinygrad_vae checkpoint"
+"""The key of the header in the metadata of the safetensors file."""
+
+VERSION = 1
+
+
+INSTEAD = "put a copy in its place, or begin anew in another folder"
+"""What to do about a damaged file."""
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint of this library, or a damaged one, or does not fit."""
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write a file so that it holds either what it held before or all of ``content``, whatever happens meanwhile.
+
+    The content goes to a temporary file in the same folder and to the disk, and is renamed at last.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(f"{folder}/a.txt", b"all of it")
+    ...     Path(f"{folder}/a.txt").read_text()
+    'all of it'
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:  # that of a full disk names no file
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove the temporary files that processes left beside a file when they were killed while writing it.
+
+    Call it where no other process writes the file.
+    """
+    path = Path(path)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        leftover.unlink(missing_ok=True)
+
+
+def save(path: str | Path, tree: Any, facts: dict[str, Any]) -> None:
+    """Write a tree of arrays and facts about it to one file, atomically.
+
+    Args:
+        path: the file; its folder must exist.
+        tree: arrays in dicts, lists, tuples and dataclasses. Each is stored under its path, ``model.mean.bias``.
+        facts: what JSON can hold.
+
+    Raises:
+        OSError: the file cannot be written.
+        TypeError, ValueError: the facts hold what JSON cannot.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/last.safetensors", {"model": {"w": np.ones(2)}}, {"step": 7})
+    ...     list(load(f"{folder}/last.safetensors")[0])
+    ['model.w']
+    """
+    arrays = {name: np.asarray(to_host(leaf), order="C") for name, leaf in trees.paths(tree)}
+    written = json.dumps(facts, allow_nan=False)
+    header = json.dumps({"version": VERSION, "checksum": _checksum(arrays, written), "facts": written})
+    write_atomically(path, require("safetensors.numpy").save(arrays, metadata={FORMAT: header}))
+
+
+def load(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the arrays of a checkpoint by their paths, and the facts.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or something else wrote it.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/last.safetensors", {"w": np.ones(2)}, {"step": 7})
+    ...     load(f"{folder}/last.safetensors")
+    ({'w': array([1., 1.])}, {'step': 7})
+    """
+    safetensors = require("safetensors")
+    try:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as a checkpoint, it is damaged or something else: {error}; {INSTEAD}"
+        ) from None
+    if FORMAT not in metadata:
+        raise CheckpointError(f"{path}: a safetensors file, but none that this library wrote as a checkpoint")
+    try:
+        header = json.loads(metadata[FORMAT])
+        version, checksum, written = header["version"], header["checksum"], header["facts"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the header cannot be read, the file is damaged: {error}; {INSTEAD}") from None
+    if version != VERSION:
+        raise CheckpointError(
+            f"{path}: a checkpoint of version {version}, this library reads version {VERSION}; "
+            "use the release that wrote it"
+        )
+    if checksum != _checksum(arrays, written):
+        raise CheckpointError(f"{path}: the content does not match its checksum, the file is damaged; {INSTEAD}")
+    return arrays, json.loads(written)
+
+
+def _checksum(arrays: dict[str, Array], written: str) -> int:
+    value = zlib.crc32(written.encode())
+    for name in sorted(arrays):
+        value = zlib.crc32(arrays[name].tobytes(), zlib.crc32(name.encode(), value))
+    return value
+
+
+def fill(template: Tree, arrays: dict[str, Array], path: str | Path) -> Tree:
+    """Return a tree like the template with the arrays of a checkpoint in it.
+
+    Args:
+        template: a tree of arrays, for the names, shapes and dtypes.
+        arrays: by their paths, as ``load`` gives them.
+        path: the file that they come from, for the message.
+
+    Raises:
+        CheckpointError: an array is missing, is too many, or has another shape or dtype.
+
+    >>> fill({"w": np.zeros(2)}, {"w": np.ones(2)}, "last.safetensors")
+    {'w': array([1., 1.])}
+    """
+    expected = {name: np.asarray(to_host(leaf)) for name, leaf in trees.paths(template)}
+    for name in sorted(expected.keys() ^ arrays.keys()):
+        state = "is missing" if name in expected else "has no place in this model"
+        raise CheckpointError(f"{path}: the array {name} {state}; the checkpoint is of another model")
+    for name, like in expected.items():
+        found = arrays[name]
+        if (found.shape, found.dtype) != (like.shape, like.dtype):
+            raise CheckpointError(
+                f"{path}: {name} is {found.dtype} of shape {found.shape}, "
+                f"this model has {like.dtype} of shape {like.shape}; the checkpoint is of another model"
+            )
+    return trees.replace_leaves(template, [arrays[name] for name in expected])

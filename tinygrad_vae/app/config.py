@@ -1,0 +1,340 @@
+"""What a training run depends on: its settings, each declared once with its meaning and its range.
+
+The flags of the command, the lines of a configuration file, the checks and the messages all follow from the
+declarations. It knows names and numbers, and computes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..estimators import ESTIMATORS
+from ..nn import ACTIVATIONS
+from ..vae import BOUNDS, DIVERGENCES, LIKELIHOODS, POSTERIORS, Objective
+from .data import BINARISATIONS, DATASETS
+
+
+class RunError(ValueError):
+    """A run cannot start or go on as it was asked to; nothing has been changed."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a setting may be.
+
+    Args:
+        expected: in words, for messages.
+        holds: whether a value is one.
+        read: makes a value from a word of the command line; a ``ValueError`` says that the word is none.
+        metavar: what stands for it in the help.
+        choices: all values, where these are names.
+    """
+
+    expected: str
+    holds: Callable[[Any], bool]
+    read: Callable[[str], Any]
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+
+
+def whole(lowest: int) -> Kind:
+    """Return the kind of the whole numbers from ``lowest`` on."""
+
+    def holds(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+
+    return Kind(f"a whole number from {lowest} on", holds, int, "N")
+
+
+def number(lowest: float, itself: bool = True) -> Kind:
+    """Return the kind of the finite numbers above ``lowest``, and ``itself`` where it counts."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        return lowest <= value < 1e308 and (itself or value > lowest)
+
+    return Kind(f"a number from {lowest:g} on" if itself else "a positive number", holds, float, "X")
+
+
+def one_of(names: Collection[str]) -> Kind:
+    """Return the kind of these names."""
+    return Kind(" or ".join(names), lambda value: isinstance(value, str) and value in names, str, None, tuple(names))
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.encode()) and "\0" not in value
+    except UnicodeEncodeError:
+        return False
+
+
+PATH = Kind("the name of a set or a path, as text", _is_text, str, "PATH")
+SIZES = Kind(
+    "whole numbers from 1 on",
+    lambda value: isinstance(value, tuple) and all(whole(1).holds(size) for size in value),
+    lambda text: tuple(map(int, text.split(","))) if text else (),
+    "N,N",
+)
+
+GROUPS = {
+    "data": "what to train on",
+    "model": "the model",
+    "objective": "what to climb, and how its gradient gets past the draw of z",
+    "steps": "the steps",
+}
+
+
+NEEDS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "pixel_scale": {"likelihood": ("gaussian-fixed",)},
+    "classes": {"posterior": ("one-hot",)},
+    "components": {"posterior": ("gaussian", "full-gaussian"), "kl": ("auto", "monte-carlo")},
+    "free_bits": {"posterior": ("gaussian", "bernoulli", "one-hot"), "components": (0,)},
+}
+"""What some settings ask of others where they are not left alone: else they would change nothing, or have no sense."""
+
+
+MOST = 2**31 - 1
+"""The largest count or size; an array with a longer axis could not even be asked for."""
+
+
+def setting(default: Any, kind: Kind, group: str, text: str) -> Any:
+    """Declare a setting: its default, what it may be, the group that it is shown in, and what it means."""
+    return dataclasses.field(default=default, metadata={"kind": kind, "group": group, "text": text})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that a run depends on; ``tinygrad-vae train --print-config`` shows each setting with its meaning.
+
+    Raises:
+        RunError: a number or a name is out of range, or settings do not go together.
+
+    >>> TrainConfig(epochs=3).latent
+    8
+    """
+
+    data: str = setting(
+        "digits",
+        PATH,
+        "data",
+        'an .npy, .npz or IDX file, a folder of MNIST\'s IDX files, "digits", which come with scikit-learn, or a set '
+        f"to download once: {', '.join(DATASETS)}. One image in six is held out, where the source does not say which",
+    )
+    binarise: str = setting(
+        "threshold",
+        one_of(BINARISATIONS),
+        "data",
+        "how grey levels become pixels: 1 from half of the full scale on (threshold); drawn with the grey level for "
+        "probability, once (fixed) or anew in each epoch (fresh); or not at all (none), for likelihoods other than "
+        "bernoulli",
+    )
+    hidden: tuple[int, ...] = setting(
+        (200, 100),
+        SIZES,
+        "model",
+        "sizes of the encoder's hidden layers, the decoder's in reverse; more hardly helps on 1497 images",
+    )
+    latent: int = setting(
+        8,
+        whole(1),
+        "model",
+        "length of z; with 2, latent_plane.png and manifold.png show z itself, with many, samples from the prior look "
+        "less like digits",
+    )
+    activation: str = setting("relu", one_of(ACTIVATIONS), "model", "after each hidden layer; relu is the fastest")
+    likelihood: str = setting(
+        "bernoulli",
+        one_of(LIKELIHOODS),
+        "model",
+        "the law of a pixel given z; all but bernoulli take grey levels, and need --binarise none. The standard "
+        "deviation of gaussian is learned, one for all pixels",
+    )
+    pixel_scale: float = setting(
+        0.1, number(0, itself=False), "model", "the standard deviation of a pixel of the likelihood gaussian-fixed"
+    )
+    posterior: str = setting(
+        "gaussian",
+        one_of(POSTERIORS),
+        "model",
+        "the law of z given an image; with the discrete ones, bernoulli and one-hot, choose an estimator for them, "
+        "such as disarm",
+    )
+    classes: int = setting(10, whole(2), "model", "how many classes each latent of the posterior one-hot chooses from")
+    components: int = setting(
+        0,
+        whole(0),
+        "model",
+        "Gaussians to mix for a prior p(z) that is learned with the rest; 0 for N(0, I), or fair tosses",
+    )
+    objective: str = setting(
+        "elbo",
+        one_of(BOUNDS),
+        "objective",
+        "the bound of log p(x): the evidence lower bound, the same with the gradient of Roeder et al. 2017, the "
+        "importance weighted bound (Burda et al. 2016), or that with the gradient of Tucker et al. 2019",
+    )
+    samples: int = setting(1, whole(1), "objective", "draws of z for each image; iwae and dreg rise with them")
+    estimator: str = setting(
+        "pathwise",
+        one_of(ESTIMATORS),
+        "objective",
+        "how the gradient gets past the draw of z: through the draw (pathwise, the reparameterization trick), through "
+        "its probability (score-function, with a running baseline), or another way that is valid for the posterior; "
+        "the gradient of pathwise is much less noisy",
+    )
+    beta: float = setting(1.0, number(0), "objective", "weight of the divergence of q(z|x) from p(z)")
+    beta_warm_up: int = setting(0, whole(0), "objective", "epochs over which that weight rises from 0")
+    kl: str = setting(
+        "auto",
+        one_of(DIVERGENCES),
+        "objective",
+        "how elbo takes the divergence: by its closed form, from the draws, or the former where there is one",
+    )
+    free_bits: float = setting(0.0, number(0), "objective", "nats of divergence that each latent is not charged for")
+    epochs: int = setting(
+        80,
+        whole(1),
+        "steps",
+        "how often each image is seen; by 80 the held-out bound of the digits hardly rises any more",
+    )
+    batch: int = setting(100, whole(1), "steps", "images in a step, no more than there are")
+    learning_rate: float = setting(
+        2e-3,
+        number(0, itself=False),
+        "steps",
+        "of Adam, about how far a weight moves in a step; 0.001 is safer for larger models",
+    )
+    weight_decay: float = setting(0.0, number(0), "steps", "how fast weights shrink beside Adam's steps (AdamW)")
+    schedule: str = setting(
+        "constant",
+        one_of(("constant", "cosine", "stages")),
+        "steps",
+        "how the learning rate goes on: it stays, falls to 0 by the last step, or falls in stages of 3^i epochs by "
+        "10^(-1/7) each (Burda et al. 2016)",
+    )
+    warm_up: int = setting(0, whole(0), "steps", "epochs over which the learning rate rises at first")
+    clip: float = setting(0.0, number(0), "steps", "the largest norm of the whole gradient, 0 for no limit")
+    patience: int = setting(
+        0,
+        whole(0),
+        "steps",
+        "stop after so many epochs without a better held-out bound, and keep the weights of the best; 0 to never stop",
+    )
+    device: str = setting(
+        "cpu",
+        one_of(("cpu", "gpu")),
+        "steps",
+        "where to compute: on the processor, or on an NVIDIA GPU with CuPy, which draws the same and rounds otherwise",
+    )
+    seed: int = setting(0, whole(0), "steps", "decides first weights, held-out images, bits, order and noise")
+
+    def __post_init__(self) -> None:
+        for name, field in self.__dataclass_fields__.items():
+            kind, value = field.metadata["kind"], getattr(self, name)
+            if isinstance(value, list):
+                value = tuple(value)
+            if not kind.holds(value):
+                raise RunError(f"{name}: expected {kind.expected}, found {getattr(self, name)!r}")
+            for size in value if isinstance(value, tuple) else [value]:
+                if name != "seed" and isinstance(size, int) and size > MOST:
+                    raise RunError(f"{name}: expected no more than {MOST}, found {size}")
+            object.__setattr__(self, name, float(value) if kind.read is float else value)
+        if (self.likelihood == "bernoulli") == (self.binarise == "none"):
+            raise RunError(
+                f"likelihood, binarise: {self.likelihood} and {self.binarise} do not go together; "
+                "bernoulli takes bits, the others take grey levels (binarise none)"
+            )
+        if self.objective == "dreg" and self.posterior in ("bernoulli", "one-hot"):
+            raise RunError(f"objective: dreg takes a draw with a path, {self.posterior} has none; try iwae with vimco")
+        for name, needed in NEEDS.items():
+            if getattr(self, name) != self.__dataclass_fields__[name].default:
+                self._check_needs(name, needed)
+        try:
+            self.climbed(1)
+        except (TypeError, ValueError) as error:
+            raise RunError(f"objective: {str(error).removeprefix('Objective: ')}") from error
+
+    def _check_needs(self, name: str, needed: dict[str, tuple[Any, ...]]) -> None:
+        for other, allowed in needed.items():
+            if getattr(self, other) not in allowed:
+                raise RunError(
+                    f"{name}: {getattr(self, name)} goes with {other} {' or '.join(map(str, allowed))}, "
+                    f"found {getattr(self, other)}"
+                )
+
+    def climbed(self, steps_per_epoch: int) -> Objective:
+        """Return the objective, which counts in steps what is counted in epochs here."""
+        warm_up = self.beta_warm_up * steps_per_epoch
+        return Objective(self.objective, self.samples, self.estimator, self.beta, warm_up, self.free_bits, self.kl)
+
+    def to_toml(self) -> str:
+        """Return the text of a configuration file: every setting with its meaning.
+
+        >>> print(TrainConfig(seed=7).to_toml()[-73:], end="")
+        # decides first weights, held-out images, bits, order and noise
+        seed = 7
+        """
+        parts = []
+        for group, title in GROUPS.items():
+            lines = [f"# {title[0].upper()}{title[1:]}."]
+            for name, field in self.__dataclass_fields__.items():
+                if field.metadata["group"] == group:
+                    kind, text = field.metadata["kind"], field.metadata["text"]
+                    choices = f" (one of {', '.join(kind.choices)})" if kind.choices else ""
+                    lines += ["", *_comment(f"{text}{choices}"), f"{name} = {_toml(getattr(self, name))}"]
+            parts.append("\n".join(lines))
+        return "\n\n\n".join(parts) + "\n"
+
+
+def _comment(text: str, width: int = 100) -> list[str]:
+    lines = ["#"]
+    for word in text.split():
+        if len(lines[-1]) + len(word) >= width:
+            lines.append("#")
+        lines[-1] += f" {word}"
+    return lines
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+def settings_in(path: str | Path) -> dict[str, Any]:
+    """Return the settings that a configuration file names; each is checked, and no other name is let through.
+
+    Args:
+        path: a TOML file with lines such as ``latent = 16``; ``TrainConfig.to_toml`` writes a full one.
+
+    Raises:
+        RunError: the file cannot be read, or a setting is not known or out of range.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(f"{folder}/run.toml").write_text("latent = 16")
+    ...     settings_in(f"{folder}/run.toml")
+    {'latent': 16}
+    """
+    try:
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path}: cannot be read as a configuration file: {error}") from error
+    fields = TrainConfig.__dataclass_fields__
+    for name, value in found.items():
+        if name not in fields:
+            raise RunError(f"{path}: there is no setting {name!r}; the settings are {', '.join(fields)}")
+        kind = fields[name].metadata["kind"]
+        found[name] = tuple(value) if isinstance(value, list) else value
+        if not kind.holds(found[name]):
+            raise RunError(f"{path}: {name}: expected {kind.expected}, found {value!r}")
+    return found

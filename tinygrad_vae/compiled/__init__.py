@@ -1,0 +1,5 @@
+"""A step recorded once and run again: ``tg.plan``."""
+
+from .plan import plan
+
+__all__ = ["plan"]

@@ -1,0 +1,157 @@
+"""Smooth increasing functions with an inverse, for ``Transformed``: exp, sigmoid, tanh, affine.
+
+They know ops and domains, and no law.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core import trees
+from ..core.arrays import Value
+from ..core.graph import value_of
+from ..domains import OPEN_UNIT, POSITIVE, REAL, Domain
+from ..ops import atanh, clip, exp, log, log1p, sigmoid, softplus, tanh
+from .distribution import check_inside, in_short
+from .edges import above_zero, inside_unit
+
+
+class Bijection:
+    """An increasing function y = f(x) of real numbers, element by element, that can be undone.
+
+    A subclass is a ``@dataclass(frozen=True, eq=False)`` of parameters that declares ``image``, the set of the y's, and
+    ``forward(x)``, ``inverse(y)`` and ``log_slope(x) = log f'(x)``.
+    """
+
+    image: Domain = REAL
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__repr__ = Bijection.__repr__  # type: ignore[method-assign]  # else @dataclass would write one
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(in_short(x) for x in trees.leaves(self))})"
+
+    def forward(self, x: Value) -> Value:
+        """Return f(x)."""
+        raise NotImplementedError(f"{type(self).__name__} declares no forward(x)")
+
+    def inverse(self, y: Value) -> Value:
+        """Return the x with f(x) = y, for y in the image."""
+        raise NotImplementedError(f"{type(self).__name__} declares no inverse(y)")
+
+    def log_slope(self, x: Value) -> Value:
+        """Return the logarithm of the derivative f'(x)."""
+        raise NotImplementedError(f"{type(self).__name__} declares no log_slope(x)")
+
+    def nearest(self, y: Value) -> Value:
+        """Return y, moved into the image where it lies outside."""
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class Exp(Bijection):
+    """``exp(x)``, onto the positive numbers.
+
+    >>> float(Exp().inverse(1.0))
+    0.0
+    """
+
+    image = POSITIVE
+
+    def forward(self, x: Value) -> Value:
+        return self.nearest(exp(x))
+
+    def inverse(self, y: Value) -> Value:
+        return log(y)
+
+    def log_slope(self, x: Value) -> Value:
+        return x
+
+    def nearest(self, y: Value) -> Value:
+        return above_zero(y)
+
+
+@dataclass(frozen=True, eq=False)
+class Sigmoid(Bijection):
+    """``1 / (1 + exp(-x))``, onto (0, 1).
+
+    >>> float(Sigmoid().forward(0.0))
+    0.5
+    """
+
+    image = OPEN_UNIT
+
+    def forward(self, x: Value) -> Value:
+        return self.nearest(sigmoid(x))
+
+    def inverse(self, y: Value) -> Value:
+        return log(y) - log1p(-y)
+
+    def log_slope(self, x: Value) -> Value:
+        return -softplus(x) - softplus(-x)
+
+    def nearest(self, y: Value) -> Value:
+        return inside_unit(y)
+
+
+@dataclass(frozen=True, eq=False)
+class Tanh(Bijection):
+    """``tanh(x)``, onto (-1, 1).
+
+    >>> float(Tanh().forward(0.0))
+    0.0
+    """
+
+    image = Domain(
+        "between -1 and 1, both excluded",
+        lambda y: abs(y) < 1,
+        lambda rng, shape: rng.uniform(-0.9, 0.9, shape),
+        bounds=(-1, 1),
+    )
+
+    def forward(self, x: Value) -> Value:
+        return self.nearest(tanh(x))
+
+    def inverse(self, y: Value) -> Value:
+        return atanh(y)
+
+    def log_slope(self, x: Value) -> Value:
+        return 2 * (math.log(2) - x - softplus(-2 * x))
+
+    def nearest(self, y: Value) -> Value:
+        end = 1 - float(np.finfo(getattr(value_of(y), "dtype", np.float64)).epsneg)
+        return clip(y, -end, end)
+
+
+@dataclass(frozen=True, eq=False)
+class Affine(Bijection):
+    """``loc + scale x``.
+
+    Args:
+        loc: any number.
+        scale: positive.
+
+    >>> float(Affine(1.0, 2.0).forward(3.0))
+    7.0
+    """
+
+    loc: Value = 0.0
+    scale: Value = 1.0
+
+    def __post_init__(self) -> None:
+        check_inside("Affine: loc", REAL, value_of(self.loc))
+        check_inside("Affine: scale", POSITIVE, value_of(self.scale))
+
+    def forward(self, x: Value) -> Value:
+        return self.loc + self.scale * x
+
+    def inverse(self, y: Value) -> Value:
+        return (y - self.loc) / self.scale
+
+    def log_slope(self, x: Value) -> Value:
+        return log(self.scale + 0.0 * x)

@@ -1,0 +1,190 @@
+"""Laws on finitely many values. A draw of one jumps as the parameters move, so it has no pathwise derivative.
+
+They know their formulas, and nothing of how a gradient gets past them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core.arrays import Value, is_array, namespace
+from ..core.graph import value_of
+from ..core.nodes import noise_dtype
+from ..domains import BOOLEAN, LOGIT, LOGITS, ONE_HOT, SIMPLEX, UNIT, Domain, whole_numbers
+from ..ops import (
+    abs,
+    argmax,
+    astype,
+    bernoulli_log_prob,
+    equal,
+    exp,
+    expand_dims,
+    less,
+    log,
+    log_softmax,
+    minimum,
+    sigmoid,
+    softmax,
+    softplus,
+    sum,
+    where,
+)
+from .distribution import Distribution, logits_from, parameter, times_log
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Bernoulli(Distribution):
+    """The law of one toss: 1 with probability p = sigmoid(logits), else 0.
+
+    ``log p(x) = x log p + (1 - x) log(1 - p) = -softplus((1 - 2 x) logits)``; a draw is ``u > 1 - p``, u ~ U(0, 1).
+
+    Args:
+        logits: log(p / (1 - p)); or
+        probs: p, from 0 to 1.
+
+    >>> round(float(Bernoulli(probs=0.25).mean), 6)
+    0.25
+    """
+
+    logits: Value = parameter(LOGIT)
+    support = BOOLEAN
+    path = None
+
+    def __init__(self, *, logits: Value | None = None, probs: Value | None = None) -> None:
+        object.__setattr__(self, "logits", logits_from("Bernoulli", logits, probs, UNIT))
+        self.__post_init__()
+
+    def enumerate_support(self) -> list[Any] | None:
+        return [0, 1]
+
+    def transform(self, noise: Value) -> Value:
+        return astype(less(sigmoid(-self.logits), noise), noise.dtype)
+
+    def log_density(self, x: Value) -> Value:
+        if is_array(value_of(x)) and value_of(x).dtype.kind in "iub":  # in bytes, 1 - 2 x would be 255
+            x = astype(x, noise_dtype([value_of(self.logits)]))
+        return bernoulli_log_prob(x, self.logits)
+
+    @property
+    def mean(self) -> Value:
+        return sigmoid(self.logits)
+
+    @property
+    def variance(self) -> Value:
+        return sigmoid(self.logits) * sigmoid(-self.logits)
+
+    def entropy(self) -> Value:
+        size = minimum(abs(self.logits), 800.0)  # from there on p is 0 or 1, and infinity times 0 is avoided
+        return softplus(-size) + size * sigmoid(-size)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Categorical(Distribution):
+    """The law of a choice among K classes, a whole number from 0 to K - 1.
+
+    ``log p(k) = log_softmax(logits)_k``; a draw is ``argmax(logits + Gumbel noise)``, the noise being
+    ``-log(-log u)`` of K uniforms.
+
+    Args:
+        logits: logarithms of the probabilities up to a constant, along the last axis; or
+        probs: the probabilities, nonnegative with sum 1 along the last axis.
+
+    >>> float(Categorical(logits=np.zeros(4)).log_prob(np.array(2)).round(6))
+    -1.386294
+    """
+
+    logits: Value = parameter(LOGITS)
+    path = None
+
+    def __init__(self, *, logits: Value | None = None, probs: Value | None = None) -> None:
+        object.__setattr__(self, "logits", logits_from("Categorical", logits, probs, SIMPLEX))
+        self.__post_init__()
+
+    @property
+    def support(self) -> Domain:
+        return whole_numbers(0, self.logits.shape[-1] - 1)
+
+    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
+        return (*shape, *self.logits.shape)
+
+    def enumerate_support(self) -> list[Any] | None:
+        return list(range(self.logits.shape[-1]))
+
+    def transform(self, noise: Value) -> Value:
+        return argmax(self.logits - log(-log(noise)), axis=-1)
+
+    def log_density(self, x: Value) -> Value:
+        classes = namespace(value_of(self.logits)).arange(self.logits.shape[-1])
+        chosen = expand_dims(x, axis=-1) == classes
+        return sum(where(chosen, log_softmax(self.logits), 0.0), axis=-1)
+
+    @property
+    def _classes(self) -> Value:
+        logits = value_of(self.logits)
+        return namespace(logits).arange(logits.shape[-1]).astype(logits.dtype)
+
+    @property
+    def mean(self) -> Value:
+        return sum(softmax(self.logits) * self._classes, axis=-1)
+
+    @property
+    def variance(self) -> Value:
+        mean = expand_dims(self.mean, axis=-1)
+        return sum(softmax(self.logits) * (self._classes - mean) ** 2, axis=-1)
+
+    def entropy(self) -> Value:
+        log_p = log_softmax(self.logits)
+        return -sum(times_log(exp(log_p), log_p), axis=-1)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class OneHotCategorical(Distribution):
+    """The law of a choice among K classes, a vector of K zeros with a 1 at the class chosen.
+
+    ``log p(x) = sum_k x_k log_softmax(logits)_k``; a draw is the one that ``Categorical`` makes of the same noise.
+
+    Args:
+        logits: logarithms of the probabilities up to a constant, along the last axis; or
+        probs: the probabilities, nonnegative with sum 1 along the last axis.
+
+    >>> float(OneHotCategorical(logits=np.zeros(4)).log_prob(np.array([0.0, 1.0, 0.0, 0.0])).round(6))
+    -1.386294
+    """
+
+    logits: Value = parameter(LOGITS)
+    support = ONE_HOT
+    path = None
+
+    def __init__(self, *, logits: Value | None = None, probs: Value | None = None) -> None:
+        object.__setattr__(self, "logits", logits_from("OneHotCategorical", logits, probs, SIMPLEX))
+        self.__post_init__()
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.logits.shape[-1:]
+
+    def enumerate_support(self) -> list[Any] | None:
+        return list(np.eye(self.event_shape[0]))
+
+    def transform(self, noise: Value) -> Value:
+        chosen = argmax(self.logits - log(-log(noise)), axis=-1, keepdims=True)
+        return astype(equal(chosen, namespace(value_of(noise)).arange(self.logits.shape[-1])), noise.dtype)
+
+    def log_density(self, x: Value) -> Value:
+        return sum(times_log(x, log_softmax(self.logits)), axis=-1)
+
+    @property
+    def mean(self) -> Value:
+        return softmax(self.logits)
+
+    @property
+    def variance(self) -> Value:
+        p = softmax(self.logits)
+        return p * (1 - p)
+
+    def entropy(self) -> Value:
+        log_p = log_softmax(self.logits)
+        return -sum(times_log(exp(log_p), log_p), axis=-1)

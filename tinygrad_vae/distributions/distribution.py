@@ -1,0 +1,466 @@
+"""What a distribution declares, and what every distribution can do with it.
+
+It knows the two nodes of randomness, and no law and no estimator by name. A declaration is a frozen dataclass of
+parameters with a transform of noise, a log-density and the moments. Sampling, reparameterizing, the checks of
+parameters and values, and the tests follow from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from ..core import trees
+from ..core.arrays import Array, NoiseStream, Value, as_array, describe, is_array, namespace, to_host
+from ..core.graph import Tensor, value_of
+from ..core.nodes import UNIFORM, Drawn, Noise, NoiseLaw, draw_sample, noise_dtype, structure_of, taken_care_of
+from ..core.source import calling_place
+from ..domains import Domain
+from ..ops import astype, log, logit, stop_gradient, where
+
+if TYPE_CHECKING:
+    from ..estimators import Estimator
+
+DISTRIBUTIONS: dict[str, type[Distribution]] = {}
+"""Every distribution that was declared, by name. The tests run over it."""
+
+D = TypeVar("D", bound="Distribution")
+
+
+def parameter(domain: Domain | Callable[[Any], Domain], *, moves_support: bool = False, **options: Any) -> Any:
+    """Declare a parameter of a distribution.
+
+    Args:
+        domain: where it may lie; a function of the distribution where that depends on the parameters before it.
+        moves_support: whether the support depends on it, which makes the score function invalid for it.
+        options: passed on to ``dataclasses.field``.
+    """
+    return dataclasses.field(metadata={"domain": domain, "moves_support": moves_support}, **options)
+
+
+class Distribution:
+    """A probability law over numbers, element by element over its batch shape.
+
+    A subclass is a ``@dataclass(frozen=True, eq=False)`` that declares
+
+    - its parameters, ``loc: Value = parameter(REAL)``;
+    - ``support``, and ``path``: ``"explicit"`` where the transform can be differentiated, ``"implicit"`` where it
+      solves for the noise and the derivative is that of the equation, ``None`` where the draw jumps;
+    - ``noise_law`` and ``transform(noise)``, by default the inverse cdf of a uniform;
+    - ``log_density(x)``, ``mean``, ``variance``, and where they exist ``entropy()``, ``cdf(x)``, ``icdf(p)``.
+
+    Every formula is written once, in the library's functions: with arrays for parameters it computes, with
+    Tensors it records.
+    """
+
+    support: ClassVar[Any]
+    path: ClassVar[str | None] = "explicit"
+    noise_law: ClassVar[NoiseLaw] = UNIFORM
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        DISTRIBUTIONS[cls.__name__] = cls
+        cls.__repr__ = Distribution.__repr__  # type: ignore[method-assign]  # else @dataclass would write one
+
+    def __post_init__(self) -> None:
+        """Check every parameter against its domain.
+
+        Raises:
+            TypeError, ValueError: a parameter is no array of numbers, or lies outside its domain.
+        """
+        given = []
+        for f in parameters(self):
+            value = value_of(getattr(self, f.name))
+            if (
+                isinstance(value, bool)
+                or not (isinstance(value, (int, float)) or is_array(value))
+                or (is_array(value) and value.dtype.kind not in "fiu")
+            ):
+                raise TypeError(
+                    f"{type(self).__name__}: {f.name} must be an array or a number, found {describe(value)}"
+                )
+            given.append((f"{type(self).__name__}: {f.name}", domain_of(self, f), value))
+        check_all_inside(given)
+        self.batch_shape  # noqa: B018  raises where the parameters do not broadcast
+        self._give_numbers_a_dtype()
+
+    def _give_numbers_a_dtype(self) -> None:
+        """Make float32 of Python's numbers among parameters of float32: the logarithm of a number is a float64."""
+        named = {f.name: getattr(self, f.name) for f in parameters(self)}
+        arrays = [value_of(x) for x in named.values() if type(x) not in (int, float)]
+        if {x.dtype for x in arrays if x.dtype.kind == "f"} == {np.dtype(np.float32)}:
+            for name, x in named.items():
+                if type(x) in (int, float):
+                    object.__setattr__(self, name, namespace(*arrays).full((), x, np.float32))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{f.name}={in_short(getattr(self, f.name))}" for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({shown})"
+
+    @classmethod
+    def example(cls: type[D], rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> D:
+        """Return a distribution with parameters drawn from their domains, for tests."""
+        blank = object.__new__(cls)
+        for f in parameters(cls):
+            domain = domain_of(blank, f)
+            object.__setattr__(
+                blank, f.name, np.asarray(domain.draw(rng, batch_shape + (3,) * domain.event_ndim), np.float64)
+            )
+        return blank
+
+    # shapes ---------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of the independent laws held by the parameters."""
+        shapes = {f.name: _batch_part(value_of(getattr(self, f.name)), domain_of(self, f)) for f in parameters(self)}
+        if len(set(shapes.values())) == 1:
+            return next(iter(shapes.values()))
+        try:
+            return np.broadcast_shapes(*shapes.values())
+        except ValueError:
+            found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(
+                f"{type(self).__name__}: the shapes of the parameters do not broadcast together: {found}"
+            ) from None
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one draw of one law: ``()`` for a number."""
+        return ()
+
+    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Return the shape of the noise for draws of ``shape``."""
+        return (*shape, *self.batch_shape, *self.event_shape)
+
+    # drawing --------------------------------------------------------------------------------------
+
+    def transform(self, noise: Value) -> Value:
+        """Return the draw that belongs to this noise: ``z = g(noise, parameters)``. By default the inverse cdf."""
+        return self.icdf(noise)
+
+    def sample(
+        self,
+        shape: tuple[int, ...] = (),
+        *,
+        rng: NoiseStream,
+        name: str | None = None,
+        estimator: Estimator | str | None = None,
+    ) -> Value:
+        """Draw, and block the gradient.
+
+        With arrays for parameters this is an array. With a Tensor among them it is a ``Sample``: the transform
+        ran on arrays, so that there is a value and no derivative, until a rewrite says what to do.
+
+        Args:
+            shape: sample axes to put in front of the batch shape.
+            rng: a stream from ``tg.noise(seed)``.
+            name: what to call the node.
+            estimator: what ``tg.estimate(cost)`` is to take care of it with, where nothing else is asked for there.
+
+        Returns:
+            Draws of shape ``shape + batch_shape + event_shape``.
+        """
+        noise = self._noise(shape, rng, name)
+        leaves = trees.leaves(self)
+        if not any(isinstance(leaf, Tensor) for leaf in leaves):
+            return self.transform(noise.value)
+        attrs = {"dist": structure_of(self), "place": calling_place(), "estimator": estimator}
+        return draw_sample.record((noise, *leaves), attrs, name)
+
+    def rsample(self, shape: tuple[int, ...] = (), *, rng: NoiseStream, name: str | None = None) -> Value:
+        """Draw, already reparameterized: the same numbers as ``sample``, with the transform in the graph.
+
+        Raises:
+            TypeError: there is no differentiable transform, as for every discrete law.
+        """
+        if self.path is None:
+            raise TypeError(
+                f"{type(self).__name__}.rsample: {self.why_no_path}; "
+                "use sample(...) and score_function(cost), which needs no derivative of the draw"
+            )
+        noise = self._noise(shape, rng, name)
+        if not any(isinstance(leaf, Tensor) for leaf in trees.leaves(self)):
+            return self.transform(noise.value)
+        return opened(self, noise, Drawn(name, law_in_words(self), calling_place(), "pathwise"))
+
+    def _noise(self, shape: tuple[int, ...], rng: NoiseStream, name: str | None) -> Noise:
+        if not isinstance(rng, NoiseStream):
+            raise TypeError(f"{type(self).__name__}: rng takes a stream from tg.noise(seed), found {describe(rng)}")
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
+            raise ValueError(f"{type(self).__name__}: a shape is made of whole numbers from 0 on, found {shape}")
+        leaves = [value_of(leaf) for leaf in trees.leaves(self)]
+        called, counting = f"noise of {name}" if name else None, len(shape) + len(self.batch_shape)
+        noise_shape, dtype = self.noise_shape(shape), noise_dtype(leaves)
+        return Noise.drawn_from(rng, self.noise_law, noise_shape, dtype, leaves, called, counting=counting)
+
+    # densities ------------------------------------------------------------------------------------
+
+    def log_prob(self, x: Value) -> Value:
+        """Return the logarithm of the density, or of the probability for a discrete law, of each draw.
+
+        Args:
+            x: values in the support, of a shape that broadcasts with ``batch_shape + event_shape``.
+
+        Raises:
+            TypeError: x is no array of numbers.
+            ValueError: a value lies outside the support, where the logarithm would be minus infinity, or x has
+                another shape.
+
+        >>> tg.Exponential(2.0).log_prob(-1.0)
+        Traceback (most recent call last):
+        ValueError: Exponential.log_prob: x must be nonnegative, found -1.0
+        """
+        what = f"{type(self).__name__}.log_prob: x"
+        check_inside(what, self.support, value_of(x))
+        found, expected, event_shape = np.shape(value_of(x)), self.batch_shape + self.event_shape, self.event_shape
+        try:
+            fits = np.broadcast_shapes(found, expected)[-len(event_shape) :] == event_shape or not event_shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"{what} has shape {found}, which does not broadcast with that of a draw, {expected}")
+        return self._beside(x).log_density(self._read(x))
+
+    def _beside(self: D, x: Value) -> D:
+        """Return the law with arrays for its numbers, where it has nothing else and x is float32 or on a GPU."""
+        xp, dtype = namespace(value_of(x)), getattr(x, "dtype", np.dtype(np.float64))
+        if (dtype != np.float32 and xp is np) or any(type(leaf) not in (int, float) for leaf in trees.leaves(self)):
+            return self
+        dtype = dtype if dtype.kind == "f" else np.float64
+        return trees.map_leaves(lambda leaf: xp.full((), leaf, dtype), self)
+
+    def _read(self, x: Value) -> Value:
+        """Return x, whole numbers of it in the dtype of the parameters."""
+        if not hasattr(x, "dtype") or x.dtype.kind == "f":
+            return x
+        return astype(x, noise_dtype([value_of(leaf) for leaf in trees.leaves(self)]))
+
+    def log_density(self, x: Value) -> Value:
+        """Return the formula of ``log_prob``, without the check that x lies in the support."""
+        raise NotImplementedError(f"{type(self).__name__} declares no log_density(x)")
+
+    @property
+    def mean(self) -> Value:
+        """The expectation of a draw."""
+        raise NotImplementedError(f"{type(self).__name__} declares no mean")
+
+    @property
+    def variance(self) -> Value:
+        """The variance of a draw."""
+        raise NotImplementedError(f"{type(self).__name__} declares no variance")
+
+    def entropy(self) -> Value:
+        """Return ``-E log_prob(x)``."""
+        raise NotImplementedError(f"{type(self).__name__} declares no entropy()")
+
+    def cdf(self, x: Value) -> Value:
+        """Return the probability of a draw up to x."""
+        raise NotImplementedError(f"{type(self).__name__} declares no cdf(x)")
+
+    def icdf(self, p: Value) -> Value:
+        """Return the value that a draw stays below with probability p, for 0 < p < 1."""
+        raise NotImplementedError(f"{type(self).__name__} declares no icdf(p)")
+
+    def enumerate_support(self) -> list[Any] | None:
+        """Return every value that a draw of one law may have, or ``None`` where they are not finitely many."""
+        return None
+
+    @property
+    def family(self) -> str:
+        """The name of the law, of that of its elements where several are taken together."""
+        return type(self).__name__
+
+    @property
+    def element(self) -> Distribution:
+        """The law of one element of a draw: that of each where independent ones are taken together, else the law."""
+        return self
+
+    @property
+    def why_no_path(self) -> str:
+        """Why the draw has no derivative in the parameters, in words."""
+        return f"a draw of {type(self).__name__} is discrete, so it jumps as the parameters move"
+
+    @property
+    def why_not_enumerated(self) -> str:
+        """Why a sum over all values of a draw is not possible, in words, where ``enumerate_support`` gives none."""
+        return f"the support of {type(self).__name__} is not finite"
+
+    def moving(self) -> list[str]:
+        """Return the names of the parameters that move the support."""
+        return [f.name for f in parameters(self) if f.metadata["moves_support"]]
+
+    def parameter_event_ndims(self) -> list[int]:
+        """Return, for each parameter, how many of its last axes belong to one law."""
+        return [domain_of(self, f).event_ndim for f in parameters(self)]
+
+
+def parameters(dist: Any) -> list[dataclasses.Field[Any]]:
+    """Return the declared parameters of a distribution, or of a class of them."""
+    return _parameters(dist if isinstance(dist, type) else dist.__class__)
+
+
+@functools.cache
+def _parameters(family: type) -> list[dataclasses.Field[Any]]:
+    return [f for f in dataclasses.fields(family) if "domain" in f.metadata]
+
+
+def domain_of(dist: Any, f: dataclasses.Field[Any]) -> Domain:
+    """Return the domain of one parameter of ``dist``."""
+    domain: Any = f.metadata["domain"]
+    return domain if isinstance(domain, Domain) else domain(dist)
+
+
+def _batch_part(value: Any, domain: Domain) -> tuple[int, ...]:
+    shape = tuple(getattr(value, "shape", ()))
+    return shape[: len(shape) - domain.event_ndim]
+
+
+def check_inside(what: str, domain: Domain, value: Any) -> None:
+    """Raise a ``ValueError`` that shows the first value outside the domain, if there is one."""
+    check_all_inside([(what, domain, value)])
+
+
+def check_all_inside(given: Sequence[tuple[str, Domain, Any]]) -> None:
+    """Check several values, each with what it is called and its domain, and ask once: a GPU has to be waited for."""
+    found = [(what, domain, *_inside(what, domain, value)) for what, domain, value in given]
+    flags = [inside.all() for *_, inside in found]
+    if not bool(functools.reduce(operator.and_, flags, np.True_)):
+        for flag, row in zip(flags, found, strict=True):
+            if not bool(flag):
+                _refuse_outside(*row)
+
+
+def _inside(what: str, domain: Domain, value: Any) -> tuple[Array, Array]:
+    """Return the value as an array, and which of its elements lie in the domain."""
+    try:
+        array = as_array(value)
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}") from None
+    if array.ndim < domain.event_ndim:
+        raise ValueError(f"{what} must be {domain}, found {describe(value)}, which has no last axis")
+    return array, domain.contains(array)
+
+
+def _refuse_outside(what: str, domain: Domain, array: Array, inside: Array) -> None:
+    """Raise the error that shows the first value outside."""
+    position = tuple(int(i) for i in np.argwhere(~inside)[0])
+    place = f" at index {position}" if position else ""
+    count = f" ({int((~inside).sum())} of {inside.size})" if inside.size > 1 else ""
+    where_in = f", in {describe(array)}" if array.ndim else ""
+    raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}{where_in}")
+
+
+MOST_ROUNDED = 1e-3
+"""Which share of the draws may lie on the edge of the support, where it is the edge of what the dtype can tell."""
+
+FEWEST_ROUNDED = 4
+"""How many draws must lie there for that to be no accident."""
+
+
+def too_close_to_the_edge(dist: Distribution, x: Array) -> str:
+    """Return that many draws of a law were rounded to the edge of its support, in words; empty where they are few.
+
+    Of a vector on the simplex only zeros are: what rounding does to 1 its other elements tell.
+    """
+    support = dist.support
+    if support.discrete:
+        return ""
+    low, high = map(to_host, support.bounds)
+    ends = [(low, 1)] if support.event_ndim else [(low, 1), (high, -1)]
+    ends = [(end, inwards) for end, inwards in ends if np.isfinite(end).all()]
+    if not ends:
+        return ""
+    xp, precision = namespace(x), np.finfo(x.dtype)
+    found = xp.zeros(x.shape, bool)
+    for end, inwards in ends:
+        least = np.maximum(abs(end) * precision.eps, precision.tiny)  # that x can be away from it
+        found |= inwards * (x - xp.asarray(end)) <= xp.asarray(least)
+    count = int(to_host(found.sum()))
+    if count < FEWEST_ROUNDED or count <= MOST_ROUNDED * x.size:
+        return ""
+    return (
+        f"{count} of {x.size} draws of {type(dist).__name__} are as close to the edge of its support as {x.dtype} can "
+        "tell, and their log-probability is not that of all the numbers that were rounded to them"
+    )
+
+
+def in_short(value: Any) -> str:
+    """Return a parameter in a few characters: its name, its numbers where they are few, or its dtype and shape."""
+    if isinstance(value, Tensor) and value.name:
+        return value.name
+    value = value_of(value)
+    if not is_array(value):
+        return repr(value)
+    if value.size <= 4:
+        return np.array2string(to_host(value), precision=4, separator=", ")
+    return f"<{value.dtype} {value.shape}>"
+
+
+def is_same(a: Value, b: Value) -> bool:
+    """Return whether two parameters are one and the same Tensor, or equal numbers."""
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return a is b
+    return bool(np.array_equal(a, b))
+
+
+def opened(dist: Distribution, noise: Noise, drawn: Drawn) -> Tensor:
+    """Return the draw with its transform in the graph: the reparameterization trick."""
+    return taken_care_of(dist.transform(noise), drawn=drawn)
+
+
+def family_of(dist: Distribution) -> str:
+    """Return the name of the law, of that of the elements where several are taken together."""
+    return dist.family
+
+
+def law_in_words(dist: Distribution) -> str:
+    """Return the law in words, with the names of its parameters: ``Normal(mu, sigma)``."""
+    shown = [_part_in_words(f, getattr(dist, f.name)) for f in dataclasses.fields(dist)]  # type: ignore[arg-type]
+    return f"{type(dist).__name__}({', '.join(shown)})"
+
+
+def _part_in_words(f: dataclasses.Field[Any], part: Any) -> str:
+    if isinstance(part, Distribution):
+        return law_in_words(part)
+    if isinstance(part, Tensor):
+        return part.name or _in_words(part) or f.name
+    if "domain" in f.metadata and np.ndim(part) > 0:
+        return f.name
+    return repr(part.item() if is_array(part) else part)
+
+
+def _in_words(x: Tensor) -> str:
+    """Return what x was computed by, where it is one op on named leaves: ``logit(p)``."""
+    tensors = [leaf for leaf in x.inputs if isinstance(leaf, Tensor)]
+    if x.op is None or x.attrs or not tensors or not all(leaf.name for leaf in tensors):
+        return ""
+    if not all(isinstance(leaf, (Tensor, int, float)) for leaf in x.inputs):
+        return ""  # before an array is written out: this is called in every step of training
+    shown = [str(leaf.name) if isinstance(leaf, Tensor) else repr(leaf) for leaf in x.inputs]
+    return f"{x.op.name}({', '.join(shown)})"
+
+
+def logits_from(family: str, logits: Value | None, probs: Value | None, domain: Domain) -> Value:
+    """Return the logits of a law that takes either logits or probabilities."""
+    if (logits is None) == (probs is None):
+        raise TypeError(f"{family} takes either logits= or probs=, found {'neither' if logits is None else 'both'}")
+    if probs is None:
+        return logits
+    check_inside(f"{family}: probs", domain, value_of(probs))
+    if domain.event_ndim:
+        with np.errstate(divide="ignore"):  # the logit of probability 0 is minus infinity
+            return log(probs)
+    return logit(probs)
+
+
+def times_log(p: Value, log_ratio: Value) -> Value:
+    """Return ``p * log_ratio``, and its limit 0 where p is 0 and the logarithm infinite."""
+    vanishes = stop_gradient(p == 0)
+    return where(vanishes, 0.0, p * where(vanishes, 0.0, log_ratio))

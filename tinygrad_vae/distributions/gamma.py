@@ -1,0 +1,215 @@
+"""The Gamma law and those made of it. A draw inverts the cdf, and its derivative in the shape is implicit.
+
+They know their formulas, and that a draw is the solution of an equation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.arrays import Array, Value
+from ..core.graph import value_of
+from ..domains import POSITIVE, POSITIVE_VECTOR, SIMPLEX
+from ..ops import digamma, exp, gammainc, gammaincinv, lgamma, log, log_softmax, maximum, sum, where
+from .distribution import Distribution, parameter
+from .edges import above_zero
+from .implicit import inverse_cdf
+
+
+@dataclass(frozen=True, eq=False)
+class Gamma(Distribution):
+    """The Gamma law of the waiting time for several events.
+
+    ``log p(x) = a log(rate) + (a - 1) log x - rate x - log Gamma(a)`` for x > 0, with a = concentration.
+
+    Args:
+        concentration: a, the number of events, positive; it need not be whole.
+        rate: events per unit of time, positive; the mean is a / rate.
+
+    >>> float(Gamma(3.0, 2.0).mean)
+    1.5
+    """
+
+    concentration: Value = parameter(POSITIVE)
+    rate: Value = parameter(POSITIVE, default=1.0)
+    support = POSITIVE
+    path = "implicit"
+
+    def log_density(self, x: Value) -> Value:
+        y = self.rate * x
+        return self.concentration * log(y) - y - log(x) - lgamma(self.concentration)
+
+    @property
+    def mean(self) -> Value:
+        return self.concentration / self.rate
+
+    @property
+    def variance(self) -> Value:
+        return self.concentration / (self.rate * self.rate)
+
+    def entropy(self) -> Value:
+        a = self.concentration
+        return a - log(self.rate) + lgamma(a) + (1 - a) * digamma(a)
+
+    def cdf(self, x: Value) -> Value:
+        return gammainc(self.concentration, self.rate * maximum(x, 0.0))
+
+    def icdf(self, p: Value) -> Value:
+        return above_zero(standard_gamma(self.concentration, p) / self.rate)
+
+    def solve_cdf(self, p: Array) -> Array:
+        """Return the quantile of the law with rate 1."""
+        return above_zero(gammaincinv(self.concentration, p))
+
+
+def standard_gamma(a: Value, p: Value) -> Value:
+    """Return the quantile of the Gamma law of shape a and rate 1."""
+    return inverse_cdf(Gamma(a), p)
+
+
+@dataclass(frozen=True, eq=False)
+class Chi2(Distribution):
+    """The law of the sum of ``df`` squares of standard normal numbers: ``Gamma(df / 2, 1 / 2)``.
+
+    Args:
+        df: the degrees of freedom, positive; they need not be whole.
+
+    >>> float(Chi2(3.0).mean)
+    3.0
+    """
+
+    df: Value = parameter(POSITIVE)
+    support = POSITIVE
+    path = "implicit"
+
+    @property
+    def _gamma(self) -> Gamma:
+        return Gamma(0.5 * self.df, 0.5 + 0.0 * self.df)
+
+    def log_density(self, x: Value) -> Value:
+        return self._gamma.log_density(x)
+
+    @property
+    def mean(self) -> Value:
+        return self.df + 0.0
+
+    @property
+    def variance(self) -> Value:
+        return 2 * self.df
+
+    def entropy(self) -> Value:
+        return self._gamma.entropy()
+
+    def cdf(self, x: Value) -> Value:
+        return self._gamma.cdf(x)
+
+    def icdf(self, p: Value) -> Value:
+        return self._gamma.icdf(p)
+
+
+@dataclass(frozen=True, eq=False)
+class InverseGamma(Distribution):
+    """The law of ``scale / g`` with g of the law ``Gamma(concentration, 1)``: of a variance, given Gaussian data.
+
+    ``log p(x) = a log(scale / x) - scale / x - log x - log Gamma(a)`` for x > 0, with a = concentration.
+
+    Args:
+        concentration: a, positive; the mean is infinite up to 1, the variance up to 2.
+        scale: positive.
+
+    >>> float(InverseGamma(3.0, 4.0).mean)
+    2.0
+    """
+
+    concentration: Value = parameter(POSITIVE)
+    scale: Value = parameter(POSITIVE, default=1.0)
+    support = POSITIVE
+    path = "implicit"
+
+    def log_density(self, x: Value) -> Value:
+        y = self.scale / x
+        return self.concentration * log(y) - y - log(x) - lgamma(self.concentration)
+
+    @property
+    def mean(self) -> Value:
+        exists = value_of(self.concentration) > 1
+        return where(exists, self.scale / where(exists, self.concentration - 1, 1.0), math.inf)
+
+    @property
+    def variance(self) -> Value:
+        exists = value_of(self.concentration) > 2
+        a = where(exists, self.concentration, 3.0)
+        mean = self.scale / (a - 1)
+        return where(exists, mean * mean / (a - 2), math.inf)
+
+    def entropy(self) -> Value:
+        a = self.concentration
+        return a + log(self.scale) + lgamma(a) - (1 + a) * digamma(a)
+
+    def cdf(self, x: Value) -> Value:
+        above = value_of(x) > 0
+        return where(above, 1 - gammainc(self.concentration, self.scale / where(above, x, 1.0)), 0.0)
+
+    def icdf(self, p: Value) -> Value:
+        return self.scale * inverse_cdf(InverseGamma(self.concentration), p)
+
+    def solve_cdf(self, p: Array) -> Array:
+        """Return the quantile of the law with scale 1, short of where the density underflows."""
+        return 1 / maximum(gammaincinv(self.concentration, 1 - p), float(np.finfo(p.dtype).tiny) ** 0.75)
+
+
+@dataclass(frozen=True, eq=False)
+class Dirichlet(Distribution):
+    """The Dirichlet law of probabilities: of K numbers from Gamma laws, divided by their sum.
+
+    ``log p(x) = sum_k (a_k - 1) log x_k + log Gamma(sum_k a_k) - sum_k log Gamma(a_k)`` on the simplex. The numbers are
+    divided in logarithms, so that small concentrations give sparse draws and not zeros.
+
+    Args:
+        concentration: a, positive, of shape (..., K); the mean is a / sum_k a_k.
+
+    >>> Dirichlet(np.array([1.0, 2.0, 1.0])).mean
+    array([0.25, 0.5 , 0.25])
+    """
+
+    concentration: Value = parameter(POSITIVE_VECTOR)
+    support = SIMPLEX
+    path = "implicit"
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.concentration.shape[-1:]
+
+    def transform(self, noise: Value) -> Value:
+        a = self.concentration
+        g = standard_gamma(a, noise)
+        tiny = value_of(g) < 1e-20  # where F(g) = g^a / Gamma(a + 1) to the last bit
+        log_g = where(tiny, (log(noise) + lgamma(a + 1)) / a, log(where(tiny, 1.0, g)))
+        return above_zero(exp(log_softmax(log_g)))
+
+    def _total(self) -> Value:
+        return sum(self.concentration, axis=-1, keepdims=True)
+
+    def log_normaliser(self) -> Value:
+        """Return ``sum_k log Gamma(a_k) - log Gamma(sum_k a_k)``."""
+        a = self.concentration
+        return sum(lgamma(a), axis=-1) - lgamma(sum(a, axis=-1))
+
+    def log_density(self, x: Value) -> Value:
+        return sum((self.concentration - 1) * log(x), axis=-1) - self.log_normaliser()
+
+    @property
+    def mean(self) -> Value:
+        return self.concentration / self._total()
+
+    @property
+    def variance(self) -> Value:
+        mean = self.mean
+        return mean * (1 - mean) / (self._total() + 1)
+
+    def entropy(self) -> Value:
+        a = self.concentration
+        return self.log_normaliser() - sum((a - 1) * (digamma(a) - digamma(self._total())), axis=-1)

@@ -1,0 +1,98 @@
+"""Draws that solve ``F(z; theta) = u``, where the cdf F has no inverse in closed form, and their implicit derivatives.
+
+It knows of a law what it declares: a cdf, a log-density, and how to solve the equation on arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core import trees
+from ..core.arrays import Array, Value, namespace
+from ..core.graph import JUMP, Tensor, gradients, op
+from ..core.nodes import axes_kept_apart, structure_of
+from ..ops import exp, identity, sum_to
+
+if TYPE_CHECKING:
+    from .distribution import Distribution
+
+Labels = tuple[int | None, ...]
+
+
+def inverse_cdf(law: Distribution, p: Value) -> Value:
+    """Return the z with ``law.cdf(z) = p``, whose derivatives are those of that equation.
+
+    ``dz/dtheta = -(dF/dtheta) / density(z)`` at fixed z, and ``dz/dp = 1 / density(z)``; those of higher order follow,
+    as z itself stands on the right. Figurnov, Mohamed and Mnih 2018; Jankowiak and Obermeyer 2018.
+
+    The smallest count z with ``law.cdf(z) >= p``, which jumps, where the law is one of counts.
+
+    Args:
+        law: of numbers, with ``cdf``, ``log_density``, and ``solve_cdf(p)``, which finds z on arrays.
+        p: probabilities, between 0 and 1.
+    """
+    solve = count_of_cdf if law.path is None else solution_of_cdf
+    return solve(p, *trees.leaves(law), law=structure_of(law))
+
+
+def _implicit(i: int, g: Value, z: Value, p: Value, *parameters: Value, law: Distribution) -> Value:
+    slope = g / exp(trees.replace_leaves(law, parameters).log_density(z))
+    if i == 0:
+        return sum_to(slope, p.shape)
+    record = any(isinstance(x, Tensor) for x in (slope, z, *parameters))
+    own = [identity(x) if isinstance(x, Tensor) else x for x in parameters]  # z does not depend on these: it stays
+    if not isinstance(own[i - 1], Tensor):
+        own[i - 1] = Tensor(own[i - 1])
+    cdf = trees.replace_leaves(law, own).cdf(z)
+    return gradients(cdf, own[i - 1], cotangent=-slope, record=record)
+
+
+def _batch_axes(i: int, labels: Labels, z: Value, p: Value, *parameters: Value, law: Distribution) -> Labels:
+    """The equations are solved element by element: an axis stays apart where it was not broadcast."""
+    own = 0 if i == 0 else trees.replace_leaves(law, parameters).parameter_event_ndims()[i - 1]
+    return axes_kept_apart(labels, (p, *parameters)[i], z.shape, own, 0)
+
+
+@op(_implicit, axes=_batch_axes)
+def solution_of_cdf(*probability_and_parameters: Value, law: Distribution) -> Value:
+    """The z with ``F(z; theta) = p``: what ``inverse_cdf`` records."""
+    p, *parameters = probability_and_parameters
+    return trees.replace_leaves(law, parameters).solve_cdf(p)  # type: ignore[attr-defined]
+
+
+@op(None, smoothness=JUMP, axes=_batch_axes)
+def count_of_cdf(*probability_and_parameters: Value, law: Distribution) -> Value:
+    """The smallest count z with ``F(z; theta) >= p``: what ``inverse_cdf`` records for a law of counts."""
+    p, *parameters = probability_and_parameters
+    return trees.replace_leaves(law, parameters).solve_cdf(p)  # type: ignore[attr-defined]
+
+
+def bisect(cdf: Callable[[Array], Array], p: Array, low: Array, high: Array, steps: int | None = None) -> Array:
+    """Return where an increasing function reaches p between two bounds.
+
+    The number of steps is fixed: each halves the distance, by default until nothing is left of it in this dtype.
+    """
+    xp = namespace(p)
+    for _ in range(np.finfo(p.dtype).nmant + 12 if steps is None else steps):
+        middle = 0.5 * (low + high)
+        below = cdf(middle) < p
+        low, high = xp.where(below, middle, low), xp.where(below, high, middle)
+    return 0.5 * (low + high)
+
+
+def smallest_count(cdf: Callable[[Array], Array], p: Array, highest: Any) -> Array:
+    """Return the smallest whole number k from 0 on with ``cdf(k) >= p``, by bisection: ``highest`` is one such.
+
+    The number of steps depends on ``highest`` alone, and not on p.
+    """
+    xp = namespace(p)
+    low, high = xp.full(p.shape, -1.0), xp.zeros(p.shape) + highest
+    largest = float(high.max()) if high.size else 0.0
+    for _ in range(int(np.ceil(np.log2(largest + 2)))):
+        middle = xp.floor(0.5 * (low + high))
+        reached = cdf(middle) >= p
+        low, high = xp.where(reached, low, middle), xp.where(reached, middle, high)
+    return high.astype(p.dtype)

@@ -1,0 +1,113 @@
+"""Independent laws taken together as one law of a vector. It knows what any law declares."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core import trees
+from ..core.arrays import Value
+from ..core.nodes import NoiseLaw
+from ..domains import Domain
+from ..ops import sum
+from .distribution import Distribution
+from .location_scale import Normal
+
+
+@dataclass(frozen=True, eq=False)
+class Independent(Distribution):
+    """A law whose last ``n`` batch axes are the axes of one draw: log-probabilities and entropies add up over them.
+
+    ``log p(x) = sum over the last n axes of log p_base(x)``.
+
+    Args:
+        base: the law of each element.
+        n: how many of its last batch axes become event axes.
+
+    >>> Independent(Normal(np.zeros(3), 1.0), 1).log_prob(np.zeros(3)).shape
+    ()
+    """
+
+    base: Distribution
+    n: int = trees.static(default=1)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, Distribution):
+            raise TypeError(
+                f"Independent(base, n) takes a distribution, found an object of type {type(self.base).__name__}"
+            )
+        if not 0 <= self.n <= len(self.base.batch_shape):
+            raise ValueError(
+                f"Independent(base, n={self.n}): the base has batch shape {self.base.batch_shape}, which has fewer axes"
+            )
+
+    @classmethod
+    def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> Independent:
+        """Return independent normal laws, two a draw, for tests."""
+        return cls(Normal.example(rng, (*batch_shape, 2)), 1)
+
+    @property
+    def support(self) -> Domain:
+        return self.base.support
+
+    @property
+    def path(self) -> str | None:  # type: ignore[override]
+        return self.base.path
+
+    @property
+    def noise_law(self) -> NoiseLaw:  # type: ignore[override]
+        return self.base.noise_law
+
+    @functools.cached_property
+    def batch_shape(self) -> tuple[int, ...]:
+        shape = self.base.batch_shape
+        return shape[: len(shape) - self.n]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        shape = self.base.batch_shape
+        return (*shape[len(shape) - self.n :], *self.base.event_shape)
+
+    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
+        return self.base.noise_shape(shape)
+
+    def _joined(self, x: Value) -> Value:
+        return sum(x, axis=tuple(range(-self.n, 0))) if self.n else x
+
+    def transform(self, noise: Value) -> Value:
+        return self.base.transform(noise)
+
+    def log_density(self, x: Value) -> Value:
+        return self._joined(self.base.log_density(x))
+
+    @property
+    def mean(self) -> Value:
+        return self.base.mean
+
+    @property
+    def variance(self) -> Value:
+        return self.base.variance
+
+    def entropy(self) -> Value:
+        return self._joined(self.base.entropy())
+
+    @property
+    def family(self) -> str:
+        return self.base.family
+
+    @property
+    def element(self) -> Distribution:
+        return self.base.element
+
+    @property
+    def why_no_path(self) -> str:
+        return self.base.why_no_path
+
+    def moving(self) -> list[str]:
+        return [f"base.{name}" for name in self.base.moving()]
+
+    def parameter_event_ndims(self) -> list[int]:
+        """Return the count of the base, and ``n`` more: over these axes the laws make up one draw."""
+        return [self.n + own for own in self.base.parameter_event_ndims()]

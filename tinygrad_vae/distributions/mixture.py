@@ -1,0 +1,215 @@
+"""Mixtures of laws of one family, with the choice of the component summed away. They know what any law declares."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core import trees
+from ..core.arrays import Array, Value, describe, namespace
+from ..core.graph import JUMP, Tensor, op, value_of
+from ..core.nodes import NORMAL, NoiseLaw, axes_kept_apart, structure_of
+from ..domains import LOGITS, Domain
+from ..ops import (
+    astype,
+    cumulative_sum,
+    expand_dims,
+    log_softmax,
+    logsumexp,
+    ndtr,
+    reshape,
+    softmax,
+    squeeze,
+    stop_gradient,
+    sum,
+    take_along_axis,
+    where,
+)
+from .distribution import Distribution, parameter
+from .implicit import bisect, inverse_cdf
+from .location_scale import Normal
+
+Labels = tuple[int | None, ...]
+
+
+def reachable(law: Distribution, x: Array) -> Array:
+    """Return which laws of the batch may draw x."""
+    inside = law.support.contains(x)
+    elements = len(law.event_shape) - law.support.event_ndim
+    return inside.all(tuple(range(-elements, 0))) if elements else inside
+
+
+def _batch_axes(i: int, labels: Labels, y: Value, x: Value, *parameters: Value, law: Distribution) -> Labels:
+    law = trees.replace_leaves(law, parameters)
+    own = len(law.event_shape) if i == 0 else law.parameter_event_ndims()[i - 1]
+    return axes_kept_apart(labels, (x, *parameters)[i], y.shape, own, 0)
+
+
+@op(None, smoothness=JUMP, axes=_batch_axes)
+def may_draw(x: Value, /, *parameters: Value, law: Distribution) -> Value:
+    """Whether the law may draw x: it jumps where x crosses an end of the support, which the verdict is to see."""
+    return reachable(trees.replace_leaves(law, parameters), x)
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureSameFamily(Distribution):
+    """A mixture of K laws: the k-th with probability softmax(logits)_k.
+
+    ``log p(x) = log sum_k softmax(logits)_k p_k(x)``. For numbers with a cdf, a draw solves
+    ``sum_k softmax(logits)_k F_k(x) = u``, and its derivative, in the logits too, is the implicit one. It is large for
+    draws between two components, and where these lie so far apart that no draw ever falls in between, its mean over
+    draws misses that part: use the score function there. For vectors, counts, and components whose supports move, the
+    component is chosen first, and the draw jumps with that choice.
+
+    Where the supports of the components differ, the density jumps at their ends: ``gradients`` refuses a path through
+    a random x, and the derivative in such an end with a random x.
+
+    Args:
+        logits: logarithms of the weights up to a constant, along the last axis, of length K.
+        components: a distribution whose last batch axis has length K.
+
+    >>> law = MixtureSameFamily(np.zeros(2), tg.Normal(np.array([-2.0, 2.0]), np.ones(2)))
+    >>> float(law.mean), float(law.variance)
+    (0.0, 5.0)
+    """
+
+    logits: Value = parameter(LOGITS)
+    components: Distribution  # type: ignore[misc]  # mypy takes what parameter() returns for a default
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.components, Distribution):
+            raise TypeError(f"MixtureSameFamily: components must be a distribution, found {describe(self.components)}")
+        super().__post_init__()
+        classes, batch = value_of(self.logits).shape[-1], self.components.batch_shape
+        if batch[-1:] != (classes,):
+            raise ValueError(
+                f"MixtureSameFamily: logits for {classes} components need components whose last batch axis has that "
+                f"length, found batch shape {batch}"
+            )
+
+    @classmethod
+    def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> MixtureSameFamily:
+        """Return a mixture of three normal laws, for tests."""
+        return cls(LOGITS.draw(rng, (*batch_shape, 3)), Normal.example(rng, (*batch_shape, 3)))
+
+    # the K components stand along one axis: the last of their batch axes, in front of the event axes
+
+    @property
+    def _axis(self) -> int:
+        return -1 - len(self.event_shape)
+
+    def _weights(self) -> Value:
+        """Return the weights, with axes of length 1 for those of an event."""
+        weights = softmax(self.logits)
+        for _ in self.event_shape:
+            weights = expand_dims(weights, axis=-1)
+        return weights
+
+    @functools.cached_property
+    def batch_shape(self) -> tuple[int, ...]:
+        return np.broadcast_shapes(value_of(self.logits).shape[:-1], self.components.batch_shape[:-1])
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.components.event_shape
+
+    @property
+    def path(self) -> str | None:  # type: ignore[override]
+        """Implicit for numbers with an inverse cdf; ``None`` where there may be gaps in between, at which it jumps."""
+        law, smooth = type(self.components), self.components.path is not None and not self.components.moving()
+        inverts = law.cdf is not Distribution.cdf and law.icdf is not Distribution.icdf
+        return "implicit" if inverts and smooth and not self.event_shape else None
+
+    @property
+    def why_no_path(self) -> str:
+        return "which component a draw comes from jumps as the weights move"
+
+    @property
+    def support(self) -> Domain:
+        """Whatever one of the components may draw."""
+        support = self.components.support
+        if not self.components.moving():
+            return support
+        return Domain(
+            f"in the support of a component ({support})",
+            lambda x: reachable(self.components, np.expand_dims(x, self._axis)).any(-1),
+            lambda rng, shape: np.take(support.draw(rng, (*shape, self.logits.shape[-1])), 0, self._axis),
+            len(self.event_shape),
+            support.discrete,
+        )
+
+    def _apart(self) -> bool:
+        """Return whether a parameter makes the supports of the components differ; else each may draw what all may."""
+        moving, law = self.components.moving(), self.components
+        for (path, leaf), own in zip(trees.paths(law), law.parameter_event_ndims(), strict=True):
+            value = value_of(leaf)
+            if path in moving and np.ndim(value) > own and value.shape[-1 - own] > 1:
+                first = namespace(value).take(value, namespace(value).asarray([0]), axis=-1 - own)
+                if isinstance(leaf, Tensor) or not bool((value == first).all()):
+                    return True
+        return False
+
+    def moving(self) -> list[str]:
+        return [f"components.{name}" for name in self.components.moving()]
+
+    def parameter_event_ndims(self) -> list[int]:
+        return [1, *(n + 1 for n in self.components.parameter_event_ndims())]
+
+    @property
+    def noise_law(self) -> NoiseLaw:  # type: ignore[override]
+        return super().noise_law if self.path else self.components.noise_law
+
+    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Return the batch shape where the cdf is inverted; else one number more than a component takes."""
+        if self.path:
+            return (*shape, *self.batch_shape)
+        return (*shape, *self.batch_shape, 1 + math.prod(self._component_noise_shape()))
+
+    def _component_noise_shape(self) -> tuple[int, ...]:
+        return self.components.noise_shape()[len(self.components.batch_shape) :]
+
+    def transform(self, noise: Value) -> Value:
+        return self.icdf(noise) if self.path else self._chosen(noise)
+
+    def _chosen(self, noise: Value) -> Value:
+        """Return the draw of the component that the first number of the noise chooses, from the others."""
+        u = ndtr(noise[..., :1]) if self.noise_law is NORMAL else noise[..., :1]
+        below = cumulative_sum(softmax(self.logits), axis=-1)[..., :-1] < u
+        chosen = sum(astype(below, np.int64), axis=-1)
+        rest = reshape(noise[..., 1:], (*noise.shape[:-1], 1, *self._component_noise_shape()))
+        index = expand_dims(chosen, axis=-1)
+        for _ in self.event_shape:
+            index = expand_dims(index, axis=-1)
+        return squeeze(take_along_axis(self.components.transform(rest), index, axis=self._axis), axis=self._axis)
+
+    def log_density(self, x: Value) -> Value:
+        x = expand_dims(x, axis=self._axis)
+        terms = self.components.log_density(x)
+        if self._apart():
+            moving = self.components.moving()
+            ends = [leaf if path in moving else stop_gradient(leaf) for path, leaf in trees.paths(self.components)]
+            terms = where(may_draw(x, *ends, law=structure_of(self.components)), terms, -math.inf)
+        return logsumexp(log_softmax(self.logits) + terms, axis=-1)
+
+    @property
+    def mean(self) -> Value:
+        return sum(self._weights() * self.components.mean, axis=self._axis)
+
+    @property
+    def variance(self) -> Value:
+        away = self.components.mean - expand_dims(self.mean, axis=self._axis)
+        return sum(self._weights() * (self.components.variance + away * away), axis=self._axis)
+
+    def cdf(self, x: Value) -> Value:
+        return sum(softmax(self.logits) * self.components.cdf(expand_dims(x, axis=-1)), axis=-1)
+
+    def icdf(self, p: Value) -> Value:
+        return inverse_cdf(self, p)
+
+    def solve_cdf(self, p: Array) -> Array:
+        """Return the quantile, which lies between the smallest and the largest of those of the components."""
+        quantiles = self.components.icdf(namespace(p).expand_dims(p, -1))
+        return bisect(self.cdf, p, quantiles.min(-1), quantiles.max(-1))

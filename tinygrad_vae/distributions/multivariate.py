@@ -1,0 +1,190 @@
+"""Laws of vectors whose elements depend on each other. They know their formulas and linear algebra."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..core.arrays import Value, namespace
+from ..core.graph import value_of
+from ..core.nodes import NORMAL
+from ..domains import LOWER_TRIANGULAR, MATRIX, POSITIVE_VECTOR, VECTOR
+from ..ops import concat, expand_dims, log, matmul, matrix_transpose, squeeze, sum, tril
+from ..ops.linalg import cholesky, diagonal, solve
+from .distribution import Distribution, parameter
+
+_LOG_2_PI = math.log(2 * math.pi)
+
+
+def _times(matrix: Value, vector: Value) -> Value:
+    """Return the product of a matrix and a vector, with their batch axes broadcast."""
+    return squeeze(matmul(matrix, expand_dims(vector, axis=-1)), axis=-1)
+
+
+def _identity_like(x: Value) -> Value:
+    """Return the identity matrix of the size of the last axis of x, in its dtype."""
+    return namespace(value_of(x)).eye(x.shape[-1], dtype=x.dtype)
+
+
+def _check_length(law: Distribution, **axes: int) -> None:
+    """Raise where the parameters are not made for vectors of one length."""
+    if len(set(axes.values())) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in axes.items())
+        raise ValueError(f"{type(law).__name__}: the parameters are for vectors of different lengths: {found}")
+
+
+@dataclass(frozen=True, eq=False)
+class MultivariateNormal(Distribution):
+    """The Gaussian law of a vector, with covariance ``L L^T`` for a lower triangular L.
+
+    ``log p(x) = -|L^-1 (x - loc)|^2 / 2 - sum_i log L_ii - (d / 2) log(2 pi)``; a draw is ``loc + L e``, e ~ N(0, I).
+    For a diagonal covariance ``Independent(Normal(loc, scale), 1)`` is the same law and faster.
+
+    Args:
+        loc: the mean, of shape (..., d).
+        scale_tril: L, of shape (..., d, d), with a positive diagonal.
+
+    >>> law = MultivariateNormal(np.zeros(2), np.array([[1.0, 0.0], [2.0, 1.0]]))
+    >>> law.covariance
+    array([[1., 2.],
+           [2., 5.]])
+    """
+
+    loc: Value = parameter(VECTOR)
+    scale_tril: Value = parameter(LOWER_TRIANGULAR)
+    support = VECTOR
+    noise_law = NORMAL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rows, columns = self.scale_tril.shape[-2:]
+        _check_length(self, loc=self.loc.shape[-1], rows=rows, columns=columns)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.loc.shape[-1:]
+
+    @property
+    def _lower(self) -> Value:
+        """L, whose upper triangle is 0 whatever one might differentiate by."""
+        return tril(self.scale_tril)
+
+    def transform(self, noise: Value) -> Value:
+        return self.loc + _times(self._lower, noise)
+
+    def _log_scale(self) -> Value:
+        return sum(log(diagonal(self._lower)), axis=-1)
+
+    def root(self) -> Value:
+        """Return a matrix R with ``R R^T`` for the covariance."""
+        return self._lower
+
+    def whitening(self) -> tuple[Value, Value]:
+        """Return L^-1, which turns the law into a standard one, and the logarithm of the determinant of L."""
+        return solve(self._lower, _identity_like(self._lower)), self._log_scale()
+
+    def log_density(self, x: Value) -> Value:
+        e = _times(self.whitening()[0], x - self.loc)
+        return -0.5 * sum(e * e, axis=-1) - self._log_scale() - 0.5 * _LOG_2_PI * self.event_shape[0]
+
+    @property
+    def mean(self) -> Value:
+        return self.loc + 0.0 * diagonal(self._lower)
+
+    @property
+    def variance(self) -> Value:
+        """The variance of each element, the diagonal of ``covariance``."""
+        return sum(self._lower * self._lower, axis=-1) + 0.0 * self.loc
+
+    @property
+    def covariance(self) -> Value:
+        """The matrix ``L L^T``."""
+        return matmul(self._lower, matrix_transpose(self._lower))
+
+    def entropy(self) -> Value:
+        return self._log_scale() + 0.5 * (1 + _LOG_2_PI) * self.event_shape[0] + 0.0 * sum(self.loc, axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class LowRankNormal(Distribution):
+    """The Gaussian law of a long vector, with covariance ``W W^T + diag(s^2)``, W of few columns.
+
+    A draw is ``loc + W e + s e'`` with e, e' ~ N(0, I). The density needs the inverse and the determinant of an
+    r x r matrix only, by the identities of Woodbury and of Sylvester. It is the law of factor analysis.
+
+    Args:
+        loc: the mean, of shape (..., d).
+        factor: W, of shape (..., d, r).
+        scale: s, the standard deviations of what is not shared, positive, of shape (..., d).
+
+    >>> law = LowRankNormal(np.zeros(3), np.ones((3, 1)), np.ones(3))
+    >>> law.variance
+    array([2., 2., 2.])
+    """
+
+    loc: Value = parameter(VECTOR)
+    factor: Value = parameter(MATRIX)
+    scale: Value = parameter(POSITIVE_VECTOR)
+    support = VECTOR
+    noise_law = NORMAL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_length(self, loc=self.loc.shape[-1], factor=self.factor.shape[-2], scale=self.scale.shape[-1])
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.loc.shape[-1:]
+
+    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
+        return (*shape, *self.batch_shape, self.factor.shape[-1] + self.loc.shape[-1])
+
+    def transform(self, noise: Value) -> Value:
+        rank = self.factor.shape[-1]
+        return self.loc + _times(self.factor, noise[..., :rank]) + self.scale * noise[..., rank:]
+
+    def root(self) -> Value:
+        """Return a matrix R with ``R R^T`` for the covariance, of d + r columns."""
+        own = expand_dims(self.scale, axis=-1) * _identity_like(self.scale)
+        return concat([self.factor + 0.0 * own[..., :1], own + 0.0 * self.factor[..., :1]], axis=-1)
+
+    def whitening(self) -> tuple[Value, Value]:
+        """Return a matrix that turns the law into a standard one, and minus the logarithm of its determinant."""
+        return MultivariateNormal(self.loc, cholesky(self.covariance)).whitening()
+
+    def _whitened_factor(self) -> Value:
+        return self.factor / expand_dims(self.scale, axis=-1)
+
+    def _inner_scale(self) -> Value:
+        """Return the Cholesky factor of ``I + W^T diag(s^-2) W``."""
+        w = self._whitened_factor()
+        inner = matmul(matrix_transpose(w), w)
+        return cholesky(inner + _identity_like(inner))
+
+    def _log_scale(self) -> Value:
+        return sum(log(self.scale), axis=-1) + sum(log(diagonal(self._inner_scale())), axis=-1)
+
+    def log_density(self, x: Value) -> Value:
+        inner = self._inner_scale()
+        e = (x - self.loc) / self.scale
+        shared = _times(matmul(solve(inner, _identity_like(inner)), matrix_transpose(self._whitened_factor())), e)
+        square = sum(e * e, axis=-1) - sum(shared * shared, axis=-1)
+        return -0.5 * square - self._log_scale() - 0.5 * _LOG_2_PI * self.event_shape[0]
+
+    @property
+    def mean(self) -> Value:
+        return self.loc + 0.0 * self.variance
+
+    @property
+    def variance(self) -> Value:
+        """The variance of each element, the diagonal of ``covariance``."""
+        return sum(self.factor * self.factor, axis=-1) + self.scale * self.scale + 0.0 * self.loc
+
+    @property
+    def covariance(self) -> Value:
+        """The matrix ``W W^T + diag(s^2)``."""
+        own = expand_dims(self.scale * self.scale, axis=-1)
+        return matmul(self.factor, matrix_transpose(self.factor)) + own * _identity_like(self.scale)
+
+    def entropy(self) -> Value:
+        return self._log_scale() + 0.5 * (1 + _LOG_2_PI) * self.event_shape[0] + 0.0 * sum(self.loc, axis=-1)

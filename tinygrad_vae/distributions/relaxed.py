@@ -1,0 +1,100 @@
+"""Continuous laws close to discrete ones: a draw is soft, and has a derivative.
+
+They know their formulas, and the logistic law behind them. Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..core.arrays import Value
+from ..domains import OPEN_UNIT, POSITIVE, REAL, SIMPLEX, UNIT, VECTOR
+from ..ops import expand_dims, log, log1p, logsumexp, sigmoid, softmax, sum
+from .distribution import Distribution, logits_from, parameter
+from .edges import above_zero, inside_unit
+from .location_scale import Logistic
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class RelaxedBernoulli(Distribution):
+    """The law of ``sigmoid((logits + e) / temperature)`` with logistic noise e: a toss that is not quite decided.
+
+    At temperature 0 it would be ``Bernoulli(logits)``: a draw is above 1/2 just as often as that one is 1. Its mean
+    is another, and has no closed form.
+
+    Args:
+        temperature: positive; the smaller, the closer draws lie to 0 and 1.
+        logits: log(p / (1 - p)), any number; or
+        probs: p, between 0 and 1.
+
+    >>> round(float(1 - RelaxedBernoulli(0.5, probs=0.3).cdf(0.5)), 6)
+    0.3
+    """
+
+    temperature: Value = parameter(POSITIVE)
+    logits: Value = parameter(REAL)
+    support = OPEN_UNIT
+
+    def __init__(self, temperature: Value, *, logits: Value | None = None, probs: Value | None = None) -> None:
+        object.__setattr__(self, "temperature", temperature)
+        object.__setattr__(self, "logits", logits_from("RelaxedBernoulli", logits, probs, UNIT))
+        self.__post_init__()
+
+    @property
+    def _logit(self) -> Logistic:
+        return Logistic(self.logits / self.temperature, 1 / self.temperature)
+
+    def log_density(self, x: Value) -> Value:
+        return self._logit.log_density(log(x) - log1p(-x)) - log(x) - log1p(-x)
+
+    def cdf(self, x: Value) -> Value:
+        x = inside_unit(x)
+        return self._logit.cdf(log(x) - log1p(-x))
+
+    def icdf(self, p: Value) -> Value:
+        return inside_unit(sigmoid(self._logit.icdf(p)))
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class RelaxedOneHotCategorical(Distribution):
+    """The law of ``softmax((logits + e) / temperature)`` with Gumbel noise e: a choice that is not quite decided.
+
+    ``log p(x) = log (K-1)! + (K-1) log t + sum_k (l_k - (t+1) log x_k) - K log sum_k exp(l_k - t log x_k)`` on the
+    simplex. The largest element of a draw is that of class k with the probability that ``Categorical`` gives it.
+
+    Args:
+        temperature: t, positive; the smaller, the closer draws lie to the corners.
+        logits: l, logarithms of the probabilities up to a constant, along the last axis; or
+        probs: the probabilities, positive with sum 1 along the last axis.
+
+    >>> law = RelaxedOneHotCategorical(0.5, probs=np.array([0.2, 0.3, 0.5]))
+    >>> bool(np.isclose(law.sample(rng=tg.noise(0)).sum(), 1))
+    True
+    """
+
+    temperature: Value = parameter(POSITIVE)
+    logits: Value = parameter(VECTOR)
+    support = SIMPLEX
+
+    def __init__(self, temperature: Value, *, logits: Value | None = None, probs: Value | None = None) -> None:
+        object.__setattr__(self, "temperature", temperature)
+        object.__setattr__(self, "logits", logits_from("RelaxedOneHotCategorical", logits, probs, SIMPLEX))
+        self.__post_init__()
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.logits.shape[-1:]
+
+    @property
+    def _temperature(self) -> Value:
+        """The temperature of each law, with an axis for the classes."""
+        return expand_dims(self.temperature + 0.0 * self.logits[..., 0], axis=-1)
+
+    def transform(self, noise: Value) -> Value:
+        return above_zero(softmax((self.logits - log(-log(noise))) / self._temperature))
+
+    def log_density(self, x: Value) -> Value:
+        classes, tilted = self.event_shape[0], self.logits - self._temperature * log(x)
+        normaliser = math.lgamma(classes) + (classes - 1) * log(self.temperature)
+        return normaliser + sum(tilted - log(x), axis=-1) - classes * logsumexp(tilted, axis=-1)

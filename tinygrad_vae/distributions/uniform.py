@@ -1,0 +1,56 @@
+"""The uniform law, whose parameters move its support. It knows its formulas alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.arrays import Value
+from ..core.graph import value_of
+from ..domains import REAL, Domain, greater_than, interval
+from ..ops import clip, log
+from .distribution import Distribution, parameter
+
+
+@dataclass(frozen=True, eq=False)
+class Uniform(Distribution):
+    """The uniform law on [low, high].
+
+    ``log p(x) = -log(high - low)`` inside; a draw is ``low + (high - low) u``, u ~ U(0, 1). Both parameters move
+    the support, so the score function would lose the boundary terms: use the pathwise estimator.
+
+    Args:
+        low: the lower end, any number.
+        high: the upper end, greater than low.
+
+    >>> float(Uniform(1.0, 3.0).mean)
+    2.0
+    """
+
+    low: Value = parameter(REAL, default=0.0, moves_support=True)
+    high: Value = parameter(lambda dist: greater_than(value_of(dist.low)), default=1.0, moves_support=True)
+
+    @property
+    def support(self) -> Domain:
+        return interval(value_of(self.low), value_of(self.high))
+
+    def log_density(self, x: Value) -> Value:
+        return -log(self.high - self.low) + 0.0 * x
+
+    @property
+    def mean(self) -> Value:
+        return 0.5 * (self.low + self.high)
+
+    @property
+    def variance(self) -> Value:
+        width: Any = self.high - self.low
+        return width * width / 12
+
+    def entropy(self) -> Value:
+        return log(self.high - self.low)
+
+    def cdf(self, x: Value) -> Value:
+        return clip((x - self.low) / (self.high - self.low), 0.0, 1.0)
+
+    def icdf(self, p: Value) -> Value:
+        return self.low + (self.high - self.low) * p

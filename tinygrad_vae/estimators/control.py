@@ -1,0 +1,125 @@
+"""Score functions with a relaxed draw for a control variate: REBAR and RELAX.
+
+They know the relaxed laws, and the mechanism of all estimators. A relaxed draw s(z) of the same noise follows the
+discrete one closely, and has a path. Its score function gradient is subtracted, and its pathwise gradient added: the
+same expectation, and less variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from ..core.arrays import NoiseStream, Value
+from ..core.graph import Tensor
+from ..core.nodes import UNIFORM, Noise, Sample, name_of_draw
+from ..guard.axes import surviving_axes
+from ..guard.verdict import InvalidGradientError, depends_on
+from ..ops import exp, sigmoid, stop_gradient, sum
+from .coordinates import aligned, batch_ndim, element_law
+from .estimate import Estimator, Rest, zero
+from .relaxed import check_temperature, has_relaxed_draw, no_relaxed_draw, noisy_logits, noisy_logits_given, relaxed
+
+
+class RELAX(Estimator):
+    """For Bernoulli and OneHotCategorical, with a control variate c of the noisy logits that decide the draw.
+
+    ``(K(b) - c(s~)) dlog p(b) + dc(s) - dc(s~)``, where s are the noisy logits, and s~ others from their law given b.
+    Any c leaves the gradient unbiased; its own parameters are trained to lower the variance. Grathwohl et al. 2018.
+
+    Args:
+        control: a function of noisy logits, which have the shape of the draw. The result has the shape of the cost, or
+            that of the draw, and is then added up over what the cost mixes. Where each element of the cost depends on
+            draws of its own, so must that of the control; ``InvalidGradientError`` where it does not.
+        rng: a stream from ``tg.noise(seed)`` for the conditional draw.
+
+    >>> logits = tg.Tensor(np.zeros(3), "logits")
+    >>> b = tg.OneHotCategorical(logits=logits).sample(rng=tg.noise(0), name="b")
+    >>> cost = tg.RELAX(tg.sigmoid, tg.noise(1))(tg.sum(b * np.arange(3.0)))
+    >>> tg.gradients(cost, logits).shape
+    (3,)
+    """
+
+    name: ClassVar[str] = "relax"
+
+    def __init__(self, control: Callable[[Value], Value], rng: NoiseStream) -> None:
+        self.control, self.rng = control, rng
+
+    @classmethod
+    def example(cls, rng: NoiseStream) -> RELAX:
+        return cls(sigmoid, rng)
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        law = element_law(z)
+        return None if has_relaxed_draw(law) else no_relaxed_draw(law)
+
+    def controlled(self, noisy: Value, z: Sample, cost: Tensor, rest: Rest) -> Value:
+        """Return c at noisy logits, in the shape of the cost."""
+        c: Any = self.control(noisy)
+        batch, labels = z.shape[: batch_ndim(z)], surviving_axes(cost, z)
+        apart = [(a, label) for a, label in enumerate(labels) if label is not None and label < len(batch)]
+        if c.shape not in (cost.shape, z.shape, batch):
+            raise ValueError(
+                f"RELAX: the control gave shape {c.shape}; give that of the cost, {cost.shape}, or of a draw, {z.shape}"
+            )
+        if c.shape == cost.shape and _keeps_apart(c, noisy, apart):
+            return c
+        if c.shape not in (z.shape, batch) or not _keeps_apart(c, noisy, [(label, label) for _, label in apart]):
+            raise InvalidGradientError(
+                f"RELAX for {name_of_draw(z.name, z.place)} ({z.place}): each element of the cost, of shape "
+                f"{cost.shape}, depends on draws of its own, and so must that of the control, which gave shape "
+                f"{c.shape} and joins the draws of others; give a control that works on each draw by itself, or a cost "
+                "that is one number"
+            )
+        joined = c if c.shape == batch else sum(c, axis=tuple(range(len(batch), z.ndim)))
+        return aligned(joined, z, cost)
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        law, stopped = element_law(z), stop_gradient(z)
+        v = Noise.drawn_from(self.rng, UNIFORM, z.shape, z.dtype, (z.value,))
+        c = self.controlled(noisy_logits(law, z.noise), z, cost, rest)
+        c_again = self.controlled(noisy_logits_given(law, stopped, v), z, cost, rest)
+        weight = exp(zero(self.noted(aligned(law.log_density(stopped), z, cost), z)))
+        return weight * rest(stopped) + (1 - weight) * c_again + zero(c) - zero(c_again)
+
+
+def _keeps_apart(c: Value, noisy: Value, axes: list[tuple[int, int]]) -> bool:
+    """Return whether c carries axes of the noisy logits unmixed, each given as that of c and that of the logits."""
+    if not (isinstance(c, Tensor) and isinstance(noisy, Tensor) and depends_on(c, noisy)):
+        return True
+    found = surviving_axes(c, noisy)
+    return all(found[a] == label or noisy.shape[label] == 1 for a, label in axes)
+
+
+class REBAR(RELAX):
+    """RELAX whose control variate is the cost itself at a relaxed draw, ``c = eta K(softmax(s / temperature))``.
+
+    The cost must take relaxed draws too. Tucker et al. 2017.
+
+    Args:
+        rng: a stream from ``tg.noise(seed)`` for the conditional draw.
+        temperature: of the relaxed draw, above 0.
+        eta: how much of the control variate to use; a Tensor where it is to be trained.
+
+    >>> logits = tg.Tensor(np.zeros(1000), "logits")
+    >>> b = tg.Bernoulli(logits=logits).sample(rng=tg.noise(0), name="b")
+    >>> calm, plain = (
+    ...     tg.gradients(tg.sum(tg.estimate((b + 1.0) ** 2, {"b": e})), logits)
+    ...     for e in (tg.REBAR(tg.noise(1)), "score-function")
+    ... )
+    >>> bool(calm.var() < plain.var())
+    True
+    """
+
+    name: ClassVar[str] = "rebar"
+
+    def __init__(self, rng: NoiseStream, *, temperature: float = 0.5, eta: Value = 1.0) -> None:
+        check_temperature("REBAR", temperature)
+        self.rng, self.temperature, self.eta = rng, temperature, eta
+
+    @classmethod
+    def example(cls, rng: NoiseStream) -> REBAR:
+        return cls(rng)
+
+    def controlled(self, noisy: Value, z: Sample, cost: Tensor, rest: Rest) -> Value:
+        return self.eta * rest(relaxed(element_law(z), noisy, self.temperature))

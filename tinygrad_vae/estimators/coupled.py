@@ -1,0 +1,131 @@
+"""Estimators of discrete draws that compare the cost at coupled draws: ARM and DisARM for tosses, ARSM for choices.
+
+They know tosses and one-hot choices, and the mechanism of all estimators.
+
+They give ``K(b) + zero(logit) * w * (K(b) - K(b~))``: the value of the cost, and a derivative made of differences of
+costs at draws that share their randomness. No derivative of the cost is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..core import trees
+from ..core.arrays import Value
+from ..core.graph import Tensor
+from ..core.nodes import Sample
+from ..distributions import Bernoulli, Categorical, OneHotCategorical
+from ..ops import abs, astype, less, log, not_equal, sigmoid, stop_gradient, sum, take
+from .coordinates import aligned, element_law
+from .enumeration import LARGEST
+from .estimate import Estimator, Rest, sloped, zero
+
+
+class ARM(Estimator):
+    """For Bernoulli draws of logit l: ``(u - 1/2) (K(1[u > sigma(-l)]) - K(1[u < sigma(l)]))`` estimates dE K / dl.
+
+    The same uniform u makes the draw and its mirror image; two copies of the cost however many draws there are. Valid
+    for every cost; first derivatives only. Yin and Zhou 2019.
+
+    >>> logit = tg.Tensor(0.3, "logit")
+    >>> b = tg.Bernoulli(logits=logit).sample(rng=tg.noise(0), name="b")
+    >>> cost = tg.estimate((b - 0.45) ** 2, {"b": "arm"})
+    >>> bool(cost.value == (b.value - 0.45) ** 2), tg.gradients(cost, logit).shape
+    (True, ())
+    """
+
+    name: ClassVar[str] = "arm"
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        law = element_law(z)
+        if isinstance(law, (Categorical, OneHotCategorical)):
+            return f"it is for Bernoulli draws, found {type(law).__name__}; for choices there is arsm"
+        return None if isinstance(law, Bernoulli) else f"it is for Bernoulli draws, found {type(law).__name__}"
+
+    def weights(self, u: Any, b: Any, mirror: Any, logits: Any) -> Any:
+        """Return w in ``zero(logits) * w * (K(b) - K(mirror))``."""
+        return u - 0.5
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        logits: Any = element_law(z).logits  # type: ignore[attr-defined]
+        u, b, l = stop_gradient(z.noise), stop_gradient(z), stop_gradient(logits)
+        mirror = astype(less(u, sigmoid(l)), z.dtype)
+        k = rest(b)
+        path = zero(logits) * self.weights(u, b, mirror, l)
+        return k + sloped(self.noted(aligned(path, z, cost), z), k - rest(mirror))
+
+
+class DisARM(ARM):
+    """ARM with its uniform averaged out, given the two draws: never noisier.
+
+    ``w = 1/2 (-1)^mirror 1[b != mirror] sigma(|l|)``. Dong, Mnih and Tucker 2020; Yin et al. 2020.
+
+    >>> logits = tg.Tensor(np.zeros(1000), "logits")
+    >>> b = tg.Bernoulli(logits=logits).sample(rng=tg.noise(0), name="b")
+    >>> disarm, arm = (tg.gradients(tg.sum(e(b**2 * 3.0)), logits) for e in (tg.DisARM(), tg.ARM()))
+    >>> bool(disarm.var() <= arm.var())
+    True
+    """
+
+    name: ClassVar[str] = "disarm"
+
+    def weights(self, u: Any, b: Any, mirror: Any, logits: Any) -> Any:
+        return (0.5 - mirror) * astype(not_equal(b, mirror), mirror.dtype) * sigmoid(abs(logits))
+
+
+class ARSM(Estimator):
+    """For choices among K classes of logits l: ARM, with the noise of two classes swapped in the place of mirrored.
+
+    A draw is the class of the largest ``l_k - log e_k``, with exponential numbers e. Let K_ij be the cost at the draw
+    that comes of e with e_i and e_j swapped, K_ii that at the draw itself, and ``w_j = 1 - K e_j / sum(e)``. Then
+    ``1/K sum_j (K_ij - 1/K sum_m K_mj) w_j`` estimates dE K / dl_i. It takes K (K - 1) / 2 + 1 copies of the cost,
+    however many choices there are, since all of them are swapped at once. For Categorical and OneHotCategorical, every
+    cost, and first derivatives only. Yin, Yue and Zhou 2019 (augment, REINFORCE, swap, merge).
+
+    >>> logits = tg.Tensor(np.zeros(3), "logits")
+    >>> k = tg.Categorical(logits=logits).sample(rng=tg.noise(0), name="k")
+    >>> cost = tg.estimate(tg.take(np.array([1.0, 4.0, 9.0]), k, axis=0), {"k": "arsm"})
+    >>> tg.gradients(cost, logits).shape
+    (3,)
+    """
+
+    name: ClassVar[str] = "arsm"
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        law = element_law(z)
+        if not isinstance(law, (Categorical, OneHotCategorical)):
+            return f"it is for draws of Categorical and OneHotCategorical, found {type(law).__name__}"
+        classes = law.logits.shape[-1]
+        if classes * (classes - 1) // 2 >= LARGEST:
+            return f"{classes} classes would take {classes * (classes - 1) // 2 + 1} copies of the cost"
+        return None
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        law: Any = element_law(z)
+        logits, classes = law.logits, law.logits.shape[-1]
+        closed, u = trees.map_leaves(stop_gradient, law), stop_gradient(z.noise)
+        share = log(u) / sum(log(u), axis=-1, keepdims=True)
+        k = rest(stop_gradient(z))
+        swapped = {}
+        for i, j in itertools.combinations(range(classes), 2):
+            order = np.arange(classes)
+            order[[i, j]] = j, i
+            swapped[i, j] = swapped[j, i] = rest(closed.transform(take(u, order, axis=-1)))
+        total: Any = k
+        for j in range(classes):
+            costs = [k if i == j else swapped[i, j] for i in range(classes)]
+            mean = _mean(costs)
+            for i in range(classes):
+                path = zero(logits[..., i]) * ((1 / classes) - share[..., j])
+                total = total + sloped(self.noted(aligned(path, z, cost), z), costs[i] - mean)
+        return total
+
+
+def _mean(costs: list[Any]) -> Value:
+    total: Any = 0.0
+    for cost in costs:
+        total = total + cost
+    return total / len(costs)

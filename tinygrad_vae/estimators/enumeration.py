@@ -1,0 +1,143 @@
+"""Exact expectations: the sum over a finite support, and quadrature over the noise.
+
+They know what any law declares, and the mechanism of all estimators. ``E K(z) = sum over v of p(v) K(v)`` has no
+variance at all. For continuous noise, ``E K(g(noise)) = sum over i of w_i K(g(noise_i))`` up to the error of the rule.
+Both put an expectation in the place of a draw, so that the value of the cost changes too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..core.arrays import Array, namespace
+from ..core.graph import BLOCKED, JUMP, KINK, STOP, Tensor
+from ..core.nodes import NORMAL, Sample
+from ..guard.verdict import dependence, jump_objection, live_nodes, path_after
+from ..ops import exp
+from .coordinates import aligned, batch_ndim, element_law, mixed_shape
+from .estimate import Estimator, Rest
+from .score_function import weighable
+
+LARGEST = 4096
+"""How many copies of the cost an exact expectation may take."""
+
+
+class Enumeration(Estimator):
+    """The exact expectation over a finite support, ``sum over v of p(v; theta) K(v)``.
+
+    One copy of the cost for each value; where the cost mixes n draws, for each combination of their values. Valid for
+    every cost, at every order. Titsias and Lazaro-Gredilla 2015.
+
+    >>> p = tg.Tensor(0.3, "p")
+    >>> b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="b")
+    >>> cost = tg.estimate((b - 0.45) ** 2, {"b": "enumeration"})
+    >>> [round(float(x), 6) for x in (cost.value, tg.gradients(cost, p))]
+    [0.2325, 0.1]
+    """
+
+    name: ClassVar[str] = "enumeration"
+    weighs: ClassVar[bool] = False
+    keeps_value: ClassVar[bool] = False
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        law = element_law(z)
+        support = law.enumerate_support()
+        if support is None:
+            return law.why_not_enumerated
+        copies = len(support) ** int(np.prod(mixed_shape(z, cost)))
+        if copies > LARGEST:
+            return f"the cost mixes so many draws that {copies} copies of it would be needed, more than {LARGEST}"
+        return None
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        support = element_law(z).enumerate_support() or []
+        law = weighable(z, self.name).element
+        shape = mixed_shape(z, cost)
+        total: Any = 0.0
+        for combination in itertools.product(support, repeat=int(np.prod(shape))):
+            values = np.asarray(combination, z.dtype).reshape(shape + element_law(z).event_shape)
+            v = namespace(z.value).asarray(np.broadcast_to(values, z.shape))
+            total = total + exp(aligned(law.log_density(v), z, cost)) * rest(v)
+        return self.noted(total, z)
+
+
+def _kinks_after(z: Sample, live: list[Tensor]) -> list[str]:
+    """Return the names of the ops that make the cost bend with z."""
+    below, kinks = {id(z)}, []
+    for node in live:
+        kinds = {dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below}
+        if kinds - {STOP, JUMP, BLOCKED}:
+            below.add(id(node))
+        if KINK in kinds and node.op is not None:
+            kinks.append(node.op.name)
+    return kinks
+
+
+class Quadrature(Estimator):
+    """The expectation by a rule of points and weights over the noise: exact up to rounding for smooth costs.
+
+    Gauss-Hermite for normal noise (Golub and Welsch 1969). For uniform noise the double exponential rule, whose points
+    crowd at 0 and 1, where most inverse cdfs grow without bound (Takahasi and Mori 1974). The cost must depend on each
+    draw by itself, and smoothly: where it jumps or has a kink the rule is off, and is refused. An oracle for audits.
+
+    Args:
+        points: how many points; a polynomial cost of degree up to ``2 points - 1`` in normal noise is integrated
+            exactly. For uniform noise take 16 at least; with 64 the second moments of most laws are exact to 1e-9.
+
+    >>> mu = tg.Tensor(0.5, "mu")
+    >>> z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+    >>> cost = tg.estimate(z**4, {"z": tg.Quadrature(8)})
+    >>> round(float(cost.value), 6), round(float(tg.gradients(cost, mu)), 6)
+    (4.5625, 6.5)
+    """
+
+    name: ClassVar[str] = "quadrature"
+    weighs: ClassVar[bool] = False
+    keeps_value: ClassVar[bool] = False
+    caveat: ClassVar[str] = "the error of the rule is not measured; it is small where the cost is smooth"
+
+    def __init__(self, points: int = 64) -> None:
+        if points < 1:
+            raise ValueError(f"Quadrature: points must be at least 1, found {points}")
+        self.points = points
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        if z.dist.path is None:
+            return z.dist.why_no_path
+        if z.noise.shape != z.shape:
+            return f"{type(z.dist).__name__} takes {z.noise.shape} numbers of noise for draws of shape {z.shape}"
+        if batch_ndim(z) != z.ndim or int(np.prod(mixed_shape(z, cost))) > 1:
+            return "the cost mixes several draws, and the rule runs over one"
+        live = live_nodes(cost)
+        _, jumps = path_after(z, live)
+        if jumps:
+            return jump_objection(z, jumps)
+        kinks = _kinks_after(z, live)
+        return f"{kinks[0]} has a kink, and the rule is exact for smooth costs only" if kinks else None
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        if z.noise.law is NORMAL:
+            points, weights = np.polynomial.hermite_e.hermegauss(self.points)
+            weights = weights / np.sqrt(2 * np.pi)
+        else:
+            points, weights = _double_exponential(self.points, z.noise.dtype)
+        total: Any = 0.0
+        for point, weight in zip(points, weights, strict=True):
+            noise = namespace(z.value).full(z.noise.shape, point, z.noise.dtype)
+            total = total + float(weight) * rest(z.dist.transform(noise))
+        return self.noted(total, z)
+
+
+def _double_exponential(count: int, dtype: Any) -> tuple[Array, Array]:
+    """Return points inside (0, 1) and weights: even steps in t, for ``u = 1 / (1 + exp(-pi sinh t))``.
+
+    The outermost points are as close to 1 as the dtype can tell.
+    """
+    end = np.arcsinh(np.log(1 / np.finfo(dtype).eps) / np.pi)
+    t = end * (2 * np.arange(count) + 1 - count) / count
+    u = 1 / (1 + np.exp(-np.pi * np.sinh(t)))
+    weights = np.cosh(t) * u * (1 - u)  # du / dt
+    return u, weights / weights.sum()

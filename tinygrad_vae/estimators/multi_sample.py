@@ -1,0 +1,82 @@
+"""The score function of a bound on several draws, with a baseline for each of them from all others: VIMCO.
+
+It knows the score function, and the form that the bound must have. ``L = log (1/n sum_k w_k)`` is one cost of n draws.
+The score function would weigh the log-probability of each with all of it; what draw k has added is known, since the
+others tell what its weight would have been.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..core.arrays import Value, namespace
+from ..core.graph import Tensor, topological_order, value_of
+from ..core.nodes import Sample
+from ..guard.axes import aligned_log_prob, counts_draws, surviving_axes
+from ..ops import expand_dims, logsumexp, stop_gradient, sum, where
+from ..ops.reductions import reduced
+from .coordinates import is_coupled
+from .estimate import Estimator, Rest, sloped, zero
+from .score_function import weighable
+
+
+class VIMCO(Estimator):
+    """For ``logsumexp(log_weights, axis=0)``, its negative, and what is added to it: ``(L - L_-k) dlog q(z_k)``.
+
+    L_-k is L with the mean of the other log-weights in the place of that of draw k, so that it does not depend on draw
+    k. The derivative that L has at given draws is added. Mnih and Rezende 2016, equations 7 to 10.
+
+    >>> logits = tg.Tensor(np.zeros(4), "logits")
+    >>> b = tg.Independent(tg.Bernoulli(logits=logits), 1).sample((5,), rng=tg.noise(0), name="b")
+    >>> log_weights = -tg.sum((b - 0.3) ** 2, axis=1)
+    >>> bound = tg.estimate(tg.logsumexp(log_weights, axis=0) - np.log(5), {"b": "vimco"})
+    >>> tg.gradients(bound, logits).shape
+    (4,)
+    """
+
+    name: ClassVar[str] = "vimco"
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        found = _log_weights(z, cost)
+        if found is None:
+            return "the cost must be logsumexp(log_weights, axis=0), its negative, or one of them and something added"
+        if found[0].shape[0] < 2 or not counts_draws(found[0], z, len(z.dist.event_shape)):
+            return "the first axis of the log-weights must count the draws, at least two, and each depend on its own"
+        return "the draws are not independent, so that the others are no baseline" if is_coupled(z) else None
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        log_weights, sign = _log_weights(z, cost)  # type: ignore[misc]
+        stopped = stop_gradient(z)
+        log_prob = aligned_log_prob(weighable(z).log_density(stopped), surviving_axes(log_weights, z))[0]
+        signal = sign * _added(log_weights)
+        return rest(stopped) + sum(sloped(zero(self.noted(log_prob, z)), signal), axis=0)
+
+
+def _log_weights(z: Sample, cost: Tensor) -> tuple[Tensor, float] | None:
+    """Return the log-weights that the cost is a logsumexp of, and its sign, or ``None`` where it is none."""
+    below = {id(z)}
+    for node in topological_order([cost]):
+        if any(id(x) in below for x in node.inputs):
+            below.add(id(node))
+    node, sign = cost, 1.0
+    while node.op is not None and id(node) in below:
+        ways = [i for i, x in enumerate(node.inputs) if id(x) in below]
+        if node.op.name == "logsumexp":
+            x = node.inputs[0]
+            found = reduced(node.attrs["axis"], x.ndim) == (0,) and not node.attrs["keepdims"]
+            return (x, sign) if found and x.shape[1:] == cost.shape else None
+        if len(ways) != 1 or node.op.name not in ("add", "subtract", "negative"):
+            return None
+        if node.op.name == "negative" or (node.op.name == "subtract" and ways[0] == 1):
+            sign = -sign
+        node = node.inputs[ways[0]]
+    return None
+
+
+def _added(log_weights: Value) -> Value:
+    """Return, for each draw, how much higher the bound is than with the mean of the other log-weights for its own."""
+    n = log_weights.shape[0]
+    others = (sum(log_weights, axis=0) - log_weights) / (n - 1)
+    own = namespace(value_of(log_weights)).eye(n, dtype=bool).reshape((n, n) + (1,) * (log_weights.ndim - 1))
+    rows = where(own, expand_dims(others, axis=1), expand_dims(log_weights, axis=0))
+    return logsumexp(log_weights, axis=0) - logsumexp(rows, axis=1)

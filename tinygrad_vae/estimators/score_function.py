@@ -1,0 +1,325 @@
+"""The score function estimator, or REINFORCE: the gradient goes through the probability of the draw.
+
+It knows log-probabilities and axes, and the mechanism of all estimators.
+
+``d/dtheta E f(z) = E [(f(z) - b) d log p(z; theta) / dtheta]`` for any baseline b that does not depend on z, where the
+support of p does not move with theta. f need not be continuous, nor z.
+
+Aleksandrov, Sysoev and Shemeneva 1968, Rubinstein 1969, Glynn 1990, Williams 1992. The form that is right at every
+order, a factor of value 1 with the derivative of log p: Foerster et al. 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..core import trees
+from ..core.arrays import Array, NoiseStream, Value, is_array
+from ..core.graph import Tensor, rewrite, topological_order, value_of
+from ..core.nodes import Sample, name_of_draw
+from ..distributions.distribution import too_close_to_the_edge
+from ..guard.axes import aligned_log_prob, counts_draws, mixing_op, surviving_axes, weigh_terms
+from ..guard.verdict import depends_on, refuse_gradient
+from ..ops import exp, stop_gradient, sum
+from .coordinates import check_uncoupled, is_coupled
+from .estimate import Estimator, Rest, with_inputs, zero
+
+
+class ScoreFunction(Estimator):
+    """``magic(log p(z; theta)) K(z)``, where ``magic(l) = exp(l - stop(l))`` is 1 and has the derivative of l.
+
+    With a baseline b it is ``magic K + (1 - magic) b``, whose expectation is the same and whose variance is smaller
+    where b is near the expectation of K. Valid for every cost, continuous or not, and in every parameter that does not
+    move the support; not where the dtype rounds more than a thousandth of the draws to the edge of the support, as
+    float32 does for Beta(0.3, 0.1). Both are refused. Williams 1992; Foerster et al. 2018.
+
+    Args:
+        baseline: a number, or an array or Tensor that broadcasts to the cost and does not depend on the draw. Of a
+            Tensor the graph tells whether it does. Of an array it can be seen only where it is a value of that graph or
+            a view of one: a number that you computed from ``cost.value``, such as its mean, passes for a constant, and
+            biases the gradient. Compute baselines on Tensors. An earlier draw in it needs no estimator there.
+        credit: ``"auto"`` weighs each element of the cost with the log-probability of its own draws where the graph
+            shows that it depends on no others, and with that of all draws where it does not; ``"example"`` insists on
+            the former, ``"joint"`` on the latter. ``"downstream"`` weighs each term of the cost, which sums and means
+            have added up, with the log-probability of the draws that it depends on: the least noisy, for a larger
+            graph. The baseline is then a number, and is subtracted from each term. Schulman et al. 2015.
+
+    >>> mu = tg.Tensor(np.zeros(3), "mu")
+    >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
+    >>> cost = tg.ScoreFunction(credit="downstream")(tg.sum(x**2))
+    >>> bool(np.allclose(tg.gradients(cost, mu), x.value**2 * x.value))
+    True
+    """
+
+    name: ClassVar[str] = "score-function"
+
+    def __init__(self, baseline: Value | None = None, *, credit: str = "auto") -> None:
+        if credit not in ("auto", "example", "joint", "downstream"):
+            raise ValueError(
+                f'score_function: credit must be "auto", "example", "joint" or "downstream", found {credit!r}'
+            )
+        if credit == "downstream" and np.ndim(value_of(0 if baseline is None else baseline)):
+            raise ValueError('score_function(credit="downstream"): the baseline of each term must be a number')
+        self.baseline, self.credit = baseline, credit
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        stopped = stop_gradient(z)
+        credit = self._credit_of(z, cost)
+        if self.credit == "downstream":
+            return self._weighed_terms(rest(stopped), [(z, stopped)])
+        return self._weighed(self.weight(z, cost, stopped, credit), rest(stopped))
+
+    def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
+        """The weights multiply, ``magic(l1) magic(l2) = magic(l1 + l2)``, so that one walk does for all draws."""
+        if type(self) is not ScoreFunction:  # each draw with a baseline of its own
+            return None
+        credits = {id(z): self._credit_of(z, cost) for z in samples}
+        stopped: list[tuple[Sample, Tensor]] = []
+        weight: Any = 1.0
+
+        def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+            nonlocal weight
+            if not isinstance(node, Sample) or id(node) not in credits:
+                return None
+            z = with_inputs(node, inputs)
+            stopped.append((z, stop_gradient(z)))
+            if self.credit != "downstream":
+                weight = weight * self.weight(z, cost, stopped[-1][1], credits[id(node)])
+            return stopped[-1][1]
+
+        k = rewrite(cost, rule)
+        return self._weighed_terms(k, stopped) if self.credit == "downstream" else self._weighed(weight, k)
+
+    def _weighed_terms(self, k: Tensor, stopped: list[tuple[Sample, Tensor]]) -> Tensor:
+        def weigh(term: Tensor, numbers: list[int]) -> Tensor:
+            weight: Any = 1.0
+            for z, draw in (stopped[i] for i in numbers):
+                weight = weight * self.weight(z, term, draw, surviving_axes(term, draw))
+            return self._weighed(weight, term)
+
+        return weigh_terms(k, [draw for _, draw in stopped], weigh)
+
+    def _credit_of(self, z: Sample, cost: Tensor) -> tuple[int | None, ...]:
+        """Return which axes of the cost keep the log-probability of z apart, after the checks of both options."""
+        if self.baseline is not None:
+            _check_baseline(cost, self.baseline, z)
+        labels = (None,) * cost.ndim if self.credit == "joint" else surviving_axes(cost, z)
+        if self.credit == "example" and (cost.ndim == 0 or labels[0] is None):
+            raise ValueError(
+                'score_function(credit="example"): the cost of one example depends on the draws of others '
+                f"({mixing_op(cost, z) or 'an op'} mixes the axis of the examples), so that its own log-probability "
+                'is not enough; use credit="auto" or "joint"'
+            )
+        return labels
+
+    def _weighed(self, weight: Tensor, k: Tensor) -> Tensor:
+        return weight * k if self.baseline is None else weight * k + (1 - weight) * _cut_at_draws(self.baseline)
+
+    def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...] | None = None) -> Tensor:
+        """Return ``magic(log p(z))`` along the axes of the cost.
+
+        Args:
+            z: the random node.
+            cost: what is weighed.
+            stopped: the draw, z itself or another one, closed to gradients.
+            labels: which axis of the cost each of its draws lies along; by default what the graph shows.
+        """
+        labels = surviving_axes(cost, z) if labels is None else labels
+        check_uncoupled(z, labels)
+        log_prob = weighable(z).log_density(stopped)
+        lying, gone = aligned_log_prob(log_prob, labels)
+        return exp(zero(self.noted(lying, z, _credit_note(cost, labels, log_prob.shape, gone))))
+
+
+class LeaveOneOut(ScoreFunction):
+    """The score function with, for each of n draws along the first axis, the mean cost of the others for a baseline.
+
+    ``b_i = (sum of K - K_i) / (n - 1)`` does not depend on draw i, so it is a valid baseline for it, at no cost. The
+    mean over *all* draws would contain the draw itself and shrink the gradient by the factor 1 - 1/n.
+    Salimans and Knowles 2014; Mnih and Rezende 2016; Kool, van Hoof and Welling 2019.
+
+    >>> mu = tg.Tensor(2.0, "mu")
+    >>> z = tg.Normal(mu, 1.0).sample((10,), rng=tg.noise(0), name="z")
+    >>> cost = tg.mean(tg.estimate(z * z, {"z": "leave-one-out"}))
+    >>> bool(cost.value == np.mean(z.value**2))
+    True
+    """
+
+    name: ClassVar[str] = "leave-one-out"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        if not cost.ndim or cost.shape[0] < 2:
+            return "it needs several draws: draw with sample((n,), ...), and average the cost afterwards"
+        if not counts_draws(cost, z, len(z.dist.event_shape)):
+            return "the first axis of the cost must count the draws, and cost i must depend on draw i alone"
+        return "the draws are not independent, so that the others are no baseline" if is_coupled(z) else None
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        stopped = stop_gradient(z)
+        weight = self.weight(z, cost, stopped)
+        k = rest(stopped)
+        others = stop_gradient((sum(k, axis=0, keepdims=True) - k) / (k.shape[0] - 1))
+        return weight * k + (1 - weight) * others
+
+
+class SecondDraw(ScoreFunction):
+    """The score function with the cost of an independent second draw for a baseline: ``magic (K(z) - K(z')) + K(z')``.
+
+    Valid where the score function is, at the price of a second copy of the cost: a baseline that is sampled, and that
+    of Kool, van Hoof and Welling 2019 for two draws, of which only the first has a gradient.
+
+    Args:
+        rng: a stream from ``tg.noise(seed)`` for the second draw, other noise than that of the cost.
+
+    >>> mu = tg.Tensor(2.0, "mu")
+    >>> z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+    >>> cost = tg.estimate(z**2, {"z": tg.SecondDraw(tg.noise(1))})
+    >>> again = tg.Normal(2.0, 1.0).sample(rng=tg.noise(1))
+    >>> bool(np.isclose(tg.gradients(cost, mu), (z.value**2 - again**2) * (z.value - 2.0)))
+    True
+    """
+
+    name: ClassVar[str] = "second-draw"
+
+    def __init__(self, rng: NoiseStream) -> None:
+        super().__init__()
+        self.rng = rng
+
+    @classmethod
+    def example(cls, rng: NoiseStream) -> SecondDraw:
+        return cls(rng)
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        stopped = stop_gradient(z)
+        weight = self.weight(z, cost, stopped)
+        again = z.dist.sample(_sample_shape(z), rng=self.rng)
+        return weight * rest(stopped) + (1 - weight) * stop_gradient(rest(stop_gradient(again)))
+
+
+def _sample_shape(z: Sample) -> tuple[int, ...]:
+    return z.shape[: z.ndim - len(z.dist.batch_shape) - len(z.dist.event_shape)]
+
+
+def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str = "auto") -> Tensor:
+    """Let the gradient of every random node of the cost go through its log-probability.
+
+    The new graph has the same value bit for bit; the old one is left alone. Each element of the cost is weighed with
+    ``exp(l - stop(l))``, whose value is 1 and whose derivative is that of l, the log-probability of the draws
+    that it depends on.
+
+    Args:
+        cost: a Tensor; best with one element for each example or sample, and averaged afterwards.
+        baseline: what to subtract from the cost in the gradient, to lower its variance; see ``ScoreFunction``.
+        credit: which log-probability weighs which part of the cost; see ``ScoreFunction``.
+
+    Returns:
+        The cost with the new gradient; the very same object where no random node is left.
+
+    Raises:
+        TypeError: the cost is no Tensor.
+        ValueError: the baseline depends on a draw or has another shape; or ``credit="example"`` would be wrong.
+
+    >>> mu = tg.Tensor(2.0, "mu")
+    >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
+    >>> gradient, = tg.gradients(tg.score_function(x * x), [mu])
+    >>> bool(np.isclose(gradient, x.value**2 * (x.value - 2.0)))
+    True
+    """
+    return ScoreFunction(baseline, credit=credit)(cost)
+
+
+def weighable(z: Sample, what: str = "score_function") -> Any:
+    """Return the law of z, closed to gradients where the derivative of its log-probability would be wrong.
+
+    So it is in parameters that move the support, and in all where many draws were rounded to the edge of the support:
+    each stands there for all numbers that the dtype does not tell from it, and has the density of one.
+
+    Args:
+        z: the random node.
+        what: in whose name the error speaks.
+    """
+    dist, paths = z.dist, trees.paths(z.dist)
+    parameters = {path for path, leaf in paths if isinstance(leaf, Tensor)}
+    moving = parameters.intersection(dist.moving())
+    reasons = {}
+    if parameters and (too_close := too_close_to_the_edge(dist, z.value)):
+        reason = (
+            f"{what}: {too_close}. Use reparameterize(cost), float64 where these are float32, or a law on the real "
+            "line with the map to this support in the cost"
+        )
+        reasons = dict.fromkeys(parameters, reason)
+    if moving:
+        reason = (
+            f"{what}: the support of {type(dist).__name__} moves with {', '.join(sorted(moving))}, and the derivative "
+            "of its probabilities would lose what happens at its edge; use reparameterize(cost)"
+        )
+        reasons |= dict.fromkeys(moving, reason)
+    if not reasons:
+        return dist
+    new = [refuse_gradient(leaf, reason=reasons[path]) if path in reasons else leaf for path, leaf in paths]
+    return trees.replace_leaves(dist, new)
+
+
+def _cut_at_draws(baseline: Value) -> Value:
+    """Return the baseline with its draws for constants: no gradient is to go through it, so they need no estimator."""
+    if not isinstance(baseline, Tensor):
+        return baseline
+    return rewrite(baseline, lambda node, inputs: stop_gradient(node) if isinstance(node, Sample) else None)
+
+
+def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
+    shape = np.shape(value_of(baseline))
+    try:
+        fits = np.broadcast_shapes(shape, cost.shape) == cost.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"score_function: the baseline has shape {shape}, which does not broadcast to the cost's, {cost.shape}"
+        )
+    if (isinstance(baseline, Tensor) and depends_on(baseline, z.inputs[0])) or _holds_a_value_after(z, cost, baseline):
+        raise ValueError(
+            f"score_function: the baseline depends on {name_of_draw(z.name, z.place)} ({z.place}), the draw whose "
+            "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
+            "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, a function of the "
+            'inputs alone, or the mean of the other draws: estimate(cost, default="leave-one-out")'
+        )
+
+
+def _holds_a_value_after(z: Sample, cost: Tensor, baseline: Value) -> bool:
+    """Return whether an array of the baseline is, or is a view of, the value of a node that depends on z.
+
+    That is as much as can be seen of an array: one that was computed from such a value is an array like any other.
+    """
+    order = topological_order([baseline]) if isinstance(baseline, Tensor) else []
+    leaves = [x for node in order for x in (node, *node.inputs) if getattr(x, "op", None) is None]
+    found = {id(_memory(value_of(x))) for x in (leaves or [baseline]) if is_array(value_of(x))}
+    after = {id(z)}
+    for node in topological_order([cost]) if found else []:
+        if id(node) in after or any(id(x) in after for x in node.inputs):
+            after.add(id(node))
+            if id(_memory(node.value)) in found:
+                return True
+    return False
+
+
+def _memory(x: Array) -> Any:
+    """Return the array that holds the memory of x."""
+    while getattr(x, "base", None) is not None and is_array(x.base):
+        x = x.base
+    return x
+
+
+def _credit_note(cost: Tensor, labels: tuple[int | None, ...], shape: tuple[int, ...], gone: list[int]) -> str:
+    summed = [shape[a] for a in gone if shape[a] > 1]
+    if not cost.ndim and summed:
+        return f"one cost for all draws of shape {shape}: unbiased, and noisier than a cost for each example"
+    if cost.ndim and all(label is None for label in labels) and summed:
+        return "joint log-probability: the cost of one example depends on the draws of others"
+    return ""
