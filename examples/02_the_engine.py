@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import tinygrad_vae as tg
-from tinygrad_vae.core.graph import topological_order
+from tinygrad_vae.core import topological_order
 
 plt.style.use("tinygrad_vae.course")
 figures = Path(next((arg for arg in sys.argv[1:2] if not arg.startswith("-")), "figures"))

@@ -12,11 +12,10 @@ from test_divergences import neighbours
 import tinygrad_vae as tg
 from tinygrad_vae.app import checkpoint, train
 from tinygrad_vae.app.config import TrainConfig
-from tinygrad_vae.core import trees
-from tinygrad_vae.core.arrays import namespace
-from tinygrad_vae.core.graph import OPS, case
+from tinygrad_vae.core import namespace, trees
 from tinygrad_vae.distributions.divergences import CLOSED_FORMS
 from tinygrad_vae.ops.cases import cases_of, draw_inputs
+from tinygrad_vae.ops.declare import OPS, case
 from tinygrad_vae.vae import LIKELIHOODS, POSTERIORS, Objective, evaluate
 
 

@@ -11,11 +11,10 @@ from test_device import IMAGES, LAWS, OPTIMIZERS
 from test_divergences import neighbours
 
 import tinygrad_vae as tg
-from tinygrad_vae.core import trees
-from tinygrad_vae.core.arrays import namespace
-from tinygrad_vae.core.graph import OPS
+from tinygrad_vae.core import namespace, trees
 from tinygrad_vae.distributions.divergences import CLOSED_FORMS
 from tinygrad_vae.ops.cases import cases_of, draw_inputs
+from tinygrad_vae.ops.declare import OPS
 
 
 def _has_gpu():

@@ -20,10 +20,7 @@ from .calculus import grad, hessian, hvp, jacobian, jvp, value_and_grad, values,
 from .checks import check_distribution, check_estimator
 from .checks import ops as checks
 from .compiled import plan
-from .core import trees
-from .core.arrays import noise, to_device, to_host
-from .core.graph import OPS, Op, Tensor, case, elementwise, gradients, op, replay, rewrite
-from .core.nodes import Noise, Sample
+from .core import Noise, Op, Sample, Tensor, gradients, noise, replay, rewrite, to_device, to_host, trees
 from .distributions import (
     Bernoulli,
     Beta,
@@ -66,7 +63,7 @@ from .distributions import (
 from .distributions.distribution import DISTRIBUTIONS, Distribution, parameter
 from .distributions.divergences import kl_divergence, monte_carlo_kl
 from .draw import draw, draw_side_by_side
-from .estimators import *  # noqa: F403
+from .estimators import *
 from .estimators.compare import Comparison, Measurement, audit, compare_estimators, pilot
 from .guard.verdict import (
     BiasedGradientWarning,
@@ -76,5 +73,6 @@ from .guard.verdict import (
     explain,
 )
 from .numerics import graph_memory, watch_numerics
-from .ops import *  # noqa: F403  the ops, by the names of the array API standard
+from .ops import *
+from .ops.declare import OPS, case, elementwise, op
 from .vae import VAE, elbo, importance_weighted_bound

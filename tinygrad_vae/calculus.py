@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .core import trees
-from .core.arrays import Array, Value, as_array, is_array, namespace
-from .core.graph import SMOOTH, STOP, Tensor, gradients, op, topological_order, value_of
+from .core import Array, Tensor, Value, as_array, gradients, is_array, namespace, topological_order, trees, value_of
 from .ops import identity, reshape, stack, sum
+from .ops.declare import SMOOTH, STOP, op
 
 Tree = TypeVar("Tree")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .core.arrays import Array, as_array, to_host
+from .core import Array, as_array, to_host
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .core import trees
-from .core.arrays import NoiseStream, Value, describe
-from .core.graph import value_of
+from .core import NoiseStream, Value, describe, trees, value_of
 from .ops import linear, relu, sigmoid, softplus, tanh
 
 ACTIVATIONS: dict[str, Callable[[Value], Value]] = {

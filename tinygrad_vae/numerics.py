@@ -13,10 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .core import trees
-from .core.arrays import Array, describe, namespace
-from .core.graph import Op, Tensor, topological_order, value_of
-from .core.source import calling_place
+from .core import Array, Op, Tensor, calling_place, describe, namespace, topological_order, trees, value_of
 
 
 @contextmanager

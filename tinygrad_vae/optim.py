@@ -17,9 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .calculus import values
-from .core import trees
-from .core.arrays import Array, Value, as_array, describe, is_array, namespace, to_host
-from .core.graph import Tensor, value_of
+from .core import Array, Tensor, Value, as_array, describe, is_array, namespace, to_host, trees, value_of
 from .ops import adaptive_step, astype, isfinite, logical_and, moving_average, sqrt, square, where
 from .ops import sum as total
 

@@ -27,7 +27,7 @@ import numpy as np
 from training_step import BETA1, BETA2, EPSILON, NAMES, RATE, Given, _adam, _loss, by_hand, loss_in_torch
 
 import tinygrad_vae as tg
-from tinygrad_vae.core.arrays import NoiseStream
+from tinygrad_vae.core import NoiseStream
 
 Step = Callable[[np.ndarray | None], Any]
 """One step on a batch that lies on the GPU, with given noise or fresh noise; returns the loss, which may be pending."""

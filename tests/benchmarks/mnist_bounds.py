@@ -40,7 +40,7 @@ import numpy as np
 
 import tinygrad_vae as tg
 from tinygrad_vae import vae
-from tinygrad_vae.core.arrays import NoiseStream
+from tinygrad_vae.core import NoiseStream
 from tinygrad_vae.vae import Objective
 
 PIXELS, HIDDEN, LATENT, BATCH, PER_EPOCH = 784, (200, 200), 50, 20, 2500

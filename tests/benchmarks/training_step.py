@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_vae as tg
-from tinygrad_vae.core.arrays import NoiseStream
+from tinygrad_vae.core import NoiseStream
 
 NAMES = ["W1", "b1", "W_mu", "b_mu", "W_lv", "b_lv", "W2", "b2", "W3", "b3"]
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8

@@ -14,10 +14,9 @@ from test_plan import _runner_of
 
 import tinygrad_vae as tg
 from tinygrad_vae.compiled.plan import PlanError
-from tinygrad_vae.core import trees
-from tinygrad_vae.core.arrays import namespace
-from tinygrad_vae.core.graph import OPS
+from tinygrad_vae.core import namespace, trees
 from tinygrad_vae.ops.cases import cases_of, draw_inputs
+from tinygrad_vae.ops.declare import OPS
 
 IMAGES = (np.random.default_rng(0).uniform(size=(6, 16)) < 0.5).astype(np.float32)
 

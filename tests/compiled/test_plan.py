@@ -12,8 +12,7 @@ import pytest
 
 import tinygrad_vae as tg
 from tinygrad_vae.compiled.plan import MOST_PLANS, PlanError
-from tinygrad_vae.core import trees
-from tinygrad_vae.core.arrays import NoiseStream
+from tinygrad_vae.core import NoiseStream, trees
 from tinygrad_vae.ops.cases import cases_of, draw_inputs
 
 OWN = [op for op in tg.OPS.values() if op.__module__.startswith("tinygrad_vae.ops.")]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_vae as tg
-from tinygrad_vae.core.graph import topological_order
+from tinygrad_vae.core import topological_order
 
 
 def test_a_node_is_a_value_an_op_its_inputs_and_its_attributes():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vae as tg
-from tinygrad_vae.core.graph import topological_order
+from tinygrad_vae.core import topological_order
 from tinygrad_vae.draw.picture import gradient_in_short, picture_of, value_in_short
 from tinygrad_vae.draw.play import DRAWS, OUTSIDE, draws_of, numbers_of, sliders_of
 

@@ -11,7 +11,7 @@ import scipy.special
 from standard_errors import LAWS, assert_agrees, assert_variance_agrees, calm
 
 import tinygrad_vae as tg
-from tinygrad_vae.core.graph import value_of
+from tinygrad_vae.core import value_of
 from tinygrad_vae.estimators.measure_valued import WEAK_DERIVATIVES
 from tinygrad_vae.estimators.relaxed import noisy_logits, noisy_logits_given
 

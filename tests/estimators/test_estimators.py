@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from standard_errors import LAWS, assert_agrees, calm
 
 import tinygrad_vae as tg
-from tinygrad_vae.core import trees
-from tinygrad_vae.core.graph import topological_order
+from tinygrad_vae.core import topological_order, trees
 from tinygrad_vae.guard.verdict import live_samples
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from standard_errors import assert_agrees
 
 import tinygrad_vae as tg
-from tinygrad_vae.core.graph import topological_order
+from tinygrad_vae.core import topological_order
 from tinygrad_vae.guard.axes import surviving_axes
 
 DRAWS = 20_000

@@ -9,8 +9,7 @@ from test_vae import LinearGaussian, binary_images, small_vae
 
 import tinygrad_vae as tg
 from tinygrad_vae import vae
-from tinygrad_vae.core import trees
-from tinygrad_vae.core.graph import topological_order
+from tinygrad_vae.core import topological_order, trees
 from tinygrad_vae.vae import Objective
 
 

@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, to_host
+from ..core import Array, to_host, trees
 from ..optional import require
 
 Tree = TypeVar("Tree")

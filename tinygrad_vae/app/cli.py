@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..core.arrays import noise
+from ..core import noise
 from ..optional import MissingExtraError, require
 from . import train
 from .checkpoint import CheckpointError, write_atomically

@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 
-from ..core.arrays import Array, NoiseStream, describe, noise
+from ..core import Array, NoiseStream, describe, noise
 from ..optional import require
 
 HELD_OUT = 1 / 6

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.arrays import NoiseStream, noise
-from ..core.graph import Tensor
+from ..core import NoiseStream, Tensor, noise
 from ..estimators.compare import Comparison, compare_estimators
 from ..vae import VAE, elbo
 from . import plots

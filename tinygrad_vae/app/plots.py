@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..core.arrays import Array, to_host
+from ..core import Array, to_host
 from ..estimators import ESTIMATORS
 from ..estimators.compare import Comparison, Measurement
 from ..optional import require

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import dawsn, gamma, hyp1f1
 
-from ..core.arrays import NoiseStream
-from ..core.graph import Tensor
+from ..core import NoiseStream, Tensor
 from ..distributions import Bernoulli, Normal
 from ..estimators.compare import Comparison, compare_estimators
 from ..ops import abs, cos, exp, square

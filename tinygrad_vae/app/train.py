@@ -33,8 +33,7 @@ import scipy.special
 
 from ..calculus import value_and_grad
 from ..compiled.plan import Plan, PlanError, plan
-from ..core import trees
-from ..core.arrays import Array, NoiseStream, Value, beside, noise, to_device, to_host
+from ..core import Array, NoiseStream, Value, beside, noise, to_device, to_host, trees
 from ..distributions import Categorical
 from ..estimators import ESTIMATORS
 from ..guard.verdict import BiasedGradientWarning, GradientRefusedError

@@ -2,13 +2,3 @@
 
 from .ops import CheckError, check_case, check_op, check_second_order, check_vjp
 from .stochastic import check_distribution, check_estimator
-
-__all__ = [
-    "CheckError",
-    "check_case",
-    "check_distribution",
-    "check_estimator",
-    "check_op",
-    "check_second_order",
-    "check_vjp",
-]

@@ -16,22 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array
-from ..core.graph import (
-    DIFFERENTIABLE,
-    JUMP,
-    KINK,
-    STOP,
-    Case,
-    Op,
-    Tensor,
-    gradients,
-    replay,
-    topological_order,
-    value_of,
-)
+from ..core import Array, Op, Tensor, gradients, replay, topological_order, value_of
 from ..ops import sum as total
 from ..ops.cases import cases_of, draw_inputs
+from ..ops.declare import DIFFERENTIABLE, JUMP, KINK, STOP, Case
 
 STEP = 2.0**-7
 """The largest step of a difference; the others are a half and a quarter of it. Inputs are drawn farther from kinks."""

@@ -17,9 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..calculus import wrap
-from ..core import trees
-from ..core.arrays import Array, noise
-from ..core.graph import Tensor, gradients
+from ..core import Array, Tensor, gradients, noise, trees
 from ..distributions import Bernoulli, Exponential, Gamma, Independent, Normal, OneHotCategorical, Poisson, Uniform
 from ..distributions.distribution import Distribution, domain_of, parameters
 from ..estimators import Estimator

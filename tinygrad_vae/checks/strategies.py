@@ -11,9 +11,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
-from ..core.arrays import Array
-from ..core.graph import Case, Op, case
+from ..core import Array, Op
 from ..domains import REAL, Domain
+from ..ops.declare import Case, case
 
 Shape = tuple[int, ...]
 

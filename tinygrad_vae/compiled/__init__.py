@@ -1,5 +1,3 @@
 """A step recorded once and run again: ``tg.plan``."""
 
 from .plan import plan
-
-__all__ = ["plan"]

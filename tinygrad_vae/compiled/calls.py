@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array, is_array, to_host
+from ..core import Array, is_array, to_host
 
 
 @dataclass(eq=False)

@@ -23,8 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array, is_array, namespace, to_host
-from ..core.graph import Tensor, value_of
+from ..core import Array, Tensor, is_array, namespace, to_host, value_of
 from .calls import word
 from .kernels import Kernel, in_kernels
 from .products import ProductError, Products

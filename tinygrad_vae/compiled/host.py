@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array, is_array
-from ..core.graph import Tensor, value_of
+from ..core import Array, Tensor, is_array, value_of
 from .calls import Buffer, Call, View, address
 from .lines import with_requests
 from .loops import Loop, in_loops

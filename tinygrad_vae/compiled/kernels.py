@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Tensor, value_of
+from ..core import Tensor, value_of
 
 MOST_INPUTS, MOST_LINES = 30, 200
 """How large a kernel may become."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..core.arrays import Array
+from ..core import Array
 from .calls import Buffer, Call, View
 from .loops import Loop
 from .turned import is_product

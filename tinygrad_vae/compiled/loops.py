@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array
+from ..core import Array
 from ..optional import require
 from .calls import Buffer, Call, View, address
 

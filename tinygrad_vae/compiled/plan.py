@@ -33,9 +33,20 @@ from typing import Any
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, NoiseStream, describe, give_back_memory, is_array, namespace, to_host
-from ..core.graph import Tensor, owned, topological_order, value_of
+from ..core import (
+    Array,
+    NoiseStream,
+    Tensor,
+    describe,
+    give_back_memory,
+    is_array,
+    namespace,
+    owned,
+    to_host,
+    topological_order,
+    trees,
+    value_of,
+)
 from ..optional import require
 from .calls import word
 from .capture import Captured, is_close

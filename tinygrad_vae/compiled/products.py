@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array
+from ..core import Array
 
 WORKSPACE = 32 * 2**20
 """How many bytes cuBLAS gets to work in, which is what it asks for on the largest GPUs."""

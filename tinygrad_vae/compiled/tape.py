@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array
-from ..core.graph import Tensor
+from ..core import Array, Tensor
 from .calls import Buffer, Call, View, word
 
 

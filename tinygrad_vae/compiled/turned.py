@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array
+from ..core import Array
 from .calls import Call, View
 
 MOST_ROWS = 64

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import trees
 from .arrays import Array, NoiseStream, Value, as_array, namespace, to_host
-from .graph import BLOCKED, Tensor, op
+from .graph import Tensor, op
 from .source import Place
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _batch_axes(
     return axes_kept_apart(labels, parameters[i - 1], z.shape, law.parameter_event_ndims()[i - 1], len(law.event_shape))
 
 
-@op(None, smoothness=BLOCKED, axes=_batch_axes)
+@op(None, smoothness="blocked", axes=_batch_axes)
 def draw_sample(*noise_and_parameters: Value, dist: Distribution, place: Place, estimator: Any = None) -> Value:
     """A draw: ``dist.transform(noise)``, run on arrays. Its derivative is blocked, which is what ``Sample`` shows."""
     noise, *parameters = noise_and_parameters

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Value
-from ..core.graph import value_of
+from ..core import Value, trees, value_of
 from ..domains import OPEN_UNIT, POSITIVE, REAL, Domain
 from ..ops import atanh, clip, exp, log, log1p, sigmoid, softplus, tanh
 from .distribution import check_inside, in_short

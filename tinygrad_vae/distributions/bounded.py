@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.special
 
-from ..core.arrays import Array, Value, namespace
-from ..core.graph import value_of
+from ..core import Array, Value, namespace, value_of
 from ..domains import OPEN_UNIT, POSITIVE, REAL, UNIT
 from ..ops import (
     betainc,

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array, Value, namespace
-from ..core.graph import value_of
+from ..core import Array, Value, namespace, value_of
 from ..domains import NONNEGATIVE, Domain
 from ..ops import clip, exp, expand_dims, i0e, i1e, log, minimum, sin, sum, where
 from .distribution import Distribution, parameter

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array, Value, as_array, namespace
-from ..core.graph import value_of
+from ..core import Array, Value, as_array, namespace, value_of
 from ..domains import COUNT, LOGIT, POSITIVE, UNIT, Domain
 from ..ops import (
     betainc,

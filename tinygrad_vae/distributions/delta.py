@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.graph import value_of
-from ..core.nodes import noise_dtype
+from ..core import Value, noise_dtype, value_of
 from ..domains import REAL, Domain
 from ..ops import astype, greater_equal, where
 from .distribution import Distribution, parameter

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Value, is_array, namespace
-from ..core.graph import value_of
-from ..core.nodes import noise_dtype
+from ..core import Value, is_array, namespace, noise_dtype, value_of
 from ..domains import BOOLEAN, LOGIT, LOGITS, ONE_HOT, SIMPLEX, UNIT, Domain, whole_numbers
 from ..ops import (
     abs,

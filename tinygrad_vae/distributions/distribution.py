@@ -15,11 +15,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, NoiseStream, Value, as_array, describe, is_array, namespace, to_host
-from ..core.graph import Tensor, value_of
-from ..core.nodes import UNIFORM, Drawn, Noise, NoiseLaw, draw_sample, noise_dtype, structure_of, taken_care_of
-from ..core.source import calling_place
+from ..core import (
+    UNIFORM,
+    Array,
+    Drawn,
+    Noise,
+    NoiseLaw,
+    NoiseStream,
+    Tensor,
+    Value,
+    as_array,
+    calling_place,
+    describe,
+    draw_sample,
+    is_array,
+    namespace,
+    noise_dtype,
+    structure_of,
+    taken_care_of,
+    to_host,
+    trees,
+    value_of,
+)
 from ..domains import Domain
 from ..ops import astype, log, logit, stop_gradient, where
 

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.arrays import Array, NoiseStream, Value, as_array, describe, namespace, to_host
-from ..core.graph import Tensor, value_of
+from ..core import Array, NoiseStream, Tensor, Value, as_array, describe, namespace, to_host, value_of
 from ..guard.verdict import refuse_gradient
 from ..ops import (
     abs,

@@ -9,8 +9,7 @@ import math
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.graph import value_of
+from ..core import Value, value_of
 from ..ops import clip, exp, maximum, minimum
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.arrays import Array, Value
-from ..core.graph import value_of
+from ..core import Array, Value, value_of
 from ..domains import POSITIVE, POSITIVE_VECTOR, SIMPLEX
 from ..ops import digamma, exp, gammainc, gammaincinv, lgamma, log, log_softmax, maximum, sum, where
 from .distribution import Distribution, parameter

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.arrays import Array, Value, namespace
-from ..core.graph import value_of
+from ..core import Array, Value, namespace, value_of
 from ..domains import POSITIVE, REAL, Domain, at_least
 from ..ops import (
     atan2,

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, Value, namespace
-from ..core.graph import JUMP, Tensor, gradients, op
-from ..core.nodes import axes_kept_apart, structure_of
+from ..core import Array, Tensor, Value, axes_kept_apart, gradients, namespace, structure_of, trees
 from ..ops import exp, identity, sum_to
+from ..ops.declare import JUMP, op
 
 if TYPE_CHECKING:
     from .distribution import Distribution

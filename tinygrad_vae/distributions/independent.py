@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Value
-from ..core.nodes import NoiseLaw
+from ..core import NoiseLaw, Value, trees
 from ..domains import Domain
 from ..ops import sum
 from .distribution import Distribution

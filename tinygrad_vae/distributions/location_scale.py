@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.nodes import NORMAL
+from ..core import NORMAL, Value
 from ..domains import POSITIVE, REAL
 from ..ops import abs, exp, log, logit, maximum, minimum, ndtr, ndtri, normal_log_prob, sigmoid, softplus
 from .distribution import Distribution, parameter

@@ -8,10 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, Value, describe, namespace
-from ..core.graph import JUMP, Tensor, op, value_of
-from ..core.nodes import NORMAL, NoiseLaw, axes_kept_apart, structure_of
+from ..core import (
+    NORMAL,
+    Array,
+    NoiseLaw,
+    Tensor,
+    Value,
+    axes_kept_apart,
+    describe,
+    namespace,
+    structure_of,
+    trees,
+    value_of,
+)
 from ..domains import LOGITS, Domain
 from ..ops import (
     astype,
@@ -28,6 +37,7 @@ from ..ops import (
     take_along_axis,
     where,
 )
+from ..ops.declare import JUMP, op
 from .distribution import Distribution, parameter
 from .implicit import bisect, inverse_cdf
 from .location_scale import Normal

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..core.arrays import Value, namespace
-from ..core.graph import value_of
-from ..core.nodes import NORMAL
+from ..core import NORMAL, Value, namespace, value_of
 from ..domains import LOWER_TRIANGULAR, MATRIX, POSITIVE_VECTOR, VECTOR
 from ..ops import concat, expand_dims, log, matmul, matrix_transpose, squeeze, sum, tril
 from ..ops.linalg import cholesky, diagonal, solve

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.graph import value_of
-from ..core.nodes import NORMAL
+from ..core import NORMAL, Value, value_of
 from ..domains import NONNEGATIVE, POSITIVE, REAL
 from ..ops import abs, erf, erfinv, exp, expm1, lgamma, log, log1p, maximum, ndtri, where
 from .distribution import Distribution, parameter

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..core.arrays import Value
+from ..core import Value
 from ..domains import OPEN_UNIT, POSITIVE, REAL, SIMPLEX, UNIT, VECTOR
 from ..ops import expand_dims, log, log1p, logsumexp, sigmoid, softmax, sum
 from .distribution import Distribution, logits_from, parameter

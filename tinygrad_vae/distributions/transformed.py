@@ -11,10 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, Value, describe
-from ..core.graph import value_of
-from ..core.nodes import NoiseLaw
+from ..core import Array, NoiseLaw, Value, describe, trees, value_of
 from ..domains import Domain
 from ..ops import sum
 from .bijections import Bijection, Exp

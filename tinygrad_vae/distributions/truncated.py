@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.graph import value_of
+from ..core import Value, value_of
 from ..domains import LOGIT, POSITIVE, REAL, Domain
 from ..ops import clip, exp, expm1, log, log1p, log_ndtr, ndtri_exp, where
 from .distribution import Distribution, parameter

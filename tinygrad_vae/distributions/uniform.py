@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.arrays import Value
-from ..core.graph import value_of
+from ..core import Value, value_of
 from ..domains import REAL, Domain, greater_than, interval
 from ..ops import clip, log
 from .distribution import Distribution, parameter

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..core.graph import Tensor
+from ..core import Tensor
 from ..estimators import reparameterize, score_function
 from ..guard.verdict import explain, live_samples
 from .page import page

@@ -15,10 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..core.arrays import is_array
-from ..core.graph import Op, Tensor
-from ..core.nodes import Sample, taken_care_of
-from ..core.source import Place
+from ..core import Op, Place, Sample, Tensor, is_array, taken_care_of
 from .picture import CONSTANT, FOLDED, GROUP, LONGEST_DETAIL, OPEN, PARTLY, RANDOM, Box, Picture, one_line, picture_of
 from .play import Slot, Texts, draws_of, numbers_of, sliders_of
 from .svg import STYLE, frames_of, legend_of, panel, value_lines

@@ -13,10 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import as_array, describe, is_array, to_host
-from ..core.graph import BLOCKED, JUMP, STOP, Tensor, gradients, rewrite, topological_order
-from ..core.nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
+from ..core import (
+    Drawn,
+    Noise,
+    Sample,
+    Tensor,
+    as_array,
+    describe,
+    gradients,
+    is_array,
+    name_of_draw,
+    rewrite,
+    taken_care_of,
+    to_host,
+    topological_order,
+    trees,
+)
 from ..distributions.distribution import law_in_words
 from ..guard.verdict import BiasedGradientWarning, dependence, explain, left_out, refuse_gradient
 from ..ops import (
@@ -33,6 +45,7 @@ from ..ops import (
     subtract,
 )
 from ..ops import sum as sum_op
+from ..ops.declare import BLOCKED, JUMP, STOP
 
 OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
 """How the gradient gets along an arrow: all of it, none of it, a part of it; or none is asked for."""

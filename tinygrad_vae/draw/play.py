@@ -13,10 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, namespace, noise
-from ..core.graph import Tensor, gradients, rewrite, topological_order, value_of
-from ..core.nodes import Noise, Sample, taken_care_of
+from ..core import (
+    Array,
+    Noise,
+    Sample,
+    Tensor,
+    gradients,
+    namespace,
+    noise,
+    rewrite,
+    taken_care_of,
+    topological_order,
+    trees,
+    value_of,
+)
 from ..distributions.distribution import Distribution, check_inside, domain_of
 from ..domains import POSITIVE, REAL, Domain, interval
 from ..ops import stop_gradient

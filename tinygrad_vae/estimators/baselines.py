@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, Value, as_array, to_host
-from ..core.graph import value_of
+from ..core import Array, Value, as_array, to_host, trees, value_of
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,21 @@ from typing import Any
 import numpy as np
 
 from ..calculus import wrap
-from ..core import trees
-from ..core.arrays import Array, NoiseStream, describe, noise, to_host
-from ..core.graph import Tensor, gradients, replay, topological_order
-from ..core.nodes import Noise, Sample, name_of_draw
+from ..core import (
+    Array,
+    Noise,
+    NoiseStream,
+    Sample,
+    Tensor,
+    describe,
+    gradients,
+    name_of_draw,
+    noise,
+    replay,
+    to_host,
+    topological_order,
+    trees,
+)
 from ..guard.verdict import (
     BiasedGradientWarning,
     GradientRefusedError,

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..core.arrays import NoiseStream, Value
-from ..core.graph import Tensor
-from ..core.nodes import UNIFORM, Noise, Sample, name_of_draw
+from ..core import UNIFORM, Noise, NoiseStream, Sample, Tensor, Value, name_of_draw
 from ..guard.axes import surviving_axes
 from ..guard.verdict import InvalidGradientError, depends_on
 from ..ops import exp, sigmoid, stop_gradient, sum

@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array, Value, namespace
-from ..core.graph import Tensor
-from ..core.nodes import Noise, Sample, name_of_draw
+from ..core import Array, Noise, Sample, Tensor, Value, name_of_draw, namespace
 from ..distributions.distribution import Distribution
 from ..guard.axes import aligned_log_prob, surviving_axes
 from ..guard.verdict import InvalidGradientError

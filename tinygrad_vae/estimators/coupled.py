@@ -13,10 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Value
-from ..core.graph import Tensor
-from ..core.nodes import Sample
+from ..core import Sample, Tensor, Value, trees
 from ..distributions import Bernoulli, Categorical, OneHotCategorical
 from ..ops import abs, astype, less, log, not_equal, sigmoid, stop_gradient, sum, take
 from .coordinates import aligned, element_law

@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.arrays import Array, namespace
-from ..core.graph import BLOCKED, JUMP, KINK, STOP, Tensor
-from ..core.nodes import NORMAL, Sample
+from ..core import NORMAL, Array, Sample, Tensor, namespace
 from ..guard.verdict import dependence, jump_objection, live_nodes, path_after
 from ..ops import exp
+from ..ops.declare import BLOCKED, JUMP, KINK, STOP
 from .coordinates import aligned, batch_ndim, element_law, mixed_shape
 from .estimate import Estimator, Rest
 from .score_function import weighable

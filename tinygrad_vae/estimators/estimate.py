@@ -12,12 +12,23 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from ..core.arrays import NoiseStream, Value
-from ..core.graph import SMOOTH, STOP, Tensor, elementwise, make_node, rewrite, topological_order
-from ..core.nodes import Drawn, Noise, Sample, name_of_draw, taken_care_of
+from ..core import (
+    Drawn,
+    Noise,
+    NoiseStream,
+    Sample,
+    Tensor,
+    Value,
+    make_node,
+    name_of_draw,
+    rewrite,
+    taken_care_of,
+    topological_order,
+)
 from ..distributions.distribution import law_in_words
 from ..guard.verdict import FIRST_ONLY, OTHER_NOISE, InvalidGradientError, live_samples, refuse_gradient
 from ..ops import identity, stop_gradient, surrogate
+from ..ops.declare import SMOOTH, STOP, elementwise
 
 Rest = Callable[[Value], Tensor]
 """K: the cost as a function of what stands in the place of a random node."""

@@ -12,10 +12,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..calculus import values
-from ..core import trees
-from ..core.arrays import NoiseStream, Value
-from ..core.graph import Tensor
-from ..core.nodes import NORMAL, UNIFORM, Noise, NoiseLaw, Sample
+from ..core import NORMAL, UNIFORM, Noise, NoiseLaw, NoiseStream, Sample, Tensor, Value, trees
 from ..distributions import Exponential, Gamma, LogNormal, Normal, Poisson, Weibull
 from ..distributions.distribution import Distribution, parameters
 from ..ops import exp, full_like, log, ones_like, sqrt, stop_gradient, where

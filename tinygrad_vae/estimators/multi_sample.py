@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..core.arrays import Value, namespace
-from ..core.graph import Tensor, topological_order, value_of
-from ..core.nodes import Sample
+from ..core import Sample, Tensor, Value, namespace, topological_order, value_of
 from ..guard.axes import aligned_log_prob, counts_draws, surviving_axes
 from ..ops import expand_dims, logsumexp, stop_gradient, sum, where
 from ..ops.reductions import reduced

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..core.graph import Tensor, make_node
-from ..core.nodes import Sample
+from ..core import Sample, Tensor, make_node
 from ..guard.verdict import live_samples
 from .estimate import Estimator, Rest, check_tensor, taken_care
 

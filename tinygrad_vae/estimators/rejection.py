@@ -11,9 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.arrays import Value, as_array
-from ..core.graph import Tensor, value_of
-from ..core.nodes import Sample
+from ..core import Sample, Tensor, Value, as_array, value_of
 from ..distributions import Gamma
 from ..guard.verdict import jump_objection, live_nodes, path_after
 from ..ops import exp, lgamma, log, sqrt, stop_gradient, surrogate

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ..core.arrays import Array, Value
-from ..core.graph import Tensor
-from ..core.nodes import Sample
+from ..core import Array, Sample, Tensor, Value
 from ..distributions import Bernoulli, OneHotCategorical
 from ..distributions.distribution import Distribution
 from ..ops import log, log_softmax, logaddexp, logit, sigmoid, softmax, softplus, sum, surrogate, where

@@ -16,10 +16,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, NoiseStream, Value, is_array
-from ..core.graph import Tensor, rewrite, topological_order, value_of
-from ..core.nodes import Sample, name_of_draw
+from ..core import (
+    Array,
+    NoiseStream,
+    Sample,
+    Tensor,
+    Value,
+    is_array,
+    name_of_draw,
+    rewrite,
+    topological_order,
+    trees,
+    value_of,
+)
 from ..distributions.distribution import too_close_to_the_edge
 from ..guard.axes import aligned_log_prob, counts_draws, mixing_op, surviving_axes, weigh_terms
 from ..guard.verdict import depends_on, refuse_gradient

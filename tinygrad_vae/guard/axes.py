@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.graph import Op, Tensor, make_node, topological_order
+from ..core import Op, Tensor, make_node, topological_order
 from ..ops import permute_dims, reshape, sum
 
 Labels = tuple[int | None, ...]

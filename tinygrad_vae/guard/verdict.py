@@ -11,12 +11,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core import trees
-from ..core.arrays import describe, namespace, noise
-from ..core.graph import BLOCKED, JUMP, PIECEWISE, SMOOTH, STOP, Tensor, op, topological_order, value_of
-from ..core.nodes import Drawn, Guarded, Noise, Sample, name_of_draw, taken_care_of
+from ..core import (
+    Drawn,
+    Guarded,
+    Noise,
+    Sample,
+    Tensor,
+    describe,
+    name_of_draw,
+    namespace,
+    noise,
+    taken_care_of,
+    topological_order,
+    trees,
+    value_of,
+)
 from ..distributions.distribution import family_of, law_in_words, too_close_to_the_edge
 from ..ops import sum, surrogate
+from ..ops.declare import BLOCKED, JUMP, PIECEWISE, SMOOTH, STOP, op
 from .axes import BILINEAR, LINEAR
 
 

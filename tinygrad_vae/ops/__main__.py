@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import is_array
-from ..core.graph import DIFFERENTIABLE, OPS, Op, Tensor
+from ..core import Op, Tensor, is_array
 from .cases import cases_of, draw_inputs
+from .declare import DIFFERENTIABLE, OPS
 
 _SIGNS = {"add": ("+", 1), "subtract": ("-", 1), "multiply": ("*", 2), "divide": ("/", 2), "pow": ("**", 4)}
 _NEGATION, _ATOM = 3, 5

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array
-from ..core.graph import KINK, Case, Op, case
+from ..core import Array, Op
+from .declare import KINK, Case, case
 
 CLEARANCE = 0.02
 """How far drawn inputs stay from kinks: more than the step of a finite difference."""

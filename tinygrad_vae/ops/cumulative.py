@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Value, namespace
-from ..core.graph import case, op, value_of
+from ..core import Value, namespace, value_of
+from .declare import case, op
 from .shaping import concat, zeros_like
 
 Labels = tuple[int | None, ...]

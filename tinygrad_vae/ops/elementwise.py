@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from ..core.arrays import Value, is_array, namespace
-from ..core.graph import JUMP, KINK, elementwise
+from ..core import Value, is_array, namespace
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE
+from .declare import JUMP, KINK, elementwise
 from .gates import equal, logical_and, logical_xor, stop_gradient, surrogate, where
 from .rounding import floor_divide, isinf, remainder_value, sign, signbit
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.graph import case, elementwise, op
+from ..core import Value
 from ..domains import POSITIVE, REAL
+from .declare import case, elementwise, op
 from .elementwise import in_one_dtype, sigmoid, softplus, sqrt
 from .reductions import sum as total
 

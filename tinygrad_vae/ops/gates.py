@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.graph import JUMP, SMOOTH, STOP, case, elementwise, op
+from ..core import Value
 from ..domains import REAL, TRUTH
+from .declare import JUMP, SMOOTH, STOP, case, elementwise, op
 
 
 @elementwise(lambda g, y, x: g)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array, Value, namespace, special
-from ..core.graph import elementwise
+from ..core import Array, Value, namespace, special
 from ..domains import POSITIVE, Domain
+from .declare import elementwise
 from .elementwise import divide_or_zero, in_one_dtype, log, log1p
 from .special import OPEN_UNIT, betaln, digamma, gammaln, polygamma, xlog1py, xlogy
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core.arrays import Array, Value, namespace
-from ..core.graph import INDEX, JUMP, KINK, SMOOTH, case, op, value_of
+from ..core import INDEX, Array, Value, namespace, value_of
 from ..domains import REAL, whole_numbers
+from .declare import JUMP, KINK, SMOOTH, case, op
 from .gates import where
 from .shaping import axis_of, shape_of
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.arrays import Value, namespace
-from ..core.graph import JUMP, KINK, PIECEWISE, case, op, value_of
+from ..core import Value, namespace, value_of
 from ..domains import Domain
+from .declare import JUMP, KINK, PIECEWISE, case, op
 from .elementwise import abs, divide_or_zero, pow
 from .gates import astype
 from .indexing import diagonal, matrix_shape, take, tril, triu

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.graph import case, op
+from ..core import Value
+from .declare import case, op
 from .elementwise import multiply
 from .indexing import diagonal
 from .reductions import sum

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Value, size
-from ..core.graph import JUMP, KINK, case, op
+from ..core import Value, size
 from ..domains import LOGITS, NONZERO, TRUTH
 from .cumulative import cumulative_prod
+from .declare import JUMP, KINK, case, op
 from .elementwise import divide_or_zero, exp
 from .gates import astype, stop_gradient, where
 from .rounding import isfinite

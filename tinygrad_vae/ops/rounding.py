@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.graph import JUMP, STOP, elementwise
+from ..core import Value
 from ..domains import NONZERO
+from .declare import JUMP, STOP, elementwise
 
 
 @elementwise(None, smoothness=JUMP, domain=NONZERO)

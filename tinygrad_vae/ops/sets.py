@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.graph import JUMP, case, op
+from ..core import Value
+from .declare import JUMP, case, op
 from .indexing import take
 from .reductions import argmax, sum
 from .shaping import expand_dims, reshape

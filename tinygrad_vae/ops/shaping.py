@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import Array, Value, as_array, namespace, size
-from ..core.graph import Tensor, case, op, value_of
+from ..core import Array, Tensor, Value, as_array, namespace, size, value_of
+from .declare import case, op
 
 Labels = tuple[int | None, ...]
 

@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
-from ..core.arrays import Array, Value, is_array, namespace, special
-from ..core.graph import JUMP, KINK, SMOOTH, elementwise
+from ..core import Array, Value, is_array, namespace, special
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE, Domain
+from .declare import JUMP, KINK, SMOOTH, elementwise
 from .elementwise import divide_or_zero, exp, in_one_dtype, log, log1p
 from .gates import equal, logical_and, stop_gradient, where
 from .rounding import sign

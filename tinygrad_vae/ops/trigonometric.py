@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.arrays import Value
-from ..core.graph import PIECEWISE, elementwise
+from ..core import Value
 from ..domains import NONZERO, Domain, greater_than
+from .declare import PIECEWISE, elementwise
 from .elementwise import divide_or_zero, hypot, reciprocal, sqrt
 
 INSIDE_ONE = Domain(

@@ -14,8 +14,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Density
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state, validate_data
 
 from ..calculus import wrap
-from ..core.arrays import Array, noise
-from ..core.graph import gradients
+from ..core import Array, gradients, noise
 from ..distributions.distribution import Distribution
 from ..ops import logsumexp, mean
 from ..optim import Adam

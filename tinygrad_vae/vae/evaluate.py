@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..calculus import values
-from ..core import trees
-from ..core.arrays import Array, NoiseStream, as_array, beside, to_host
+from ..core import Array, NoiseStream, as_array, beside, to_host, trees
 from ..distributions.distribution import Distribution
 from ..distributions.divergences import kl_divergence
 from .objectives import LatentVariableModel, check_count, in_dtype_of, kl_of_each_latent

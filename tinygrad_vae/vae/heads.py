@@ -14,9 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, NoiseStream, Value, namespace
-from ..core.graph import value_of
+from ..core import Array, NoiseStream, Value, namespace, trees, value_of
 from ..distributions import (
     Bernoulli,
     Categorical,

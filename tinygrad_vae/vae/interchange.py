@@ -11,9 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import Array, describe, namespace, to_host
-from ..core.graph import value_of
+from ..core import Array, describe, namespace, to_host, trees, value_of
 
 Model = TypeVar("Model")
 

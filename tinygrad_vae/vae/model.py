@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arrays import NoiseStream, Value, as_array, describe
-from ..core.graph import value_of
+from ..core import NoiseStream, Value, as_array, describe, value_of
 from ..distributions.distribution import Distribution
 from ..nn import MLP
 from ..ops import astype, reshape

@@ -13,9 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..core import trees
-from ..core.arrays import NoiseStream, Value, describe, is_array
-from ..core.graph import Tensor, replay, value_of
+from ..core import NoiseStream, Tensor, Value, describe, is_array, replay, trees, value_of
 from ..distributions import Independent
 from ..distributions.distribution import Distribution
 from ..distributions.divergences import kl_divergence
