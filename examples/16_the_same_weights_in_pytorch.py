@@ -3,8 +3,9 @@
 The same weights give the same numbers there, and with ``rsample`` the same gradient. With ``sample`` the draw is
 detached, and PyTorch hands out another gradient without a word; here that is an error.
 
-Runs in about four seconds. Without PyTorch it says what it would have shown, and measures the two gradients here.
-Picture: ``figures/16_the_same_weights_in_pytorch.png``; another folder may be named on the command line.
+Runs in about four seconds. Without PyTorch it says what it would have shown, measures the two gradients here, and
+saves no picture. Picture: ``figures/16_the_same_weights_in_pytorch.png``; another folder may be named on the command
+line.
 """
 
 # %% [markdown]
@@ -133,7 +134,6 @@ def furthest(a, b):
 if torch is None:
     print("\nPyTorch is not installed. It would have shown the same means, logits and gradient, to twelve digits,")
     print("and, with sample() for rsample(), without a word, the gradient that is called cut here.")
-    there = {"rsample": right, "sample": cut}
 else:
     there = {}
     for method, expected in (("rsample", right), ("sample", cut)):
@@ -172,23 +172,23 @@ except tg.BlockedGradientError as error:
 # ## The picture
 
 # %%
-figure, panels = plt.subplots(1, 2, figsize=(9, 4.2), sharex=True, sharey=True)
-limit = 1.1 * max(np.abs(g[name]).max() for g in (right, cut) for name in encoder)
-for axes, method, colour in zip(panels, ("rsample", "sample"), ("C0", "C1"), strict=True):
-    other = np.concatenate([there[method][name].ravel() for name in encoder])
-    axes.plot([-limit, limit], [-limit, limit], color="0.6", linewidth=1)
-    axes.plot(a, other, ".", color=colour, markersize=4)
-    axes.set_title(f"{method}: " + ("the same" if method == "rsample" else "another gradient, without a word"))
-    axes.set_xlabel("gradient in a weight of the encoder, here")
-panels[1].text(-limit, 0.9 * limit, f"{angle:.0f} degrees away", color="C1")
-panels[0].set_ylabel("the same in PyTorch" if torch else "what PyTorch would give (it is not installed)")
-figure.savefig(figures / "16_the_same_weights_in_pytorch.png")
+if torch is not None:
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4.2), sharex=True, sharey=True)
+    limit = 1.1 * max(np.abs(g[name]).max() for g in (right, cut) for name in encoder)
+    for axes, method, colour in zip(panels, ("rsample", "sample"), ("C0", "C1"), strict=True):
+        other = np.concatenate([there[method][name].ravel() for name in encoder])
+        axes.plot([-limit, limit], [-limit, limit], color="0.6", linewidth=1)
+        axes.plot(a, other, ".", color=colour, markersize=4)
+        axes.set_title(f"{method}: " + ("the same" if method == "rsample" else "another gradient, without a word"))
+        axes.set_xlabel("gradient in a weight of the encoder, here")
+    panels[1].text(-limit, 0.9 * limit, f"{angle:.0f} degrees away", color="C1")
+    panels[0].set_ylabel("the same in PyTorch")
+    figure.savefig(figures / "16_the_same_weights_in_pytorch.png")
 
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/vae/interchange.py`, the names and shapes; `tinygrad_vae/guard/verdict.py`, the
-# refusal.
+# In the source: `tinygrad_vae/vae/interchange.py`, the names and shapes; `tinygrad_vae/guard/`, the refusal.
 #
 # In the literature:
 #
