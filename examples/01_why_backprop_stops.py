@@ -197,10 +197,9 @@ print(f"the picture is in {path}, the page to play with in {page}")
 #
 # In the source:
 #
-# - tinygrad_vae/core/nodes.py         Noise and Sample, the two nodes of randomness
-# - tinygrad_vae/estimators/      pathwise.py and score_function.py, each a rewrite of a page
-# - tinygrad_vae/guard/verdict.py       how the cut is found, and which rewrite is valid where
-# - tinygrad_vae/core/graph.py                    gradients(), the whole of backprop in one loop
+# - tinygrad_vae/core/          the engine: a node, an op, backprop in one loop, a random node, the trick
+# - tinygrad_vae/guard/         how a cut is found before backprop meets it, and which rewrite is valid where
+# - tinygrad_vae/estimators/    score_function.py and its relatives, each a rewrite of the graph
 #
 # In the literature:
 #

@@ -168,8 +168,8 @@ figure.savefig(figures / "02_the_engine.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/core/graph.py`, `topological_order` and `gradients`, a page each; then one file of
-# `tinygrad_vae/ops/`, where a derivative stands beside each function.
+# In the source: `topological_order` and `gradients` in `tinygrad_vae/core/`; then `tinygrad_vae/ops/elementwise.py`,
+# where a derivative stands beside each function.
 #
 # In the literature:
 #

@@ -176,7 +176,8 @@ figure.savefig(figures / "03_one_gradient_two_ways.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/estimators/pathwise.py` and `score_function.py`, the two rewrites.
+# In the source: `reparameterize` in `tinygrad_vae/core/`, and `tinygrad_vae/estimators/score_function.py`, the two
+# rewrites.
 #
 # In the literature, where neither was new in 2014:
 #

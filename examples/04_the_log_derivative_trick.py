@@ -147,8 +147,8 @@ figure.savefig(figures / "04_the_log_derivative_trick.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/estimators/score_function.py`, and `tinygrad_vae/guard/axes.py`,
-# which reads off the graph what a draw can have caused.
+# In the source: `tinygrad_vae/estimators/score_function.py`, and `tinygrad_vae/guard/`, which
+# reads off the graph what a draw can have caused.
 #
 # In the literature:
 #

@@ -221,9 +221,8 @@ figure.savefig(figures / "05_two_steps.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `transform` in each file of `tinygrad_vae/distributions/`, `inverse_cdf` in
-# `tinygrad_vae/distributions/implicit.py`, then `Noise` and `Sample` in `tinygrad_vae/core/nodes.py`, and `replay`
-# in `tinygrad_vae/core/graph.py`.
+# In the source: `transform` in each file of `tinygrad_vae/distributions/`, derivatives without a formula for g in
+# `implicit.py`; then `Noise`, `Sample` and `replay` in `tinygrad_vae/core/`.
 #
 # In the literature:
 #

@@ -285,7 +285,7 @@ figure.savefig(figures / "09_discrete_draws.png")
 # ## Where to read on
 #
 # In the source: `tinygrad_vae/distributions/discrete.py`, where `path = None` is said, then
-# `tinygrad_vae/estimators/enumeration.py`, `relaxed.py`, `coupled.py` and `control.py`.
+# `tinygrad_vae/estimators/`, a file for each kind of estimator.
 #
 # In the literature:
 #

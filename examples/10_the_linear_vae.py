@@ -195,7 +195,7 @@ figure.savefig(figures / "10_the_linear_vae.png")
 # ## Where to read on
 #
 # In the source: `tinygrad_vae/vae/objectives.py`, where the same bound is written for any model, and
-# `tinygrad_vae/guard/verdict.py`, which found the partly cut path.
+# `tinygrad_vae/guard/`, which found the partly cut path.
 #
 # In the literature:
 #

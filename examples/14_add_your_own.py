@@ -322,9 +322,9 @@ figure.savefig(figures / "14_add_your_own.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/ops/elementwise.py`, `tinygrad_vae/distributions/positive.py` and
-# `tinygrad_vae/estimators/score_function.py`, declarations of all three kinds. Then
-# `tinygrad_vae/checks/ops.py` and `tinygrad_vae/checks/stochastic.py`, what is asked of them.
+# In the source: `tinygrad_vae/ops/elementwise.py`, `tinygrad_vae/distributions/` and
+# `tinygrad_vae/estimators/score_function.py`, declarations of all three kinds. Then `tinygrad_vae/checks/`, which
+# tests them.
 #
 # In the literature:
 #

@@ -189,7 +189,7 @@ def turn(contender, start, batch):
     return one_step
 
 
-def measure(batch, rounds=25, steps=4):
+def measure(batch, rounds=15, steps=2):
     """Return the seconds of a step, one row for each contender and one column for each round."""
     weights = tg.trees.leaves(first)
     zeros = [np.zeros_like(w) for w in weights]
@@ -300,8 +300,8 @@ figure.savefig(figures / "15_a_plan_and_a_gpu.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/compiled/`, the passes from a step to its list; `tinygrad_vae/core/arrays.py`, the only
-# file of the library that imports CuPy; `tests/benchmarks/bench_step.py`, the same measurement against other libraries.
+# In the source: `tinygrad_vae/compiled/`, the passes from a step to its list; `tinygrad_vae/core/arrays.py`, which
+# looks for CuPy; `tests/benchmarks/bench_step.py`, the same measurement against other libraries.
 #
 # In the literature:
 #
