@@ -80,7 +80,9 @@ def test_a_function_that_ignores_its_argument_has_gradient_zero():
     ("f", "point", "message"),
     [
         (lambda x: x * x, np.ones(2), "shape \\(2,\\).*tg.jacobian"),
-        (lambda x: [x], 1.0, "type list"),
+        (lambda x: [x], 1.0, "a list of length 1, not a number"),
+        (lambda x: (x, x), 1.0, "return the loss alone, or say has_aux=True"),
+        (lambda x: tg.mean(x.value), 1.0, r"an array and no Tensor: .* from a \.value"),
         (lambda x: x * 1.0, 1, "int64.*only floats"),
         (lambda x: x, "text", "found the str 'text'"),
     ],
@@ -88,6 +90,43 @@ def test_a_function_that_ignores_its_argument_has_gradient_zero():
 def test_what_has_no_gradient_is_refused_in_words(f, point, message):
     with pytest.raises((TypeError, ValueError), match=message):
         tg.grad(f)(point)
+
+
+@given(x=numbers, y=numbers)
+def test_several_arguments_and_a_result_with_something_beside_it(x, y):
+    f = lambda a, p, scale=1.0: scale * a * tg.sin(p["y"])  # noqa: E731
+    da, dp = tg.grad(f, (0, 1))(x, {"y": y}, scale=2.0)
+    assert (da, dp["y"]) == (tg.grad(f)(x, {"y": y}, scale=2.0), tg.grad(f, 1)(x, {"y": y}, scale=2.0)["y"])
+    hessian = tg.hessian(lambda a, b: f(a, {"y": b}), (0, 1))(x, y)
+    np.testing.assert_allclose(hessian, [[0, np.cos(y)], [np.cos(y), -x * np.sin(y)]], rtol=1e-12, atol=1e-12)
+    (value, aux), gradient = tg.value_and_grad(lambda a: (a * a, {"text": "kept", "cube": a**3}), has_aux=True)(x)
+    assert (value, gradient, aux["text"], isinstance(aux["cube"], np.ndarray)) == (x * x, 2 * x, "kept", True)
+    second = tg.grad(lambda a: tg.grad(lambda b: (b**3, b * b), has_aux=True)(a)[0] ** 2)
+    np.testing.assert_allclose(second(x), 36 * x**3, rtol=1e-12, atol=1e-12)
+    with pytest.raises(TypeError, match=r"must return \(number, anything\), found a float64 Tensor"):
+        tg.grad(lambda a: a * a, has_aux=True)(x)
+
+
+@given(x=numbers, u=numbers)
+def test_a_pullback_can_be_differentiated_later(x, u):
+    _, pull = tg.vjp(lambda t: t**3, x)
+    assert isinstance(pull(u)[0], np.ndarray)
+    np.testing.assert_allclose(tg.grad(lambda v: pull(v)[0])(u), 3 * x**2, rtol=1e-12, atol=1e-12)
+    gauss_newton = lambda t: tg.vjp(tg.sin, x)[1](tg.jvp(tg.sin, (x,), (t,))[1])[0]  # noqa: E731
+    np.testing.assert_allclose(tg.grad(gauss_newton)(u), np.cos(x) ** 2, rtol=1e-12, atol=1e-15)
+
+
+@given(x=numbers)
+def test_a_derivative_that_is_constant_inside_another_one_is_no_error(x):
+    assert tg.grad(lambda a: tg.grad(lambda b: a + b)(1.0))(x) == 0
+    assert tg.grad(lambda a: tg.grad(lambda b: 5.0)(a))(x) == 0
+    assert tg.grad(tg.grad(lambda a: 3 * a))(x) == 0
+
+
+def test_every_row_of_a_jacobian_has_the_same_noise():
+    stream = tg.noise(0)
+    hessian = tg.hessian(lambda p: stream.normal(()) * p["a"] * p["b"])({"a": 1.0, "b": 2.0})
+    assert hessian["a"]["b"] == hessian["b"]["a"] == tg.noise(0).normal(())
 
 
 def test_a_direction_of_another_shape_is_refused():

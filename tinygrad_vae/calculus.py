@@ -1,22 +1,35 @@
 """Derivatives of functions, in function style, over trees of arrays.
 
 Called with arrays, they give arrays. Where the function depends on a Tensor from outside, as an argument or by its
-closure, they give Tensors, so that derivatives nest to any depth. This file knows the engine and trees only.
+closure, they give Tensors, so that derivatives nest to any depth.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
-from .core import Array, Tensor, Value, as_array, gradients, is_array, namespace, topological_order, trees, value_of
+from .core import (
+    Array,
+    Noise,
+    Tensor,
+    Value,
+    as_array,
+    describe,
+    gradients,
+    is_array,
+    namespace,
+    topological_order,
+    trees,
+    value_of,
+)
 from .ops import identity, reshape, stack, sum
 from .ops.declare import SMOOTH, STOP, op
 
 Tree = TypeVar("Tree")
+Argument = int | tuple[int, ...]
 
 
 def wrap(tree: Tree) -> Tree:
@@ -31,7 +44,7 @@ def wrap(tree: Tree) -> Tree:
 
 
 def values(tree: Tree) -> Tree:
-    """Return the tree with the array in the place of each Tensor.
+    """Return the tree with its array in place of each Tensor.
 
     >>> tg.values([tg.Tensor(1.0)])
     [array(1.)]
@@ -39,45 +52,65 @@ def values(tree: Tree) -> Tree:
     return trees.map_leaves(value_of, tree)
 
 
-def value_and_grad(f: Callable[..., Any], argument: int = 0) -> Callable[..., tuple[Value, Any]]:
-    """Return a function that gives ``f(...)`` together with its gradient in one of the arguments.
+def value_and_grad(
+    f: Callable[..., Any], argument: Argument = 0, *, has_aux: bool = False
+) -> Callable[..., tuple[Any, Any]]:
+    """Return a function that gives ``f(...)`` together with its gradient in one or several arguments.
 
     Args:
-        f: a function whose result is a number.
-        argument: the place of the argument to differentiate by; it may be a tree (a model, a dict, a list).
+        f: a function whose result is a number or, with ``has_aux``, a pair of a number and anything else.
+        argument: the position of the argument to differentiate by, or a tuple of positions. The argument may be a tree
+            (a model, a dict, a list).
+        has_aux: whether ``f`` returns such a pair; it is returned in the place of the value.
 
     Returns:
-        A function of the same arguments; the gradient has the structure of that argument, and is zero where the
-        result does not depend on it.
+        A function of the same arguments. The gradient has the structure of the argument, or is a tuple of one gradient
+        for each; it is zero where the result does not depend on it.
 
     Raises:
-        TypeError, ValueError: the result is not a number, or the argument holds something else than floats.
+        TypeError, ValueError: the result is not a number, or was computed outside the graph, or the argument holds
+            something other than floats.
         BlockedGradientError: a random node stands in between.
 
     >>> tg.value_and_grad(lambda p: p["x"] ** 2)({"x": 3.0})
     (array(9.), {'x': array(6.)})
+    >>> tg.value_and_grad(lambda a, b: (a * b, a + b), (0, 1), has_aux=True)(2.0, 3.0)
+    ((array(6.), array(5.)), (array(3.), array(2.)))
     """
 
-    def evaluate(*args: Any, **options: Any) -> tuple[Value, Any]:
-        inner, born = _fresh(args[argument])
-        output = f(*args[:argument], inner, *args[argument + 1 :], **options)
+    def evaluate(*args: Any, **options: Any) -> tuple[Any, Any]:
+        inner = _fresh(_chosen(args, argument))
+        found = f(*_with(args, argument, inner), **options)
+        _finish(inner)
+        if has_aux and not (isinstance(found, tuple) and len(found) == 2):
+            raise TypeError(f"has_aux=True: the function must return (number, anything), found {describe(found)}")
+        output = found[0] if has_aux else found
         _check_number(output)
         if not isinstance(output, Tensor):
-            return output, _zeros(inner)
-        outside = _outside([output], born)
-        return _released((output, gradients(output, inner, record=bool(outside))), outside)
+            return found, _zeros(inner)
+        outside = _outside(found)
+        return _released((found, gradients(output, inner, record=bool(outside))), outside)
 
     return evaluate
 
 
-def grad(f: Callable[..., Any], argument: int = 0) -> Callable[..., Any]:
-    """Return the gradient of ``f`` in one of its arguments, as a function; see ``value_and_grad``.
+def grad(f: Callable[..., Any], argument: Argument = 0, *, has_aux: bool = False) -> Callable[..., Any]:
+    """Return the gradient of ``f`` as a function; with ``has_aux`` it returns the gradient and what came beside.
+
+    See ``value_and_grad``.
 
     >>> tg.grad(tg.grad(lambda x: x**3))(2.0)
     array(12.)
+    >>> tg.grad(lambda a, b: a * b, (0, 1))(2.0, 3.0)
+    (array(3.), array(2.))
     """
-    both = value_and_grad(f, argument)
-    return lambda *args, **options: both(*args, **options)[1]
+    both = value_and_grad(f, argument, has_aux=has_aux)
+
+    def evaluate(*args: Any, **options: Any) -> Any:
+        found, gradient = both(*args, **options)
+        return (gradient, found[1]) if has_aux else gradient
+
+    return evaluate
 
 
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
@@ -94,17 +127,19 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[A
     >>> pull(np.array([1.0, 10.0]))
     (array([ 2., 60.]),)
     """
-    inner, born = _fresh(args)
+    inner = _fresh(args)
     output = f(*inner)
+    _finish(inner)
+    outside = _outside(output)
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
         weighted = _inner_product(output, cotangent)
         if not isinstance(weighted, Tensor):
             return _zeros(inner)
-        outside = _outside([output, cotangent], born)
-        return _released(gradients(weighted, inner, record=bool(outside)), outside)
+        around = outside | _outside(cotangent)  # a pullback may be called inside another derivative
+        return _released(gradients(weighted, inner, record=bool(around)), around)
 
-    return _released(output, _outside([output], born)), pull
+    return _released(output, outside), pull
 
 
 def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -119,24 +154,24 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
 
     Raises:
         ValueError: a direction has another shape.
-        BlockedGradientError, InvalidGradientError: as of ``vjp`` with a cotangent that depends on what ``tangents``
-            does: a random node stands in between, or an estimator has weighed the value for a draw that they depend on.
+        BlockedGradientError, InvalidGradientError: a random node stands in between, or an estimator has weighed the
+            value for a draw that the tangents depend on too.
 
     >>> tg.jvp(lambda x: x**2, (np.array([1.0, 3.0]),), (np.array([1.0, 10.0]),))
     (array([1., 9.]), array([ 2., 60.]))
     """
-    inner, born = _fresh(args)
+    inner = _fresh(args)
     output = f(*inner)
-    outside = _outside([output, tangents], born)
+    _finish(inner)
+    outside = _outside([output, tangents])
     weights = trees.map_leaves(lambda x: Tensor(np.zeros_like(value_of(x))), output)
-    beside = weights  # u, of which J is asked for beside the tangents: they may depend on the same noise as J
+    beside = weights  # u, marked with the tangents: they may depend on the same noise as J
     for t in trees.leaves(tangents):
         if isinstance(t, Tensor):
             beside = trees.map_leaves(lambda u: asked_beside(u, t), beside)  # noqa: B023
     weighted = _inner_product(output, beside)
     along = _inner_product(gradients(weighted, inner, record=True), tangents)
-    tangent = gradients(along, weights, record=bool(outside))
-    return _released((output, tangent), outside)
+    return _released((output, gradients(along, weights, record=bool(outside))), outside)
 
 
 @op(
@@ -146,12 +181,12 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     axes=lambda i, labels, y, u, tangent: (None,) * len(y.shape) if i else labels,
 )
 def asked_beside(u: Value, tangent: Value, /) -> Value:
-    """``u``, with the tangent beside it: what looks after randomness then sees all that a product is made of."""
+    """``u``. The tangent stands beside it so that the guard sees all the noise that the product depends on."""
     return u
 
 
 def hvp(f: Callable[..., Any], x: Tree, direction: Tree) -> Tree:
-    """Return the Hessian-vector product ``H(x) v`` of a function with a number for a result: grad of (grad f)^T v.
+    """Return the Hessian-vector product ``H(x) v`` of a function whose result is a number: grad of (grad f)^T v.
 
     Args:
         f: a function of one tree.
@@ -164,18 +199,18 @@ def hvp(f: Callable[..., Any], x: Tree, direction: Tree) -> Tree:
     return grad(lambda y: _inner_product(grad(f)(y), direction))(x)
 
 
-def jacobian(f: Callable[..., Any], argument: int = 0) -> Callable[..., Any]:
-    """Return the function that gives every derivative of an array-valued ``f`` in one of its arguments.
+def jacobian(f: Callable[..., Any], argument: Argument = 0) -> Callable[..., Any]:
+    """Return the function that gives every derivative of ``f`` in one or several arguments.
 
-    One reverse pass for each element of the result.
+    ``f`` runs once; each element of its result takes one reverse pass.
 
     Args:
-        f: a function with an array for a result.
-        argument: the place of the argument to differentiate by; it may be a tree.
+        f: a function with an array, or a tree of arrays, for a result.
+        argument: the position of the argument to differentiate by, or a tuple of positions; it may be a tree.
 
     Returns:
-        A function of the same arguments, with the structure of that argument; each part has the shape of the result
-        followed by the shape of the part.
+        A function of the same arguments, with the structure of the result and, for each array in it, of the argument.
+        Each part has the shape of the array in the result followed by that of the array in the argument.
 
     >>> tg.jacobian(lambda x: x**2)(np.array([1.0, 3.0]))
     array([[2., 0.],
@@ -183,20 +218,28 @@ def jacobian(f: Callable[..., Any], argument: int = 0) -> Callable[..., Any]:
     """
 
     def evaluate(*args: Any, **options: Any) -> Any:
-        output, pull = vjp(lambda x: f(*args[:argument], x, *args[argument + 1 :], **options), args[argument])
-        if not (isinstance(output, Tensor) or is_array(output) or isinstance(output, (int, float))):
-            raise TypeError(f"jacobian: the function returned an object of type {type(output).__name__}, not an array")
-        shape, dtype = np.shape(value_of(output)), as_array(value_of(output)).dtype
-        rows = [pull(one)[0] for one in _unit_vectors(value_of(output), shape, dtype)]
-        structure = args[argument]
-        if not rows:
-            return trees.map_leaves(lambda x: np.zeros((*shape, *np.shape(value_of(x))), dtype), structure)
-        return trees.map_leaves(lambda *parts: reshape(stack(parts), (*shape, *parts[0].shape)), *rows)
+        inner = _fresh(_chosen(args, argument))
+        output = f(*_with(args, argument, inner), **options)
+        _finish(inner)
+        outside = _outside(output)
+
+        def derivatives_of(y: Any) -> Any:
+            if not isinstance(y, (Tensor, int, float)) and not is_array(y):
+                raise TypeError(f"jacobian: the function returned {describe(y)}, not an array or a tree of arrays")
+            value = as_array(value_of(y))
+            units = namespace(value).eye(value.size, dtype=value.dtype).reshape(value.size, *value.shape)
+            if not isinstance(y, Tensor) or not value.size:
+                zeros = namespace(value).zeros
+                return trees.map_leaves(lambda x: zeros((*value.shape, *np.shape(value_of(x))), value.dtype), inner)
+            rows = [gradients(y, inner, cotangent=unit, record=bool(outside)) for unit in units]
+            return trees.map_leaves(lambda *parts: reshape(stack(parts), (*value.shape, *parts[0].shape)), *rows)
+
+        return _released(trees.map_leaves(derivatives_of, output), outside)
 
     return evaluate
 
 
-def hessian(f: Callable[..., Any], argument: int = 0) -> Callable[..., Any]:
+def hessian(f: Callable[..., Any], argument: Argument = 0) -> Callable[..., Any]:
     """Return the function that gives every second derivative of ``f``, whose result is a number.
 
     For an array x the result has shape ``x.shape + x.shape``; for a tree it is a tree of trees.
@@ -205,57 +248,66 @@ def hessian(f: Callable[..., Any], argument: int = 0) -> Callable[..., Any]:
     array([[0., 1.],
            [1., 0.]])
     """
-
-    def evaluate(*args: Any, **options: Any) -> Any:
-        x = args[argument]
-        count = len(trees.leaves(x))
-
-        def one_gradient(k: int) -> Callable[..., Any]:
-            return lambda *a, **o: trees.leaves(grad(f, argument)(*a, **o))[k]
-
-        return trees.replace_leaves(x, [jacobian(one_gradient(k), argument)(*args, **options) for k in range(count)])
-
-    return evaluate
-
-
-_calls = itertools.count()
+    return jacobian(grad(f, argument), argument)
 
 
 class _Argument(Tensor):
-    """A leaf that stands for an array that a derivative is taken by; ``born`` tells calls of this file apart."""
+    """A leaf that stands for an array that a derivative is taken by, and is a constant once the function has run."""
 
-    __slots__ = ("born",)
-    born: int
-
-    def __init__(self, value: Array, name: str, born: int) -> None:
-        super().__init__(value, name or None)
-        self.born = born
+    __slots__ = ("active",)
+    active: bool
 
 
-def _fresh(tree: Tree) -> tuple[Tree, int]:
-    """Return the tree with a node of its own for each leaf, to differentiate by, and the number of this call.
+def _chosen(args: tuple[Any, ...], argument: Argument) -> Any:
+    return tuple(args[i] for i in argument) if isinstance(argument, tuple) else args[argument]
+
+
+def _with(args: tuple[Any, ...], argument: Argument, inner: Any) -> list[Any]:
+    """Return the arguments of a call with other ones at the positions that were chosen."""
+    new = list(args)
+    for i, x in zip(argument, inner, strict=True) if isinstance(argument, tuple) else [(argument, inner)]:
+        new[i] = x
+    return new
+
+
+def _fresh(tree: Tree) -> Tree:
+    """Return the tree with a new node for each leaf, to differentiate by.
 
     A Tensor belongs to somebody else's derivative: an identity in front of it keeps the two apart.
     """
-    born = next(_calls)
-    fresh = [identity(x) if isinstance(x, Tensor) else _Argument(x, path, born) for path, x in trees.paths(tree)]
-    return trees.replace_leaves(tree, fresh), born
+    fresh = [identity(x) if isinstance(x, Tensor) else _argument(x, path, True) for path, x in trees.paths(tree)]
+    return trees.replace_leaves(tree, fresh)
 
 
-def _outside(tree: Any, born: int) -> set[int]:
-    """Return the leaves, by id, that a tree depends on and that were there before this call; noise is none of them."""
+def _argument(value: Array, name: str = "", active: bool = False) -> Tensor:
+    x = _Argument(value, name or None)
+    x.active = active
+    return x
+
+
+def _finish(inner: Any) -> None:
+    for x in trees.leaves(inner):
+        if isinstance(x, _Argument):
+            x.active = False
+
+
+def _outside(tree: Any) -> set[int]:
+    """Return, by id, the leaves that a tree depends on and that somebody else may differentiate by.
+
+    If there are any, the call stands inside another derivative, and its results are recorded.
+    """
     tops = [x for x in trees.leaves(tree) if isinstance(x, Tensor)]
-    leaves = [x for x in topological_order(tops) if x.op is None and x.guard is None]
-    return {id(x) for x in leaves if not isinstance(x, _Argument) or x.born < born}
+    leaves = [x for x in topological_order(tops) if x.op is None and not isinstance(x, Noise)]
+    return {id(x) for x in leaves if not isinstance(x, _Argument) or x.active}
 
 
 def _released(tree: Tree, outside: set[int]) -> Tree:
-    """Return the tree with an array for each Tensor that depends on none of the leaves ``outside``."""
+    """Return the tree with an array or, inside another derivative, a constant for what depends on no leaf outside."""
 
     def release(x: Any) -> Any:
-        if isinstance(x, Tensor) and not any(id(node) in outside for node in topological_order([x])):
-            return x.value
-        return x
+        if isinstance(x, Tensor) and any(id(node) in outside for node in topological_order([x])):
+            return x
+        return _argument(value_of(x)) if outside and is_array(value_of(x)) else value_of(x)
 
     return trees.map_leaves(release, tree)
 
@@ -274,24 +326,29 @@ def _inner_product(a: Any, b: Any) -> Any:
     return total
 
 
-def _unit_vectors(output: Any, shape: tuple[int, ...], dtype: Any) -> list[Array]:
-    xp = namespace(output)
-    rows = xp.eye(int(np.prod(shape)), dtype=dtype)
-    return [xp.reshape(row, shape) for row in rows]
-
-
 def _zeros(tree: Tree) -> Tree:
-    return trees.map_leaves(lambda x: namespace(value_of(x)).zeros_like(value_of(x)), tree)
+    """Return zeros for each node: Tensors where an argument was a Tensor, and arrays elsewhere."""
+    zeros = trees.map_leaves(lambda x: namespace(x.value).zeros_like(x.value), tree)
+    return trees.map_leaves(lambda x, zero: zero if isinstance(x, _Argument) else _argument(zero), tree, zeros)
 
 
 def _check_number(output: Any) -> None:
-    if not (isinstance(output, (Tensor, int, float)) or is_array(output)):
+    if isinstance(output, tuple):
         raise TypeError(
-            f"the function to differentiate returned an object of type {type(output).__name__}, not a number"
+            f"the function to differentiate returned {len(output)} things; return the loss alone, or say has_aux=True "
+            "where it returns (loss, anything)"
         )
+    if not (isinstance(output, (Tensor, int, float)) or is_array(output)):
+        raise TypeError(f"the function to differentiate returned {describe(output)}, not a number")
     shape = np.shape(value_of(output))
     if shape != ():
         raise ValueError(
             f"the function to differentiate returned shape {shape}, and only a number has a gradient; reduce it with "
             "tg.mean or tg.sum, use tg.jacobian for all its derivatives, or tg.vjp for a weighted sum of them"
+        )
+    if is_array(output):
+        raise TypeError(
+            "the function to differentiate returned an array and no Tensor: it was computed outside of the graph, from "
+            "a .value or from tg.values(...), and its gradient would be 0. Compute it from the argument itself; where "
+            "it is a constant, return float(...)"
         )
