@@ -16,12 +16,20 @@ def test_linear_is_an_affine_map_in_its_own_dtype(dtype):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_an_activation_follows_every_layer_of_an_mlp(activation):
+def test_the_output_of_an_mlp_is_linear_and_that_of_a_trunk_is_activated(activation):
     mlp = MLP.init((3, 4, 5), rng=tg.noise(0), activation=activation)
+    trunk = MLP(mlp.layers, activation, trunk=True)
     x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     f = ACTIVATIONS[activation]
     first, second = mlp.layers
-    np.testing.assert_array_equal(mlp(x), f(second(f(first(x)))))
+    np.testing.assert_array_equal(mlp(x), second(f(first(x))))
+    np.testing.assert_array_equal(trunk(x), f(second(f(first(x)))))
+
+
+def test_the_last_layer_begins_with_the_gain_of_what_follows_it():
+    mlp, trunk = (MLP.init((300, 300, 300), rng=tg.noise(0), trunk=trunk, dtype=np.float64) for trunk in (False, True))
+    np.testing.assert_array_equal(mlp.layers[0].weight, trunk.layers[0].weight)
+    np.testing.assert_allclose(trunk.layers[1].weight, np.sqrt(2) * mlp.layers[1].weight, rtol=1e-12)
 
 
 def test_recording_gives_the_same_bits():
@@ -52,6 +60,16 @@ def test_the_same_seed_gives_the_same_weights_and_layers_do_not_share_them():
     again, _ = MLP.init((4, 4, 4), rng=tg.noise(3)).layers
     np.testing.assert_array_equal(first.weight, again.weight)
     assert not np.array_equal(first.weight, second.weight)
+
+
+def test_a_model_is_printed_with_its_layers_and_shapes_and_no_numbers():
+    model = tg.VAE.init(64, hidden=(16,), latent=2, components=3, likelihood="gaussian", rng=tg.noise(0))
+    text = repr(model)
+    assert repr(tg.wrap(model)) == text
+    assert "encoder=MLP(Linear(64, 16), activation='relu', trunk=True)" in text
+    assert "posterior=GaussianHead(mean=Linear(16, 2), log_variance=Linear(16, 2))" in text
+    assert "mean=float32 (3, 2)" in text
+    assert len(text) < 500
 
 
 def test_a_model_is_a_tree_with_names():

@@ -1,11 +1,11 @@
 """Layers: frozen dataclasses of arrays that are called like functions, and how their weights begin.
 
-A layer is a tree: ``tg.wrap`` puts a Tensor around each of its arrays, and an optimizer returns a new one. It knows
-ops and noise streams, and nothing of losses.
+A layer is a tree: ``tg.wrap`` puts a Tensor around each of its arrays, and an optimizer returns a new one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -29,8 +29,28 @@ GAINS = {"relu": 2.0}
 """The variance of a weight times the number of inputs, where it is not 1: relu passes on half of the variance."""
 
 
+class Layer:
+    """A dataclass of arrays and layers whose ``repr`` says names and shapes, not numbers."""
+
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = _in_words  # type: ignore[method-assign]  # dataclass would write one with all the numbers
+
+
+def _in_words(x: Any) -> str:
+    """Return a layer with the shapes of its arrays; a tuple of layers goes without parentheses."""
+    if isinstance(x, Linear):
+        return f"Linear({x.n_in}, {x.n_out})"
+    if isinstance(x, tuple):
+        return ", ".join(map(_in_words, x))
+    if not isinstance(x, Layer):
+        return f"{x.dtype} {x.shape}" if hasattr(x, "shape") else repr(x)
+    fields = [(f.name, getattr(x, f.name)) for f in dataclasses.fields(x)]  # type: ignore[arg-type]
+    parts = [_in_words(part) if isinstance(part, tuple) else f"{name}={_in_words(part)}" for name, part in fields]
+    return f"{type(x).__name__}({', '.join(parts)})"
+
+
 @dataclass(frozen=True, eq=False)
-class Linear:
+class Linear(Layer):
     """An affine map, ``y = x W + b``.
 
     Args:
@@ -63,17 +83,16 @@ class Linear:
         square (He et al. 2015, equation 10).
 
         Args:
-            n_in: the number of inputs.
-            n_out: the number of outputs.
+            n_in, n_out: the numbers of inputs and outputs.
             rng: a stream from ``tg.noise(seed)``.
             gain: the variance of an output, where the inputs have mean square 1.
             dtype: float32 or float64.
 
         Raises:
-            TypeError, ValueError: a size is no whole number from 1 on, rng is no stream, or the dtype is another.
+            TypeError, ValueError: a size is not a whole number from 1 on, rng is no stream, or the dtype is another.
 
-        >>> Linear.init(784, 400, rng=tg.noise(0)).weight.shape
-        (784, 400)
+        >>> Linear.init(784, 400, rng=tg.noise(0))
+        Linear(784, 400)
         """
         _check_init("Linear.init", (n_in, n_out), rng, dtype)
         bound = math.sqrt(3 * gain / n_in)  # the variance of U(-b, b) is b^2 / 3
@@ -90,17 +109,7 @@ class Linear:
         return int(self.weight.shape[1])
 
     def __call__(self, x: Value) -> Value:
-        """Return ``x W + b``.
-
-        Args:
-            x: inputs of shape (..., n_in).
-
-        Returns:
-            Outputs of shape (..., n_out).
-
-        Raises:
-            ValueError: the last axis of x has another length.
-        """
+        """Return ``x W + b``, of shape (..., n_out), for inputs of shape (..., n_in)."""
         found = value_of(x)
         if getattr(found, "shape", ())[-1:] != (self.n_in,):
             raise ValueError(f"Linear: expected inputs of shape (..., {self.n_in}), found {describe(found)}")
@@ -108,56 +117,70 @@ class Linear:
 
 
 @dataclass(frozen=True, eq=False)
-class MLP:
-    """A chain of linear layers with an activation after each of them: the trunk in front of a linear head.
+class MLP(Layer):
+    """A chain of linear layers with an activation between them.
 
     Args:
         layers: the layers, each with as many inputs as the one before it has outputs; without any it is the identity.
         activation: one of ``"relu"``, ``"tanh"``, ``"softplus"``, ``"sigmoid"``.
+        trunk: whether the activation follows the last layer too, as in the trunk of a network in front of its heads.
 
     Raises:
         ValueError: the layers do not fit together, or the activation has another name.
 
-    >>> MLP((Linear(np.eye(2), np.zeros(2)),), "relu")(np.array([-1.0, 2.0]))
+    >>> layer = Linear(np.eye(2), np.zeros(2))
+    >>> MLP((layer, layer), "relu")(np.array([-1.0, 2.0]))
     array([0., 2.])
+    >>> MLP((layer,), "relu")(np.array([-1.0, 2.0])), MLP((layer,), "relu", trunk=True)(np.array([-1.0, 2.0]))
+    (array([-1.,  2.]), array([0., 2.]))
     """
 
     layers: tuple[Linear, ...]
     activation: str = trees.static(default="relu")
+    trunk: bool = trees.static(default=False)
 
     def __post_init__(self) -> None:
         _check_activation(self.activation)
-        for i in range(1, len(self.layers)):
-            if self.layers[i].n_in != self.layers[i - 1].n_out:
-                raise ValueError(
-                    f"MLP: layer {i - 1} has {self.layers[i - 1].n_out} outputs, layer {i} takes {self.layers[i].n_in}"
-                )
+        for i, (first, second) in enumerate(itertools.pairwise(self.layers)):
+            if second.n_in != first.n_out:
+                raise ValueError(f"MLP: layer {i} has {first.n_out} outputs, layer {i + 1} takes {second.n_in}")
 
     @classmethod
     def init(
-        cls, sizes: tuple[int, ...], *, rng: NoiseStream, activation: str = "relu", dtype: Any = np.float32
+        cls,
+        sizes: tuple[int, ...],
+        *,
+        rng: NoiseStream,
+        activation: str = "relu",
+        trunk: bool = False,
+        dtype: Any = np.float32,
     ) -> MLP:
         """Return layers between the given sizes, with weights as ``Linear.init`` draws them.
 
         Args:
             sizes: the number of inputs, then the number of outputs of each layer.
             rng: a stream from ``tg.noise(seed)``.
-            activation: one of ``"relu"``, ``"tanh"``, ``"softplus"``, ``"sigmoid"``.
+            activation, trunk: as above.
             dtype: float32 or float64.
 
-        >>> [layer.n_out for layer in MLP.init((784, 400, 100), rng=tg.noise(0)).layers]
-        [400, 100]
+        >>> MLP.init((784, 400, 10), rng=tg.noise(0))
+        MLP(Linear(784, 400), Linear(400, 10), activation='relu', trunk=False)
         """
         _check_activation(activation)
         _check_init("MLP.init", sizes, rng, dtype)
-        gain = GAINS.get(activation, 1.0)
-        pairs = itertools.pairwise(sizes)
-        return cls(tuple(Linear.init(n, m, rng=rng, gain=gain, dtype=dtype) for n, m in pairs), activation)
+        gains = [GAINS.get(activation, 1.0)] * (len(sizes) - 1)
+        if gains and not trunk:
+            gains[-1] = 1.0
+        pairs = zip(itertools.pairwise(sizes), gains, strict=True)
+        layers = (Linear.init(n, m, rng=rng, gain=gain, dtype=dtype) for (n, m), gain in pairs)
+        return cls(tuple(layers), activation, trunk)
 
     def __call__(self, x: Value) -> Value:
         """Return the outputs of the last layer, of shape (..., n_out), for inputs of shape (..., n_in)."""
-        for layer in self.layers:
-            x = ACTIVATIONS[self.activation](layer(x))
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if self.trunk or i < len(self.layers) - 1:
+                x = ACTIVATIONS[self.activation](x)
         return x
 
 
@@ -167,7 +190,7 @@ def _check_activation(name: str) -> None:
 
 
 def _check_init(what: str, sizes: tuple[int, ...], rng: NoiseStream, dtype: Any) -> None:
-    """Raise before anything is drawn where weights of these sizes cannot be."""
+    """Raise before anything is drawn where weights of these sizes cannot be made."""
     for n in sizes:
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
             raise TypeError(f"{what}: a size is a whole number, found {describe(n)}")

@@ -278,7 +278,7 @@ def test_a_baseline_may_be_a_network_of_the_inputs_trained_beside_the_cost():
     """Unbiased whatever the network says, and calmer once it knows what the cost is at each input."""
     points = np.linspace(-2, 2, 8)
     x, rng = np.repeat(points, 4)[:, None], tg.noise(0)
-    network = tg.nn.MLP.init((1, 32, 1), rng=rng.at("network"), activation="tanh", dtype=np.float64)
+    network = tg.nn.MLP.init((1, 32, 1), rng=rng.at("network"), activation="tanh", trunk=True, dtype=np.float64)
 
     def cost_of(w, x, rng):
         return (tg.Normal(w * x, 1.0).sample(rng=rng) + 2.0 * x) ** 2

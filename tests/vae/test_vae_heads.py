@@ -180,9 +180,9 @@ def test_parts_that_do_not_fit_are_refused(build, message):
 def put_together(code=3, pixels=6, last=5):
     rng = tg.noise(0)
     return tg.VAE(
-        MLP.init((6, last), rng=rng),
+        MLP.init((6, last), rng=rng, trunk=True),
         vae.GaussianHead.init(5, 3, rng=rng),
-        MLP.init((code, 5), rng=rng),
+        MLP.init((code, 5), rng=rng, trunk=True),
         vae.BernoulliHead.init(5, pixels, rng=rng),
     )
 

@@ -26,13 +26,13 @@ from ..distributions import (
     OneHotCategorical,
 )
 from ..distributions.distribution import Distribution
-from ..nn import Linear
+from ..nn import Layer, Linear
 from ..ops import exp, expand_dims, reshape, softmax, sum, tril
 
 H = TypeVar("H", bound="Head")
 
 
-class Head:
+class Head(Layer):
     """A map from a hidden vector h to a law; the first field of a subclass is a ``Linear`` layer.
 
     A subclass is a ``@dataclass(frozen=True, eq=False)`` with ``init``, ``__call__`` and, where it can stand at the end
@@ -308,7 +308,7 @@ class OneHotHead(Head):
 
 
 @dataclass(frozen=True, eq=False)
-class MixturePrior:
+class MixturePrior(Layer):
     """A learned prior, ``p(z) = sum_k softmax(logits)_k N(mean_k, exp(2 log_scale_k))``.
 
     Args:

@@ -13,13 +13,13 @@ import numpy as np
 
 from ..core import NoiseStream, Value, as_array, describe, value_of
 from ..distributions.distribution import Distribution
-from ..nn import MLP
+from ..nn import MLP, Layer
 from ..ops import astype, reshape
 from .heads import LIKELIHOODS, POSTERIORS, Head, HeadInit, MixturePrior
 
 
 @dataclass(frozen=True, eq=False)
-class VAE:
+class VAE(Layer):
     """A model of images x with latent variables z behind each.
 
     ``p(z) = prior()``, ``p(x|z) = likelihood(decoder(z))``, and ``q(z|x) = posterior(encoder(x))`` in place of the
@@ -102,9 +102,9 @@ class VAE:
         make_likelihood = _head("likelihood", likelihood, LIKELIHOODS)
         _check_components(components, posterior)
         sizes = (pixels, *hidden)
-        encoder = MLP.init(sizes, rng=rng, activation=activation, dtype=dtype)
+        encoder = MLP.init(sizes, rng=rng, activation=activation, trunk=True, dtype=dtype)
         q = make_posterior(sizes[-1], latent, rng=rng, dtype=dtype)
-        decoder = MLP.init((q.width, *reversed(hidden)), rng=rng, activation=activation, dtype=dtype)
+        decoder = MLP.init((q.width, *reversed(hidden)), rng=rng, activation=activation, trunk=True, dtype=dtype)
         p = make_likelihood(hidden[0] if hidden else q.width, pixels, rng=rng, dtype=dtype)
         mixture = MixturePrior.init(components, latent, rng=rng, dtype=dtype) if components else None
         return cls(encoder, q, decoder, p, mixture)
