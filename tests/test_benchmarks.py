@@ -1,4 +1,4 @@
-"""The benchmarks: the README shows what their results files hold, and what they claim holds at a smaller budget."""
+"""The benchmarks: their README shows what the results files hold, and what they claim holds at a smaller budget."""
 
 import contextlib
 import importlib
@@ -12,7 +12,7 @@ import pytest
 import tinygrad_vae as tg
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "tests" / "benchmarks" / "README.md").read_text()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Time one training step of a VAE, in this library and in others, and print the table of the README.
+"""Time one training step of a VAE, in this library and in others, and print the table of the README beside it.
 
 The step and its contenders are in training_step.py; those that are not installed are left out, with a word. Before
 anything is timed, all must agree with the one in plain NumPy on the losses and the parameters of the first steps, from
