@@ -133,6 +133,21 @@ def test_gradients_whose_sum_is_too_large_are_taken_and_broken_ones_are_named():
         adam.update(p, huge | {"y": np.array([np.inf, -np.inf], np.float32)}, adam.init(p))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_large_gradient_does_not_stop_a_parameter_for_good(dtype):
+    optimizer, large = Adam(0.1, beta1=0.7, beta2=0.7), np.finfo(dtype).max
+    for size in (large, np.sqrt(large), 0.9 * np.sqrt(large), np.sqrt(large) / 20):
+        p = {"x": np.zeros(2, dtype)}
+        state = optimizer.init(p)
+        for _ in range(3):
+            p, state = optimizer.update(p, {"x": np.array([size, -1.0], dtype)}, state)
+        np.testing.assert_allclose(p["x"], [-0.3, 0.3], rtol=1e-5)
+        for _ in range(2500):
+            p, state = optimizer.update(p, {"x": np.array([-1.0, 1.0], dtype)}, state)
+        assert all(np.isfinite(leaf).all() for leaf in trees.leaves(state))
+        assert p["x"][0] > 1  # it moves on, where it stood still at -0.3
+
+
 def test_schedules_at_their_corners():
     assert [warm_up(step, 0) for step in (0, 5)] == [1, 1]
     assert cosine(0, 10) == 1
@@ -240,8 +255,8 @@ def test_a_state_of_another_optimizer_is_refused():
 
 
 def test_parameters_are_arrays_of_floats():
-    for bad in (np.arange(3), tg.Tensor(np.ones(3)), [1.0]):
-        with pytest.raises(TypeError, match=r"a parameter is an array of floats, found .* at x"):
+    for bad in (np.arange(3), tg.Tensor(np.ones(3)), [1.0], np.ones(3, np.float16)):
+        with pytest.raises(TypeError, match=r"a parameter is an array of float32 or float64, found .* at x"):
             Adam().init({"x": bad})
 
 

@@ -1,8 +1,7 @@
 """Optimizers: pure functions from parameters, gradients and a state to new parameters and a new state.
 
-They know trees of arrays and the ops, and nothing of models. What is passed in is never edited; where parameters and
-gradients are Tensors, the update is recorded like anything else. Schedules are factors of the learning rate, functions
-of where a run stands; an optimizer is made anew with the rate of each step.
+Nothing that is passed in is edited; where parameters and gradients are Tensors, the update is recorded like anything
+else. Schedules are factors of the learning rate; an optimizer is made anew with the rate of each step.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 
 from .calculus import values
 from .core import Array, Tensor, Value, as_array, describe, is_array, namespace, to_host, trees, value_of
-from .ops import adaptive_step, astype, isfinite, logical_and, moving_average, sqrt, square, where
+from .ops import adaptive_step, astype, clip, isfinite, logical_and, moving_average, sqrt, square, where
 from .ops import sum as total
 
 Tree = TypeVar("Tree")
@@ -69,13 +68,11 @@ class SGD:
         """
         rate, momentum = _rate(self.learning_rate), float(self.momentum)  # a NumPy number would widen float32
         _check_state("SGD.update", state, ["velocity"] if momentum else [])
-        if not momentum:
-            rows = _rows("SGD.update", parameters, gradients=gradients)
-            return _tree(parameters, [p - _as(rate, p) * g for p, g in rows]), {}
-        rows = _rows("SGD.update", parameters, gradients=gradients, velocity=state["velocity"])
-        velocity = [momentum * v + g for _, g, v in rows]
-        new = [p - _as(rate, p) * v for (p, _, _), v in zip(rows, velocity, strict=True)]
-        return _tree(parameters, new), {"velocity": _tree(parameters, velocity)}
+        rows = _rows("SGD.update", parameters, gradients=gradients, **state)
+        _check_finite("SGD.update", gradients)
+        velocity = [momentum * v[0] + g if momentum else g for _, g, *v in rows]
+        new = _tree(parameters, [p - _as(rate, p) * v for (p, *_), v in zip(rows, velocity, strict=True)])
+        return new, {"velocity": _tree(parameters, velocity)} if momentum else {}
 
 
 @dataclass(frozen=True)
@@ -133,6 +130,10 @@ class Adam:
         what = f"{type(self).__name__}.update"
         _check_state(what, state, ["step", "mean", "square"])
         rows = _rows(what, parameters, gradients=gradients, mean=state["mean"], square=state["square"])
+        if not _check_finite(what, gradients, 4 / (1 - self.beta2)):
+            # a square that became infinite would stay so, and the parameter would not move any more
+            limits = {g.dtype: math.sqrt(np.finfo(g.dtype).max * (1 - self.beta2)) / 2 for _, g, *_ in rows}
+            rows = [(p, clip(g, -limits[g.dtype], limits[g.dtype]), *others) for p, g, *others in rows]
         step = state["step"] + 1
         rate = _rate(self.learning_rate) / (1 - float(self.beta1) ** step)
         scale, shift = 1 / (rate * sqrt(1 - float(self.beta2) ** step)), float(self.epsilon) / rate
@@ -315,24 +316,25 @@ def _check_state(what: str, state: Any, names: list[str]) -> None:
 
 
 def _rows(what: str, parameters: Any, **others: Any) -> list[tuple[Array, ...]]:
-    """Return each array of the parameters together with those at its place in the other trees, once all are checked.
+    """Return each array of the parameters together with the arrays at the same path of the other trees, all checked.
 
     Raises:
         TypeError: a parameter is no array of floats.
-        ValueError: another tree has other places, shapes or dtypes, or a gradient that is not finite.
+        ValueError: another tree has other paths, shapes or dtypes.
     """
-    if _are_recorded(parameters, others.get("gradients")):
-        _rows(what, values(parameters), **values(others))
-        columns = [dict(trees.paths(tree)) for tree in (parameters, *others.values())]
-        return [tuple(column[path] for column in columns) for path in columns[0]]
     expected = dict(trees.paths(parameters))
+    given = trees.leaves(others.get("gradients"))
+    if given and all(isinstance(x, Tensor) for x in expected.values()) and any(isinstance(x, Tensor) for x in given):
+        _rows(what, values(parameters), **values(others))  # the update is recorded; some gradients may be constant
+        columns = [dict(trees.paths(tree)) for tree in others.values()]
+        return [(p, *(column[path] for column in columns)) for path, p in expected.items()]
     for path, p in expected.items():
-        if not is_array(p) or p.dtype.kind != "f":
+        if not is_array(p) or p.dtype not in (np.float32, np.float64):
             raise TypeError(
-                f"{what}: a parameter is an array of floats, found {describe(p)}{_at(path)}; "
+                f"{what}: a parameter is an array of float32 or float64, found {describe(p)}{_at(path)}; "
                 "take arrays out of Tensors with tg.values(tree)"
             )
-    columns = [expected]
+    columns = []
     for name, tree in others.items():
         found = dict(trees.paths(tree))
         if found.keys() != expected.keys():
@@ -347,32 +349,25 @@ def _rows(what: str, parameters: Any, **others: Any) -> list[tuple[Array, ...]]:
                 raise ValueError(
                     f"{what}: {name}{_at(path)} must be {describe(p)} like the parameter, found {describe(x)}"
                 )
-        if name == "gradients":
-            _check_finite(what, found)
         columns.append(found)
-    return [tuple(column[path] for column in columns) for path in expected]
+    return [(p, *(column[path] for column in columns)) for path, p in expected.items()]
 
 
-def _are_recorded(parameters: Any, gradients: Any) -> bool:
-    """Return whether parameters and gradients are Tensors, so that the update is recorded too; some may be constant."""
-    leaves, others = trees.leaves(parameters), trees.leaves(gradients)
-    recorded = bool(leaves) and all(isinstance(x, Tensor) for x in leaves)
-    return recorded and any(isinstance(x, Tensor) for x in others)
-
-
-def _check_finite(what: str, gradients: dict[str, Array]) -> None:
-    """Raise where a gradient is not finite; all are asked at once, since a GPU has to be waited for."""
+def _check_finite(what: str, gradients: Any, times: float = 1.0) -> bool:
+    """Raise where a gradient is not finite; return whether a number of times the sum of its squares is finite too."""
+    found = dict(trees.paths(values(gradients)))
     with np.errstate(all="ignore"):
-        whole = functools.reduce(operator.add, (g.sum() for g in gradients.values()), 0.0)
-    if bool(namespace(whole).isfinite(whole)):  # and so is every element; a sum takes less time than to ask each
-        return
-    for path, g in gradients.items():
+        # one number for all: a GPU has to be waited for, and a product takes less time than to ask each element
+        sums = [namespace(g).vdot(g, g) / np.finfo(g.dtype).max for g in found.values()]
+        small = bool(functools.reduce(operator.add, sums, 0.0) * times < 1)
+    for path, g in found.items() if not small else ():
         finite = int(namespace(g).isfinite(g).sum())
         if finite < g.size:
             raise ValueError(
                 f"{what}: {g.size - finite} of {g.size} elements of the gradient{_at(path)} are not finite; "
                 "the parameters are unchanged. Look at the loss of this step, or lower the learning rate"
             )
+    return small
 
 
 def _listed(names: Iterable[str]) -> str:
