@@ -177,7 +177,7 @@ figure.savefig(figures / "07_rare_draws.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `importance_weighted_bound` in `tinygrad_vae/vae/objectives.py` lives on such weights.
+# In the source: `importance_weighted_bound` in `tinygrad_vae/vae/bounds.py` lives on such weights.
 #
 # In the literature:
 #

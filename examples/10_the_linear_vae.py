@@ -194,7 +194,7 @@ figure.savefig(figures / "10_the_linear_vae.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/vae/objectives.py`, where the same bound is written for any model, and
+# In the source: `tinygrad_vae/vae/bounds.py`, where the same bound is written for any model, and
 # `tinygrad_vae/guard/`, which found the partly cut path.
 #
 # In the literature:

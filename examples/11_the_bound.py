@@ -246,7 +246,7 @@ figure.savefig(figures / "11_the_bound.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/vae/objectives.py`, the bound for any model; `tinygrad_vae/distributions/divergences.py`,
+# In the source: `tinygrad_vae/vae/bounds.py`, the bound for any model; `tinygrad_vae/distributions/divergences.py`,
 # the divergences in closed form; `VAE.encode` in `tinygrad_vae/vae/`, with its one half.
 #
 # In the literature:

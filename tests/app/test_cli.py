@@ -244,7 +244,7 @@ def test_a_biased_estimator_says_so_once_and_where_the_model_draws(images, capsy
     assert cli.main(["train", *words]) == 0
     err = capsys.readouterr().err
     assert err.count("is biased") == 1
-    assert re.search(r"the gradient through z \(objectives\.py:\d+\) is biased", err)
+    assert re.search(r"the gradient through z \(bounds\.py:\d+\) is biased", err)
 
 
 def test_an_unknown_flag_points_to_the_help_of_its_command(capsys):

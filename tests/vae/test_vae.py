@@ -144,6 +144,19 @@ def test_pixels_stored_in_bytes_have_the_probability_of_those_stored_as_floats(g
 # the bounds --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("bound", [tg.elbo, lambda model, x, rng: tg.vae.Objective("iwae", 2)(model, x, rng=rng)])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli", "categorical"])
+@pytest.mark.parametrize(("dtype", "worst"), [(np.uint8, 255), (np.float32, 1e30), (np.float64, -1), (float, np.nan)])
+def test_pixels_that_the_likelihood_cannot_have_are_named(bound, likelihood, dtype, worst):
+    if likelihood == "categorical" and worst == 255:
+        worst, dtype = 256, np.int64
+    model = tg.VAE.init(16, hidden=(8,), latent=2, likelihood=likelihood, rng=tg.noise(0))
+    images = np.zeros((3, 16), dtype)
+    images[1, 2] = worst
+    with pytest.raises(ValueError, match=r"takes pixels from 0 to (1|255), found .* at index \(1, 2\) of .*; divide"):
+        bound(model, images, rng=tg.noise(1))
+
+
 def test_bound_and_divergence_from_the_posterior_add_up_to_the_evidence():
     x = draws_of_evidence(500)
     model = LinearGaussian(0.4, np.log(0.5))

@@ -70,8 +70,8 @@ def test_through_a_safetensors_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("decoder.0.bias"), "missing: decoder.0.bias; without a place: nothing"),
-        (lambda s: s.update(extra=np.ones(2)), "missing: nothing; without a place: extra"),
+        (lambda s: s.pop("decoder.0.bias"), "missing: decoder.0.bias; not known here: nothing"),
+        (lambda s: s.update(extra=np.ones(2)), "missing: nothing; not known here: extra"),
         (
             lambda s: s.update({"encoder.0.weight": s["encoder.0.weight"].T}),
             r"encoder.0.weight must be floats of shape \(8, 12\), found a float64 array of shape \(12, 8\)",
@@ -138,3 +138,18 @@ def test_weights_that_torch_began_with_come_here():
     x = binary_images(6)
     mean = theirs["posterior"]["mean"](theirs["encoder"](torch.from_numpy(x))).detach().numpy()
     np.testing.assert_allclose(ours.encode(x).mean, mean, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("as_parameter", [False, True])
+def test_weights_of_any_floating_dtype_and_parameters_are_loaded(kind, as_parameter):
+    torch = pytest.importorskip("torch")
+    model = small_vae()
+    state = {name: torch.from_numpy(w).to(getattr(torch, kind)) for name, w in vae.to_state_dict(model).items()}
+    expected = {name: w.double().numpy() for name, w in state.items()}
+    if as_parameter:
+        state = {name: torch.nn.Parameter(w) for name, w in state.items()}
+    found = vae.to_state_dict(vae.from_state_dict(blank(model), state))
+    for name, w in expected.items():
+        assert found[name].dtype == np.float64
+        np.testing.assert_array_equal(found[name], w)

@@ -1,7 +1,7 @@
 """How good a model is on held-out examples, in nats, with standard errors.
 
-It computes with arrays and records nothing, some draws of one batch at a time, so that neither more examples nor
-more draws take more memory. It knows objectives, and nothing of training.
+It computes with arrays and records nothing, a few draws of one batch at a time, so that neither more examples nor more
+draws take more memory.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..calculus import values
 from ..core import Array, NoiseStream, as_array, beside, to_host, trees
 from ..distributions.distribution import Distribution
 from ..distributions.divergences import kl_divergence
-from .objectives import LatentVariableModel, check_count, in_dtype_of, kl_of_each_latent
+from .bounds import LatentVariableModel, check_count, in_dtype_of, kl_of_each_latent
 
 ROWS = 1000
-"""About how many draws to decode at a time."""
+"""About how many draws are decoded at a time."""
 
 ACTIVE = 0.01
-"""How much the posterior mean of a latent varies from image to image, at least, where the latent is in use."""
+"""The least variance over images of the posterior mean of a latent that is in use."""
 
 
 def evaluate(
@@ -39,29 +39,29 @@ def evaluate(
 
     For each image, with K draws ``z_k ~ q(z|x)`` and ``w_k = p(x|z_k) p(z_k) / q(z_k|x)``:
 
-    - ``rate``: ``KL(q(z|x) || p(z))``, what z says about x; where it has no closed form, from the draws;
-    - ``distortion``: the mean of ``-log p(x|z_k)``, what z leaves open (Alemi et al. 2018);
+    - ``rate``: ``KL(q(z|x) || p(z))``, how much z says about x; from the draws where it has no closed form;
+    - ``distortion``: the mean of ``-log p(x|z_k)``, how much z leaves open (Alemi et al. 2018);
     - ``bound``: the evidence lower bound, -(rate + distortion);
     - ``log_likelihood``: the importance weighted bound, ``log 1/K sum_k w_k``, which is below log p(x) on average and
       close to it for large K (Burda et al. 2016 take K = 5000).
 
     Args:
-        model: a ``VAE``, or whatever encodes, decodes and has a prior.
+        model: a ``VAE``, or anything that encodes, decodes and has a prior.
         images: examples of shape (n, ...), two at least. A batch at a time is moved to where the model is.
         rng: a stream from ``tg.noise(seed)``.
         samples: K, the number of draws for each image.
-        batch: how many images to compute at a time; it changes which noise meets which image.
+        batch: the number of images in a batch; it changes which noise an image gets.
         progress: called as ``progress(done, n)`` after each batch.
 
     Returns:
-        What JSON can hold. The four means in nats; ``<name>_standard_error`` for each, of the mean over images, which
-        holds the noise of the draws too; the numbers of ``images`` and ``samples``; and
+        A dict that JSON can hold. The four means in nats; a ``<name>_standard_error`` for each, of the mean over
+        images, which includes the noise of the draws; the numbers of ``images`` and ``samples``; and
 
-        - ``effective_samples``: the mean over images of ``(sum w)^2 / sum w^2``, from 1 to K. Where it is near 1 the
-          log-likelihood hangs on single draws and is too low;
-        - ``kl_per_latent``: the rate of each latent, ``None`` where the latents depend on each other;
+        - ``effective_samples``: the mean over images of ``(sum w)^2 / sum w^2``, from 1 to K. Near 1, the
+          log-likelihood depends on single draws and is too low;
+        - ``kl_per_latent``: the rate of each latent, ``None`` if the latents depend on each other;
         - ``active_units``: how many latents have a posterior mean whose variance over the images is above 0.01;
-        - ``warning``: what is wrong and what to try where no latent is active; else ``None``.
+        - ``warning``: what is wrong and what to try if no latent is active; else ``None``.
 
     Raises:
         TypeError, ValueError: an image does not fit the model, there are fewer than two, or a number is less than 1.
@@ -85,14 +85,14 @@ def measure(
     batch: int = 250,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Array]:
-    """Return what ``evaluate`` summarises, for each image by itself; two models are compared image by image.
+    """Return the numbers of ``evaluate`` for each image, so that two models can be compared image by image.
 
     Args:
         model, images, rng, samples, batch, progress: as ``evaluate`` takes them.
 
     Returns:
         ``bound``, ``log_likelihood``, ``rate``, ``distortion`` and ``effective_samples`` of shape (n,), ``means`` of
-        shape (n, latent, ...), and ``kl_per_latent`` of shape (n, latent) where there is such a thing; in float64.
+        shape (n, latent, ...), and ``kl_per_latent`` of shape (n, latent) if the latents are independent; in float64.
 
     Raises:
         TypeError, ValueError: as ``evaluate`` raises them.
@@ -116,7 +116,7 @@ def measure(
 
 
 def summary(measured: dict[str, Array], samples: int) -> dict[str, Any]:
-    """Return what ``evaluate`` returns, from what ``measure`` found with so many draws for each image."""
+    """Return the report of ``evaluate`` from the numbers that ``measure`` found with ``samples`` draws."""
     n = len(measured["bound"])
     report: dict[str, Any] = {"images": n, "samples": samples}
     for name in ("bound", "log_likelihood", "rate", "distortion"):
@@ -142,7 +142,7 @@ def _collapse(latents: int, rate: float) -> str:
 
 
 def _measure(model: LatentVariableModel, x: Array, rng: NoiseStream, samples: int) -> dict[str, Array]:
-    """Return what is known of each example, in float64, with the examples along the first axis."""
+    """Return the numbers of each example, in float64, with the examples along the first axis."""
     x = beside(x, *trees.leaves(model))
     q, prior = model.encode(x), model.prior()
     weights, fit, log_ratio = _LogMean(len(x)), np.zeros(len(x)), np.zeros(len(x))

@@ -1,7 +1,6 @@
-"""Heads: from the last hidden layer of a network to a law, one small declaration each.
+"""Heads: from the last hidden layer of a network to a distribution, one small declaration each.
 
-The same head may stand at the end of an encoder, as q(z|x), or of a decoder, as p(x|z). It knows layers and
-distributions, and nothing of models.
+The same head may stand at the end of an encoder, as q(z|x), or of a decoder, as p(x|z).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ H = TypeVar("H", bound="Head")
 
 
 class Head(Layer):
-    """A map from a hidden vector h to a law; the first field of a subclass is a ``Linear`` layer.
+    """A map from a hidden vector h to a distribution; the first field of a subclass is a ``Linear`` layer.
 
     A subclass is a ``@dataclass(frozen=True, eq=False)`` with ``init``, ``__call__`` and, where it can stand at the end
     of an encoder, ``standard``.
@@ -41,6 +40,8 @@ class Head(Layer):
 
     event_ndim: ClassVar[int] = 1
     """How many axes one draw has."""
+    bounded: ClassVar[bool] = False
+    """Whether pixels lie from 0 to ``white``."""
 
     @property
     def first(self) -> Linear:
@@ -65,7 +66,7 @@ class Head(Layer):
 
     @property
     def white(self) -> float:
-        """The largest value of a pixel; an encoder sees pixels divided by it."""
+        """The value of a white pixel; an encoder sees pixels divided by it."""
         return 1.0
 
     @classmethod
@@ -209,6 +210,7 @@ class BernoulliHead(Head):
     """
 
     logits: Linear
+    bounded = True
 
     @classmethod
     def init(cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32) -> BernoulliHead:
@@ -226,6 +228,7 @@ class ContinuousBernoulliHead(Head):
     """``ContinuousBernoulli(logits(h))``: grey pixels from 0 to 1."""
 
     logits: Linear
+    bounded = True
 
     @classmethod
     def init(cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32) -> ContinuousBernoulliHead:
@@ -246,6 +249,7 @@ class CategoricalHead(Head):
 
     logits: Linear
     levels: int = trees.static(default=256)
+    bounded = True
 
     def __post_init__(self) -> None:
         _check_divides("CategoricalHead", "levels", self.levels, self.logits)

@@ -1,7 +1,4 @@
-"""Weights under the names and in the shapes that PyTorch gives them: to there and back.
-
-It knows the names of layers, and nothing of what is computed with them. PyTorch itself is not needed.
-"""
+"""Weights under PyTorch's names and in PyTorch's shapes, in both directions. PyTorch itself is not needed."""
 
 from __future__ import annotations
 
@@ -45,11 +42,11 @@ def from_state_dict(model: Model, state: Mapping[str, Any]) -> Model:
 
     Args:
         model: for the structure and the shapes, as ``VAE.init`` makes it.
-        state: arrays or PyTorch tensors by name, as ``module.state_dict()``, ``safetensors.numpy.load_file`` or
-            ``to_state_dict`` gives them.
+        state: arrays or PyTorch tensors by name, as ``module.state_dict()``, ``dict(module.named_parameters())``,
+            ``safetensors.numpy.load_file`` or ``to_state_dict`` gives them, in any floating dtype.
 
     Raises:
-        ValueError: a name is missing or has no place, or an array has another shape or is not of floats.
+        ValueError: a name is missing or unknown, or an array has another shape or does not hold floats.
 
     >>> model = tg.VAE.init(64, hidden=(16,), latent=2, rng=tg.noise(0))
     >>> other = tg.VAE.init(64, hidden=(16,), latent=2, rng=tg.noise(1))
@@ -62,11 +59,11 @@ def from_state_dict(model: Model, state: Mapping[str, Any]) -> Model:
     if missing or unknown:
         raise ValueError(
             f"from_state_dict: the weights are of another model; missing: {', '.join(missing) or 'nothing'}; "
-            f"without a place: {', '.join(unknown) or 'nothing'}"
+            f"not known here: {', '.join(unknown) or 'nothing'}"
         )
     new = []
     for name, (path, leaf) in places.items():
-        found = np.asarray(state[name])
+        found = _as_numpy(state[name])
         expected = _turned(path, leaf).shape
         if found.shape != expected or found.dtype.kind != "f":
             raise ValueError(
@@ -75,6 +72,15 @@ def from_state_dict(model: Model, state: Mapping[str, Any]) -> Model:
         turned = np.array(_turned(path, found), leaf.dtype, order="C")
         new.append(namespace(leaf).asarray(turned))
     return trees.replace_leaves(model, new)
+
+
+def _as_numpy(x: Any) -> Array:
+    """Return a tensor of PyTorch, on any device and with or without a gradient, or an array, as a NumPy array."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu()
+    if str(x.dtype).endswith("bfloat16"):  # NumPy has no such dtype: PyTorch's own, or one of ml_dtypes
+        x = x.float() if hasattr(x, "float") else x.astype(np.float32)
+    return np.asarray(x)
 
 
 def _name(path: str) -> str:

@@ -1,7 +1,6 @@
-"""The variational autoencoder of Kingma and Welling 2014: three laws, two of them given by networks.
+"""The variational autoencoder of Kingma and Welling 2014: three distributions, two of them given by networks.
 
-It knows layers and heads, and nothing of objectives: ``encode``, ``decode`` and ``prior`` return laws, and what to draw
-from them and what to add up is written in ``objectives``.
+``encode``, ``decode`` and ``prior`` return distributions; ``bounds`` draws from them and adds up the terms.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import NoiseStream, Value, as_array, describe, value_of
+from ..core import NoiseStream, Value, as_array, describe, to_host, value_of
 from ..distributions.distribution import Distribution
 from ..nn import MLP, Layer
 from ..ops import astype, reshape
@@ -22,16 +21,15 @@ from .heads import LIKELIHOODS, POSTERIORS, Head, HeadInit, MixturePrior
 class VAE(Layer):
     """A model of images x with latent variables z behind each.
 
-    ``p(z) = prior()``, ``p(x|z) = likelihood(decoder(z))``, and ``q(z|x) = posterior(encoder(x))`` in place of the
-    posterior. Called with arrays for its weights it computes; ``tg.wrap(model)`` is the same model with Tensors for
-    weights, and records.
+    ``p(z) = prior()``, ``p(x|z) = likelihood(decoder(z))``, and ``q(z|x) = posterior(encoder(x))`` approximates the
+    posterior. With arrays for weights it computes; ``tg.wrap(model)`` has Tensors for weights, and records.
 
     Args:
-        encoder: the trunk from pixels to the last hidden layer.
+        encoder: the trunk from pixels to the last hidden layer, an ``MLP`` with ``trunk=True``.
         posterior: the head from there to q(z|x).
         decoder: the trunk from z to the last hidden layer.
         likelihood: the head from there to p(x|z).
-        learned_prior: p(z); without it, the standard law of the posterior's family: N(0, I), or fair tosses.
+        learned_prior: p(z); without it, the standard distribution of the posterior's family: N(0, I), or fair tosses.
 
     Raises:
         ValueError: the parts do not fit together.
@@ -82,8 +80,8 @@ class VAE(Layer):
             hidden: the sizes of the hidden layers of the encoder; the decoder has them in reverse.
             latent: the number of latent variables.
             activation: one of ``"relu"``, ``"tanh"``, ``"softplus"``, ``"sigmoid"``.
-            posterior: a name in ``vae.POSTERIORS``, or what makes such a head.
-            likelihood: a name in ``vae.LIKELIHOODS``, or what makes such a head, as
+            posterior: a name in ``vae.POSTERIORS``, or a function that makes such a head.
+            likelihood: a name in ``vae.LIKELIHOODS``, or a function that makes such a head, as
                 ``functools.partial(vae.CategoricalHead.init, levels=16)``.
             components: how many Gaussians to mix for a learned prior; 0 for the standard one.
             rng: a stream from ``tg.noise(seed)``.
@@ -123,10 +121,11 @@ class VAE(Layer):
         """Return ``q(z|x)``, the approximate posterior.
 
         Args:
-            x: images of shape (..., pixels), of any dtype; they are read in that of the model.
+            x: images of shape (..., pixels), of any dtype; they are converted to the dtype of the model.
 
         Raises:
-            TypeError, ValueError: x is no array of numbers, or has another number of pixels.
+            TypeError, ValueError: x is not an array of numbers, has another number of pixels, or pixels that the
+                likelihood cannot have.
         """
         x = self._images(x)
         white = self.likelihood.white
@@ -171,6 +170,15 @@ class VAE(Layer):
             raise ValueError(
                 f"VAE: expected images of {self.data_size} pixels, of shape (..., {self.data_size}), "
                 f"found {describe(found)}; flatten each image with images.reshape(len(images), -1)"
+            )
+        white = self.likelihood.white
+        if self.likelihood.bounded and found.size and not (found.min() >= 0 and found.max() <= white):  # nan too
+            host = to_host(found)
+            index = tuple(int(k) for k in np.argwhere(~((host >= 0) & (host <= white)))[0])
+            raise ValueError(
+                f"VAE: {type(self.likelihood).__name__} takes pixels from 0 to {white:g}, found {host[index]} at index "
+                f"{index} of {describe(found)}; divide grey levels by their largest value, and make pixels of 0 or 1 "
+                "with images > images.max() / 2"
             )
         dtype = self.posterior.first.weight.dtype
         return x if found.dtype == dtype else astype(x, dtype)

@@ -18,9 +18,10 @@ from ..core import Array, gradients, noise
 from ..distributions.distribution import Distribution
 from ..ops import logsumexp, mean
 from ..optim import Adam
+from .bounds import check_count
 from .heads import HeadInit
 from .model import VAE
-from .objectives import Objective, check_count
+from .objective import Objective
 
 ROWS = 2000
 """About how many draws to decode at a time."""
