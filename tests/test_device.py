@@ -10,7 +10,8 @@ from standard_errors import LAWS
 from test_divergences import neighbours
 
 import tinygrad_vae as tg
-from tinygrad_vae.app import checkpoint, train
+from tinygrad_vae import app
+from tinygrad_vae.app import checkpoint, pictures
 from tinygrad_vae.app.config import TrainConfig
 from tinygrad_vae.core import namespace, trees
 from tinygrad_vae.distributions.divergences import CLOSED_FORMS
@@ -400,8 +401,8 @@ def test_a_run_on_a_device_learns_what_one_on_the_host_learns(settings, gpu, tmp
     results = []
     for device in ("cpu", "gpu"):
         config = TrainConfig(hidden=(16,), epochs=2, batch=500, device=device, **settings)
-        run, state = train.begin(config, tmp_path / device)
-        state = train.train(run, state)
+        run, state = app.begin(config, tmp_path / device)
+        state = app.train(run, state)
         assert namespace(*trees.leaves(state.model)).__name__ == ("numpy" if device == "cpu" else "cupy")
         results.append(state.history)
     for (path, a), b in zip(trees.paths(results[0]), trees.leaves(results[1]), strict=True):
@@ -409,19 +410,19 @@ def test_a_run_on_a_device_learns_what_one_on_the_host_learns(settings, gpu, tmp
 
 
 def test_a_run_goes_on_where_it_is_asked_to(gpu, tmp_path):
-    run, state = train.begin(TrainConfig(hidden=(16,), epochs=1, batch=500, device="gpu"), tmp_path)
-    train.train(run, state)
-    assert train.conclude(run, state, draws=2)["steps"] == 0
-    assert all((tmp_path / name).exists() for name in train.pictures(run.config))
+    run, state = app.begin(TrainConfig(hidden=(16,), epochs=1, batch=500, device="gpu"), tmp_path)
+    app.train(run, state)
+    assert app.conclude(run, state, draws=2)["steps"] == 0
+    assert all((tmp_path / name).exists() for name in pictures.pictures(run.config))
     for device in ("cpu", "gpu", "cpu"):
-        run, state = train.resume(tmp_path, epochs=run.config.epochs + 1, device=device)
+        run, state = app.resume(tmp_path, epochs=run.config.epochs + 1, device=device)
         assert namespace(*trees.leaves(state.model)).__name__ == ("numpy" if device == "cpu" else "cupy")
-        train.train(run, state)
-    assert namespace(*trees.leaves(train.load_model(tmp_path)[0])) is np
+        app.train(run, state)
+    assert namespace(*trees.leaves(app.load_model(tmp_path)[0])) is np
 
 
 def test_a_run_without_a_gpu_says_so_before_anything_is_written(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(train.RunError, match=r"device: a GPU cannot be used here: .*cuda12.*--device cpu"):
-        train.begin(TrainConfig(hidden=(8,), device="gpu"), tmp_path / "run")
+    with pytest.raises(app.RunError, match=r"device: a GPU cannot be used here: .*cuda12.*--device cpu"):
+        app.begin(TrainConfig(hidden=(8,), device="gpu"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

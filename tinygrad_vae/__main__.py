@@ -1,7 +1,4 @@
-"""``python -m tinygrad_vae``: the command, where its script is not on the path.
-
-It knows the command and nothing else.
-"""
+"""``python -m tinygrad_vae``: the command, if its script is not on the path."""
 
 import sys
 

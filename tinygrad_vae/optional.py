@@ -1,6 +1,6 @@
-"""Optional packages: imported where they are used, with a clear message where they are missing.
+"""Optional packages: imported where they are used, with a clear message if they are missing.
 
-It knows nothing of the library. The engine needs NumPy and SciPy alone; the command needs a few packages more.
+The engine needs NumPy and SciPy alone; the command needs a few packages more.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ from typing import Any
 
 
 class MissingExtraError(ImportError):
-    """An optional package is not installed."""
+    """An optional package cannot be imported."""
 
 
 def require(module: str, *, extra: str = "train") -> Any:
     """Return an optional module, such as ``"matplotlib.figure"``, of one of the extras.
 
     Raises:
-        MissingExtraError: it is not installed; the message holds the command that installs it.
+        MissingExtraError: it is not installed, and the message holds the command that installs it; or it is broken, or
+            set up in a way that it refuses, such as a bad ``MPLBACKEND`` for matplotlib.
 
     >>> require("safetensors").__name__
     'safetensors'
     """
+    package = module.partition(".")[0]
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
         raise MissingExtraError(
             f'{package} is needed here and cannot be imported ({error}); pip install "tinygrad-vae[{extra}]"'
         ) from error
+    except Exception as error:
+        raise MissingExtraError(f"{package} is installed, but cannot be imported: {error}") from error

@@ -8,22 +8,20 @@ import zipfile
 
 import numpy as np
 import pytest
+from app_runs import idx
 
 import tinygrad_vae as tg
-from tinygrad_vae.app import data
+from tinygrad_vae.app import data, image_files
+from tinygrad_vae.app import images as pictures
 
 GREY = np.random.default_rng(0).integers(0, 256, (12, 5, 5), dtype=np.uint8)
 BITS = (GREY >= 128).astype(np.float32).reshape(12, 25)
 LABELS = np.arange(12, dtype=np.uint8) % 10
 
 
-def idx(array):
-    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-
-
 def read(path):
     """All images of a source, in the order in which the source holds them."""
-    images, held_out = data._read(path)
+    images, held_out = data.read(path)
     assert held_out is None
     return images
 
@@ -54,7 +52,7 @@ def test_the_split_holds_every_image_once_and_follows_the_seed():
 
 
 def test_labels_stay_with_their_images():
-    numbered = data.Images(np.repeat(LABELS[:, None], 4, axis=1), (2, 2), LABELS, grey=True)
+    numbered = pictures.Images(np.repeat(LABELS[:, None], 4, axis=1), (2, 2), LABELS, grey=True)
     for part in numbered.split(0.25, tg.noise(0)):
         np.testing.assert_array_equal(part.pixels[:, 0], part.labels)
         np.testing.assert_array_equal(part[2:][::-1].pixels[:, 0], part.labels[2:][::-1])
@@ -89,7 +87,7 @@ def test_packed_bits_are_unpacked(tmp_path):
 
 
 def test_no_width_can_be_both_a_square_and_packed_bits():
-    assert not [w for w in range(1, 10_000) if data._side(w) and data._side(8 * w)]
+    assert not [w for w in range(1, 10_000) if pictures.square_side(w) and pictures.square_side(8 * w)]
 
 
 def test_images_need_not_be_square_where_they_have_rows_and_columns(tmp_path):
@@ -122,7 +120,7 @@ def test_idx_files_alone_with_their_labels_or_as_a_folder(mark, packed, tmp_path
 
 
 def refused(path, *words):
-    with pytest.raises(data.DataError) as caught:
+    with pytest.raises(pictures.DataError) as caught:
         data.load(path)
     for word in (str(path), *words):
         assert word in str(caught.value)
@@ -236,7 +234,7 @@ def test_fresh_bits_are_left_to_whoever_trains_and_the_held_out_ones_are_fixed(g
     train, held_out = data.load(grey_file, binarise="fresh")
     np.testing.assert_array_equal(train.pixels, data.load(grey_file, binarise="none")[0].pixels)
     np.testing.assert_array_equal(held_out.pixels, data.load(grey_file, binarise="fixed")[1].pixels)
-    drawn = [data.binarise(train.pixels, tg.noise(0).at("step", k)) for k in (0, 0, 1)]
+    drawn = [pictures.binarise(train.pixels, tg.noise(0).at("step", k)) for k in (0, 0, 1)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
 
@@ -245,7 +243,9 @@ def test_faint_images_are_refused_by_the_threshold_alone(tmp_path):
     np.save(tmp_path / "faint.npy", np.full((20, 9), 0.4))
     refused(tmp_path / "faint.npy", "would be empty")
     assert data.load(tmp_path / "faint.npy", binarise="none")[0].pixels.max() == np.float32(0.4)
-    with pytest.raises(data.DataError, match="binarise: expected threshold or fixed or fresh or none, found 'dither'"):
+    with pytest.raises(
+        pictures.DataError, match="binarise: expected threshold or fixed or fresh or none, found 'dither'"
+    ):
         data.load(binarise="dither")
 
 
@@ -253,9 +253,9 @@ def test_faint_images_are_refused_by_the_threshold_alone(tmp_path):
 def test_a_large_file_is_mapped_and_gives_the_same_pixels(name, tmp_path, monkeypatch):
     path = tmp_path / name
     path.write_bytes(idx(GREY)) if "idx" in name else np.save(path, GREY)
-    monkeypatch.setattr(data, "AT_ONCE", 5)
+    monkeypatch.setattr(pictures, "AT_ONCE", 5)
     whole = data.load(path, seed=1)
-    monkeypatch.setattr(data, "LARGE", 1)
+    monkeypatch.setattr(image_files, "LARGE", 1)
     for mapped, part in zip(data.load(path, seed=1), whole, strict=True):
         assert isinstance(mapped.levels, np.memmap)
         np.testing.assert_array_equal(mapped.pixels, part.pixels)
@@ -279,7 +279,7 @@ def test_nobody_is_told_how_to_run_the_code_in_a_file(tmp_path):
     (tmp_path / "pickle.npy").write_bytes(pickle.dumps([1]))
     (tmp_path / "noise.npz").write_bytes(b"anything at all")
     for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(data.DataError, match="it would take running code to read it") as refusal:
+        with pytest.raises(pictures.DataError, match="it would take running code to read it") as refusal:
             data.load(path)
         assert "allow_pickle" not in str(refusal.value)
 

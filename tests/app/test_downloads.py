@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from tinygrad_vae.app import cli, data
+from tinygrad_vae.app import cli, data, downloads
 
 pytest.importorskip("pooch")
 
@@ -62,8 +62,8 @@ def server(files):
 def shapes(server, files, tmp_path, monkeypatch):
     """The server's files, known under the name of a set."""
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    monkeypatch.setitem(data.DATASETS, "shapes", data.Dataset(server.url, checksums))
-    monkeypatch.setenv(data.FOLDER_VARIABLE, str(tmp_path / "kept"))
+    monkeypatch.setitem(downloads.DATASETS, "shapes", downloads.Dataset(server.url, checksums))
+    monkeypatch.setenv(downloads.FOLDER_VARIABLE, str(tmp_path / "kept"))
     return "shapes"
 
 
@@ -78,9 +78,9 @@ def test_a_set_is_fetched_once_and_then_kept(shapes, server, files, tmp_path):
 
 
 def test_a_damaged_file_is_fetched_again(shapes, server, tmp_path):
-    folder = data.download(shapes, tmp_path / "here")
+    folder = downloads.download(shapes, tmp_path / "here")
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(b"damaged")
-    assert data.download(shapes, tmp_path / "here") == tmp_path / "here"
+    assert downloads.download(shapes, tmp_path / "here") == tmp_path / "here"
     assert server.asked[4:] == ["train-labels-idx1-ubyte.gz"]
     assert len(data.load(folder)[0]) == 30
 
@@ -98,8 +98,8 @@ def test_what_is_not_the_right_file_is_refused_and_not_kept(served, shapes, file
 
 
 def test_no_server_is_one_line_of_the_command(shapes, tmp_path, monkeypatch, capsys):
-    gone = data.Dataset("http://127.0.0.1:9/", data.DATASETS[shapes].checksums)
-    monkeypatch.setitem(data.DATASETS, shapes, gone)
+    gone = downloads.Dataset("http://127.0.0.1:9/", downloads.DATASETS[shapes].checksums)
+    monkeypatch.setitem(downloads.DATASETS, shapes, gone)
     assert cli.main(["train", "--data", shapes, "--out", str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err
     assert "shapes: http://127.0.0.1:9/train-images-idx3-ubyte.gz cannot be had" in err
@@ -109,11 +109,11 @@ def test_no_server_is_one_line_of_the_command(shapes, tmp_path, monkeypatch, cap
 
 def test_an_unknown_set():
     with pytest.raises(data.DataError, match="'cifar': no set of that name; expected mnist or fashion-mnist or kmnist"):
-        data.download("cifar")
+        downloads.download("cifar")
 
 
 def test_every_known_set_has_four_files_with_checksums_of_their_own():
-    checksums = [value for found in data.DATASETS.values() for value in found.checksums.values()]
-    assert len(set(checksums)) == 4 * len(data.DATASETS)
+    checksums = [value for found in downloads.DATASETS.values() for value in found.checksums.values()]
+    assert len(set(checksums)) == 4 * len(downloads.DATASETS)
     assert all(len(bytes.fromhex(value)) == 32 for value in checksums)
-    assert all(found.url.startswith("https://") and found.url.endswith("/") for found in data.DATASETS.values())
+    assert all(found.url.startswith("https://") and found.url.endswith("/") for found in downloads.DATASETS.values())

@@ -12,18 +12,17 @@ import zlib
 import numpy as np
 import pytest
 import safetensors.numpy
+from app_runs import GREY, SMALL, content, idx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_vae as tg
-from tinygrad_vae import vae
-from tinygrad_vae.app import checkpoint, cli, data, train
+from tinygrad_vae import app, vae
+from tinygrad_vae.app import checkpoint, cli, data, image_files, images, run_folder
 from tinygrad_vae.app.config import RunError, TrainConfig, settings_in
 from tinygrad_vae.estimators import ESTIMATORS
 
 MANY = [100, pytest.param(2_000, marks=pytest.mark.long)]
-GREY = (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8)
-SMALL = ["--hidden", "6", "--latent", "2", "--batch", "10", "--epochs", "1"]
 
 
 def tried(examples, *strategies):
@@ -39,16 +38,6 @@ def outcome(refusal, function, *arguments, **options):
         return function(*arguments, **options), None
     except refusal as error:
         return None, str(error)
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else None
-
-
-@pytest.fixture
-def config(tmp_path):
-    np.savez(tmp_path / "images.npz", images=GREY, labels=np.arange(40) % 10)
-    return TrainConfig(str(tmp_path / "images.npz"), epochs=3, batch=10, hidden=(6,), latent=2)
 
 
 # ------------------------------------------------------------------------------------------ data files
@@ -110,7 +99,7 @@ def npy_files(draw, shape=SHAPES):
 @st.composite
 def npz_files(draw):
     """A zip file of such files, under names that count or do not, damaged or not."""
-    names = [name for group in data.NAMES_IN_NPZ.values() for name in group]
+    names = [name for group in image_files.NAMES_IN_NPZ.values() for name in group]
     members = draw(st.lists(st.sampled_from([*names, "images", "images", "x", "../up"]), max_size=4))
     file = io.BytesIO()
     with (
@@ -151,7 +140,7 @@ def test_a_malformed_data_file_is_trained_on_or_refused_by_name(examples, tmp_pa
         source.mkdir()
         path = source / file[0]
         path.write_bytes(file[1])
-        code = cli.main(["train", "--data", str(path), "--out", str(run), *SMALL, *options])
+        code = cli.main(["train", "--data", str(path), "--out", str(run), *SMALL, "1", *options])
         words = capsys.readouterr().err
         assert {path.name: path.read_bytes() for path in source.iterdir()} == {file[0]: file[1]}
         if code == 2:
@@ -160,7 +149,7 @@ def test_a_malformed_data_file_is_trained_on_or_refused_by_name(examples, tmp_pa
             assert not run.exists()
         else:
             assert code == 0, words  # whatever was let through can be trained on
-            assert (run / train.CHECKPOINT).exists()
+            assert (run / run_folder.CHECKPOINT).exists()
 
 
 # -------------------------------------------------------------------------------------- configurations
@@ -242,13 +231,13 @@ def test_any_settings_train_or_are_refused_by_name(examples, tmp_path, capsys, m
             assert "diverged" in words, words
         else:
             assert code == 0, words
-            assert (run / train.CHECKPOINT).exists()
+            assert (run / run_folder.CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("examples", MANY)
 def test_any_words_of_the_command_are_understood_or_refused(examples, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "begin", lambda config, folder: (_ for _ in ()).throw(RunError("stop here")))
+    monkeypatch.setattr(cli, "begin", lambda config, folder: (_ for _ in ()).throw(RunError("stop here")))
     flags = [f"--{name.replace('_', '-')}" for name in NAMES]
     others = "--out --config --resume --print-config --latnt -h 3 0 -1 1e999 nan ä a,b elbo none 3,4 / . -- --epochs=3"
     words = st.sampled_from(flags) | st.sampled_from([*others.split(), "", "\ud800", "\udcff", "--epochs=x"])
@@ -304,8 +293,8 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     np.savez(folder / "images.npz", images=(tg.noise(0).uniform((40, 3, 3)) * 255).astype(np.uint8))
     config = TrainConfig(str(folder / "images.npz"), epochs=2, batch=10, hidden=(6,), latent=2, patience=2)
-    train.train(*train.begin(config, folder / "run"))
-    return folder / "run", checkpoint.load(folder / "run" / train.CHECKPOINT)
+    app.train(*app.begin(config, folder / "run"))
+    return folder / "run", checkpoint.load(folder / "run" / run_folder.CHECKPOINT)
 
 
 @pytest.mark.parametrize("examples", MANY)
@@ -320,17 +309,17 @@ def test_a_checkpoint_whose_arrays_were_changed_is_used_whole_or_refused(example
         for kind, name, value in edits:
             changed = edited(changed, kind, name, value) if name in changed else changed
         if checksum:
-            checkpoint.save(run / train.CHECKPOINT, changed, facts)
+            checkpoint.save(run / run_folder.CHECKPOINT, changed, facts)
         else:  # written by another program, with the header that was there
-            with safetensors.safe_open(str(folder / train.CHECKPOINT), framework="numpy") as file:
-                safetensors.numpy.save_file(changed, run / train.CHECKPOINT, metadata=file.metadata())
+            with safetensors.safe_open(str(folder / run_folder.CHECKPOINT), framework="numpy") as file:
+                safetensors.numpy.save_file(changed, run / run_folder.CHECKPOINT, metadata=file.metadata())
         before = content(run)
-        for read in (train.resume, train.load_model):
+        for read in (app.resume, app.load_model):
             found, words = outcome((checkpoint.CheckpointError, RunError), read, run)
             if found is None:
                 assert "checkpoint.safetensors: " in words
             else:
-                model = found[1].model if read is train.resume else found[0]
+                model = found[1].model if read is app.resume else found[0]
                 assert all(np.isfinite(leaf).all() for leaf in tg.trees.leaves(model))
         assert content(run) == before
 
@@ -340,7 +329,7 @@ def test_a_checkpoint_whose_bytes_were_changed_is_refused_by_every_command(examp
     folder, _ = whole
     run = tmp_path / "run"
     shutil.copytree(folder, run)
-    good = (run / train.CHECKPOINT).read_bytes()
+    good = (run / run_folder.CHECKPOINT).read_bytes()
     length = int.from_bytes(good[:8], "little")
     commands = [["train", "--resume", "--out", str(run)], ["evaluate", str(run)]]
     commands += [["sample", str(run), "--out", str(tmp_path / "x.npy")]]
@@ -368,7 +357,7 @@ def test_a_checkpoint_whose_bytes_were_changed_is_refused_by_every_command(examp
             changed[8 : 8 + length] = good[8 : 8 + length].replace(b"data_offsets", b"data_offsetz", 1)
         else:
             changed = bytearray()
-        (run / train.CHECKPOINT).write_bytes(changed)
+        (run / run_folder.CHECKPOINT).write_bytes(changed)
         before = content(run)
         if changed != good:
             assert cli.main(command) == 2
@@ -380,10 +369,6 @@ def test_a_checkpoint_whose_bytes_were_changed_is_refused_by_every_command(examp
 
 
 # ----------------------------------------------------------------------------- files damaged by accident
-
-
-def idx(array):
-    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 def written(save, *arguments, **options):
@@ -424,7 +409,7 @@ def test_a_damaged_data_file_is_read_or_refused_by_name(examples, tmp_path):
     def check(name, edits, binarise):
         path = tmp_path / name
         path.write_bytes(damaged(WHOLE_FILES[name], edits))
-        parts, words = outcome(data.DataError, data.load, path, binarise=binarise)
+        parts, words = outcome(images.DataError, data.load, path, binarise=binarise)
         assert words is None or str(path) in words
         for part in parts or ():
             assert part.pixels.shape == (len(part), part.size)
@@ -473,15 +458,15 @@ def test_a_damaged_configuration_file_is_read_or_refused_by_name(examples, tmp_p
 
 @pytest.mark.parametrize("examples", MANY)
 def test_a_damaged_checkpoint_is_refused_and_left_as_it_is(examples, config, tmp_path):
-    run, _ = train.begin(config, tmp_path / "run")
+    run, _ = app.begin(config, tmp_path / "run")
     whole = run.checkpoint.read_bytes()
 
     @tried(examples, EDITS)
     def check(edits):
         run.checkpoint.write_bytes(damaged(whole, edits))
         before = content(run.folder)
-        if before[train.CHECKPOINT] != whole:
-            for read in (train.resume, train.load_model):
+        if before[run_folder.CHECKPOINT] != whole:
+            for read in (app.resume, app.load_model):
                 with pytest.raises(checkpoint.CheckpointError, match=r"run/checkpoint\.safetensors: "):
                     read(run.folder)
         assert content(run.folder) == before
@@ -489,7 +474,7 @@ def test_a_damaged_checkpoint_is_refused_and_left_as_it_is(examples, config, tmp
 
 @pytest.mark.parametrize("examples", MANY)
 def test_a_checkpoint_of_something_else_is_refused(examples, config, tmp_path):
-    run, _ = train.begin(config, tmp_path / "run")
+    run, _ = app.begin(config, tmp_path / "run")
     arrays, facts = checkpoint.load(run.checkpoint)
     entries = st.sampled_from([*facts, *NAMES]) | st.text(max_size=5)
     finite = VALUES.filter(lambda value: "NaN" not in json.dumps(value) and "Infinity" not in json.dumps(value))
@@ -497,5 +482,5 @@ def test_a_checkpoint_of_something_else_is_refused(examples, config, tmp_path):
     @tried(examples, st.dictionaries(entries, finite, max_size=2), st.booleans())
     def check(changed, inside):
         checkpoint.save(run.checkpoint, arrays, facts | ({"config": facts["config"] | changed} if inside else changed))
-        for read in (train.resume, train.load_model):
-            outcome((checkpoint.CheckpointError, RunError, data.DataError), read, run.folder)
+        for read in (app.resume, app.load_model):
+            outcome((checkpoint.CheckpointError, RunError, images.DataError), read, run.folder)

@@ -14,31 +14,12 @@ import sys
 import threading
 import time
 
-import numpy as np
 import pytest
+from app_runs import SMALL, content, finished
 
-import tinygrad_vae as tg
-from tinygrad_vae.app import checkpoint, cli, lock, train
-from tinygrad_vae.app.config import RunError, TrainConfig
-
-GREY = (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8)
-SMALL = ["--hidden", "6", "--latent", "2", "--batch", "10"]
-
-
-@pytest.fixture
-def config(tmp_path):
-    np.savez(tmp_path / "images.npz", images=GREY, labels=np.arange(40) % 10)
-    return TrainConfig(str(tmp_path / "images.npz"), epochs=3, batch=10, hidden=(6,), latent=2)
-
-
-def finished(config, folder):
-    train.train(*train.begin(config, folder))
-    return (folder / train.CHECKPOINT).read_bytes()
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
+from tinygrad_vae import app
+from tinygrad_vae.app import checkpoint, cli, lock, loop, run_folder
+from tinygrad_vae.app.config import RunError
 
 # --------------------------------------------------------------------------------------------- kill -9
 
@@ -46,13 +27,13 @@ def content(folder):
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills, config, tmp_path):
     command = [sys.executable, "-m", "tinygrad_vae", "train"]
-    flags = ["--data", config.data, *SMALL, "--patience", "1000", "--epochs", "120"]
+    flags = ["--data", config.data, *SMALL, "120", "--patience", "1000"]
     begun = time.monotonic()
     subprocess.run([*command, *flags, "--out", tmp_path / "undisturbed"], check=True, capture_output=True)
     whole = time.monotonic() - begun  # from the start of Python to the last picture
     moments, run, landed = random.Random(kills), tmp_path / "run", []
     while len(landed) < kills or run.exists():
-        rest = ["--resume"] if (run / train.CHECKPOINT).exists() else flags
+        rest = ["--resume"] if (run / run_folder.CHECKPOINT).exists() else flags
         process = subprocess.Popen([*command, *rest, "--out", run], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if len(landed) < kills:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -70,12 +51,12 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills, config, 
 
 def _stage(run):
     """How far a killed run came."""
-    if not (run / train.CHECKPOINT).exists():
+    if not (run / run_folder.CHECKPOINT).exists():
         return "before the first state"
-    _, facts = checkpoint.load(run / train.CHECKPOINT)
+    _, facts = checkpoint.load(run / run_folder.CHECKPOINT)
     if facts["step"] < 120 * 4:
         return "while training"
-    return "while pictures were drawn" if (run / train.NUMBERS[0]).exists() else "while it was evaluated"
+    return "while pictures were drawn" if (run / run_folder.NUMBERS[0]).exists() else "while it was evaluated"
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "os.replace", "os.unlink"])
@@ -83,17 +64,17 @@ def test_a_kill_in_the_middle_of_a_save_leaves_a_whole_state(call, config, tmp_p
     undisturbed = finished(config, tmp_path / "undisturbed")
     script = f"""
 import os, signal
-from tinygrad_vae.app import train
-from tinygrad_vae.app.config import TrainConfig
-run, state = train.begin({config!r}, {str(tmp_path / "run")!r})
+from tinygrad_vae import app
+from tinygrad_vae.app import TrainConfig
+run, state = app.begin({config!r}, {str(tmp_path / "run")!r})
 {call} = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
-train.train(run, state)
+app.train(run, state)
 """
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert found.returncode == -signal.SIGKILL, found.stderr
-    train.train(*train.resume(tmp_path / "run"))
-    assert (tmp_path / "run" / train.CHECKPOINT).read_bytes() == undisturbed
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {train.CHECKPOINT, *train.RECORDS}
+    app.train(*app.resume(tmp_path / "run"))
+    assert (tmp_path / "run" / run_folder.CHECKPOINT).read_bytes() == undisturbed
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {run_folder.CHECKPOINT, *run_folder.RECORDS}
 
 
 @pytest.mark.parametrize("files", [0, 2, 5])
@@ -101,17 +82,17 @@ def test_a_kill_while_numbers_and_pictures_are_written_leaves_nothing_behind(fil
     finished(config, tmp_path / "run")
     script = f"""
 import os, signal
-from tinygrad_vae.app import train
-run, state = train.resume({str(tmp_path / "run")!r})
+from tinygrad_vae import app
+run, state = app.resume({str(tmp_path / "run")!r})
 replace, left = os.replace, list(range({files}))
 os.replace = lambda *names: replace(*names) if left and left.pop() is not None else os.kill(os.getpid(), signal.SIGKILL)
-train.conclude(run, state, draws=2)
+app.conclude(run, state, draws=2)
 """
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert found.returncode == -signal.SIGKILL, found.stderr
-    run, state = train.resume(tmp_path / "run")
-    train.conclude(run, state, draws=2)
-    assert {path.name for path in run.folder.iterdir()} == set(train.OUTPUTS)
+    run, state = app.resume(tmp_path / "run")
+    app.conclude(run, state, draws=2)
+    assert {path.name for path in run.folder.iterdir()} == set(run_folder.OUTPUTS)
 
 
 # ----------------------------------------------------------------------------------------- a full disk
@@ -130,28 +111,28 @@ def no_file_larger_than(size):
 
 def test_a_disk_that_fills_up_costs_no_more_than_what_was_not_saved(config, tmp_path):
     undisturbed = finished(config, tmp_path / "undisturbed")
-    run, state = train.begin(config, tmp_path / "run")
+    run, state = app.begin(config, tmp_path / "run")
     before = content(run.folder)
-    with no_file_larger_than(1000), pytest.raises(train.SaveError, match=r"after step 4 cannot be saved.*--resume"):
-        train.train(run, state)
+    with no_file_larger_than(1000), pytest.raises(loop.SaveError, match=r"after step 4 cannot be saved.*--resume"):
+        app.train(run, state)
     assert content(run.folder) == before
-    train.train(*train.resume(run.folder))
+    app.train(*app.resume(run.folder))
     assert run.checkpoint.read_bytes() == undisturbed
 
 
 def test_a_run_does_not_begin_on_a_full_disk_and_can_begin_later(config, tmp_path):
     with no_file_larger_than(1000), pytest.raises(RunError, match="run: the output folder cannot be written"):
-        train.begin(config, tmp_path / "run")
+        app.begin(config, tmp_path / "run")
     assert content(tmp_path / "run") == {}
-    train.begin(config, tmp_path / "run")
+    app.begin(config, tmp_path / "run")
 
 
 def test_pictures_and_numbers_are_written_whole_or_not_at_all(config, tmp_path, capsys):
-    run, state = train.begin(config, tmp_path / "run")
-    train.conclude(run, state, draws=2)
+    run, state = app.begin(config, tmp_path / "run")
+    app.conclude(run, state, draws=2)
     before = content(run.folder)
-    state = train.train(run, state)
-    before[train.CHECKPOINT] = run.checkpoint.read_bytes()
+    state = app.train(run, state)
+    before[run_folder.CHECKPOINT] = run.checkpoint.read_bytes()
     with no_file_larger_than(100):
         assert cli.main(["evaluate", str(run.folder), "--samples", "2"]) == 2
     assert re.search(r"File too large: '.*/run/held_out\.npz'\n$", capsys.readouterr().err)
@@ -162,15 +143,15 @@ def test_pictures_and_numbers_are_written_whole_or_not_at_all(config, tmp_path, 
 
 
 def test_a_run_in_use_is_left_alone(config, tmp_path):
-    run, state = train.begin(config, tmp_path / "run")
+    run, state = app.begin(config, tmp_path / "run")
     before = content(run.folder)
     with lock.locked(run.folder):
         with pytest.raises(lock.LockedError, match=rf"run: process {os.getpid()} on .* is writing there"):
-            train.train(run, state)
+            app.train(run, state)
         with pytest.raises(lock.LockedError, match="is writing there"):
-            train.begin(config, run.folder.parent / "other" / ".." / "run")
+            app.begin(config, run.folder.parent / "other" / ".." / "run")
         with pytest.raises(lock.LockedError, match="is writing there"):
-            train.conclude(run, state, draws=2)
+            app.conclude(run, state, draws=2)
     assert content(run.folder) == before
 
 
@@ -209,10 +190,10 @@ def test_of_many_that_want_the_lock_one_has_it(tmp_path):
 def test_a_state_older_than_the_one_on_the_disk_is_not_trained_further(config, tmp_path):
     finished(config, tmp_path / "run")
     before = content(tmp_path / "run")
-    run, _ = train.resume(tmp_path / "run")
-    _, old = train.begin(config, tmp_path / "other")
+    run, _ = app.resume(tmp_path / "run")
+    _, old = app.begin(config, tmp_path / "other")
     with pytest.raises(RunError, match="another process has gone on with this run"):
-        train.train(run, old)
+        app.train(run, old)
     assert content(tmp_path / "run") == before
 
 

@@ -1,32 +1,22 @@
 """A run is a function of its configuration and its data, however often it is stopped on the way."""
 
+import contextlib
 import dataclasses
 import json
+import shutil
 import signal
 
 import numpy as np
 import pytest
+from app_runs import GREY, finished
 
 import tinygrad_vae as tg
-from tinygrad_vae.app import checkpoint, train
+from tinygrad_vae import app
+from tinygrad_vae.app import checkpoint, loop, pictures, run_folder, step
 from tinygrad_vae.app.checkpoint import CheckpointError
 from tinygrad_vae.app.config import RunError, TrainConfig
-from tinygrad_vae.app.train import DivergedError
+from tinygrad_vae.app.step import DivergedError
 from tinygrad_vae.core import trees
-
-GREY = (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8)
-
-
-@pytest.fixture
-def config(tmp_path):
-    np.savez(tmp_path / "images.npz", images=GREY, labels=np.arange(40) % 10)
-    return TrainConfig(str(tmp_path / "images.npz"), epochs=3, batch=10, hidden=(6,), latent=2)
-
-
-def finished(config, folder):
-    run, state = train.begin(config, folder)
-    train.train(run, state)
-    return (folder / train.CHECKPOINT).read_bytes()
 
 
 class StopAfter:
@@ -55,46 +45,44 @@ def test_a_seed_gives_the_same_run_and_another_seed_another(config, tmp_path):
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(config, steps, estimator, tmp_path):
     config = dataclasses.replace(config, estimator=estimator)
     undisturbed = finished(config, tmp_path / "a")
-    run, state = train.begin(config, tmp_path / "b")
+    run, state = app.begin(config, tmp_path / "b")
     with pytest.raises(KeyboardInterrupt):
-        train.train(run, state, report=StopAfter(steps))
-    run, state = train.resume(tmp_path / "b")
+        app.train(run, state, report=StopAfter(steps))
+    run, state = app.resume(tmp_path / "b")
     assert state.step == steps
-    train.train(run, state)
-    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
+    app.train(run, state)
+    assert (tmp_path / "b" / run_folder.CHECKPOINT).read_bytes() == undisturbed
 
 
 def in_the_sixth_step(patch, happens):
     """Let something happen when the sixth step begins: ``happens(step, args)``."""
-    step, calls = train._step, []
+    whole, calls = step._step, []
 
     def disturbed(*args):
         calls.append(None)
         if len(calls) == 6:
-            happens(step, args)
-        return step(*args)
+            happens(whole, args)
+        return whole(*args)
 
-    patch.setattr(train, "_step", disturbed)
+    patch.setattr(step, "_step", disturbed)
 
 
 @pytest.mark.usefixtures("_listening")
-def test_a_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(config, tmp_path, monkeypatch):
-    undisturbed = finished(config, tmp_path / "a")
-    run, state = train.begin(config, tmp_path / "b")
+def test_a_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(config, undisturbed, tmp_path, monkeypatch):
+    run, state = app.begin(config, tmp_path / "b")
     with monkeypatch.context() as patch:
         in_the_sixth_step(patch, lambda step, args: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
-            train.train(run, state)
+            app.train(run, state)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    run, state = train.resume(tmp_path / "b")
+    run, state = app.resume(tmp_path / "b")
     assert state.step == 6
-    train.train(run, state)
-    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
+    app.train(run, state)
+    assert (tmp_path / "b" / run_folder.CHECKPOINT).read_bytes() == undisturbed
 
 
-def test_a_step_that_is_broken_off_is_not_saved(config, tmp_path, monkeypatch):
-    undisturbed = finished(config, tmp_path / "a")
-    run, state = train.begin(config, tmp_path / "b")
+def test_a_step_that_is_broken_off_is_not_saved(config, undisturbed, tmp_path, monkeypatch):
+    run, state = app.begin(config, tmp_path / "b")
 
     def broken_off(step, args):
         step(*args)  # has changed the memory of the plan
@@ -103,25 +91,11 @@ def test_a_step_that_is_broken_off_is_not_saved(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         in_the_sixth_step(patch, broken_off)  # in the second epoch of four steps
         with pytest.raises(KeyboardInterrupt):
-            train.train(run, state)
-    run, state = train.resume(tmp_path / "b")
+            app.train(run, state)
+    run, state = app.resume(tmp_path / "b")
     assert state.step == 4
-    train.train(run, state)
-    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == undisturbed
-
-
-@pytest.fixture
-def _listening():
-    """Let a Ctrl-C be heard, also where the tests run in the background of a shell, which turns it off."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
-def without_a_plan(monkeypatch):
-    """Let every step call the functions of the library, as one that is not planned does."""
-    monkeypatch.setattr(train.Run, "planned_update", property(lambda run: run.update))
+    app.train(run, state)
+    assert (tmp_path / "b" / run_folder.CHECKPOINT).read_bytes() == undisturbed
 
 
 @pytest.mark.parametrize(
@@ -141,11 +115,11 @@ def without_a_plan(monkeypatch):
 )
 def test_a_planned_run_is_the_same_bit_for_bit(config, options, tmp_path, request):
     config = dataclasses.replace(config, **options)
-    run, state = train.begin(config, tmp_path / "a")
-    train.train(run, state)
-    assert run.planned_update.is_compiled
-    request.getfixturevalue("without_a_plan")
-    assert (tmp_path / "a" / train.CHECKPOINT).read_bytes() == finished(config, tmp_path / "b")
+    run, state = app.begin(config, tmp_path / "a")
+    app.train(run, state)
+    assert run.compiled_update.is_compiled
+    request.getfixturevalue("op_by_op")
+    assert (tmp_path / "a" / run_folder.CHECKPOINT).read_bytes() == finished(config, tmp_path / "b")
 
 
 @pytest.mark.filterwarnings("ignore::tinygrad_vae.guard.verdict.BiasedGradientWarning")
@@ -156,19 +130,23 @@ def test_every_estimator_that_trains_trains_by_a_plan(config, posterior, estimat
     objective = "iwae" if estimator == "vimco" else "elbo"
     options = {"posterior": posterior, "estimator": estimator, "samples": samples, "objective": objective}
     try:
-        run, state = train.begin(dataclasses.replace(config, epochs=1, **options), tmp_path / "run")
+        run, state = app.begin(dataclasses.replace(config, epochs=1, **options), tmp_path / "run")
     except RunError:
         return  # not valid for such a posterior
-    train.train(run, state)
-    drawn_for_nothing = estimator == "enumeration"  # a plan cannot know that, and the steps run without one
-    assert run.planned_update.is_compiled != drawn_for_nothing
+    drawn_for_nothing = estimator == "enumeration"  # which cannot be compiled, and the steps run op by op
+    said = (
+        pytest.warns(loop.NotCompiledWarning, match="plan: .*draw") if drawn_for_nothing else contextlib.nullcontext()
+    )
+    with said:
+        app.train(run, state)
+    assert run.compiled_update.is_compiled != drawn_for_nothing
 
 
 def test_a_longer_run_begins_with_the_shorter_one(config, tmp_path):
     longer = finished(dataclasses.replace(config, epochs=5), tmp_path / "a")
     finished(config, tmp_path / "b")
-    train.train(*train.resume(tmp_path / "b", epochs=5))
-    assert (tmp_path / "b" / train.CHECKPOINT).read_bytes() == longer
+    app.train(*app.resume(tmp_path / "b", epochs=5))
+    assert (tmp_path / "b" / run_folder.CHECKPOINT).read_bytes() == longer
 
 
 # ------------------------------------------------------------------------------------- what it computes
@@ -177,14 +155,14 @@ def test_a_longer_run_begins_with_the_shorter_one(config, tmp_path):
 @pytest.mark.parametrize("estimator", ["pathwise", "score-function"])
 def test_the_bound_of_the_digits_rises(estimator, tmp_path):
     config = TrainConfig(epochs=4, hidden=(32,), latent=2, estimator=estimator)
-    state = train.train(*train.begin(config, tmp_path / "run"))
+    state = app.train(*app.begin(config, tmp_path / "run"))
     first, last = state.history[0], state.history[-1]
     assert last["bound_train"] > first["bound_train"]
     assert last["bound_held_out"] > first["bound_held_out"]
 
 
 def test_a_step_is_adam_along_the_gradient_of_the_mean_bound(config, tmp_path):
-    run, state = train.begin(config, tmp_path / "run")
+    run, state = app.begin(config, tmp_path / "run")
     batch = run.images.pixels[tg.noise(0).at("order", 0).permutation(len(run.images))[:10]]
 
     def loss(model):
@@ -193,15 +171,15 @@ def test_a_step_is_adam_along_the_gradient_of_the_mean_bound(config, tmp_path):
     value, gradient = tg.value_and_grad(loss)(state.model)
     adam = tg.optim.Adam(config.learning_rate)
     expected, _ = adam.update(state.model, gradient, adam.init(state.model))
-    after = train.step(run, state)
+    after = step.step(run, state)
     for found, wanted in zip(trees.leaves(after.model), trees.leaves(expected), strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert after.baseline == -float(value)
 
 
-@pytest.mark.usefixtures("without_a_plan")
+@pytest.mark.usefixtures("op_by_op")
 def test_the_baseline_is_read_before_it_is_updated(config, tmp_path, monkeypatch):
-    run, state = train.begin(dataclasses.replace(config, estimator="score-function"), tmp_path / "run")
+    run, state = app.begin(dataclasses.replace(config, estimator="score-function"), tmp_path / "run")
     read, climb = [], tg.vae.Objective.__call__
 
     def watched(self, *args, baseline, **options):
@@ -210,16 +188,16 @@ def test_the_baseline_is_read_before_it_is_updated(config, tmp_path, monkeypatch
         return bound
 
     monkeypatch.setattr(tg.vae.Objective, "__call__", watched)
-    train.train(run, state)
+    app.train(run, state)
     expected = None
     for baseline, bound in read:
         assert baseline is expected is None or float(baseline) == pytest.approx(expected, rel=1e-6)
-        memory = train.BASELINE_MEMORY
+        memory = step.BASELINE_MEMORY
         expected = bound if expected is None else memory * expected + (1 - memory) * bound
 
 
 @pytest.fixture
-def watched(monkeypatch, without_a_plan):
+def watched(monkeypatch, op_by_op):
     """What the training steps gave to the bound, and what it gave back: images, noise and bound of each step."""
     steps, climb = [], tg.vae.Objective.__call__
 
@@ -234,9 +212,9 @@ def watched(monkeypatch, without_a_plan):
 
 def trained(config, folder, watched):
     """The run and its last state; ``watched`` holds its steps, and not that on trial."""
-    run, state = train.begin(config, folder)
+    run, state = app.begin(config, folder)
     watched.clear()
-    return run, train.train(run, state)
+    return run, app.train(run, state)
 
 
 def test_every_image_is_seen_once_in_an_epoch_in_another_order_each_time(config, watched, tmp_path):
@@ -259,15 +237,15 @@ def test_the_history_holds_the_mean_bound_over_images_not_over_batches(config, w
     (row,) = state.history
     bounds = np.concatenate([bound for _, _, bound in watched])
     assert row["bound_train"] == pytest.approx(bounds.mean(), rel=1e-6)
-    after = tg.elbo(train.resume(run.folder)[1].model, run.held_out.pixels, rng=run.rng.at("held-out"))
+    after = tg.elbo(app.resume(run.folder)[1].model, run.held_out.pixels, rng=run.rng.at("held-out"))
     assert row["bound_held_out"] == pytest.approx(after.mean(), rel=1e-6)
 
 
 def test_what_a_run_leaves(config, tmp_path):
-    run, state = train.begin(config, tmp_path / "run")
-    state = train.train(run, state)
-    metrics = train.conclude(run, state, draws=5)
-    assert {path.name for path in run.folder.iterdir()} == set(train.OUTPUTS)
+    run, state = app.begin(config, tmp_path / "run")
+    state = app.train(run, state)
+    metrics = app.conclude(run, state, draws=5)
+    assert {path.name for path in run.folder.iterdir()} == set(run_folder.OUTPUTS)
     assert json.loads((run.folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     rows = np.genfromtxt(run.folder / "history.csv", delimiter=",", names=True)
     np.testing.assert_array_equal(rows["epoch"], [1, 2, 3])
@@ -277,9 +255,10 @@ def test_what_a_run_leaves(config, tmp_path):
 
 
 def test_a_model_can_be_loaded_without_its_data(config, tmp_path):
-    run, state = train.begin(config, tmp_path / "run")
+    config = dataclasses.replace(config, data=str(shutil.copy(config.data, tmp_path / "images.npz")))
+    run, state = app.begin(config, tmp_path / "run")
     (tmp_path / "images.npz").unlink()
-    model, shape, loaded = train.load_model(run.folder)
+    model, shape, loaded = app.load_model(run.folder)
     assert (shape, loaded) == ((4, 4), config)
     for found, saved in zip(trees.leaves(model), trees.leaves(state.model), strict=True):
         np.testing.assert_array_equal(found, saved)
@@ -317,7 +296,10 @@ def test_bad_numbers_and_names(field, value, words):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"objective": "dreg", "posterior": "bernoulli"}, "dreg takes a draw with a path, bernoulli has none"),
+        (
+            {"objective": "dreg", "posterior": "bernoulli"},
+            "dreg goes with posterior gaussian or full-gaussian: it takes a draw with a path.*found bernoulli",
+        ),
         ({"components": 3, "posterior": "one-hot"}, "components: 3 goes with posterior gaussian or full-gaussian"),
         ({"components": 3, "kl": "closed-form"}, "components: 3 goes with kl auto or monte-carlo, found closed-form"),
         ({"components": 3, "free_bits": 0.1}, "free_bits: 0.1 goes with components 0, found 3"),
@@ -325,6 +307,12 @@ def test_bad_numbers_and_names(field, value, words):
         ({"classes": 4}, "classes: 4 goes with posterior one-hot, found gaussian"),
         ({"pixel_scale": 0.3}, "pixel_scale: 0.3 goes with likelihood gaussian-fixed, found bernoulli"),
         ({"kl": "monte-carlo", "objective": "iwae"}, "kl is for elbo, found iwae"),
+        ({"binarise": "none"}, "likelihood: bernoulli goes with binarise threshold or fixed or fresh.*found none"),
+        (
+            {"likelihood": "gaussian"},
+            "likelihood: gaussian goes with binarise none: it takes grey levels, found thresh",
+        ),
+        ({"warm_up": 81}, "warm_up: 81 epochs are more than the 80 epochs of the run"),
         ({"kl": "monte-carlo", "free_bits": 0.1}, "free_bits takes the divergence of each latent in closed form"),
     ],
 )
@@ -336,12 +324,12 @@ def test_settings_that_do_not_go_together(settings, words):
 def test_an_estimator_that_is_not_valid_is_refused_with_the_names_of_those_that_are(config, tmp_path):
     discrete = dataclasses.replace(config, posterior="bernoulli")
     with pytest.raises(RunError, match=r"pathwise does not work for this model.*These do: .*disarm") as refused:
-        train.begin(discrete, tmp_path / "run")
+        app.begin(discrete, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     names = str(refused.value).partition("These do: ")[2].split(", ")
     assert "straight-through" not in names  # it runs, and is biased
     for name in names:
-        train.begin(dataclasses.replace(discrete, estimator=name), tmp_path / name)
+        app.begin(dataclasses.replace(discrete, estimator=name), tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -357,30 +345,30 @@ def test_an_estimator_that_is_not_valid_is_refused_with_the_names_of_those_that_
     ids=str,
 )
 def test_every_kind_of_model_trains_is_drawn_and_is_read_again(settings, config, tmp_path):
-    run, state = train.begin(dataclasses.replace(config, epochs=1, **settings), tmp_path / "run")
-    metrics = train.conclude(run, train.train(run, state), draws=2)
+    run, state = app.begin(dataclasses.replace(config, epochs=1, **settings), tmp_path / "run")
+    metrics = app.conclude(run, app.train(run, state), draws=2)
     assert np.isfinite(metrics["held_out"]["log_likelihood"])
     names = {path.name for path in run.folder.iterdir()}
-    assert names == {train.CHECKPOINT, *train.RECORDS, *train.NUMBERS, *train.pictures(run.config)}
-    assert (train.MANIFOLD in names) == (
+    assert names == {run_folder.CHECKPOINT, *run_folder.RECORDS, *run_folder.NUMBERS, *pictures.pictures(run.config)}
+    assert (run_folder.MANIFOLD in names) == (
         run.config.latent == 2 and "components" not in settings and "classes" not in settings
     )
-    model, _, loaded = train.load_model(run.folder)
+    model, _, loaded = app.load_model(run.folder)
     assert loaded == run.config
     assert len(trees.leaves(model)) == len(trees.leaves(state.model))
 
 
 def test_a_state_that_is_not_finite_is_neither_saved_nor_read(config, tmp_path):
-    run, state = train.begin(config, tmp_path / "run")
+    run, state = app.begin(config, tmp_path / "run")
     before = run.checkpoint.read_bytes()
     square = trees.map_leaves(lambda x: np.full_like(x, np.inf), state.optimizer["square"])
     bad = dataclasses.replace(state, optimizer={**state.optimizer, "square": square})
-    with pytest.raises(train.DivergedError, match="or Adam's means, are not finite"):
-        train.save(run, bad)
+    with pytest.raises(DivergedError, match="or Adam's means, are not finite"):
+        run_folder.save(run, bad)
     assert run.checkpoint.read_bytes() == before
     arrays, facts = checkpoint.load(run.checkpoint)
     checkpoint.save(run.checkpoint, arrays | {"model.likelihood.logits.bias": np.full(16, np.nan, np.float32)}, facts)
-    for read in (train.resume, train.load_model):
+    for read in (app.resume, app.load_model):
         with pytest.raises(checkpoint.CheckpointError, match=r"model\.likelihood\.logits\.bias holds numbers that are"):
             read(run.folder)
 
@@ -388,31 +376,31 @@ def test_a_state_that_is_not_finite_is_neither_saved_nor_read(config, tmp_path):
 def test_a_model_larger_than_any_memory_is_refused_before_the_folder_is_made(config, tmp_path):
     for hidden in ((2**31 - 1,), (2**31 - 1, 2**31 - 1)):
         with pytest.raises(RunError, match=r"hidden, latent: a model of this size cannot be made: .*rray"):
-            train.begin(dataclasses.replace(config, hidden=hidden), tmp_path / "run")
+            app.begin(dataclasses.replace(config, hidden=hidden), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_batch_larger_than_the_data_is_refused_before_the_folder_is_made(config, tmp_path):
     with pytest.raises(RunError, match="41 is more than the 33 training images"):
-        train.begin(dataclasses.replace(config, batch=41), tmp_path / "run")
+        app.begin(dataclasses.replace(config, batch=41), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_nothing_is_overwritten(config, tmp_path):
     before = finished(config, tmp_path / "run")
     with pytest.raises(RunError, match=r"run: holds a run already; resume it \(--resume\)"):
-        train.begin(config, tmp_path / "run")
-    assert (tmp_path / "run" / train.CHECKPOINT).read_bytes() == before
+        app.begin(config, tmp_path / "run")
+    assert (tmp_path / "run" / run_folder.CHECKPOINT).read_bytes() == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "samples.png").write_text("precious")
     with pytest.raises(RunError, match=r"mine: holds samples\.png"):
-        train.begin(config, tmp_path / "mine")
+        app.begin(config, tmp_path / "mine")
 
 
 def test_a_folder_that_cannot_be_written(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="file/run: the output folder cannot be written"):
-        train.begin(config, tmp_path / "file" / "run")
+        app.begin(config, tmp_path / "file" / "run")
 
 
 def test_a_resumed_run_is_the_same_run(config, tmp_path):
@@ -424,44 +412,44 @@ def test_a_resumed_run_is_the_same_run(config, tmp_path):
         ({"epochs": 0}, "epochs: expected"),
     ]:
         with pytest.raises(RunError, match=words):
-            train.resume(tmp_path / "run", **changes)
-    train.resume(tmp_path / "run", latent=2)
+            app.resume(tmp_path / "run", **changes)
+    app.resume(tmp_path / "run", latent=2)
     np.savez(tmp_path / "images.npz", images=255 - GREY)
     with pytest.raises(RunError, match="the images are not those"):
-        train.resume(tmp_path / "run")
-    assert (tmp_path / "run" / train.CHECKPOINT).read_bytes() == before
+        app.resume(tmp_path / "run", data=str(tmp_path / "images.npz"))
+    assert (tmp_path / "run" / run_folder.CHECKPOINT).read_bytes() == before
 
 
 def test_what_is_no_run_cannot_be_resumed(tmp_path):
     with pytest.raises(CheckpointError, match="holds no run"):
-        train.resume(tmp_path)
-    checkpoint.save(tmp_path / train.CHECKPOINT, {"w": np.ones(2)}, {"step": 1})
+        app.resume(tmp_path)
+    checkpoint.save(tmp_path / run_folder.CHECKPOINT, {"w": np.ones(2)}, {"step": 1})
     with pytest.raises(CheckpointError, match="not one of a training run"):
-        train.resume(tmp_path)
+        app.resume(tmp_path)
 
 
 @pytest.mark.parametrize("rate", [1e3, 1e8, 1e30])
 def test_divergence_stops_and_keeps_the_last_good_state(rate, config, tmp_path):
-    run, state = train.begin(dataclasses.replace(config, learning_rate=rate, epochs=50), tmp_path / "run")
+    run, state = app.begin(dataclasses.replace(config, learning_rate=rate, epochs=50), tmp_path / "run")
     with pytest.raises(DivergedError, match=r"step \d+.*holds the last good state.*a learning rate below") as caught:
-        train.train(run, state)
+        app.train(run, state)
     assert f"{rate:g}" in str(caught.value)
-    _, kept = train.resume(run.folder)
+    _, kept = app.resume(run.folder)
     assert all(np.isfinite(leaf).all() for leaf in trees.leaves(kept.model))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_even_where_its_gradient_is(config, tmp_path, monkeypatch):
-    run, state = train.begin(config, tmp_path / "run")
+    run, state = app.begin(config, tmp_path / "run")
     climb = tg.vae.Objective.__call__
     monkeypatch.setattr(tg.vae.Objective, "__call__", lambda *args, **options: climb(*args, **options) - np.inf)
     with pytest.raises(DivergedError, match="step 1: the loss is inf"):
-        train.train(run, state)
+        app.train(run, state)
 
 
 def test_weights_that_are_not_finite_are_never_saved(config, tmp_path):
-    run, state = train.begin(config, tmp_path / "run")
+    run, state = app.begin(config, tmp_path / "run")
     before = run.checkpoint.read_bytes()
     broken = dataclasses.replace(state, model=trees.map_leaves(lambda w: w * np.float32(np.nan), state.model))
     with pytest.raises(DivergedError, match="weights after step 0"):
-        train.save(run, broken)
+        run_folder.save(run, broken)
     assert run.checkpoint.read_bytes() == before

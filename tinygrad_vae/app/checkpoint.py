@@ -1,7 +1,6 @@
 """Checkpoints: one file holds one state, all of it or nothing.
 
-It knows trees of arrays and facts that JSON can hold, and nothing of what they mean. The arrays stand in the
-safetensors format, the facts in its header. Reading one runs no code.
+The arrays stand in the safetensors format, the facts in its header. Reading one runs no code.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import glob
 import json
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,8 +34,8 @@ class CheckpointError(ValueError):
     """A file is no checkpoint of this library, or a damaged one, or does not fit."""
 
 
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file so that it holds either what it held before or all of ``content``, whatever happens meanwhile.
+def write_atomically(path: str | Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a file so that it holds either what it held before or all of the new content, whatever happens.
 
     The content goes to a temporary file in the same folder and to the disk, and is renamed at last.
 
@@ -52,21 +52,18 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:  # that of a full disk names no file
+    except OSError as error:  # the error of a full disk names no file
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """Remove the temporary files that processes left beside a file when they were killed while writing it.
-
-    Call it where no other process writes the file.
-    """
+    """Remove the temporary files of processes that were killed while they wrote a file; no other may be writing it."""
     path = Path(path)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
         leftover.unlink(missing_ok=True)
@@ -109,6 +106,8 @@ def load(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     ({'w': array([1., 1.])}, {'step': 7})
     """
     safetensors = require("safetensors")
+    if Path(path).exists() and not Path(path).is_file():  # reading a pipe may take for ever
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint, it is no file; {INSTEAD}")
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -124,7 +123,8 @@ def load(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         header = json.loads(metadata[FORMAT])
         version, checksum, written = header["version"], header["checksum"], header["facts"]
-    except (KeyError, TypeError, ValueError) as error:
+        written.encode()
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the header cannot be read, the file is damaged: {error}; {INSTEAD}") from None
     if version != VERSION:
         raise CheckpointError(
@@ -133,7 +133,10 @@ def load(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
         )
     if checksum != _checksum(arrays, written):
         raise CheckpointError(f"{path}: the content does not match its checksum, the file is damaged; {INSTEAD}")
-    return arrays, json.loads(written)
+    try:
+        return arrays, json.loads(written)
+    except (ValueError, RecursionError) as error:  # its checksum is right: it was made so
+        raise CheckpointError(f"{path}: its facts cannot be read: {error}; {INSTEAD}") from None
 
 
 def _checksum(arrays: dict[str, Array], written: str) -> int:

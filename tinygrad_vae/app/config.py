@@ -1,11 +1,12 @@
-"""What a training run depends on: its settings, each declared once with its meaning and its range.
+"""The settings of a training run, each declared once with its meaning and its range.
 
 The flags of the command, the lines of a configuration file, the checks and the messages all follow from the
-declarations. It knows names and numbers, and computes nothing.
+declarations.
 """
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import tomllib
@@ -17,11 +18,12 @@ from typing import Any
 from ..estimators import ESTIMATORS
 from ..nn import ACTIVATIONS
 from ..vae import BOUNDS, DIVERGENCES, LIKELIHOODS, POSTERIORS, Objective
-from .data import BINARISATIONS, DATASETS
+from .data import BINARISATIONS
+from .downloads import DATASETS
 
 
 class RunError(ValueError):
-    """A run cannot start or go on as it was asked to; nothing has been changed."""
+    """A run cannot start or go on with these settings; nothing has been changed."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,10 @@ class Kind:
 
     Args:
         expected: in words, for messages.
-        holds: whether a value is one.
-        read: makes a value from a word of the command line; a ``ValueError`` says that the word is none.
-        metavar: what stands for it in the help.
-        choices: all values, where these are names.
+        holds: whether a value is allowed.
+        read: makes a value from a word of the command line, or raises a ``ValueError``.
+        metavar: its placeholder in the help.
+        choices: all values, if they are names.
     """
 
     expected: str
@@ -91,17 +93,23 @@ GROUPS = {
 }
 
 
-NEEDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "pixel_scale": {"likelihood": ("gaussian-fixed",)},
-    "classes": {"posterior": ("one-hot",)},
-    "components": {"posterior": ("gaussian", "full-gaussian"), "kl": ("auto", "monte-carlo")},
-    "free_bits": {"posterior": ("gaussian", "bernoulli", "one-hot"), "components": (0,)},
-}
-"""What some settings ask of others where they are not left alone: else they would change nothing, or have no sense."""
-
+BITS, GAUSSIAN = ("threshold", "fixed", "fresh"), ("gaussian", "full-gaussian")
+TOGETHER: list[tuple[str, tuple[Any, ...], str, tuple[Any, ...], str]] = [
+    ("likelihood", ("bernoulli",), "binarise", BITS, ": it takes bits"),
+    ("likelihood", tuple({*LIKELIHOODS} - {"bernoulli"}), "binarise", ("none",), ": it takes grey levels"),
+    ("objective", ("dreg",), "posterior", GAUSSIAN, ": it takes a draw with a path, unlike iwae with vimco"),
+    ("pixel_scale", (), "likelihood", ("gaussian-fixed",), ""),
+    ("classes", (), "posterior", ("one-hot",), ""),
+    ("components", (), "posterior", GAUSSIAN, ""),
+    ("components", (), "kl", ("auto", "monte-carlo"), ""),
+    ("free_bits", (), "posterior", ("gaussian", "bernoulli", "one-hot"), ""),
+    ("free_bits", (), "components", (0,), ""),
+]
+"""Settings that go only with some values of other settings. Each row: a setting; its values that are concerned, or
+``()`` for all but the default; another setting; the values of it that are allowed then; and why."""
 
 MOST = 2**31 - 1
-"""The largest count or size; an array with a longer axis could not even be asked for."""
+"""The largest count or size."""
 
 
 def setting(default: Any, kind: Kind, group: str, text: str) -> Any:
@@ -124,8 +132,9 @@ class TrainConfig:
         "digits",
         PATH,
         "data",
-        'an .npy, .npz or IDX file, a folder of MNIST\'s IDX files, "digits", which come with scikit-learn, or a set '
-        f"to download once: {', '.join(DATASETS)}. One image in six is held out, where the source does not say which",
+        'an .npy, .npz or IDX file, a folder of MNIST\'s IDX files or of PNG or JPEG files, "digits", which come with '
+        f"scikit-learn, or a set to download once: {', '.join(DATASETS)}. One image in six is held out, where the "
+        "source does not say which",
     )
     binarise: str = setting(
         "threshold",
@@ -153,8 +162,8 @@ class TrainConfig:
         "bernoulli",
         one_of(LIKELIHOODS),
         "model",
-        "the law of a pixel given z; all but bernoulli take grey levels, and need --binarise none. The standard "
-        "deviation of gaussian is learned, one for all pixels",
+        "the distribution of a pixel given z; all but bernoulli take grey levels, and need --binarise none. The "
+        "standard deviation of gaussian is learned, one for all pixels",
     )
     pixel_scale: float = setting(
         0.1, number(0, itself=False), "model", "the standard deviation of a pixel of the likelihood gaussian-fixed"
@@ -163,8 +172,8 @@ class TrainConfig:
         "gaussian",
         one_of(POSTERIORS),
         "model",
-        "the law of z given an image; with the discrete ones, bernoulli and one-hot, choose an estimator for them, "
-        "such as disarm",
+        "the distribution of z given an image; for the discrete ones, bernoulli and one-hot, choose an estimator such "
+        "as disarm",
     )
     classes: int = setting(10, whole(2), "model", "how many classes each latent of the posterior one-hot chooses from")
     components: int = setting(
@@ -246,31 +255,22 @@ class TrainConfig:
                 if name != "seed" and isinstance(size, int) and size > MOST:
                     raise RunError(f"{name}: expected no more than {MOST}, found {size}")
             object.__setattr__(self, name, float(value) if kind.read is float else value)
-        if (self.likelihood == "bernoulli") == (self.binarise == "none"):
-            raise RunError(
-                f"likelihood, binarise: {self.likelihood} and {self.binarise} do not go together; "
-                "bernoulli takes bits, the others take grey levels (binarise none)"
-            )
-        if self.objective == "dreg" and self.posterior in ("bernoulli", "one-hot"):
-            raise RunError(f"objective: dreg takes a draw with a path, {self.posterior} has none; try iwae with vimco")
-        for name, needed in NEEDS.items():
-            if getattr(self, name) != self.__dataclass_fields__[name].default:
-                self._check_needs(name, needed)
+        for name, values, other, allowed, why in TOGETHER:
+            value, found = getattr(self, name), getattr(self, other)
+            concerned = value in values if values else value != self.__dataclass_fields__[name].default
+            if concerned and found not in allowed:
+                raise RunError(
+                    f"{name}: {value} goes with {other} {' or '.join(map(str, allowed))}{why}, found {found}"
+                )
+        if self.warm_up > self.epochs:
+            raise RunError(f"warm_up: {self.warm_up} epochs are more than the {self.epochs} epochs of the run")
         try:
             self.climbed(1)
         except (TypeError, ValueError) as error:
             raise RunError(f"objective: {str(error).removeprefix('Objective: ')}") from error
 
-    def _check_needs(self, name: str, needed: dict[str, tuple[Any, ...]]) -> None:
-        for other, allowed in needed.items():
-            if getattr(self, other) not in allowed:
-                raise RunError(
-                    f"{name}: {getattr(self, name)} goes with {other} {' or '.join(map(str, allowed))}, "
-                    f"found {getattr(self, other)}"
-                )
-
     def climbed(self, steps_per_epoch: int) -> Objective:
-        """Return the objective, which counts in steps what is counted in epochs here."""
+        """Return the objective, whose warm-up is counted in steps."""
         warm_up = self.beta_warm_up * steps_per_epoch
         return Objective(self.objective, self.samples, self.estimator, self.beta, warm_up, self.free_bits, self.kl)
 
@@ -326,7 +326,9 @@ def settings_in(path: str | Path) -> dict[str, Any]:
     {'latent': 16}
     """
     try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        content = Path(path).read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes
+        found = tomllib.loads(content.decode("utf-16" if wide else "utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read as a configuration file: {error}") from error
     fields = TrainConfig.__dataclass_fields__

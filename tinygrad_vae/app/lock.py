@@ -1,4 +1,4 @@
-"""A lock on a folder: one process at a time writes there. It knows files and processes, and nothing of runs."""
+"""A lock on a folder: one process at a time writes there."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class LockedError(RuntimeError):
 def locked(folder: str | Path) -> Iterator[None]:
     """Keep other processes out of a folder that exists.
 
-    The operating system holds the lock for the process and drops it when the process ends, however it ends: what a
-    killed process leaves behind is a file, which the next one takes over.
+    The operating system drops the lock when the process ends, however it ends. A killed process leaves a file
+    behind, which the next one takes over.
 
     Raises:
         LockedError: another process, or this one, has locked the folder.
@@ -48,12 +48,12 @@ def locked(folder: str | Path) -> Iterator[None]:
         file.flush()
         yield
     finally:
-        path.unlink(missing_ok=True)  # still locked: who opened it meanwhile finds it gone, and opens another
+        path.unlink(missing_ok=True)  # still locked: a process that opened it meanwhile opens another
         file.close()
 
 
 def _claimed(path: Path) -> IO[str]:
-    """Return the file open and locked, the one that stands at the path and no other."""
+    """Return the file at the path, open and locked."""
     while True:
         file = open(path, "a+")  # noqa: SIM115  it stays open as long as the lock is held
         try:

@@ -1,7 +1,6 @@
 """Textbook costs of one random draw, with the gradient and the variance of every estimator whose theory is known.
 
-Each is a program to measure and a curve to measure it against. It knows distributions, and of estimators their names
-and how to compare them.
+Each is a program to measure and a curve to measure it against.
 """
 
 from __future__ import annotations

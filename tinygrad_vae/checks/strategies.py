@@ -8,12 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 from ..core import Array, Op
 from ..domains import REAL, Domain
 from ..ops.declare import Case, case
+from ..optional import require
+
+require("hypothesis", extra="test")
+from hypothesis import strategies as st  # noqa: E402
+from hypothesis.extra.numpy import mutually_broadcastable_shapes  # noqa: E402
 
 Shape = tuple[int, ...]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..calculus import values
-from ..core import Array, NoiseStream, as_array, beside, to_host, trees
+from ..core import Array, NoiseStream, beside, to_host, trees
 from ..distributions.distribution import Distribution
 from ..distributions.divergences import kl_divergence
 from .bounds import LatentVariableModel, check_count, in_dtype_of, kl_of_each_latent
@@ -103,7 +103,7 @@ def measure(
     """
     check_count("evaluate: samples", samples)
     check_count("evaluate: batch", batch)
-    n = len(as_array(images))
+    n = len(images)
     if n < 2:
         raise ValueError(f"evaluate: a standard error takes two images at least, found {n}")
     model = values(model)

@@ -1,7 +1,4 @@
-"""What the command ``tinygrad-vae estimators`` measures, prints and draws.
-
-It knows the textbook costs, a small VAE, and how to compare estimators; the words of the command are read elsewhere.
-"""
+"""The command ``tinygrad-vae estimators``: it compares estimators of one gradient, in a table and a picture."""
 
 from __future__ import annotations
 
@@ -14,21 +11,21 @@ from typing import Any
 from ..core import NoiseStream, Tensor, noise
 from ..estimators.compare import Comparison, compare_estimators
 from ..vae import VAE, elbo
-from . import plots
+from . import estimator_figures
 from .data import load
 from .textbook import COSTS, TextbookCost, sweep
 
 MODELS = {"vae": ("gaussian", 2), "bits": ("bernoulli", 4)}
-"""The bounds that can be measured: the kind of latent variables, and how many."""
+"""The models whose bound can be measured: the kind of latent variables, and how many."""
 
 IMAGES = 8
-"""How many images the bound is a mean over."""
+"""The bound is the mean over so many images."""
 
 Progress = Callable[[int, int], None]
 
 
 def measure(name: str, runs: int, seed: int, out: Path, progress: Progress) -> str:
-    """Compare estimators on a cost, draw the picture, and return the report.
+    """Compare estimators on a cost, write the picture, and return the report.
 
     Args:
         name: one of ``COSTS`` or of ``MODELS``.
@@ -46,7 +43,7 @@ def measure(name: str, runs: int, seed: int, out: Path, progress: Progress) -> s
 def _textbook(cost: TextbookCost, runs: int, rng: NoiseStream, out: Path, progress: Progress) -> str:
     found = sweep(cost, rng=rng, runs=runs, progress=progress)
     title = f"gradient of E {cost.title}"
-    plots.variances(cost.settings, found, cost.variances, out, knob=cost.knob, title=title)
+    estimator_figures.variances(cost.settings, found, cost.variances, out, knob=cost.knob, title=title)
     shown = found[cost.settings.index(cost.shown)]
     truth = f"the truth is {cost.gradient(cost.shown):.4g}"
     return "\n\n".join(
@@ -84,7 +81,7 @@ def _bound(name: str, runs: int, rng: NoiseStream, out: Path, progress: Progress
     encoder = {"encoder": model.encoder, "posterior": model.posterior}
     found = compare_estimators(loss, encoder, rng=rng, runs=runs, progress=progress)
     title = f"gradient of the bound in the encoder of a VAE with {latent} {kind} latent variables"
-    plots.comparison(found, out, title=f"{title}, {IMAGES} images")
+    estimator_figures.comparison(found, out, title=f"{title}, {IMAGES} images")
     best = found.best
     said = f"The {title}, before its training: {runs} gradients of each estimator, of the mean over {IMAGES} images."
     return f"{textwrap.fill(said, 100)}\n\n{found}\n\nThe least variance x time of the unbiased ones: {best.name}"

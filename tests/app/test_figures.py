@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import tinygrad_vae as tg
-from tinygrad_vae.app import plots
+from tinygrad_vae.app import estimator_figures
+from tinygrad_vae.app import figures as plots
 
 RNG = np.random.default_rng(0)
 
@@ -19,13 +20,13 @@ def drawn(path):
 @pytest.fixture
 def figures(monkeypatch):
     """The axes of every figure that is saved."""
-    saved, save = [], plots._save
+    saved, save = [], plots.save
 
     def kept(figure, path):
         saved.append(figure.axes[0])
         save(figure, path)
 
-    monkeypatch.setattr(plots, "_save", kept)
+    monkeypatch.setattr(plots, "save", kept)
     return saved
 
 
@@ -124,7 +125,7 @@ ROWS = [
 
 
 def test_a_comparison_shows_each_variance_and_marks_what_is_biased_or_exact(figures, tmp_path):
-    plots.comparison(tg.Comparison(ROWS, 100), tmp_path / "a.png", title="a cost")
+    estimator_figures.comparison(tg.Comparison(ROWS, 100), tmp_path / "a.png", title="a cost")
     drawn(tmp_path / "a.png")
     (axes,) = figures
     assert [label.get_text() for label in axes.get_yticklabels()] == [
@@ -142,7 +143,7 @@ def test_a_comparison_shows_each_variance_and_marks_what_is_biased_or_exact(figu
 def test_variances_are_drawn_over_a_knob_with_their_theory(figures, tmp_path):
     found = [tg.Comparison(ROWS, 100)] * 3
     theory = {"pathwise": lambda x: 4.0, "score-function": lambda x: np.inf if x < 2 else 80.0}
-    plots.variances((1.0, 2.0, 3.0), found, theory, tmp_path / "a.png", knob="k", title="a cost")
+    estimator_figures.variances((1.0, 2.0, 3.0), found, theory, tmp_path / "a.png", knob="k", title="a cost")
     drawn(tmp_path / "a.png")
     (axes,) = figures
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("k", "variance of one gradient")

@@ -1,0 +1,254 @@
+"""Figures of a training run, made of arrays with matplotlib, which is imported when the first one is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..core import Array, to_host
+from ..optional import require
+
+Target = str | Path | BinaryIO
+"""Where a picture goes: a file, whose suffix says the format, or an open file, which gets a PNG."""
+
+INK = "#22303c"
+LINE = "#d5dde5"
+BLUE, ORANGE = "#2f6db3", "#e0762d"
+DPI = 150
+GAP = 3
+"""Pixels between two images of a mosaic."""
+
+POINTS = 2000
+"""How many images are shown in the latent plane at most; more hide each other."""
+
+WRITTEN_LABELS = 40
+"""Up to how many different labels each point is its label; beyond, it is a dot in the label's colour."""
+
+WIDEST = 8000
+"""How many pixels wide a mosaic of enlarged images is, about, at most."""
+
+
+def learning_curve(history: Sequence[dict[str, Any]], path: Target) -> None:
+    """Show the bound of training and held-out images over the epochs.
+
+    Args:
+        history: rows with ``epoch``, ``bound_train`` and ``bound_held_out``, in nats.
+        path: where to write the picture.
+
+    >>> import io
+    >>> learning_curve([{"epoch": 1, "bound_train": -30.0, "bound_held_out": -31.0}], io.BytesIO())
+    """
+    figure, axes = new_figure(7, 4.2)
+    epochs = [row["epoch"] for row in history]
+    lines = [("bound_train", "training", BLUE), ("bound_held_out", "held out", ORANGE)]
+    for name, label, colour in lines:
+        values = [row[name] for row in history]
+        axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o" if len(epochs) < 3 else None, label=label)
+        if values:
+            axes.annotate(
+                f"{label}  {values[-1]:.1f}".replace("-", "\N{MINUS SIGN}"),
+                (epochs[-1], values[-1]),
+                xytext=(6, 0),
+                textcoords="offset points",
+                color=colour,
+                va="bottom" if values[-1] == max(history[-1][other] for other, _, _ in lines) else "top",
+            )
+    later = [row[name] for row in history[len(history) // 25 :] for name, _, _ in lines]
+    if len(set(later)) > 1:  # the first epochs would take up most of the height
+        margin = 0.05 * (max(later) - min(later))
+        axes.set_ylim(min(later) - margin, max(later) + margin)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("evidence lower bound (nats per image)")
+    save(figure, path)
+
+
+def labelled_images(
+    pixels: Array, shape: tuple[int, ...], rows: Sequence[str], path: Target, *, columns: Sequence[str] = ()
+) -> None:
+    """Show images in rows that say what they show, as originals above their reconstructions.
+
+    Args:
+        pixels: from 0 to 1, of shape (n, pixels), row after row, each with as many images.
+        shape: (rows, columns) or (rows, columns, 3) of one image.
+        rows: what to write beside each row.
+        path: where to write the picture.
+        columns: what to write above each image of the first row; nothing by default.
+
+    Raises:
+        ValueError: the images do not fill the rows.
+
+    >>> import io
+    >>> labelled_images(np.eye(4), (2, 2), ["original", "reconstruction"], io.BytesIO())
+    """
+    across, rest = divmod(len(pixels), max(1, len(rows)))
+    if rest or not across:
+        raise ValueError(f"labelled_images: {len(pixels)} images do not fill {len(rows)} rows")
+    picture = _mosaic([pixels], len(pixels), shape, columns=across)
+    height, width = picture.shape[:2]
+    least = 0.16 * len(rows)  # where images are flat, the words beside them need the room
+    figure, axes = new_figure(width / DPI + 1.3, max(least, height / DPI) + (0.4 if columns else 0.1))
+    axes.imshow(picture)
+    axes.spines[:].set_visible(False)
+    axes.set_yticks([(height - GAP) * (k + 0.5) / len(rows) for k in range(len(rows))], rows)
+    axes.set_xticks([(width - GAP) * (k + 0.5) / across for k in range(len(columns))], columns)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    save(figure, path)
+
+
+def latent_histograms(
+    draws: Array,
+    path: Target,
+    *,
+    titles: Sequence[str] = (),
+    density: Callable[[Array], Array] | None = None,
+) -> None:
+    """Show how each latent is spread over the draws of all images, beside the prior.
+
+    Where the two differ much, z from the prior lies where the decoder has seen nothing: the aggregate posterior is not
+    the prior (Hoffman and Johnson 2016). A latent that is not used follows the prior exactly.
+
+    Args:
+        draws: one z for each image, of shape (n, latent).
+        path: where to write the picture.
+        titles: what to write above each latent.
+        density: from numbers of shape (m,) to the prior's density of each latent there, of shape (m, latent); by
+            default the standard normal density.
+
+    >>> import io
+    >>> latent_histograms(tg.noise(0).normal((50, 3)), io.BytesIO(), titles=["a", "b", "c"])
+    """
+    draws = np.asarray(to_host(draws), np.float64)
+    latent = draws.shape[1]
+    across = min(4, latent)
+    down = math.ceil(latent / across)
+    figure = require("matplotlib.figure").Figure(figsize=(2.3 * across + 0.4, 1.6 * down + 0.5), layout="constrained")
+    reach = max(3.5, float(np.abs(draws).max()))
+    z = np.linspace(-reach, reach, 200)
+    normal = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    prior = np.tile(normal[:, None], latent) if density is None else to_host(density(z))
+    for k, axes in enumerate(figure.subplots(down, across, squeeze=False, sharex=True).ravel()):
+        axes.set_visible(k < latent)
+        if k < latent:
+            axes.hist(draws[:, k], bins=25, range=(-reach, reach), density=True, color=BLUE, alpha=0.6)
+            axes.plot(z, prior[:, k], color=ORANGE, linewidth=1.6)
+            axes.set_title(titles[k] if titles else "", fontsize=9, color=INK)
+            axes.set_yticks([])
+            axes.spines[["top", "right", "left"]].set_visible(False)
+            axes.tick_params(colors=INK, labelsize=8, labelbottom=k >= latent - across)
+    figure.supxlabel("a draw of z for each held-out image (bars), and p(z) (line)", fontsize=9, color=INK)
+    save(figure, path)
+
+
+def images(pixels: Array | Iterable[Array], shape: tuple[int, ...], path: Target, count: int | None = None) -> None:
+    """Show images in a square grid, dark where a pixel is bright or likely to be 1, or in their colours.
+
+    Args:
+        pixels: from 0 to 1, of shape (n, pixels), or parts of such an array if ``count`` is given.
+        shape: (rows, columns) or (rows, columns, 3) of one image.
+        path: where to write the picture.
+        count: the number of images in all parts.
+
+    >>> import io
+    >>> images(np.eye(9), (3, 3), io.BytesIO())
+    """
+    parts, count = ([pixels], len(pixels)) if isinstance(pixels, np.ndarray) else (pixels, count or 0)
+    picture = _mosaic(parts, count, shape, columns=math.ceil(math.sqrt(count)))
+    require("matplotlib.image").imsave(path, picture, format=None if isinstance(path, (str, Path)) else "png", dpi=DPI)
+
+
+def latent_plane(means: Array, labels: Array | None, path: Target) -> None:
+    """Show the posterior mean of each image as a point in the colour of its label, at most ``POINTS`` of them.
+
+    With two latent dimensions these are the axes; with more, the first two principal components of the means are, and
+    the axes say how much of the variance they show.
+
+    Args:
+        means: of shape (n, latent).
+        labels: a whole number for each image, or ``None``.
+        path: where to write the picture.
+
+    >>> import io
+    >>> latent_plane(tg.noise(0).normal((20, 3)), np.arange(20) % 10, io.BytesIO())
+    """
+    figure, axes = new_figure(6.4, 6)
+    (x, y), names = _plane(np.asarray(to_host(means), np.float64))
+    x, y = x[:POINTS], y[:POINTS]
+    present = np.unique([] if labels is None else labels[:POINTS])
+    if labels is None:
+        axes.scatter(x, y, s=14, color=BLUE, alpha=0.7, linewidths=0)
+    elif len(present) > WRITTEN_LABELS:
+        axes.scatter(x, y, s=14, c=np.searchsorted(present, labels[:POINTS]), cmap="turbo", linewidths=0)
+    else:
+        colours = require("matplotlib").colormaps["tab10" if len(present) <= 10 else "turbo"]
+        for k, label in enumerate(present):
+            chosen = labels[:POINTS] == label
+            colour = colours(k if len(present) <= 10 else k / (len(present) - 1))
+            axes.scatter(x[chosen], y[chosen], s=34, color=colour, marker=f"${label}$", linewidths=0)
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    axes.set_aspect("equal", "datalim")
+    save(figure, path)
+
+
+def _plane(means: Array) -> tuple[tuple[Array, Array], tuple[str, str]]:
+    """Return the two coordinates of each point, and what they are."""
+    latent = means.shape[1]
+    if latent == 1:
+        return (means[:, 0], np.zeros(len(means))), ("posterior mean of z", "")
+    if latent == 2:
+        return (means[:, 0], means[:, 1]), ("posterior mean of $z_1$", "posterior mean of $z_2$")
+    _, lengths, directions = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)
+    shares = lengths**2 / max(float((lengths**2).sum()), np.finfo(np.float64).tiny)
+    x, y = (means @ directions[:2].T).T
+    first, second = (
+        f"{name} principal component of the posterior means ({share:.0%} of the variance)"
+        for name, share in zip(("1st", "2nd"), shares, strict=False)
+    )
+    return (x, y), (first, second)
+
+
+def new_figure(width: float, height: float) -> tuple[Any, Any]:
+    """Return a figure of so many inches, and its axes."""
+    figure = require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    plain_axes(axes)
+    return figure, axes
+
+
+def plain_axes(axes: Any) -> None:
+    """Take away the frame, and colour the rest."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(colors=INK)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+
+
+def _mosaic(parts: Iterable[Array], count: int, shape: tuple[int, ...], columns: int) -> Array:
+    """Return a picture of images side by side, dark on white or in colour, with a thin line between them.
+
+    Each pixel of an image is blown up to a whole number of pixels, so that none looks larger than another.
+    """
+    factor = max(1, min(84, WIDEST // columns) // max(shape[:2]))
+    height, width = shape[0] * factor + GAP, shape[1] * factor + GAP
+    line = [int(LINE[i : i + 2], 16) for i in (1, 3, 5)]
+    canvas = np.full((math.ceil(count / columns) * height + GAP, columns * width + GAP, 3), line, np.uint8)
+    i = 0
+    for part in parts:
+        for image in np.minimum(256 * np.clip(to_host(part), 0, 1), 255).astype(np.uint8):
+            top, left = GAP + i // columns * height, GAP + i % columns * width
+            shades = image.reshape(shape) if len(shape) == 3 else 255 - image.reshape(*shape, 1)
+            enlarged = shades.repeat(factor, axis=0).repeat(factor, axis=1)
+            canvas[top : top + height - GAP, left : left + width - GAP] = enlarged
+            i += 1
+    return canvas
+
+
+def save(figure: Any, path: Target) -> None:
+    """Write a figure."""
+    figure.savefig(path, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.08)

@@ -1,0 +1,107 @@
+"""The training loop: steps, saved states, and what happens when it is stopped on the way."""
+
+from __future__ import annotations
+
+import errno
+import time
+import warnings
+from collections.abc import Callable
+
+from ..compiled.plan import PlanError
+from .config import RunError
+from .lock import locked
+from .run import Run, State, Update
+from .run_folder import record, remove_leftovers, save, saved_step
+from .step import DivergedError, step
+from .stopping import signals_wait
+
+SAVE_AFTER = 60.0
+"""After how many seconds the state is saved within an epoch; it is saved after each epoch in any case."""
+
+
+class SaveError(OSError):
+    """The state cannot be saved; the last one that could be is in the run folder, if there still is one."""
+
+
+class NotCompiledWarning(UserWarning):
+    """The steps run op by op, because they cannot be compiled."""
+
+
+def train(run: Run, state: State, *, report: Callable[[State], None] | None = None) -> State:
+    """Train to the end, and return the last state.
+
+    The state is saved after every epoch, and every ``SAVE_AFTER`` seconds. A ``KeyboardInterrupt`` saves it too and
+    is raised again.
+
+    Args:
+        run, state: from ``begin`` or ``resume``.
+        report: called with the state after each step.
+
+    Raises:
+        DivergedError: the loss is not finite any more; the checkpoint holds the last good state.
+        SaveError: the state cannot be saved.
+        LockedError: another process trains in the folder.
+        RunError: another process has trained further in the folder since the state was read.
+
+    >>> import tempfile
+    >>> from tinygrad_vae.app import TrainConfig, begin
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run, state = begin(TrainConfig(epochs=1, hidden=(8,)), folder)
+    ...     train(run, state).history[0]["epoch"]
+    1
+    """
+    with locked(run.folder):
+        if saved_step(run) > state.step:
+            raise RunError(f"{run.folder}: another process has gone on with this run; resume it anew")
+        remove_leftovers(run.folder)
+        record(run)
+        return _loop(run, state, report)
+
+
+def _loop(run: Run, state: State, report: Callable[[State], None] | None) -> State:
+    saved = time.monotonic()
+    update: Update = run.compiled_update
+    between_steps = True
+    try:
+        with signals_wait() as stop_if_asked:
+            while not run.finished(state):
+                between_steps = False
+                try:
+                    state = step(run, state, update)
+                except PlanError as error:  # no step has been made
+                    update = run.update
+                    warnings.warn(f"the steps run op by op, not compiled: {error}", NotCompiledWarning, stacklevel=3)
+                    continue
+                between_steps = True
+                if state.step % run.steps_per_epoch == 0 or time.monotonic() - saved > SAVE_AFTER:
+                    _save(run, state)
+                    saved = time.monotonic()
+                if report is not None:
+                    report(state)
+                stop_if_asked()
+    except KeyboardInterrupt:
+        if between_steps:  # within one, the memory of the compiled step is neither the old state nor the new one
+            _save(run, state)
+        raise
+    except DivergedError as error:
+        raise DivergedError(
+            f"{error}. {run.checkpoint} holds the last good state. "
+            f"Begin a new run with a learning rate below {run.config.learning_rate:g}"
+        ) from error
+    return state
+
+
+def _save(run: Run, state: State) -> None:
+    try:
+        save(run, state)
+    except OSError as error:
+        if not run.folder.is_dir():
+            raise SaveError(
+                f"{run.folder}: the run folder was removed or renamed while the run went on, and its state after step "
+                f"{state.step} cannot be saved there; put it back and resume, or begin anew"
+            ) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise SaveError(
+            f"{run.checkpoint}: the state after step {state.step} cannot be saved: {error}. The file holds the last "
+            f"state that could be; {'free some space' if full else 'make it writable'}, and go on with --resume"
+        ) from error

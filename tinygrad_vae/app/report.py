@@ -1,0 +1,136 @@
+"""What a run leaves: numbers of its held-out images, pictures, and the comparison of two runs image by image."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core import Array, trees
+from ..vae import measure, summary
+from .checkpoint import CheckpointError, write_atomically
+from .config import RunError
+from .lock import locked
+from .pictures import write_pictures
+from .run import CHECKPOINT, HeldOutPixels, Run, State
+from .run_folder import ROW, remove_leftovers
+
+DRAWS = 100
+"""How many draws of z for each held-out image estimate its log-likelihood."""
+
+COMPARED = ("log_likelihood", "bound", "rate", "distortion")
+"""What is known of each held-out image, in nats."""
+
+
+def conclude(
+    run: Run,
+    state: State,
+    *,
+    draws: int = DRAWS,
+    folder: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Evaluate the model on the held-out images, and write numbers and pictures.
+
+    Writes ``metrics.json``, ``history.csv``, ``held_out.npz`` with the numbers of each image, and pictures.
+
+    Args:
+        run, state: from ``begin``, ``resume`` or ``train``.
+        draws: the number of draws of z for each image, for the log-likelihood.
+        folder: where to write, the run's folder by default.
+        progress: called as ``progress(done, n)`` while images are evaluated.
+
+    Returns:
+        The content of ``metrics.json``: the numbers of ``vae.evaluate`` and how far the run is.
+
+    Raises:
+        LockedError: another process writes in the folder.
+
+    >>> import tempfile
+    >>> from tinygrad_vae.app import TrainConfig, begin
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     metrics = conclude(*begin(TrainConfig(hidden=(8,)), folder), draws=2)
+    >>> metrics["held_out"]["images"], metrics["steps"]
+    (300, 0)
+    """
+    folder = folder or run.folder
+    with locked(folder):
+        remove_leftovers(folder)
+        pixels: Any = HeldOutPixels(run)
+        measured = measure(state.chosen, pixels, rng=run.rng.at("evaluate"), samples=draws, progress=progress)
+        metrics = {
+            "held_out": summary(measured, draws),
+            "epochs": len(state.history),
+            "steps": state.step,
+            "weights": sum(leaf.size for leaf in trees.leaves(state.chosen)),
+            "config": dataclasses.asdict(run.config),
+        }
+        content = io.BytesIO()
+        np.savez(content, **{name: measured[name] for name in COMPARED}, kind=_kind(run), draws=draws)
+        write_atomically(folder / "held_out.npz", content.getvalue())
+        write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
+        write_atomically(folder / "history.csv", _table(state.history).encode())
+        write_pictures(run, state, folder)
+    return metrics
+
+
+def _kind(run: Run) -> str:
+    """Say what the numbers of the images are about: those of other images, or of densities, do not compare."""
+    name = run.config.likelihood if run.config.likelihood in ("bernoulli", "categorical") else "densities"
+    return f"{name} of images {run.held_out.fingerprint()}"
+
+
+def _table(rows: tuple[dict[str, Any], ...]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(ROW), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def compare(first: str | Path, second: str | Path) -> dict[str, tuple[float, float]]:
+    """Return by how much two runs differ on the held-out images, the first minus the second.
+
+    Some images are hard for both runs. The difference ``d_i = a_i - b_i`` of each image leaves that out, and so does
+    its standard error, ``sd(d) / sqrt(n)``.
+
+    Args:
+        first, second: the folders of two runs that have been evaluated.
+
+    Returns:
+        For ``log_likelihood``, ``bound``, ``rate`` and ``distortion`` the mean difference and its standard error.
+
+    Raises:
+        CheckpointError: there is no run in a folder.
+        RunError: a run has not been evaluated, or they were on other images or with another number of draws.
+    """
+    a, b = _of_each_image(first), _of_each_image(second)
+    for name in ("kind", "draws"):
+        if a[name] != b[name]:
+            raise RunError(
+                f"{first} and {second}: numbers that do not compare, {name} {a[name]} and {name} {b[name]}; evaluate "
+                "both on the same data and seed with the same number of draws"
+            )
+    differences = {name: a[name] - b[name] for name in COMPARED}
+    return {name: (float(d.mean()), float(d.std(ddof=1)) / math.sqrt(len(d))) for name, d in differences.items()}
+
+
+def _of_each_image(folder: str | Path) -> dict[str, Array]:
+    path = Path(folder) / "held_out.npz"
+    if not path.exists() and not (Path(folder) / CHECKPOINT).exists():
+        raise CheckpointError(f"{folder}: holds no run; give the folder that tinygrad-vae train has written")
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            return {name: content[name] for name in (*COMPARED, "kind", "draws")}
+    except Exception as error:  # what NumPy's readers raise for a damaged file is of many kinds
+        raise RunError(
+            f"{path}: missing, damaged or something else; evaluate the run first: tinygrad-vae evaluate {folder}"
+        ) from error

@@ -1,0 +1,196 @@
+"""A run: its settings and images, the state that training changes, and the update that a step applies to it.
+
+A run is a function of its settings and its data: order and noise are keys of one noise stream.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..calculus import value_and_grad
+from ..compiled.plan import Plan, plan
+from ..core import Array, NoiseStream, Value, noise
+from ..ops import mean
+from ..optim import AdamW, clip_by_global_norm, cosine, stages, warm_up
+from ..vae import VAE, CategoricalHead, FixedGaussianHead, OneHotHead
+from .config import RunError, TrainConfig
+from .images import Images
+
+CHECKPOINT = "checkpoint.safetensors"
+
+Update = Callable[..., tuple[VAE, Any, Array]]
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the next step depends on, beside the settings and the data.
+
+    Args:
+        model: the weights.
+        optimizer: Adam's state.
+        best: the weights after the epoch with the best held-out bound, if the run may stop early.
+        step: the number of steps made.
+        epoch_total: the sum of the bounds of the images seen in the running epoch.
+        baseline: the running mean of the bound, which only the score function uses; ``None`` before the first step.
+        history: for each finished epoch, the mean of the objective while it was trained and the evidence lower bound
+            of the held-out images after it.
+    """
+
+    model: VAE
+    optimizer: Any
+    best: VAE | None = None
+    step: int = 0
+    epoch_total: float = 0.0
+    baseline: float | None = None
+    history: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def chosen(self) -> VAE:
+        """The model that the run gives: the best one if it is kept, else the last one."""
+        return self.model if self.best is None else self.best
+
+    @property
+    def epochs_since_best(self) -> int:
+        """How many epochs ago the best held-out bound was."""
+        bounds = [row["bound_held_out"] for row in self.history]
+        return len(bounds) - 1 - bounds.index(max(bounds)) if bounds else 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays the same while a run goes on: its settings, its folder, its images and their fingerprint."""
+
+    config: TrainConfig
+    folder: Path
+    images: Images
+    held_out: Images
+    fingerprint: int
+
+    @property
+    def rng(self) -> NoiseStream:
+        """The stream that all noise of the run comes from."""
+        return noise(self.config.seed)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of batches that hold each image once."""
+        return math.ceil(len(self.images) / self.config.batch)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of the whole run, if it does not stop early."""
+        return self.config.epochs * self.steps_per_epoch
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that holds the state."""
+        return self.folder / CHECKPOINT
+
+    @property
+    def levels(self) -> int:
+        """The number of grey levels that a categorical likelihood distinguishes; 1 for the others."""
+        return int(self.images.full_scale) + 1 if self.config.likelihood == "categorical" else 1
+
+    def pixels(self, images: Images) -> Array:
+        """Return images as the model takes them: whole grey levels for a categorical likelihood, else 0 to 1."""
+        return images.pixels if self.levels == 1 else np.rint(images.pixels * np.float32(self.levels - 1))
+
+    def first_state(self) -> State:
+        """Return the state before the first step.
+
+        Raises:
+            RunError: there is no memory for such a model.
+        """
+        model = blank_model(self.config, self.images.size, self.levels)
+        return State(model, AdamW(self.config.learning_rate).init(model))
+
+    def finished(self, state: State) -> bool:
+        """Return whether all steps are made, or the held-out bound has not risen for ``patience`` epochs."""
+        return state.step >= self.steps or 0 < self.config.patience <= state.epochs_since_best
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step, by the schedule of the run."""
+        config, an_epoch = self.config, self.steps_per_epoch
+        rising = config.warm_up * an_epoch
+        rate = config.learning_rate * warm_up(step, rising)
+        if config.schedule == "cosine" and step >= rising:
+            rate *= cosine(step - rising, max(1, self.steps - rising))
+        elif config.schedule == "stages":
+            rate *= stages(step // an_epoch)
+        return rate
+
+    def update(self, model: VAE, optimizer: Any, batch: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
+        """Return the weights and Adam's state after one step up the mean bound of a batch, and minus that bound.
+
+        Args:
+            model, optimizer: the weights, and Adam's state.
+            batch: images as the model takes them.
+            rng: the noise of the step.
+            numbers: learning rate, number of steps made before, and baseline, if the estimator has one: arrays, so
+                that a compiled step sees them change.
+        """
+        rate, step, baseline = numbers
+        climbed = self.config.climbed(self.steps_per_epoch)
+
+        def loss(model: VAE) -> Value:
+            return -mean(climbed(model, batch, rng=rng, step=step, baseline=baseline))
+
+        value, gradient = value_and_grad(loss)(model)
+        if self.config.clip:
+            gradient, _ = clip_by_global_norm(gradient, self.config.clip)
+        adam = AdamW(rate, weight_decay=self.config.weight_decay)
+        return *adam.update(model, gradient, optimizer), value
+
+    @functools.cached_property
+    def compiled_update(self) -> Plan:
+        """``update``, compiled: the same numbers, faster. It overwrites the state that it returned last."""
+        return plan(self.update, carry=2)
+
+
+def blank_model(config: TrainConfig, pixels: int, levels: int) -> VAE:
+    """Return a model with its first weights.
+
+    Raises:
+        RunError: there is no memory for it.
+    """
+    likelihood: Any = config.likelihood
+    if levels > 1:
+        likelihood = functools.partial(CategoricalHead.init, levels=levels)
+    if config.likelihood == "gaussian-fixed":
+        likelihood = functools.partial(FixedGaussianHead.init, scale=config.pixel_scale)
+    posterior: Any = config.posterior
+    if config.posterior == "one-hot":
+        posterior = functools.partial(OneHotHead.init, classes=config.classes)
+    try:
+        return VAE.init(
+            pixels,
+            hidden=config.hidden,
+            latent=config.latent,
+            activation=config.activation,
+            posterior=posterior,
+            likelihood=likelihood,
+            components=config.components,
+            rng=noise(config.seed).at("weights"),
+        )
+    except (MemoryError, ValueError) as error:
+        raise RunError(f"hidden, latent: a model of this size cannot be made: {error}") from error
+
+
+class HeldOutPixels:
+    """The held-out images of a run as the model takes them, computed slice by slice."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def __len__(self) -> int:
+        return len(self.run.held_out)
+
+    def __getitem__(self, part: slice) -> Array:
+        return self.run.pixels(self.run.held_out[part])

@@ -1,0 +1,102 @@
+"""One training step: which batch, which noise, the update of the weights, and the books that are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from ..compiled.plan import PlanError
+from ..core import Array, beside, noise, trees
+from ..guard.verdict import GradientRefusedError
+from ..vae import evaluate
+from .images import binarise
+from .run import HeldOutPixels, Run, State, Update
+
+BASELINE_MEMORY = 0.9
+"""How much of the baseline is kept from step to step: it is a mean over about the last ten batches."""
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a weight is no longer a finite number; the last good state is in the run folder."""
+
+
+def step(run: Run, state: State, update: Update | None = None) -> State:
+    """Return the state after one step of Adam up the bound of one batch, averaged over its images.
+
+    Args:
+        run, state: from ``begin`` or ``resume``. The state is not changed.
+        update: by default ``run.update``; ``run.compiled_update`` overwrites the state that it returned before.
+
+    Raises:
+        DivergedError: the loss, or what it is computed from, is not finite.
+        GradientRefusedError: the estimator is not valid for the model.
+        PlanError: the step cannot be compiled; no step has been made.
+    """
+    try:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return _step(run, state, update or run.update)
+    except (GradientRefusedError, PlanError):
+        raise
+    except ValueError as error:  # distributions refuse parameters that are not finite, and Adam refuses gradients
+        raise DivergedError(f"training diverged in step {state.step + 1}: {error}") from error
+
+
+def _step(run: Run, state: State, update: Update) -> State:
+    config, rng = run.config, run.rng
+    epoch, position = divmod(state.step, run.steps_per_epoch)
+    order = _order(config.seed, epoch, len(run.images))
+    batch = run.pixels(run.images[order[position * config.batch : (position + 1) * config.batch]])
+    if config.binarise == "fresh":
+        batch = binarise(batch, rng.at("bits", "fresh", state.step))
+
+    weight = trees.leaves(state.model)[0]
+    numbers: list[Any] = [np.asarray(run.learning_rate(state.step)), np.asarray(float(state.step)), None]
+    if config.estimator == "score-function" and state.baseline is not None:
+        numbers[2] = np.asarray(state.baseline, weight.dtype)
+    there = [None if x is None else beside(x, weight) for x in numbers]
+    given = beside(batch, weight), rng.at("noise", state.step), *there
+    model, optimizer, loss = update(state.model, state.optimizer, *given)
+    value = -float(loss)
+    if not math.isfinite(value):
+        raise ValueError(f"the loss is {-value}")
+
+    baseline = value if state.baseline is None else state.baseline + (1 - BASELINE_MEMORY) * (value - state.baseline)
+    after = dataclasses.replace(
+        state,
+        model=model,
+        optimizer=optimizer,
+        step=state.step + 1,
+        epoch_total=state.epoch_total + value * len(batch),
+        baseline=baseline,
+    )
+    return _close_epoch(run, after, epoch + 1) if after.step % run.steps_per_epoch == 0 else after
+
+
+@functools.lru_cache(maxsize=1)
+def _order(seed: int, epoch: int, count: int) -> Array:
+    """Return the order in which the images of an epoch are seen."""
+    return noise(seed).at("order", epoch).permutation(count)
+
+
+def _close_epoch(run: Run, state: State, epoch: int) -> State:
+    """Add a row to the history. The held-out images meet the same noise every time: only the model changes."""
+    pixels: Any = HeldOutPixels(run)
+    found = evaluate(state.model, pixels, rng=run.rng.at("held-out"), samples=1, batch=1000)
+    if not math.isfinite(found["bound"]):
+        raise ValueError(f"the bound of the held-out images is {found['bound']}")
+    row = {
+        "epoch": epoch,
+        "step": state.step,
+        "bound_train": state.epoch_total / len(run.images),
+        "bound_held_out": found["bound"],
+        "rate_held_out": found["rate"],
+        "active_units": found["active_units"],
+    }
+    after = dataclasses.replace(state, epoch_total=0.0, history=(*state.history, row))
+    if run.config.patience and not after.epochs_since_best:
+        return dataclasses.replace(after, best=trees.map_leaves(np.copy, after.model))
+    return after

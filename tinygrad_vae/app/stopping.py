@@ -1,0 +1,70 @@
+"""Ctrl-C, SIGTERM and SIGHUP: all three stop the command alike, and a training step is finished first."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class StoppedError(KeyboardInterrupt):
+    """A signal other than Ctrl-C asked the process to end; ``number`` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise StoppedError(number)
+
+
+def _handled_by(*handlers: Any) -> dict[int, Any]:
+    """Return the signals with these handlers, and the handler of each; none outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    return {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) in handlers}
+
+
+@contextlib.contextmanager
+def signals_stop() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise ``StoppedError``, unless somebody else handles or ignores them."""
+    before = _handled_by(signal.SIG_DFL)
+    for number in before:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def signals_wait() -> Iterator[Callable[[], None]]:
+    """Let a signal that stops the process wait; a second one does not wait.
+
+    Gives a function that raises what the waiting signal would have raised. The end of the context does the same.
+    """
+    before = _handled_by(signal.default_int_handler, _stop)
+    waiting: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        waiting.append(number)
+        if len(waiting) > 1:
+            before[number](number, frame)
+
+    def stop_if_asked() -> None:
+        if waiting:
+            before[waiting[0]](waiting[0], None)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield stop_if_asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    stop_if_asked()
