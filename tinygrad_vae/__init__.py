@@ -15,10 +15,9 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 ``help(tinygrad_vae.NAME)`` gives the formula, the shapes, the source and an example that runs.
 """
 
-from . import nn, optim
+from . import checks, nn, optim
 from .calculus import grad, hessian, hvp, jacobian, jvp, value_and_grad, values, vjp, wrap
-from .checks import check_distribution, check_estimator
-from .checks import ops as checks
+from .checks import check_bijection, check_distribution, check_estimator
 from .compiled import plan
 from .core import Noise, Op, Sample, Tensor, gradients, noise, replay, rewrite, to_device, to_host, trees
 from .distributions import (

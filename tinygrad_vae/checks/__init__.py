@@ -1,4 +1,6 @@
-"""One call tests all that a declaration promises: of an op, a distribution or an estimator."""
+"""One call tests everything that a declaration promises: of an op, a distribution, a bijection or an estimator."""
 
-from .ops import CheckError, check_case, check_op, check_second_order, check_vjp
-from .stochastic import check_distribution, check_estimator
+from .derivatives import CheckError, check_second_order, check_vjp
+from .distributions import check_bijection, check_distribution
+from .estimators import check_estimator
+from .ops import check_case, check_op

@@ -1,191 +1,21 @@
-"""Checks of what an op promises: derivatives against finite differences, dtypes, broadcasting, recording.
-
-For whoever declares an op: ``check_op(op)`` is its whole test. It knows ops by their declarations, and nothing
-of randomness.
-"""
+"""``check_op(op)`` is the whole test of an op that you declare: derivatives, dtypes, broadcasting, recording."""
 
 from __future__ import annotations
 
 import doctest
-import functools
 import importlib
-import inspect
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core import Array, Op, Tensor, gradients, replay, topological_order, value_of
-from ..ops import sum as total
+from ..core import Array, Op, Tensor, gradients, replay, topological_order
 from ..ops.cases import cases_of, draw_inputs
-from ..ops.declare import DIFFERENTIABLE, JUMP, KINK, STOP, Case
+from ..ops.declare import DIFFERENTIABLE, JUMP, KINK, SMOOTH, STOP, Case
+from .derivatives import CheckError, check_line, check_second_order, check_vjp, is_tested, leaves_of
 
-STEP = 2.0**-7
-"""The largest step of a difference; the others are a half and a quarter of it. Inputs are drawn farther from kinks."""
-
-TOLERANCE = 1e-7
-"""How far a derivative may be from the difference, relative to the sizes of what is compared."""
-
-
-class CheckError(AssertionError):
-    """A function or an op does not do what its declaration promises."""
-
-
-# -------------------------------------------------------------------------------------- derivatives
-
-
-def check_vjp(function: Callable[..., Any], *inputs: Array, **attrs: Any) -> None:
-    """Compare the gradient of a function with central differences, in float64.
-
-    With random u and v, ``<u, J v>`` from differences of the function is held against ``<J^T u, v>`` from its
-    gradient, one input at a time. Differences with the steps h, h/2, h/4 are extrapolated to h = 0, which leaves an
-    error of order h^6.
-
-    Args:
-        function: an op, or any function of arrays that calls ops, with one array for a result.
-        inputs: where to check. Floats are differentiated by, unless the op declares that nothing flows there;
-            stay 0.01 away from kinks and from the edge of the domain. Integers and booleans are passed on.
-        attrs: passed on.
-
-    Raises:
-        CheckError: names the function, the argument, the index, the gradient received and the one expected.
-
-    >>> check_vjp(tg.multiply, np.array([1.0, 2.0]), np.array(3.0))
-    """
-    _compare(_name(function), function, inputs, attrs, [_argument(function, i) for i in range(len(inputs))])
-
-
-def check_second_order(function: Callable[..., Any], *inputs: Array, **attrs: Any) -> None:
-    """Compare second derivatives of a function with central differences of its recorded gradient.
-
-    The gradient itself is taken for a function, of the inputs and of the cotangent, and given to ``check_vjp``.
-
-    Args:
-        function, inputs, attrs: those of ``check_vjp``.
-
-    Raises:
-        CheckError: names the function, the argument, the index, the gradient received and the one expected.
-
-    >>> check_second_order(tg.multiply, np.array([1.0, 2.0]), np.array(3.0))
-    """
-    rng = np.random.default_rng(1)
-    values = [_in_float64(x) for x in inputs]
-    cotangent = rng.normal(size=np.shape(value_of(function(*_leaves(values), **attrs))))
-    tested = _tested(function, values)
-    weights = [rng.normal(size=values[i].shape) for i in tested]
-
-    def gradient(u: Tensor, *xs: Any) -> Any:
-        found = gradients(function(*xs, **attrs), [xs[i] for i in tested], cotangent=u, record=True)
-        terms = [total(weight * g) for weight, g in zip(weights, found, strict=True)]
-        return functools.reduce(operator.add, terms)
-
-    names = ["the cotangent", *(_argument(function, i) for i in range(len(inputs)))]
-    tested_after = [0, *(i + 1 for i in tested)]
-    _compare(f"{_name(function)}, second order", gradient, [cotangent, *values], {}, names, tested_after)
-
-
-def _compare(
-    name: str,
-    function: Callable[..., Any],
-    inputs: Sequence[Array],
-    attrs: dict[str, Any],
-    names: Sequence[str],
-    tested: Sequence[int] | None = None,
-) -> None:
-    values = [_in_float64(x) for x in inputs]
-    tested = _tested(function, values) if tested is None else tested
-    leaves = _leaves(values)
-    output = function(*leaves, **attrs)
-    if not isinstance(output, Tensor):
-        raise CheckError(f"{name}: called with Tensors it returned an object of type {type(output).__name__}")
-    rng = np.random.default_rng(0)
-    u = rng.normal(size=output.shape)
-    for i in tested:
-        received = gradients(output, leaves[i], cotangent=u)
-        direction = rng.uniform(-1, 1, values[i].shape)
-        expected = _difference(function, values, attrs, i, direction, u)
-        size = 1 + np.sum(np.abs(received * direction)) + abs(expected)
-        if not abs(np.sum(received * direction) - expected) <= TOLERANCE * size:
-            raise CheckError(_report(name, names[i], function, values, attrs, i, u, received))
-
-
-def _difference(
-    function: Callable[..., Any], values: list[Any], attrs: dict[str, Any], i: int, direction: Array, u: Array
-) -> float:
-    """Return the derivative of ``<u, function>`` at input ``i`` along ``direction``, from extrapolated differences."""
-
-    def weighted(t: float) -> float:
-        moved = [x + t * direction if k == i else x for k, x in enumerate(values)]
-        return float(np.sum(u * value_of(function(*_leaves(moved), **attrs))))
-
-    wide, middle, narrow = ((weighted(h) - weighted(-h)) / (2 * h) for h in (STEP, STEP / 2, STEP / 4))
-    return (64 * narrow - 20 * middle + wide) / 45
-
-
-def _report(
-    name: str,
-    argument: str,
-    function: Callable[..., Any],
-    values: list[Any],
-    attrs: dict[str, Any],
-    i: int,
-    u: Array,
-    received: Array,
-) -> str:
-    """Say where the gradient is wrong: at the element where it is farthest from the difference."""
-    expected = np.zeros_like(received)
-    for index in np.ndindex(received.shape):
-        direction = np.zeros_like(received)
-        direction[index] = 1.0
-        expected[index] = _difference(function, values, attrs, i, direction, u)
-    wrong = np.where(np.isfinite(received), np.abs(received - expected), np.inf)
-    worst = np.unravel_index(int(np.argmax(wrong)), received.shape)
-    index = tuple(int(k) for k in worst)
-    return (
-        f"{name}: wrong gradient in {argument} at index {index}\n"
-        f"  received {received[index]:.10g}\n"
-        f"  expected {expected[index]:.10g}, from central differences"
-    )
-
-
-def _leaves(values: Sequence[Any]) -> list[Any]:
-    return [Tensor(x) if x.dtype.kind == "f" else x for x in values]
-
-
-def _in_float64(x: Any) -> Array:
-    x = np.asarray(value_of(x))
-    return x.astype(np.float64) if x.dtype.kind == "f" else x
-
-
-def _tested(function: Callable[..., Any], values: Sequence[Array]) -> list[int]:
-    """Return which inputs to differentiate by."""
-    found = [i for i, x in enumerate(values) if _is_tested(function, i, x)]
-    if not found:
-        raise ValueError(f"{_name(function)}: there is nothing to check, no input holds floats and has a derivative")
-    return found
-
-
-def _is_tested(function: Callable[..., Any], i: int, x: Array) -> bool:
-    flows = not isinstance(function, Op) or function.smoothness_in(i) in DIFFERENTIABLE
-    return x.dtype.kind == "f" and flows
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", "the function")
-
-
-def _argument(function: Callable[..., Any], i: int) -> str:
-    if isinstance(function, Op):
-        return function.input_name(i)
-    try:
-        names = [p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_POSITIONAL]
-    except (TypeError, ValueError):
-        names = []
-    return names[i] if i < len(names) else f"argument {i}"
-
-
-# --------------------------------------------------------------------------------------------- ops
+FAR = 1000.0
+"""How far out values are looked at: this many times the inputs that were drawn."""
 
 
 def check_op(op: Op[..., Any], *, seed: int = 0) -> None:
@@ -195,15 +25,17 @@ def check_op(op: Op[..., Any], *, seed: int = 0) -> None:
     - It has a vjp for each input that it depends on continuously, and none for the others, where its value is flat.
       The gradient of a smooth op does not jump, so that second derivatives are right under an expectation too.
     - First and second derivatives agree with differences, in every case and, for an elementwise op, for
-      shapes that broadcast. (Not for one with a ``stop``: its derivative is not meant to be that of its value.)
+      shapes that broadcast. Values change by the integral of the vjp along a line: they do not jump, and a thousand
+      times farther out they are no nan, and not infinite beside a finite derivative. (An op with a ``stop`` is
+      excepted: its derivative is deliberately not the derivative of its value.)
     - Values and gradients of float32 are float32, also with a number among the arguments.
     - Recorded and not, values and gradients are the same bit for bit; a replay gives the same graph.
-    - An axis that ``axes=`` calls unmixed is.
+    - An axis that ``axes=`` calls unmixed is unmixed.
 
     Inputs are drawn from the op's domains, away from kinks.
 
     Args:
-        op: what ``@op`` or ``@elementwise`` made.
+        op: an op that ``@op`` or ``@elementwise`` made.
         seed: of the inputs.
 
     Raises:
@@ -227,32 +59,25 @@ def check_op(op: Op[..., Any], *, seed: int = 0) -> None:
 
 
 def check_case(op: Op[..., Any], trial: Case, rng: np.random.Generator) -> None:
-    """Check one case of an op, as ``check_op`` does for all of them.
-
-    Args:
-        op: the op.
-        trial: the shapes of its inputs, and its attributes.
-        rng: where the inputs are drawn from.
-
-    Raises:
-        CheckError: says what was promised and what was found.
+    """Check one case of an op, the shapes of its inputs and its attributes, as ``check_op`` does for all of them.
 
     >>> check_case(tg.sum, tg.case((2, 3), axis=0), np.random.default_rng(0))
     """
-    where = op.name
     try:
         inputs = draw_inputs(op, trial, rng)
+        _check_domain(op, inputs, trial)
         for dtype in (np.float64, np.float32):
-            _check_recording(op, where, _cast(inputs, dtype), trial)
-        _check_axes(op, where, inputs, trial)
-        _check_numbers(op, where, inputs, trial)
+            _check_recording(op, _cast(inputs, dtype), trial)
+        _check_axes(op, inputs, trial)
+        _check_numbers(op, inputs, trial)
         if STOP in op.smoothness:
             return
-        _check_flat(op, where, inputs, trial)
-        _check_no_jump(op, where, inputs, trial)
-        if any(_is_tested(op, i, x) for i, x in enumerate(inputs)):
+        _check_flat(op, inputs, trial)
+        _check_gradient_does_not_jump(op, inputs, trial)
+        if any(is_tested(op, i, x) for i, x in enumerate(inputs)):
             check_vjp(op, *inputs, **trial.attrs)
             check_second_order(op, *inputs, **trial.attrs)
+            _check_lines(op, inputs, trial)
     except (CheckError, TypeError, ValueError, IndexError) as error:
         cause = None if isinstance(error, CheckError) else error
         raise CheckError(f"{error}\n  in the case {trial.shapes} {trial.attrs or ''}".rstrip()) from cause
@@ -260,6 +85,31 @@ def check_case(op: Op[..., Any], trial: Case, rng: np.random.Generator) -> None:
 
 def _cast(inputs: Sequence[Array], dtype: Any) -> list[Array]:
     return [x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs]
+
+
+def _check_domain(op: Op[..., Any], inputs: Sequence[Array], trial: Case) -> None:
+    with np.errstate(all="ignore"):
+        value = np.asarray(op(*inputs, **trial.attrs))
+    if value.dtype.kind == "f" and np.isnan(value).any():
+        sets = ", ".join(f"{op.input_name(i)} {op.domain_of(i)}" for i in range(len(inputs)))
+        raise CheckError(
+            f"{op.name}: its value is nan at inputs drawn from its domain ({sets}); declare where it is defined, as "
+            "domain=tg.domains.POSITIVE"
+        )
+
+
+def _check_lines(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
+    """Look for jumps on the way to other inputs, and for values that are lost far out."""
+    moved = [
+        x.size > 0 and is_tested(op, i, x) and op.smoothness_in(i) in (SMOOTH, KINK) and not op.domain_of(i).discrete
+        for i, x in enumerate(inputs)
+    ]
+    others = draw_inputs(op, trial, np.random.default_rng(5))
+    far = [FAR * x if moved[i] else x for i, x in enumerate(inputs)]
+    inside = [bool(np.all(op.domain_of(i).contains(x))) for i, x in enumerate(far)]
+    for ends, move in ((others, moved), (far, [a and b for a, b in zip(moved, inside, strict=True)])):
+        if any(move):
+            check_line(op, inputs, [y if m else x for x, y, m in zip(inputs, ends, move, strict=True)], trial.attrs)
 
 
 def _check_docstring(op: Op[..., Any]) -> None:
@@ -280,47 +130,47 @@ def _check_docstring(op: Op[..., Any]) -> None:
 def _check_smoothness(op: Op[..., Any]) -> None:
     for i, rule in enumerate(op.vjps):
         kinds = set(op.smoothness[i:]) or {op.smoothness[-1]} if op.variadic else {op.smoothness_in(i)}
-        differentiable = bool(kinds & {*DIFFERENTIABLE})
-        if differentiable and rule is None:
+        declared = f"{op.name} is declared {' and '.join(sorted(kinds))} in {op.input_name(i)}"
+        if kinds & {*DIFFERENTIABLE} and rule is None:
             raise CheckError(
-                f"{op.name} is declared {' and '.join(sorted(kinds))} in {op.input_name(i)} and has no vjp for it; "
-                "declare smoothness='jump' where the value is flat almost everywhere, 'stop' where it is cut on purpose"
+                f"{declared} and has no vjp for it; declare smoothness='jump' where the value is flat almost "
+                "everywhere, 'stop' where it is cut on purpose"
             )
-        if not differentiable and rule is not None:
+        if not kinds & {*DIFFERENTIABLE} and rule is not None:
             raise CheckError(
-                f"{op.name} is declared {' and '.join(sorted(kinds))} in {op.input_name(i)} and has a vjp for it, "
-                "which is never used; declare None there, or smoothness='smooth' or 'kink'"
+                f"{declared} and has a vjp for it, which is never used; declare None there, or smoothness='smooth' or "
+                "'kink'"
             )
 
 
-def _check_recording(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) -> None:
-    """Hold recorded values and gradients against those on arrays, and their dtypes against those of the inputs."""
+def _check_recording(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
+    """Compare recorded values and gradients with the ones on arrays, and their dtypes with the dtypes of the inputs."""
     floats = [x.dtype for x in inputs if x.dtype.kind == "f"]
     raw = np.asarray(op(*inputs, **trial.attrs))
-    leaves = _leaves(inputs)
+    leaves = leaves_of(inputs)
     if not any(isinstance(x, Tensor) for x in leaves):
         leaves = [Tensor(x) for x in inputs]
     node = op(*leaves, **trial.attrs)
-    _require_same(f"{where}: the value on Tensors", node.value, raw)
+    _require_same(f"{op.name}: the value on Tensors", node.value, raw)
     if floats and raw.dtype.kind == "f" and raw.dtype != trial.attrs.get("dtype", floats[0]):
-        raise CheckError(f"{where}: {floats[0]} inputs gave {raw.dtype}")
+        raise CheckError(f"{op.name}: {floats[0]} inputs gave {raw.dtype}")
     if replay(node, {}) is not node:
-        raise CheckError(f"{where}: a replay with nothing swapped gave another node")
+        raise CheckError(f"{op.name}: a replay with nothing swapped gave another node")
     first = next(x for x in leaves if isinstance(x, Tensor))
     again = replay(node, {first: first.value.copy()})
-    _require_same(f"{where}: the value of a replay", again.value, raw)
+    _require_same(f"{op.name}: the value of a replay", again.value, raw)
 
-    tested = [i for i, x in enumerate(inputs) if _is_tested(op, i, x)]
+    tested = [i for i, x in enumerate(inputs) if is_tested(op, i, x)]
     if raw.dtype.kind != "f" or not tested:
         return
     g = np.random.default_rng(2).normal(size=raw.shape).astype(raw.dtype)
     on_arrays = gradients(node, [leaves[i] for i in tested], cotangent=g)
     on_tensors = gradients(node, [leaves[i] for i in tested], cotangent=Tensor(g), record=True)
     for i, gx, recorded in zip(tested, on_arrays, on_tensors, strict=True):
-        _require_same(f"{where}: the recorded gradient in {op.input_name(i)}", recorded.value, gx)
+        _require_same(f"{op.name}: the recorded gradient in {op.input_name(i)}", recorded.value, gx)
         if gx.shape != inputs[i].shape or gx.dtype != inputs[i].dtype:
             raise CheckError(
-                f"{where}: the gradient in {op.input_name(i)} is {gx.dtype} of shape {gx.shape}, "
+                f"{op.name}: the gradient in {op.input_name(i)} is {gx.dtype} of shape {gx.shape}, "
                 f"the input {inputs[i].dtype} of shape {inputs[i].shape}"
             )
         rule = op.vjps[0 if op.variadic else i]
@@ -328,7 +178,7 @@ def _check_recording(op: Op[..., Any], where: str, inputs: list[Array], trial: C
         formula = rule(i, *arguments, **node.attrs) if op.variadic else rule(*arguments, **node.attrs)  # type: ignore[misc]
         if formula.dtype != inputs[i].dtype and "dtype" not in trial.attrs:
             raise CheckError(
-                f"{where}: the vjp in {op.input_name(i)} gave {formula.dtype} for {inputs[i].dtype} inputs; "
+                f"{op.name}: the vjp in {op.input_name(i)} gave {formula.dtype} for {inputs[i].dtype} inputs; "
                 "look for an array of another dtype in its formula (numbers of Python keep the dtype)"
             )
 
@@ -342,7 +192,7 @@ def _require_same(what: str, found: Array, expected: Array) -> None:
         raise CheckError(f"{what} differs from the one on arrays: {found.ravel()[:3]} for {expected.ravel()[:3]}")
 
 
-def _check_numbers(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) -> None:
+def _check_numbers(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
     """Put a Python number in the place of each input of an elementwise op, one after the other."""
     if not op.elementwise or len(inputs) < 2:
         return
@@ -352,12 +202,12 @@ def _check_numbers(op: Op[..., Any], where: str, inputs: list[Array], trial: Cas
             continue
         number = float(x.ravel()[0])
         leaves = [Tensor(other) if other.dtype.kind == "f" else other for other in inputs]
-        others = [k for k, other in enumerate(inputs) if k != i and _is_tested(op, k, other)]
+        others = [k for k, other in enumerate(inputs) if k != i and is_tested(op, k, other)]
         found = op(*leaves[:i], number, *leaves[i + 1 :], **trial.attrs)
         expected = op(*leaves[:i], np.asarray(number, np.float32), *leaves[i + 1 :], **trial.attrs)
         if not isinstance(found, Tensor):
             continue
-        _require_same(f"{where}: the value with a number for {op.input_name(i)}", found.value, expected.value)
+        _require_same(f"{op.name}: the value with a number for {op.input_name(i)}", found.value, expected.value)
         if others and found.dtype.kind == "f":
             wrt = [leaves[k] for k in others]
             with_number = gradients(found, wrt, cotangent=np.ones_like(found.value))
@@ -365,27 +215,27 @@ def _check_numbers(op: Op[..., Any], where: str, inputs: list[Array], trial: Cas
             for k, a, b in zip(others, with_number, with_array, strict=True):
                 if not np.allclose(a, b, rtol=1e-5, atol=1e-6):
                     raise CheckError(
-                        f"{where}: the gradient in {op.input_name(k)} is another one "
+                        f"{op.name}: the gradient in {op.input_name(k)} is another one "
                         f"when {op.input_name(i)} is a Python number"
                     )
 
 
-def _check_flat(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) -> None:
-    """Move each input that is declared a jump by very little: the value must stay what it is."""
+def _check_flat(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
+    """Move each input that is declared a jump by very little: the value must not change."""
     value = np.asarray(op(*inputs, **trial.attrs))
     for i, x in enumerate(inputs):
         if op.smoothness_in(i) == JUMP and x.dtype.kind == "f":
             moved = [other * (1 + 1e-12) if k == i else other for k, other in enumerate(inputs)]
             if not np.array_equal(value, np.asarray(op(*moved, **trial.attrs))):
                 raise CheckError(
-                    f"{where}: declared a jump in {op.input_name(i)}, flat almost everywhere, "
+                    f"{op.name}: declared a jump in {op.input_name(i)}, flat almost everywhere, "
                     "but its value moves with it"
                 )
 
 
-def _check_no_jump(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) -> None:
-    """Follow the inputs of a smooth op through its recorded gradient: no jump may lie on their way."""
-    leaves = _leaves(inputs)
+def _check_gradient_does_not_jump(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
+    """Follow the inputs of a smooth op through its recorded gradient, where no op may jump with them."""
+    leaves = leaves_of(inputs)
     smooth = [x for i, x in enumerate(leaves) if isinstance(x, Tensor) and op.smoothness_in(i) in DIFFERENTIABLE]
     node = op(*leaves, **trial.attrs)
     if KINK in op.smoothness or not smooth or not isinstance(node, Tensor) or node.dtype.kind != "f":
@@ -402,22 +252,22 @@ def _check_no_jump(op: Op[..., Any], where: str, inputs: list[Array], trial: Cas
             kind = step.op.smoothness_in(i) if step.op else STOP
             if id(x) in moving and kind == JUMP and id(step) in live:
                 raise CheckError(
-                    f"{where}: declared smooth, and its gradient jumps where {step.op} does; declare a kink, "
+                    f"{op.name}: declared smooth, and its gradient jumps where {step.op} does; declare a kink, "
                     "or write stop_gradient(condition) if the condition only guards the edge of a formula"
                 )
             if id(x) in moving and kind != STOP:
                 moving.add(id(step))
 
 
-def _check_axes(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) -> None:
-    """Change one slice of an input along an axis called unmixed: only that slice of the output may change."""
+def _check_axes(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
+    """Change one slice of an input along an axis declared unmixed: only that slice of the output may change."""
     if op.axes is None:
         return
     node = op(*(Tensor(x) for x in inputs), **trial.attrs)
     for i, x in enumerate(inputs):
         labels = op.axes(i, tuple(range(x.ndim)), node, *node.inputs, **node.attrs)
         if len(labels) != node.ndim:
-            raise CheckError(f"{where}: axes gave {len(labels)} labels for an output with {node.ndim} axes")
+            raise CheckError(f"{op.name}: axes gave {len(labels)} labels for an output with {node.ndim} axes")
         for axis, label in enumerate(labels):
             if label is None or not x.shape[label] or x.dtype.kind != "f":
                 continue
@@ -427,8 +277,5 @@ def _check_axes(op: Op[..., Any], where: str, inputs: list[Array], trial: Case) 
             rest = (slice(None),) * axis + (slice(1, None),)
             if x.shape[label] != node.shape[axis] or not np.array_equal(moved[rest], node.value[rest]):
                 raise CheckError(
-                    f"{where}: axes calls axis {label} of {op.input_name(i)} unmixed, and it is mixed into axis {axis}"
+                    f"{op.name}: axes calls axis {label} of {op.input_name(i)} unmixed, and it is mixed into {axis}"
                 )
-
-
-__all__ = ["CheckError", "check_case", "check_op", "check_second_order", "check_vjp"]

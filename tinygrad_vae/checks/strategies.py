@@ -1,6 +1,6 @@
 """Hypothesis strategies for shapes, arrays and the inputs of ops: for tests of the library and of what is built on it.
 
-The only file that imports hypothesis. It knows domains, and ops by their declarations.
+The only file that imports hypothesis.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def broadcastable_shapes(count: int, max_dims: int = 3, max_side: int = 3) -> st
 def arrays(
     domain: Domain = REAL, shape: Shape | st.SearchStrategy[Shape] | None = None, dtype: Any = np.float64
 ) -> st.SearchStrategy[Array]:
-    """Return a strategy for arrays with elements well inside a domain.
+    """Return a strategy for arrays whose elements lie well inside a domain.
 
     Args:
         domain: where the elements lie.
@@ -63,6 +63,3 @@ def cases_for(draw: st.DrawFn, op: Op[..., Any]) -> Case:
     if op.elementwise:
         return case(*draw(broadcastable_shapes(len(op.input_names), max_dims=2)))
     return draw(st.sampled_from(op.cases))
-
-
-__all__ = ["arrays", "broadcastable_shapes", "cases_for", "shapes"]

@@ -129,6 +129,67 @@ def test_a_value_that_differs_when_recorded_is_found():
         check_op(declare(forward=lambda x: x**3 + next(calls)))
 
 
+DOC = "A function.\n\n    >>> 1 + 1\n    2\n"
+
+
+@pytest.mark.parametrize(
+    ("forward", "vjp", "options", "message"),
+    [
+        (
+            lambda x: np.heaviside(x, x * 0 + 1),
+            lambda g, y, x: g * 0.0,
+            {},
+            r"declared smooth.* at x = -?[\d.]+e-\d+;",
+        ),
+        (lambda x: x - np.floor(x), lambda g, y, x: g, {}, "declared smooth, and its value jumps at x = "),
+        (
+            lambda x: np.abs(x) + (x > 1),
+            lambda g, y, x: g * tg.sign(x),
+            {"smoothness": KINK},
+            "declared kink, and its value jumps at x = 1;",
+        ),
+        (np.round, lambda g, y, x: g, {}, "wrong gradient|jumps"),
+    ],
+    ids=["step", "saw", "jump beside a kink", "straight-through"],
+)
+def test_a_jump_that_is_declared_smooth_is_found(forward, vjp, options, message):
+    with pytest.raises(CheckError, match=message):
+        check_op(declare(vjp, forward=forward, doc=DOC, **options))
+
+
+@pytest.mark.parametrize(
+    ("forward", "vjp", "found"),
+    [
+        (lambda x: np.log(1 + np.exp(x)), lambda g, y, x: g * tg.sigmoid(x), "inf"),
+        (lambda x: np.exp(x) / (1 + np.exp(x)), lambda g, y, x: g * y * (1 - y), "nan"),
+        (lambda x: np.sqrt(1 + np.exp(x) ** 2 - np.exp(x) ** 2), lambda g, y, x: g * 0.0 * x, "nan"),
+    ],
+    ids=["softplus", "sigmoid", "difference of two large numbers"],
+)
+def test_a_formula_that_overflows_where_the_function_does_not_is_found(forward, vjp, found):
+    with pytest.raises(CheckError, match=f"its value is -?{found} at x = .*; use a formula that holds there"):
+        check_op(declare(vjp, forward=forward, doc=DOC))
+
+
+def test_a_domain_that_was_forgotten_is_asked_for():
+    op = declare(lambda g, y, x: g / x, forward=np.log, doc=DOC)
+    with pytest.raises(CheckError, match=r"its value is nan at inputs drawn from its domain \(x real\); declare where"):
+        check_op(op)
+
+
+@pytest.mark.parametrize(
+    ("forward", "vjp", "domain"),
+    [
+        (np.log, lambda g, y, x: g / x, domains.POSITIVE),
+        (np.exp, lambda g, y, x: g * y, domains.REAL),
+        (lambda x: 1 / x, lambda g, y, x: -g * y * y, domains.NONZERO),
+        (lambda x: np.log(np.abs(x)), lambda g, y, x: g / x, domains.NONZERO),
+    ],
+)
+def test_functions_that_grow_without_bound_or_have_poles_pass(forward, vjp, domain):
+    check_op(declare(vjp, forward=forward, doc=DOC, domain=domain))
+
+
 def test_axes_called_unmixed_that_are_mixed_are_found():
     @tg.op(
         lambda g, y, x: g - tg.mean(g, axis=-1, keepdims=True),

@@ -26,6 +26,26 @@ def test_every_distribution_passes(law):
     tg.check_distribution(law)
 
 
+def unnormalised(law, factor):
+    """Return a copy of a distribution whose density lacks a constant, and that declares no entropy."""
+
+    def entropy(self):
+        raise NotImplementedError
+
+    log_density = lambda self, x: law.log_density(self, x) + float(np.log(factor))  # noqa: E731
+    return type(law.__name__ + "2", (law,), {"log_density": log_density, "entropy": entropy, "__module__": "tests"})
+
+
+VECTORS = [tg.OneHotCategorical, tg.MultivariateNormal]
+
+
+@pytest.mark.parametrize("factor", [2.507, 0.8])
+@pytest.mark.parametrize("law", [tg.Normal, tg.Gamma, tg.StudentT, tg.Beta, tg.Poisson, tg.Bernoulli, *VECTORS])
+def test_a_density_without_its_constant_is_found(law, factor):
+    with pytest.raises(CheckError, match=r"the integral of the density|the probability of|the mean of q"):
+        tg.check_distribution(unnormalised(law, factor))
+
+
 def bound(logits, rng):
     b = tg.Independent(tg.Bernoulli(logits=logits), 1).sample((3,), rng=rng, name="b")
     return tg.logsumexp(tg.sum(b * np.array([1.0, -2.0]), axis=1), axis=0)
@@ -107,6 +127,72 @@ def test_a_right_distribution_passes():
 def test_a_wrong_distribution_is_found(wrong, message):
     with pytest.raises((CheckError, ValueError), match=message):
         tg.check_distribution(exponential(**wrong))
+
+
+@dataclass(frozen=True, eq=False)
+class Cubic(tg.bijections.Bijection):
+    """``a x + x^3 / 3``: right, but for the parts that a test replaces."""
+
+    a: object
+
+    def forward(self, x):
+        return self.a * x + x * x * x / 3
+
+    def inverse(self, y):
+        h = 3 * y / 2
+        root = tg.sqrt(h * h + self.a * self.a * self.a)
+        return tg.sign(y) * (self.cube_root(abs(h) + root) - self.cube_root(root - abs(h)))
+
+    def log_slope(self, x):
+        return tg.log(self.a + x * x)
+
+    @staticmethod
+    def cube_root(x):
+        return tg.exp(tg.log(x) / 3)
+
+
+@pytest.mark.parametrize("a", [np.array(1.3), np.array([0.9, 2.0])])
+def test_a_right_bijection_passes(a):
+    tg.check_bijection(Cubic(a))
+    for other in (tg.bijections.Exp(), tg.bijections.Sigmoid(), tg.bijections.Tanh(), tg.bijections.Affine(a, a)):
+        tg.check_bijection(other)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"forward": lambda self, x: -self.a * x}, "it is said that forward increases"),
+        ({"increasing": False}, "it is said that forward decreases"),
+        ({"image": POSITIVE}, "lies outside its image, positive"),
+        ({"inverse": lambda self, y: y / self.a}, r"inverse\(forward\(x\)\) is .* expected"),
+        ({"log_slope": lambda self, x: tg.log(self.a + 2 * x * x)}, r"log_slope\(x\) is .*, expected"),
+        ({"log_slope": lambda self, x: tg.log(self.a + x * x + np.zeros(()))}, "log_slope gave float64 for float32"),
+        ({"log_slope": lambda self, x: tg.log(tg.stop_gradient(self.a) + x * x)}, "log_slope: .*wrong gradient in"),
+        ({"forward": lambda self, x: tg.stop_gradient(self.a) * x + x * x * x / 3}, "forward: .*wrong gradient in"),
+    ],
+)
+def test_a_wrong_bijection_is_found(wrong, message):
+    with pytest.raises(CheckError, match=message):
+        tg.check_bijection(type("Changed", (Cubic,), wrong)(np.array(1.3)))
+
+
+def test_a_decreasing_bijection_says_so():
+    @dataclass(frozen=True, eq=False)
+    class Minus(tg.bijections.Bijection):
+        increasing: ClassVar[bool] = False
+
+        def forward(self, x):
+            return -x
+
+        def inverse(self, y):
+            return -y
+
+        def log_slope(self, x):
+            return 0 * x
+
+    tg.check_bijection(Minus())
+    with pytest.raises(TypeError, match="check_bijection takes an instance of a subclass of Bijection, found"):
+        tg.check_bijection(Minus)
 
 
 class _Score(tg.Estimator):

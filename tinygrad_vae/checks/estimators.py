@@ -1,0 +1,170 @@
+"""``check_estimator(Mine)`` is the whole test of a gradient estimator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..calculus import wrap
+from ..core import Tensor, gradients, noise, trees
+from ..distributions import Bernoulli, Exponential, Gamma, Independent, Normal, OneHotCategorical, Poisson, Uniform
+from ..distributions.distribution import Distribution
+from ..estimators import Estimator
+from ..estimators.compare import Program, audit
+from ..guard.verdict import BiasedGradientWarning, GradientRefusedError, explain
+from ..ops import astype, exp, sum, where
+from .derivatives import CheckError
+from .distributions import DRAWS, check_agrees
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A cost of one number for each draw, its parameters, a copy for each, and the gradient of its expectation."""
+
+    what: str
+    cost: Tensor
+    parameters: Any
+    truth: Any
+
+
+def check_estimator(
+    kind: type[Estimator] | Estimator, *, program: Program | None = None, at: Any = None, seed: int = 0
+) -> None:
+    """Check everything that the declaration of an estimator promises.
+
+    It is tried on draws of several laws, in costs that are smooth, that jump, and that mix several draws, alone and
+    below another draw. Wherever it raises no objection:
+
+    - the cost keeps its value bit for bit, unless ``keeps_value`` is false, and the old graph is left alone;
+    - no random node is left, and ``explain`` names the estimator;
+    - the gradient is that of the expectation, within its standard errors (within a hundredth where there is a
+      ``caveat``); or ``gradients`` refuses it; or ``biased`` says why it is not, and ``gradients`` warns.
+
+    Args:
+        kind: a subclass of ``Estimator``, of which ``example(rng)`` makes one, or an instance.
+        program, at: a cost of your own, ``f(parameters, rng)``, and the parameters, for an estimator that is valid for
+            special costs; there it is held against the score function.
+        seed: of the draws.
+
+    Raises:
+        TypeError: it is none.
+        CheckError: says what was promised and what was found; or that it was valid nowhere.
+
+    >>> tg.check_estimator(tg.DisARM)
+    """
+    if isinstance(kind, type) and issubclass(kind, Estimator):
+        estimator = kind.example(noise(seed).at("estimator"))
+    elif isinstance(kind, Estimator):
+        estimator = kind
+    else:
+        raise TypeError(f"check_estimator takes a subclass of Estimator or an instance of one, found {kind!r}")
+    accepted, reasons = False, {}
+    for trial in _trials(seed):
+        try:
+            _check_trial(estimator, trial)
+        except GradientRefusedError as error:
+            reasons[str(error).splitlines()[-1].partition("): ")[2]] = trial.what
+        else:
+            accepted = True
+    if program is not None:
+        result = audit(program, at, estimator, "score-function", rng=noise(seed).at("program"), runs=400)
+        if not result.passed and not estimator.biased:
+            raise CheckError(f"{estimator.name} on the program: {result}")
+    elif not accepted:
+        said = "\n".join(f"  {what}: {reason}" for reason, what in reasons.items())
+        raise CheckError(f"{estimator.name} is valid nowhere here; give program= and at= where it is. It said\n{said}")
+
+
+def _check_trial(estimator: Estimator, trial: _Trial) -> None:
+    before = trial.cost.value.copy()
+    new = estimator(trial.cost)
+    where_ = f"{estimator.name} on {trial.what}"
+    if estimator.keeps_value and new.value.tobytes() != before.tobytes():
+        raise CheckError(f"{where_}: the value of the cost has changed; put keeps_value = False where that is meant")
+    if trial.cost.value.tobytes() != before.tobytes():
+        raise CheckError(f"{where_}: the old graph has changed")
+    report = explain(sum(new), trial.parameters)
+    named = [node.estimator for node in report.nodes]
+    if None in named:
+        raise CheckError(f"{where_}: a random node is left\n{report}")
+    if estimator.name not in named:
+        raise CheckError(f"{where_}: explain does not name it; pass what carries the gradient through self.noted(x, z)")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = gradients(sum(new), trial.parameters)
+    warned = any(issubclass(w.category, BiasedGradientWarning) for w in caught)
+    if estimator.biased:
+        if not warned:
+            raise CheckError(f"{where_}: it is declared biased, and gradients does not warn")
+        return
+    for (path, draws), expected in zip(trees.paths(found), trees.leaves(trial.truth), strict=True):
+        rounding = 0.01 if estimator.caveat else 1e-9
+        check_agrees(f"{where_}, the gradient in {path or 'the parameter'}", draws, expected, rounding)
+
+
+def _trials(seed: int) -> Iterator[_Trial]:
+    laws: list[Distribution] = [
+        Normal(np.array(0.6), np.array(0.8)),
+        Exponential(np.array(1.4)),
+        Gamma(np.array(2.2), np.array(1.3)),
+        Uniform(np.array(0.2), np.array(1.7)),
+        Poisson(np.array(1.5)),
+        Bernoulli(logits=np.array(0.4)),
+    ]
+    for law in laws:
+        yield _trial(law, "the square of a draw", seed, lambda z: z * z, lambda d: d.mean * d.mean + d.variance)
+        yield _trial(
+            Independent(trees.map_leaves(lambda x: np.stack([x, 0.9 * x]), law), 1),
+            "the square of a sum of two draws",
+            seed,
+            lambda z: sum(z, axis=-1) * sum(z, axis=-1),
+            lambda d: sum(d.mean) * sum(d.mean) + sum(d.variance),
+        )
+        if not isinstance(law, Bernoulli):
+            yield _trial(
+                law, "whether a draw is above 0.7", seed, lambda z: where(z > 0.7, 1.0, 0.0), lambda d: 1 - d.cdf(0.7)
+            )
+    worth = np.array([0.5, -1.0, 2.0])
+    choice = OneHotCategorical(logits=np.array([0.3, -0.2, 0.6]))
+    yield _trial(
+        choice,
+        "the worth of a choice",
+        seed,
+        lambda z: exp(0.5 * sum(z * worth, axis=-1)),
+        lambda d: sum(d.mean * np.exp(0.5 * worth)),
+    )
+    yield _nested(seed)
+
+
+def _trial(
+    law: Distribution,
+    what: str,
+    seed: int,
+    cost: Callable[[Any], Any],
+    expectation: Callable[[Any], Any],
+) -> _Trial:
+    copies = wrap(trees.map_leaves(lambda leaf: np.broadcast_to(leaf, (DRAWS, *np.shape(leaf))).copy(), law))
+    exact = wrap(law)
+    z = copies.sample(rng=noise(seed).at("trial"), name="z")
+    truth = gradients(expectation(exact), exact)
+    return _Trial(f"{what} of {type(getattr(law, 'base', law)).__name__}", astype(cost(z), np.float64), copies, truth)
+
+
+def _nested(seed: int) -> _Trial:
+    """x^2 (1 + b) with b ~ Bernoulli(p), x ~ N(mu + b, 1): the smallest graph that breaks a careless nesting."""
+
+    def drawn(p: Any, mu: Any) -> Any:
+        rng = noise(seed).at("nested")
+        b = Bernoulli(probs=p).sample(rng=rng, name="b")
+        x = Normal(mu + b, 1.0).sample(rng=rng, name="x")
+        return x * x * (1 + b)
+
+    at = {"p": np.array(0.3), "mu": np.array(0.5)}
+    copies, exact = wrap({name: np.full(DRAWS, x) for name, x in at.items()}), wrap(at)
+    p, mu = exact["p"], exact["mu"]
+    expectation = (1 - p) * (mu * mu + 1) + 2 * p * ((mu + 1) * (mu + 1) + 1)
+    return _Trial("a draw below another draw", drawn(**copies), copies, gradients(expectation, exact))
