@@ -1,8 +1,12 @@
-"""How a statistical test compares: the distance to the truth in standard errors that come from the same draws."""
+"""How a statistical test compares, and the distributions that it compares.
+
+The distance to the truth is measured in standard errors, which come from the same draws.
+"""
 
 import numpy as np
 
 import tinygrad_vae as tg
+from tinygrad_vae.core import trees
 
 ALLOWED = 4.5
 """By chance one honest comparison in 150 000 is further off; seeds are fixed all the same."""
@@ -37,3 +41,30 @@ CALM = {
 def calm(law):
     """Return an example of a law without a heavy tail, so that the spread of draws tells how precise their mean is."""
     return CALM.get(law) or law.example(np.random.default_rng(5))
+
+
+def neighbours(pair, seed=0, shape=()):
+    """Return two laws of the pair that are not far apart, q with the wider support."""
+    p, q = (law.example(np.random.default_rng(seed + i), shape) for i, law in enumerate(pair))
+    narrow = np.full(shape, 0.2), np.full(shape, 0.7)
+    if pair in [(tg.Uniform, tg.Beta), (tg.Uniform, tg.Exponential)]:
+        return tg.Uniform(*narrow), q
+    if pair == (tg.TruncatedNormal, tg.Exponential):
+        return tg.TruncatedNormal(p.loc, p.scale, *narrow), q
+    if tg.Independent in pair and pair != (tg.Independent, tg.Independent):
+        independent = tg.Independent(tg.Normal.example(np.random.default_rng(seed), (*shape, 3)), 1)
+        return (independent, q) if pair[0] is tg.Independent else (p, independent)
+    if pair[0] is tg.Binomial:
+        p = tg.Binomial(p.total + 1, logits=p.logits)
+    low, high = p.support.bounds
+    if pair[1] is tg.Uniform:
+        return p, tg.Uniform(np.full(shape, low - 0.5), np.full(shape, high + 1.0))
+    if pair[0] is not pair[1]:
+        return p, q
+    changed = {
+        tg.TruncatedNormal: lambda path, x: x + {"low": -0.5, "high": 1.0}.get(path, 0.1),
+        tg.Pareto: lambda path, x: 0.8 * x,
+        tg.Binomial: lambda path, x: x if path == "total" else 1.2 * x,
+        tg.NegativeBinomial: lambda path, x: x if path == "total" else 1.2 * x,
+    }.get(pair[0], lambda path, x: 1.2 * x)
+    return p, trees.replace_leaves(p, [changed(path, x) for path, x in trees.paths(p)])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.special
 from device_array import pretend
-from standard_errors import LAWS
-from test_divergences import neighbours
+from on_devices import ESTIMATED, IMAGES, OPTIMIZERS, PROGRAMS, declared, estimated, small_model, training_step
+from standard_errors import LAWS, neighbours
 
 import tinygrad_vae as tg
 from tinygrad_vae import app
@@ -56,10 +56,12 @@ OUR_OWN = {"ndtri_exp"}
 SYNCHRONIZE = {"nonzero_positions", "first_positions"}
 
 
-@pytest.mark.parametrize("op", [op for op in OPS.values() if op.elementwise and op.arity > 1], ids=lambda op: op.name)
+BESIDE_NUMBERS = [op for op in OPS.values() if op.elementwise and op.arity > 1 and op.name != "where"]
+"""To CuPy, a number is no condition for ``where``."""
+
+
+@pytest.mark.parametrize("op", BESIDE_NUMBERS, ids=lambda op: op.name)
 def test_numbers_may_stand_beside_arrays_on_a_device(op, gpu):
-    if op.name == "where":
-        pytest.skip("a number is no condition to CuPy")
     for i in range(op.arity):
         drawn = draw_inputs(op, case(*((2, 3) if k == i else () for k in range(op.arity))), np.random.default_rng(0))
         numbers = [x if k == i else x.item() for k, x in enumerate(drawn)]
@@ -92,18 +94,6 @@ def _close(host, device, rtol=1e-12):
     np.testing.assert_allclose(found, host, rtol, rtol)
 
 
-def _declared(law, dist, x):
-    """Return all that a law tells of itself and of one draw."""
-    found = {"log_prob": dist.log_prob(x)}
-    for name in ("mean", "variance", "entropy", "cdf"):
-        try:
-            part = getattr(dist, name)
-            found[name] = part(x) if name == "cdf" else part() if callable(part) else part
-        except NotImplementedError:
-            pass
-    return found
-
-
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_distributions_draw_and_tell_the_same_on_a_device(law, dtype, gpu):
@@ -113,7 +103,7 @@ def test_distributions_draw_and_tell_the_same_on_a_device(law, dtype, gpu):
     assert namespace(z).__name__ == "cupy"
     rtol = 1e-12 if dtype == np.float64 else 1e-5
     _close(x, z, rtol)
-    expected, found = _declared(law, dist, x), _declared(law, moved, z)
+    expected, found = declared(law, dist, x), declared(law, moved, z)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         _close(np.broadcast_to(value, np.shape(value)), found[name], rtol)
@@ -150,48 +140,15 @@ def test_a_law_of_numbers_goes_where_the_values_are(numbers, dtype, gpu):
 # -------------------------------------------------------------------------------------- estimators
 
 
-def _programs():
-    """Return a cost and its parameters, for each kind of random node that the estimators know."""
-    rng = np.random.default_rng(3)
-    a, b = rng.uniform(0.2, 0.8, (2, 3))
-    return {
-        "normal": ({"a": a, "b": b}, lambda t: tg.Normal(t["a"], t["b"])),
-        "bernoulli": ({"a": a}, lambda t: tg.Bernoulli(logits=t["a"])),
-        "categorical": ({"a": rng.normal(size=(3, 4))}, lambda t: tg.Categorical(logits=t["a"])),
-        "one-hot": ({"a": rng.normal(size=(3, 4))}, lambda t: tg.OneHotCategorical(logits=t["a"])),
-        "gamma": ({"a": a + 1, "b": b}, lambda t: tg.Gamma(t["a"], t["b"])),
-        "poisson": ({"a": a}, lambda t: tg.Poisson(t["a"])),
-        "two": ({"a": a, "b": b}, lambda t: tg.Normal(tg.Normal(t["a"], 1.0).sample(rng=tg.noise(7)), t["b"])),
-    }
-
-
-@pytest.mark.parametrize("program", _programs())
-@pytest.mark.parametrize("name", tg.ESTIMATORS)
+@pytest.mark.parametrize(("name", "program"), ESTIMATED)
 @pytest.mark.filterwarnings("ignore::tinygrad_vae.BiasedGradientWarning")
 def test_estimators_give_the_same_on_a_device(name, program, gpu):
-    parameters, law = _programs()[program]
-    found = []
-    for at in (parameters, tg.to_device(parameters)):
-        theta = tg.wrap(at)
-        z = law(theta).sample((2,), rng=tg.noise(1), name="z")
-        cost = tg.sum(tg.sin(z), axis=-1) if program == "one-hot" else tg.sin(z)
-        estimator = tg.ESTIMATORS[name].example(tg.noise(5))
-        if estimator.objection(z, cost):
-            pytest.skip("the estimator is not for this law")
-        opened = tg.mean(tg.reparameterize(tg.estimate(cost, {"z": estimator})))
-        found.append((opened.value, tg.gradients(opened, theta)))
+    found = [estimated(name, program, at) for at in (PROGRAMS[program][0], tg.to_device(PROGRAMS[program][0]))]
     for host, device in zip(trees.leaves(found[0]), trees.leaves(found[1]), strict=True):
         _close(host, device, 1e-9)
 
 
 # --------------------------------------------------------------------------------------------- vae
-
-
-def _model(**options):
-    return tg.VAE.init(16, hidden=(8,), latent=2, rng=tg.noise(0), **options)
-
-
-IMAGES = (np.random.default_rng(0).uniform(size=(6, 16)) < 0.5).astype(np.float32)
 
 
 def _on_both(function, *trees_):
@@ -219,7 +176,7 @@ def test_every_vae_runs_on_a_device(posterior, likelihood, gpu):
         made = model.generate(3, rng=tg.noise(2)), model.reconstruct(x)
         return bound.value, trees.leaves(gradients), made
 
-    _all_close(_on_both(run, _model(posterior=posterior, likelihood=likelihood), IMAGES))
+    _all_close(_on_both(run, small_model(posterior=posterior, likelihood=likelihood), IMAGES))
 
 
 @pytest.mark.parametrize(
@@ -240,11 +197,11 @@ def test_every_bound_runs_on_a_device(objective, gpu):
         value, gradient = tg.value_and_grad(loss)(model)
         return value, trees.leaves(gradient)
 
-    _all_close(_on_both(run, _model(components=3 * (objective == Objective("iwae", samples=3))), IMAGES))
+    _all_close(_on_both(run, small_model(components=3 * (objective == Objective("iwae", samples=3))), IMAGES))
 
 
 def test_a_model_is_evaluated_where_it_is_and_images_follow_it(gpu):
-    model = _model()
+    model = small_model()
     expected = evaluate(model, IMAGES, rng=tg.noise(1), samples=5)
     found = evaluate(tg.to_device(model), IMAGES, rng=tg.noise(1), samples=5)
     assert found.keys() == expected.keys()
@@ -252,32 +209,15 @@ def test_a_model_is_evaluated_where_it_is_and_images_follow_it(gpu):
         assert found[name] == (pytest.approx(value, rel=1e-5) if value else value), name
 
 
-OPTIMIZERS = [
-    tg.optim.SGD(0.1),
-    tg.optim.SGD(0.1, momentum=0.9),
-    tg.optim.Adam(0.01),
-    tg.optim.AdamW(0.01, weight_decay=0.1),
-]
-
-
-def _training_step(optimizer):
-    def step(model, state, x, rng):
-        loss, gradient = tg.value_and_grad(lambda m: tg.reparameterize(-tg.mean(tg.elbo(m, x, rng=rng))))(model)
-        model, state = optimizer.update(model, gradient, state)
-        return model, state, loss
-
-    return step
-
-
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_training_runs_on_a_device(optimizer, gpu):
     def run(model, x):
-        state, step = optimizer.init(model), _training_step(optimizer)
+        state, step = optimizer.init(model), training_step(optimizer)
         for i in range(3):
             model, state, loss = step(model, state, x, tg.noise(1).at("step", i))
         return trees.leaves(model), state, loss
 
-    _all_close(_on_both(run, _model(), IMAGES), rtol=2e-4)
+    _all_close(_on_both(run, small_model(), IMAGES), rtol=2e-4)
 
 
 def test_derivatives_of_functions_run_on_a_device(gpu):
@@ -300,8 +240,8 @@ def test_derivatives_of_functions_run_on_a_device(gpu):
 
 
 def test_an_eager_step_waits_once_for_each_law_and_once_for_the_update(gpu):
-    model, x, adam = tg.to_device(_model()), tg.to_device(IMAGES), tg.optim.Adam(0.01)
-    state, step = adam.init(model), _training_step(adam)
+    model, x, adam = tg.to_device(small_model()), tg.to_device(IMAGES), tg.optim.Adam(0.01)
+    state, step = adam.init(model), training_step(adam)
     gpu.clear()
     step(model, state, x, tg.noise(1))
     posterior = prior = likelihood = log_prob = update = 1
@@ -313,7 +253,7 @@ def test_an_eager_step_waits_once_for_each_law_and_once_for_the_update(gpu):
 
 
 def test_a_tree_is_moved_there_and_back(gpu):
-    tree = {"model": _model(), "name": "x", "rate": 0.1, "none": None, "list": [np.arange(3), np.float32(2)]}
+    tree = {"model": small_model(), "name": "x", "rate": 0.1, "none": None, "list": [np.arange(3), np.float32(2)]}
     moved = tg.to_device(tree)
     assert all(namespace(x).__name__ == "cupy" for x in trees.leaves(moved) if hasattr(x, "dtype"))
     assert (moved["name"], moved["rate"], moved["none"]) == ("x", 0.1, None)
@@ -418,7 +358,7 @@ def test_a_run_goes_on_where_it_is_asked_to(gpu, tmp_path):
         run, state = app.resume(tmp_path, epochs=run.config.epochs + 1, device=device)
         assert namespace(*trees.leaves(state.model)).__name__ == ("numpy" if device == "cpu" else "cupy")
         app.train(run, state)
-    assert namespace(*trees.leaves(app.load_model(tmp_path)[0])) is np
+    assert namespace(*trees.leaves(app.loadsmall_model(tmp_path)[0])) is np
 
 
 def test_a_run_without_a_gpu_says_so_before_anything_is_written(monkeypatch, tmp_path):

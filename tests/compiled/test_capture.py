@@ -10,6 +10,7 @@ import device_array
 import numpy as np
 import pytest
 from device_array import pretend
+from on_devices import BETWEEN
 from test_plan import _runner_of
 
 import tinygrad_vae as tg
@@ -80,9 +81,6 @@ def test_a_captured_step_waits_for_nothing_and_is_one_launch(gpu):
 
 
 # --------------------------------------------------------------------------------- what is captured
-
-BETWEEN = {"nonzero_positions", "first_positions", "sort", "argsort", "einsum_arrays"}
-"""Ops that cannot be part of a graph: they wait for the device, sort, or call a library that CuPy does not capture."""
 
 
 @pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)

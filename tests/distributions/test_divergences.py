@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from standard_errors import assert_agrees
+from standard_errors import assert_agrees, neighbours
 
 import tinygrad_vae as tg
 from tinygrad_vae.checks.ops import check_vjp
@@ -15,33 +15,6 @@ from tinygrad_vae.distributions.divergences import CLOSED_FORMS
 
 PAIRS = pytest.mark.parametrize("pair", list(CLOSED_FORMS), ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")
 DRAWS = 20_000
-
-
-def neighbours(pair, seed=0, shape=()):
-    """Return two laws of the pair that are not far apart, q with the wider support."""
-    p, q = (law.example(np.random.default_rng(seed + i), shape) for i, law in enumerate(pair))
-    narrow = np.full(shape, 0.2), np.full(shape, 0.7)
-    if pair in [(tg.Uniform, tg.Beta), (tg.Uniform, tg.Exponential)]:
-        return tg.Uniform(*narrow), q
-    if pair == (tg.TruncatedNormal, tg.Exponential):
-        return tg.TruncatedNormal(p.loc, p.scale, *narrow), q
-    if tg.Independent in pair and pair != (tg.Independent, tg.Independent):
-        independent = tg.Independent(tg.Normal.example(np.random.default_rng(seed), (*shape, 3)), 1)
-        return (independent, q) if pair[0] is tg.Independent else (p, independent)
-    if pair[0] is tg.Binomial:
-        p = tg.Binomial(p.total + 1, logits=p.logits)
-    low, high = p.support.bounds
-    if pair[1] is tg.Uniform:
-        return p, tg.Uniform(np.full(shape, low - 0.5), np.full(shape, high + 1.0))
-    if pair[0] is not pair[1]:
-        return p, q
-    changed = {
-        tg.TruncatedNormal: lambda path, x: x + {"low": -0.5, "high": 1.0}.get(path, 0.1),
-        tg.Pareto: lambda path, x: 0.8 * x,
-        tg.Binomial: lambda path, x: x if path == "total" else 1.2 * x,
-        tg.NegativeBinomial: lambda path, x: x if path == "total" else 1.2 * x,
-    }.get(pair[0], lambda path, x: 1.2 * x)
-    return p, trees.replace_leaves(p, [changed(path, x) for path, x in trees.paths(p)])
 
 
 @PAIRS
