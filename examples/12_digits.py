@@ -221,7 +221,7 @@ figure.savefig(figures / "12_digits_images.png")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/vae/model.py`, `bounds.py` and `evaluate.py`, then `tinygrad_vae/app/train.py`, the
+# In the source: `tinygrad_vae/vae/model.py`, `bounds.py` and `evaluate.py`, then `tinygrad_vae/app/loop.py`, the
 # loop with checkpoints. `tinygrad-vae train` runs it.
 #
 # In the literature:

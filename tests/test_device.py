@@ -358,7 +358,7 @@ def test_a_run_goes_on_where_it_is_asked_to(gpu, tmp_path):
         run, state = app.resume(tmp_path, epochs=run.config.epochs + 1, device=device)
         assert namespace(*trees.leaves(state.model)).__name__ == ("numpy" if device == "cpu" else "cupy")
         app.train(run, state)
-    assert namespace(*trees.leaves(app.loadsmall_model(tmp_path)[0])) is np
+    assert namespace(*trees.leaves(app.load_model(tmp_path)[0])) is np
 
 
 def test_a_run_without_a_gpu_says_so_before_anything_is_written(monkeypatch, tmp_path):
