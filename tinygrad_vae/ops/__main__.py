@@ -22,6 +22,8 @@ from .declare import DIFFERENTIABLE, OPS
 
 _SIGNS = {"add": ("+", 1), "subtract": ("-", 1), "multiply": ("*", 2), "divide": ("/", 2), "pow": ("**", 4)}
 _NEGATION, _ATOM = 3, 5
+LONG = "(too long to be shown)"
+"""Stands for the formula of a cotangent that is taken by quadrature."""
 
 
 def expression(node: Any, *, attrs: bool = True) -> str:
@@ -82,7 +84,8 @@ def cotangent(op: Op[..., Any], i: int) -> str:
     g = Tensor(np.ones_like(result.value), "g")
     rule = op.vjps[0 if op.variadic else i]
     arguments = (i, g, output, *leaves) if op.variadic else (g, output, *leaves)
-    return expression(rule(*arguments, **result.attrs), attrs=op.elementwise)  # type: ignore[misc]
+    text = expression(rule(*arguments, **result.attrs), attrs=op.elementwise)  # type: ignore[misc]
+    return text if len(text) < 200 else LONG
 
 
 def summary(op: Op[..., Any]) -> str:
