@@ -53,7 +53,7 @@ def _compare(op, attrs, inputs, moved, gpu):
 OUR_OWN = {"ndtri_exp"}
 """Where CuPy has no function, and a formula of this library stands in."""
 
-SYNCHRONIZE = {"nonzero_positions", "first_positions"}
+SYNCHRONIZE = {"nonzero_positions", "unique_part"}
 
 
 BESIDE_NUMBERS = [op for op in OPS.values() if op.elementwise and op.arity > 1 and op.name != "where"]

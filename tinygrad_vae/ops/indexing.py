@@ -1,7 +1,4 @@
-"""Ops that pick elements by position, the one that puts them back, and those that order.
-
-They know the engine, and the ops that move elements.
-"""
+"""Ops that pick elements by position, those that put them back, and those that order."""
 
 from __future__ import annotations
 
@@ -9,89 +6,92 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core import INDEX, Array, Value, namespace, value_of
+from ..core import INDEX, Array, Tensor, Value, namespace, to_host, value_of
 from ..domains import REAL, whole_numbers
+from .choices import where
 from .declare import JUMP, KINK, SMOOTH, case, op
-from .gates import where
 from .shaping import axis_of, shape_of
 
 _POSITION = whole_numbers(0, 1)
 Key = tuple[Any, ...]
+Labels = tuple[int | None, ...]
 
 
 def _filled(key: Key, indices: tuple[Value, ...]) -> Key:
-    """Return the key with the index arrays in the places that ``INDEX`` marks."""
+    """Return the key with the index arrays where ``INDEX`` stands, and an empty list as an array of positions."""
     remaining = iter(indices)
-    return tuple(next(remaining) if part is INDEX else part for part in key)
+    parts = (next(remaining) if part is INDEX else part for part in key)
+    return tuple(np.zeros(0, int) if isinstance(part, list) and not part else part for part in parts)
 
 
-def _axes_left_whole(
-    i: int, labels: tuple[int | None, ...], y: Value, x: Value, *indices: Value, key: Key
-) -> tuple[int | None, ...]:
-    """An axis stays unmixed where the key takes the whole of it, before anything but slices and new axes.
+def _kept_axes(shape: tuple[int, ...], key: Key) -> dict[int, int]:
+    """Return, for each axis of ``x[key]`` that runs along a whole axis of x in order, that axis of x.
 
-    Several indices with an array among them may come out in front of all slices, so that no axis is sure to stay.
+    The coordinate along each axis of x is picked by the key as if it were x; it must count up along one axis.
     """
-    numbers = sum(not isinstance(part, slice) and part is not None and part is not ... for part in key)
-    if i > 0:
-        return _axes_of_an_index(labels, y, indices, i - 1, key)
-    if indices and numbers > 1:
-        return (None,) * len(y.shape)
-    if all(part is None or part is ... or isinstance(part, slice) or type(part) is int for part in key):
-        # the dots stand for whole axes
-        dots = next((k for k, part in enumerate(key) if part is ...), len(key))
-        rest = len(labels) - numbers - sum(isinstance(part, slice) for part in key)
-        key = (*key[:dots], *(slice(None),) * rest, *key[dots + 1 :])
-    out: list[int | None] = []
-    axis = 0
-    for part in key:
-        if part is None:
-            out.append(None)
-        elif isinstance(part, slice):
-            out.append(labels[axis] if part == slice(None) else None)
-            axis += 1
-        elif type(part) is int:
-            axis += 1
-        else:
-            break
-    else:
-        return (*out, *labels[axis:])
-    return (*out, *(None,) * (len(y.shape) - len(out)))
+    found: dict[int, int] = {}
+    for a, n in enumerate(shape):
+        picked = np.broadcast_to(np.arange(n).reshape(n, *(1,) * (len(shape) - a - 1)), shape)[key]
+        for c, m in enumerate(picked.shape):
+            if n == m and (picked == np.arange(n).reshape(n, *(1,) * (picked.ndim - c - 1))).all():
+                found.setdefault(c, a)
+    return found
 
 
-def _axes_of_an_index(
-    labels: tuple[int | None, ...], y: Value, indices: tuple[Value, ...], i: int, key: Key
-) -> tuple[int | None, ...]:
-    """The axes of an array of positions stand where the key has it, if there are only slices before and after."""
-    before = next(k for k, part in enumerate(key) if part is INDEX)
-    rest = (*key[:before], *key[before + len(indices) :])
-    if not all(isinstance(part, slice) for part in rest) or any(x.dtype.kind not in "iu" for x in indices):
+def _blind(index: Value) -> Any:
+    """Return an index for ``_kept_axes``: zeros in place of positions that are computed, which may be others."""
+    return np.zeros(index.shape, int) if isinstance(index, Tensor) else to_host(index)
+
+
+def _axes_of_getitem(i: int, labels: Labels, y: Value, x: Value, *indices: Value, key: Key) -> Labels:
+    if any(isinstance(z, Tensor) and z.dtype.kind == "b" for z in indices):  # their number of elements may change
         return (None,) * len(y.shape)
-    common = np.broadcast_shapes(*(x.shape for x in indices))
-    own = (None,) * (len(common) - len(labels)) + labels
-    shape = (1,) * (len(common) - len(labels)) + indices[i].shape
-    whole = tuple(label if n == m else None for label, n, m in zip(own, shape, common, strict=True))
-    placed = (None,) * before + whole
-    return placed + (None,) * (len(y.shape) - len(placed))
+    if i == 0:
+        found = _kept_axes(x.shape, _filled(key, tuple(map(_blind, indices))))
+        return tuple(labels[found[c]] if c in found else None for c in range(len(y.shape)))
+    number = [k for k, part in enumerate(key) if part is INDEX][i - 1]
+    before = [part for part in key[:number] if part is not None]
+    axis = len(before) if ... not in before else len(before) - len([part for part in key if part is not None])
+    shape, out = list(x.shape), dict[int, int]()
+    for b, n in enumerate(indices[i - 1].shape):  # take the coordinate along axis b for the index
+        along = np.broadcast_to(np.arange(n).reshape(n, *(1,) * (len(labels) - b - 1)), indices[i - 1].shape)
+        shape[axis] = n
+        chosen = tuple(along if k == i - 1 else _blind(z) * 0 for k, z in enumerate(indices))
+        picked = np.broadcast_to(np.arange(n).reshape(n, *(1,) * ((-axis - 1) % len(shape))), shape)
+        picked = picked[_filled(key, chosen)]
+        for c, m in enumerate(picked.shape):
+            if n == m and (picked == np.arange(n).reshape(n, *(1,) * (picked.ndim - c - 1))).all():
+                out.setdefault(c, b)
+    return tuple(labels[out[c]] if c in out else None for c in range(len(y.shape)))
+
+
+def _axes_of_put(
+    i: int, labels: Labels, y: Value, x: Value, *indices: Value, key: Key, shape: tuple[int, ...]
+) -> Labels:
+    if i > 0 or any(isinstance(z, Tensor) and z.dtype.kind == "b" for z in indices):
+        return (None,) * len(y.shape)
+    found = {a: c for c, a in _kept_axes(shape, _filled(key, tuple(map(_blind, indices)))).items()}
+    return tuple(labels[found[a]] if a in found else None for a in range(len(shape)))
 
 
 @op(
     lambda i, g, y, x, *indices, key: put(g, *indices, key=key, shape=x.shape),
     smoothness=(SMOOTH, JUMP),
     domain=(REAL, _POSITION),
-    axes=_axes_left_whole,
+    axes=_axes_of_getitem,
     cases=[
         case((3, 4), key=(1,)),
         case((3, 4), key=(slice(None), slice(0, 4, 2))),
         case((3, 4), key=(..., None, 0)),
         case((3, 4), (5,), key=(INDEX,)),
         case((3, 4), key=([0, 2, 0], slice(1, None))),
+        case((3, 4), key=([],)),
         case((3, 4), (2,), (2,), key=(INDEX, INDEX)),
         case((3, 4), (2, 2), key=(slice(None), INDEX)),
     ],
 )
 def getitem(x: Value, /, *indices: Value, key: Key) -> Value:
-    """``x[key]``: what indexing a Tensor records, with index arrays as inputs in the places that ``INDEX`` marks.
+    """``x[key]``: what indexing a Tensor records, with index arrays as inputs where ``INDEX`` stands in the key.
 
     The gradient goes back to where the elements came from, and adds up where one was taken several times. An
     index has no gradient: the value jumps with it.
@@ -106,6 +106,7 @@ def getitem(x: Value, /, *indices: Value, key: Key) -> Value:
     lambda i, g, y, x, *indices, key, shape: g[_filled(key, indices)],
     smoothness=(SMOOTH, JUMP),
     domain=(REAL, _POSITION),
+    axes=_axes_of_put,
     cases=[case((4,), key=(1,), shape=(3, 4)), case((5, 4), (5,), key=(INDEX,), shape=(3, 4))],
 )
 def put(x: Value, /, *indices: Value, key: Key, shape: tuple[int, ...]) -> Value:
@@ -116,29 +117,61 @@ def put(x: Value, /, *indices: Value, key: Key, shape: tuple[int, ...]) -> Value
     """
     xp = namespace(x)
     out = xp.zeros(shape, x.dtype)
-    place = tuple(xp.asarray(part) if isinstance(part, list) else part for part in _filled(key, indices))
-    if any(hasattr(part, "dtype") for part in place):  # an element may be taken several times
-        xp.add.at(out, place, x)
+    where_to = tuple(
+        xp.asarray(part) if isinstance(part, (list, np.ndarray)) else part for part in _filled(key, indices)
+    )
+    if any(hasattr(part, "dtype") for part in where_to):  # an element may be taken several times
+        xp.add.at(out, where_to, x)
     else:
-        out[place] = x
+        out[where_to] = x
     return out
 
 
-def take(x: Value, indices: Value, /, *, axis: int) -> Value:
-    """The elements of x at ``indices`` along ``axis``.
+def take(x: Value, indices: Value, /, *, axis: int | None = None) -> Value:
+    """The elements of x at ``indices`` along ``axis``, which may be left out where x has only one.
 
-    >>> take(np.array([1.0, 2.0, 3.0]), np.array([2, 0]), axis=0)
+    >>> take(np.array([1.0, 2.0, 3.0]), np.array([2, 0]))
     array([3., 1.])
     """
+    if axis is None:
+        if len(shape_of(x)) != 1:
+            raise ValueError(f"take: name the axis to take from: x has {len(shape_of(x))} axes")
+        axis = 0
     return getitem(x, indices, key=(slice(None),) * axis_of("take", x, axis) + (INDEX,))
 
 
-def _mesh(x: Value, indices: Value, axis: int) -> list[Value]:
+def _mesh(shape: tuple[int, ...], indices: Array, axis: int) -> Key:
     """Return index arrays for all axes: ``indices`` for one, every position for the others."""
-    positions = namespace(value_of(x)).ogrid[tuple(slice(n) for n in x.shape)] if len(x.shape) else ()
-    return [indices if a == axis % len(x.shape) else p for a, p in enumerate(positions)]
+    positions = namespace(indices).ogrid[tuple(slice(n) for n in shape)]
+    return tuple(indices if a == axis % len(shape) else p for a, p in enumerate(positions))
 
 
+def _axes_along(i: int, labels: Labels, y: Value, *inputs: Value, axis: int, **_: Any) -> Labels:
+    """All axes but ``axis`` stay apart, that of the positions too; a repeated one loses its label."""
+    own = inputs[i].shape
+    return tuple(
+        None if own[a] != y.shape[a] or (i == 0 and a == axis % len(labels)) else label
+        for a, label in enumerate(labels)
+    )
+
+
+def _axes_of_put_along(i: int, labels: Labels, y: Value, *inputs: Value, axis: int, shape: Any) -> Labels:
+    return tuple(
+        None if inputs[i].shape[a] != shape[a] or a == axis % len(labels) else label for a, label in enumerate(labels)
+    )
+
+
+_ALONG = [case((2, 3), (2, 3), axis=1), case((3, 2), (1, 2), axis=0), case((1, 3), (2, 1), axis=-1)]
+
+
+@op(
+    lambda g, y, x, indices, *, axis: put_along_axis(g, indices, axis=axis, shape=x.shape),
+    None,
+    smoothness=(SMOOTH, JUMP),
+    domain=(REAL, _POSITION),
+    axes=_axes_along,
+    cases=_ALONG,
+)
 def take_along_axis(x: Value, indices: Value, /, *, axis: int = -1) -> Value:
     """``y[i, j] = x[i, indices[i, j]]``, here for axis 1 of two: along ``axis``, other elements for each place.
 
@@ -148,21 +181,39 @@ def take_along_axis(x: Value, indices: Value, /, *, axis: int = -1) -> Value:
     array([[1.],
            [4.]])
     """
-    if len(shape_of(x)) != len(shape_of(indices)):
-        raise ValueError(f"take_along_axis: x has {len(shape_of(x))} axes, the indices have {len(shape_of(indices))}")
-    return getitem(x, *_mesh(x, indices, axis_of("take_along_axis", x, axis)), key=(INDEX,) * len(x.shape))
+    if np.ndim(x) != np.ndim(indices):
+        raise ValueError(f"x has {np.ndim(x)} axes, the indices have {np.ndim(indices)}")
+    return x[_mesh(x.shape, indices, axis_of("take_along_axis", x, axis))]
 
 
-def _all_but_axis(i: int, labels: tuple[int | None, ...], y: Value, x: Value, *, axis: int, **_: bool) -> Any:
+@op(
+    lambda g, y, x, indices, *, axis, shape: take_along_axis(g, indices, axis=axis),
+    None,
+    smoothness=(SMOOTH, JUMP),
+    domain=(REAL, _POSITION),
+    axes=_axes_of_put_along,
+    cases=[case((2, 3), (2, 3), axis=1, shape=(2, 3)), case((2, 2), (2, 2), axis=0, shape=(3, 2))],
+)
+def put_along_axis(x: Value, indices: Value, /, *, axis: int, shape: tuple[int, ...]) -> Value:
+    """Zeros of ``shape`` with x added at ``indices`` along ``axis``: the transpose of ``take_along_axis``.
+
+    >>> put_along_axis(np.array([[5.0], [6.0]]), np.array([[0], [1]]), axis=1, shape=(2, 2))
+    array([[5., 0.],
+           [0., 6.]])
+    """
+    xp = namespace(x)
+    out = xp.zeros(shape, x.dtype)
+    xp.add.at(out, _mesh(shape, indices, axis), x)
+    return out
+
+
+def _all_but_axis(i: int, labels: Labels, y: Value, x: Value, *, axis: int, **_: bool) -> Any:
     return tuple(None if a == axis % len(labels) else label for a, label in enumerate(labels))
 
 
 @op(
-    lambda g, y, x, *, axis, descending, stable: put(
-        g,
-        *_mesh(x, argsort(x, axis=axis, descending=descending, stable=stable), axis),
-        key=(INDEX,) * len(x.shape),
-        shape=x.shape,
+    lambda g, y, x, *, axis, descending, stable: put_along_axis(
+        g, argsort(x, axis=axis, descending=descending, stable=stable), axis=axis, shape=x.shape
     ),
     smoothness=KINK,
     axes=_all_but_axis,
@@ -202,7 +253,13 @@ def _order(x: Array, axis: int, descending: bool, stable: bool) -> Array:
     return np.flip(x.shape[axis] - 1 - backwards, axis=axis)
 
 
-@op(None, None, smoothness=JUMP, cases=[case((4,), (3,)), case((4,), (2, 3), side="right")])
+@op(
+    None,
+    None,
+    smoothness=JUMP,
+    axes=lambda i, labels, y, x1, x2, *, side: labels if i else (None,) * len(y.shape),
+    cases=[case((4,), (3,)), case((4,), (2, 3), side="right")],
+)
 def searchsorted(x1: Value, x2: Value, /, *, side: Literal["left", "right"] = "left") -> Value:
     """For each element of ``x2``, where to insert it into the ascending ``x1``. A jump: no gradient.
 

@@ -1,19 +1,15 @@
-"""Where elements are, and which are distinct: ops whose results are positions, and what is picked by them.
-
-They know the engine, and the ops that pick elements.
-"""
+"""Where elements are, and which are distinct: ops whose results are positions, and what is picked by them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core import Value
 from .declare import JUMP, case, op
 from .indexing import take
-from .reductions import argmax, sum
-from .shaping import expand_dims, reshape
+from .shaping import reshape
 
 
 @op(None, smoothness=JUMP, cases=[case((2, 3)), case((4,))])
@@ -35,27 +31,34 @@ def nonzero(x: Value, /) -> tuple[Value, ...]:
     return tuple(nonzero_positions(x))
 
 
-@op(None, smoothness=JUMP, cases=[case((2, 3)), case((4,))])
-def first_positions(x: Value, /) -> Value:
-    """Where each distinct element of x, flattened, stands first; in the order of the elements. A jump: no gradient.
+_PARTS = {"indices": 1, "inverse_indices": 2, "counts": 3}
 
-    >>> first_positions(np.array([5.0, 2.0, 5.0]))
+
+@op(None, smoothness=JUMP, cases=[case((2, 3), part=part) for part in _PARTS])
+def unique_part(x: Value, /, *, part: str) -> Value:
+    """One part of ``unique_all``, but for the values, by sorting. A jump: no gradient.
+
+    >>> unique_part(np.array([5.0, 2.0, 5.0]), part="indices")
     array([1, 0])
     """
-    return np.unique(x, return_index=True)[1]
+    options: Any = {"return_index": True, "return_inverse": True, "return_counts": True, "equal_nan": False}
+    found = np.unique(x, **options)[_PARTS[part]]
+    return np.reshape(found, x.shape) if part == "inverse_indices" else found
 
 
 def unique_values(x: Value, /) -> Value:
     """The distinct elements of x in ascending order. The gradient goes to the first of equal elements.
 
+    Each NaN is distinct from every other, as the array API standard says.
+
     >>> unique_values(np.array([5.0, 2.0, 5.0]))
     array([2., 5.])
     """
-    return take(reshape(x, (-1,)), first_positions(x), axis=0)
+    return take(reshape(x, (-1,)), unique_part(x, part="indices"))
 
 
 class Unique(NamedTuple):
-    """What ``unique_all`` returns."""
+    """The result of ``unique_all``."""
 
     values: Value
     indices: Value
@@ -69,14 +72,11 @@ def unique_all(x: Value, /) -> Unique:
     >>> unique_all(np.array([5.0, 2.0, 5.0])).counts
     array([1, 2])
     """
-    values = unique_values(x)
-    same = expand_dims(x, axis=-1) == values
-    counts = sum(same, axis=tuple(range(len(x.shape))))
-    return Unique(values, first_positions(x), argmax(same, axis=-1), counts)
+    return Unique(unique_values(x), *(unique_part(x, part=part) for part in _PARTS))
 
 
 class UniqueCounts(NamedTuple):
-    """What ``unique_counts`` returns."""
+    """The result of ``unique_counts``."""
 
     values: Value
     counts: Value
@@ -88,12 +88,11 @@ def unique_counts(x: Value, /) -> UniqueCounts:
     >>> unique_counts(np.array([5.0, 2.0, 5.0])).counts
     array([1, 2])
     """
-    found = unique_all(x)
-    return UniqueCounts(found.values, found.counts)
+    return UniqueCounts(unique_values(x), unique_part(x, part="counts"))
 
 
 class UniqueInverse(NamedTuple):
-    """What ``unique_inverse`` returns."""
+    """The result of ``unique_inverse``."""
 
     values: Value
     inverse_indices: Value
@@ -105,5 +104,4 @@ def unique_inverse(x: Value, /) -> UniqueInverse:
     >>> unique_inverse(np.array([5.0, 2.0, 5.0])).inverse_indices
     array([1, 0, 1])
     """
-    found = unique_all(x)
-    return UniqueInverse(found.values, found.inverse_indices)
+    return UniqueInverse(unique_values(x), unique_part(x, part="inverse_indices"))
