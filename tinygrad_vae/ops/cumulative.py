@@ -1,7 +1,4 @@
-"""Ops that run along an axis: cumulative sums and products, and the linear recurrence behind their derivatives.
-
-They know the engine, and the ops that move elements.
-"""
+"""Ops that run along an axis: cumulative sums and products, and the recurrence behind their derivatives."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Products: of matrices and vectors, and over any axes.
-
-They know the engine, and the ops that move and add up elements.
-"""
+"""Products: of matrices and vectors, and over any axes."""
 
 from __future__ import annotations
 
@@ -130,6 +127,9 @@ def vecdot(x: Value, y: Value, /, *, axis: int = -1) -> Value:
     >>> float(vecdot(np.ones(3), np.ones(3)))
     3.0
     """
+    lengths = shape_of(x)[axis_of("vecdot", x, axis)], shape_of(y)[axis_of("vecdot", y, axis)]
+    if lengths[0] != lengths[1]:
+        raise ValueError(f"vecdot: axis {axis} has length {lengths[0]} in x and {lengths[1]} in y; they must agree")
     return sum(multiply(x, y), axis=axis)
 
 

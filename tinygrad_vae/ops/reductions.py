@@ -1,24 +1,24 @@
-"""Ops that reduce axes, and those that normalise along one: sum, mean, var, prod, max, logsumexp, softmax.
-
-They know the engine, and the ops that work element by element.
-"""
+"""Ops that reduce axes, and those that normalise along one: sum, mean, var, prod, max, logsumexp, softmax."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core import Value, size
+from ..core import Value, namespace, size, value_of
 from ..domains import LOGITS, NONZERO, TRUTH
+from .choices import astype, logical_or, stop_gradient, where
 from .cumulative import cumulative_prod
 from .declare import JUMP, KINK, case, op
-from .elementwise import divide_or_zero, exp
-from .gates import astype, stop_gradient, where
-from .rounding import isfinite
-from .shaping import broadcast_to, flatten_from, permute_dims, reshape
+from .elementwise import divide_or_zero, exp, maximum
+from .indexing import take_along_axis
+from .reals import on_reals
+from .rounding import isinf, isnan
+from .shaping import broadcast_to, expand_dims, flatten_from, moveaxis, permute_dims, reshape
 
-Axis = int | tuple[int, ...] | None
+Axis = int | Sequence[int] | None
 
 _CASES = [
     case((2, 3)),
@@ -34,7 +34,17 @@ def reduced(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Return the axes that a reduction takes away, counted from 0."""
     if axis is None:
         return tuple(range(ndim))
-    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,))) if ndim else ()
+    return tuple(a % ndim for a in (axis if isinstance(axis, (tuple, list)) else (axis,))) if ndim else ()
+
+
+def as_axes(axis: Axis) -> Any:
+    """Return the argument as NumPy takes it: a list as a tuple."""
+    return tuple(axis) if isinstance(axis, list) else axis
+
+
+def largest(x: Value, axis: Axis) -> Value:
+    """Return the largest elements of an array, the reduced axes of length 1; 0 where there are no elements."""
+    return (np.max if x.size else np.sum)(x, axis=as_axes(axis), keepdims=True)
 
 
 def _keep(reduction: Value, x: Value, axis: Axis) -> Value:
@@ -68,7 +78,7 @@ def sum(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = F
     >>> float(sum(np.ones((2, 3))))
     6.0
     """
-    return np.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
+    return np.sum(x, axis=as_axes(axis), dtype=dtype, keepdims=keepdims)
 
 
 @op(
@@ -78,16 +88,17 @@ def sum(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = F
     axes=remaining_axes,
     cases=_CASES,
 )
+@on_reals
 def mean(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     """Mean over ``axis``: one, several, or all of them. Derivative 1 / n for each of n elements.
 
     >>> float(mean(np.ones((2, 3))))
     1.0
     """
-    if not size(np.shape(x)):
-        raise ValueError("the mean of no elements is not defined")
     count = size(tuple(np.shape(x)[a] for a in reduced(axis, np.ndim(x))))
-    return np.sum(x, axis=axis, keepdims=keepdims) / count
+    if not count:
+        raise ValueError("the mean of no elements is not defined")
+    return np.sum(x, axis=as_axes(axis), keepdims=keepdims) / count
 
 
 def _degrees(x: Value, axis: Axis, correction: float) -> float:
@@ -101,6 +112,7 @@ def _degrees(x: Value, axis: Axis, correction: float) -> float:
     axes=remaining_axes,
     cases=[*_SPREAD_CASES, case((4,), correction=1.0)],
 )
+@on_reals
 def var(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
     """``sum((x - mean(x))^2) / (n - correction)`` over ``axis``. Derivative 2 (x - mean(x)) / (n - correction).
 
@@ -108,7 +120,7 @@ def var(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bo
     1.0
     """
     _check_degrees(x, axis, correction)
-    return np.var(x, axis=axis, ddof=correction, keepdims=keepdims)
+    return np.var(x, axis=as_axes(axis), ddof=correction, keepdims=keepdims)
 
 
 @op(
@@ -116,17 +128,21 @@ def var(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bo
         divide_or_zero(_keep(g, x, axis) * (x - mean(x, axis=axis, keepdims=True)), _keep(y, x, axis))
         * (1 / _degrees(x, axis, correction))
     ),
+    smoothness=KINK,
     axes=remaining_axes,
     cases=[*_SPREAD_CASES, case((4,), correction=1.0)],
 )
+@on_reals
 def std(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
     """Square root of ``var``. Derivative (x - mean(x)) / ((n - correction) std), and 0 where all elements are equal.
+
+    The second derivative there is NaN.
 
     >>> float(std(np.array([1.0, 3.0])))
     1.0
     """
     _check_degrees(x, axis, correction)
-    return np.std(x, axis=axis, ddof=correction, keepdims=keepdims)
+    return np.std(x, axis=as_axes(axis), ddof=correction, keepdims=keepdims)
 
 
 def _check_degrees(x: Value, axis: Axis, correction: float) -> None:
@@ -159,13 +175,13 @@ def prod(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = 
     >>> float(prod(np.array([2.0, 3.0])))
     6.0
     """
-    return np.prod(x, axis=axis, dtype=dtype, keepdims=keepdims)
+    return np.prod(x, axis=as_axes(axis), dtype=dtype, keepdims=keepdims)
 
 
 def _shared(g: Value, y: Value, x: Value, axis: Axis) -> Value:
-    """Return ``g`` shared evenly among the elements of ``x`` that are equal to ``y``."""
-    ties = x == _keep(y, x, axis)
-    count = astype(sum(ties, axis=axis, keepdims=True), g.dtype)
+    """Return ``g`` shared evenly among the elements of ``x`` that are equal to ``y``, or NaN as it is."""
+    ties = logical_or(x == _keep(y, x, axis), isnan(x))
+    count = maximum(astype(sum(ties, axis=axis, keepdims=True), g.dtype), 1.0)
     return where(ties, _keep(g, x, axis) / count, 0.0)
 
 
@@ -181,7 +197,7 @@ def max(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> float(max(np.array([1.0, 3.0])))
     3.0
     """
-    return np.max(x, axis=axis, keepdims=keepdims)
+    return np.max(x, axis=as_axes(axis), keepdims=keepdims)
 
 
 @op(
@@ -196,7 +212,7 @@ def min(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> float(min(np.array([1.0, 3.0])))
     1.0
     """
-    return np.min(x, axis=axis, keepdims=keepdims)
+    return np.min(x, axis=as_axes(axis), keepdims=keepdims)
 
 
 @op(None, smoothness=JUMP, axes=remaining_axes, cases=[case((2, 3), axis=-1), case((4,))])
@@ -226,7 +242,7 @@ def any(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> bool(any(np.array([True, False])))
     True
     """
-    return np.any(x, axis=axis, keepdims=keepdims)
+    return np.any(x, axis=as_axes(axis), keepdims=keepdims)
 
 
 @op(None, smoothness=JUMP, domain=TRUTH, axes=remaining_axes, cases=_CASES)
@@ -236,7 +252,7 @@ def all(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> bool(all(np.array([True, False])))
     False
     """
-    return np.all(x, axis=axis, keepdims=keepdims)
+    return np.all(x, axis=as_axes(axis), keepdims=keepdims)
 
 
 @op(None, smoothness=JUMP, domain=NONZERO, axes=remaining_axes, cases=_CASES)
@@ -246,58 +262,85 @@ def count_nonzero(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> 
     >>> int(count_nonzero(np.array([1.0, 0.0])))
     1
     """
-    return np.sum(np.not_equal(x, 0), axis=axis, keepdims=keepdims)
+    return np.sum(np.not_equal(x, 0), axis=as_axes(axis), keepdims=keepdims)
 
 
-def _finite_or_zero(y: Value) -> Value:
-    return where(stop_gradient(isfinite(y)), y, 0.0)
+def _through_logsumexp(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool) -> Value:
+    """Return g times ``exp(x - y)``; beside infinite elements their shares of g, and 0 where all are minus infinity."""
+    top = _keep(y, x, axis)
+    endless = stop_gradient(isinf(top))
+    inside = _keep(g, x, axis) * exp(where(endless, 0.0, x) - where(endless, 0.0, top))
+    shares = _shared(g, stop_gradient(y), stop_gradient(x), axis)
+    return where(endless, where(stop_gradient(top > 0), shares, 0.0), inside)
 
 
 @op(
-    lambda g, y, x, *, axis, keepdims: _keep(g, x, axis) * exp(x - _finite_or_zero(_keep(y, x, axis))),
+    _through_logsumexp,
     axes=remaining_axes,
     cases=_CASES,
 )
+@on_reals
 def logsumexp(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     """``log(sum(exp(x)))`` over ``axis``, without overflow. Derivative softmax(x), and 0 where all are minus infinity.
 
     >>> round(float(logsumexp(np.array([1000.0, 1000.0]))) - 1000, 6)
     0.693147
     """
-    top = np.max(x, axis=axis, keepdims=True)
+    top = largest(x, axis)
     top = np.where(np.isfinite(top), top, np.zeros_like(top))
     with np.errstate(divide="ignore"):  # the logarithm of no probability at all is minus infinity
-        y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+        y = np.log(np.sum(np.exp(x - top), axis=as_axes(axis), keepdims=True)) + top
     return y if keepdims else np.squeeze(y, axis=reduced(axis, np.ndim(x)))
 
 
+def _through_softmax(g: Value, y: Value, x: Value, *, axis: int) -> Value:
+    """Return y (g - <g, y>), with g counted from that of the largest y: ``1 - y`` of a y near 1 has no digits."""
+    if y.size:
+        g = g - take_along_axis(g, argmax(stop_gradient(y), axis=axis, keepdims=True), axis=axis)
+    return y * (g - sum(g * y, axis=axis, keepdims=True))
+
+
 @op(
-    lambda g, y, x, *, axis: y * (g - sum(g * y, axis=axis, keepdims=True)),
+    _through_softmax,
     domain=LOGITS,
     axes=_all_but_axis,
     cases=[case((2, 3)), case((2, 3), axis=0)],
 )
+@on_reals
 def softmax(x: Value, /, *, axis: int = -1) -> Value:
     """``exp(x) / sum(exp(x))`` along ``axis``. Derivative of y_i in x_j: y_i ((i = j) - y_j).
 
     >>> softmax(np.zeros(2))
     array([0.5, 0.5])
     """
-    shifted = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    shifted = np.exp(x - largest(x, axis))
     return shifted / np.sum(shifted, axis=axis, keepdims=True)
 
 
+def _through_log_softmax(g: Value, y: Value, x: Value, *, axis: int) -> Value:
+    """Return g - softmax(x) sum(g). For the largest y it is minus the sum of the others: 1 - softmax has no digits."""
+    slope = g - exp(y) * sum(g, axis=axis, keepdims=True)
+    if not y.size:
+        return slope
+    first = moveaxis(stop_gradient(y), axis, -1)
+    positions = namespace(value_of(y)).arange(y.shape[axis])
+    top = moveaxis(positions == expand_dims(argmax(first, axis=-1), axis=-1), -1, axis)
+    others = where(top, 0.0, slope)
+    return where(top, -sum(others, axis=axis, keepdims=True), others)
+
+
 @op(
-    lambda g, y, x, *, axis: g - exp(y) * sum(g, axis=axis, keepdims=True),
+    _through_log_softmax,
     domain=LOGITS,
     axes=_all_but_axis,
     cases=[case((2, 3)), case((2, 3), axis=0)],
 )
+@on_reals
 def log_softmax(x: Value, /, *, axis: int = -1) -> Value:
     """``x - logsumexp(x)`` along ``axis``. Derivative of y_i in x_j: (i = j) - softmax(x)_j.
 
     >>> bool(np.allclose(log_softmax(np.zeros(2)), -np.log(2)))
     True
     """
-    shifted = x - np.max(x, axis=axis, keepdims=True)
+    shifted = x - largest(x, axis)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))

@@ -1,7 +1,4 @@
-"""Ops that move elements without computing: shapes, axes, joining, repeating; and arrays of the shape of another.
-
-They know the engine and no other op.
-"""
+"""Ops that move elements without computing: shapes, axes, joining, repeating; and arrays shaped like another."""
 
 from __future__ import annotations
 
@@ -138,10 +135,10 @@ def axis_of(name: str, x: Value, axis: int) -> int:
     return axis % len(shape)
 
 
-def _axes(name: str, x: Value, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+def _axes(name: str, x: Value, axis: int | Sequence[int] | None) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(len(shape_of(x))))
-    return tuple(axis_of(name, x, a) for a in (axis if isinstance(axis, tuple) else (axis,)))
+    return tuple(axis_of(name, x, a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
 
 
 def expand_dims(x: Value, /, *, axis: int) -> Value:
@@ -157,7 +154,7 @@ def expand_dims(x: Value, /, *, axis: int) -> Value:
     return reshape(x, (*shape[:place], 1, *shape[place:]))
 
 
-def squeeze(x: Value, /, axis: int | tuple[int, ...]) -> Value:
+def squeeze(x: Value, /, axis: int | Sequence[int]) -> Value:
     """x without the axes at ``axis``, which must have length 1.
 
     >>> squeeze(np.ones((1, 3)), 0).shape
@@ -243,7 +240,7 @@ def unstack(x: Value, /, *, axis: int = 0) -> tuple[Value, ...]:
     return tuple(x[(*before, i)] for i in range(x.shape[axis]))
 
 
-def moveaxis(x: Value, source: int | tuple[int, ...], destination: int | tuple[int, ...], /) -> Value:
+def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[int], /) -> Value:
     """x with the axes at ``source`` moved to ``destination``, the others kept in order.
 
     >>> moveaxis(np.ones((2, 3, 4)), 0, -1).shape
@@ -258,7 +255,7 @@ def moveaxis(x: Value, source: int | tuple[int, ...], destination: int | tuple[i
     return permute_dims(x, tuple(order))
 
 
-def flip(x: Value, /, *, axis: int | tuple[int, ...] | None = None) -> Value:
+def flip(x: Value, /, *, axis: int | Sequence[int] | None = None) -> Value:
     """x with its elements in reverse order along ``axis``: one, several, or all.
 
     >>> flip(np.array([1.0, 2.0]))
@@ -268,7 +265,7 @@ def flip(x: Value, /, *, axis: int | tuple[int, ...] | None = None) -> Value:
     return x[tuple(slice(None, None, -1 if a in backwards else 1) for a in range(len(x.shape)))]
 
 
-def roll(x: Value, /, shift: int | tuple[int, ...], *, axis: int | tuple[int, ...] | None = None) -> Value:
+def roll(x: Value, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | None = None) -> Value:
     """x with its elements moved on by ``shift`` places along ``axis``; those pushed out at the end come in in front.
 
     Without an axis, x is rolled as if it were flat.
@@ -279,7 +276,7 @@ def roll(x: Value, /, shift: int | tuple[int, ...], *, axis: int | tuple[int, ..
     if axis is None:
         return reshape(roll(reshape(x, (-1,)), shift, axis=0), shape_of(x))
     axes = _axes("roll", x, axis)
-    shifts = shift if isinstance(shift, tuple) else (shift,) * len(axes)
+    shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
     if len(shifts) != len(axes):
         raise ValueError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
     for a, n in zip(axes, shifts, strict=True):
@@ -290,12 +287,14 @@ def roll(x: Value, /, shift: int | tuple[int, ...], *, axis: int | tuple[int, ..
     return x
 
 
-def tile(x: Value, repetitions: tuple[int, ...], /) -> Value:
+def tile(x: Value, repetitions: int | Sequence[int], /) -> Value:
     """x laid side by side, ``repetitions[i]`` times along axis i, counted from the last.
 
-    >>> tile(np.array([1.0, 2.0]), (2,))
+    >>> tile(np.array([1.0, 2.0]), 2)
     array([1., 2., 1., 2.])
     """
+    if isinstance(repetitions, int):
+        repetitions = (repetitions,)
     ndim = max(len(shape_of(x)), len(repetitions))
     shape = (1,) * (ndim - len(shape_of(x))) + shape_of(x)
     times = (1,) * (ndim - len(repetitions)) + tuple(repetitions)
