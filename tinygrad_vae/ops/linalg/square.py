@@ -1,0 +1,150 @@
+"""Square matrices: inverse, solution of linear equations, powers."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from ...core import Value, namespace, value_of
+from ...domains import Domain
+from ..declare import case, op
+from ..indexing import matrix_shape
+from ..matrix import matmul
+from ..reals import on_reals
+from ..shaping import (
+    broadcast_to,
+    expand_dims,
+    matrix_transpose,
+    reshape,
+    shape_of,
+    sum_to,
+    unmixed_by_broadcast,
+)
+
+Labels = tuple[int | None, ...]
+
+
+def _draw_matrix(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Return matrices with singular values from 1 to 2, well apart."""
+    *batch, rows, columns = shape
+    left, _ = np.linalg.qr(rng.normal(size=(*batch, rows, rows)))
+    right, _ = np.linalg.qr(rng.normal(size=(*batch, columns, columns)))
+    k = rows if rows < columns else columns
+    return (left[..., :k] * np.linspace(2, 1, k)) @ right[..., :k, :]
+
+
+def _draw_definite(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    x = _draw_matrix(rng, shape)
+    return x @ np.swapaxes(x, -1, -2)
+
+
+def _is_matrix(x: Any) -> Any:
+    return np.isfinite(x).all((-2, -1))
+
+
+FULL_RANK = Domain("a matrix of full rank", _is_matrix, _draw_matrix, event_ndim=2)
+POSITIVE_DEFINITE = Domain("a positive definite matrix", _is_matrix, _draw_definite, event_ndim=2)
+SQUARE_CASES = [case((3, 3)), case((2, 2, 2))]
+CASES = [case((3, 3)), case((2, 4, 2)), case((2, 3))]
+
+
+def batch_axes(i: int, labels: Labels, y: Value, x: Value, **_: Any) -> Labels:
+    """Matrices of a batch stay apart; their own axes are mixed."""
+    return labels[:-2] + (None,) * (len(y.shape) - len(labels) + 2)
+
+
+def row(x: Value) -> Value:
+    """Return x as rows: with a new axis before the last."""
+    return expand_dims(x, axis=-2)
+
+
+def column(x: Value) -> Value:
+    """Return x as columns: with a new last axis."""
+    return expand_dims(x, axis=-1)
+
+
+def spread(g: Value) -> Value:
+    """Return g with two axes of length 1 behind it, to weigh matrices with."""
+    return reshape(g, (*g.shape, 1, 1))
+
+
+def eye(x: Value, n: int, dtype: Any = None) -> Any:
+    """Return the identity with n rows, where x is, and with its dtype."""
+    return namespace(value_of(x)).eye(n, dtype=dtype or x.dtype)
+
+
+@op(
+    lambda g, y, x: -matmul(matmul(matrix_transpose(y), g), matrix_transpose(y)),
+    domain=FULL_RANK,
+    axes=batch_axes,
+    cases=SQUARE_CASES,
+)
+@on_reals
+def inv(x: Value, /) -> Value:
+    """Inverse of a square matrix. Cotangent -y^T g y^T. A singular matrix is an error.
+
+    >>> inv(np.array([[2.0]]))
+    array([[0.5]])
+    """
+    return np.linalg.inv(x)
+
+
+def _weighed(g: Value, right: Value, solution: Value) -> Value:
+    """Return the cotangent of the matrix: minus ``g`` times the solution, as an outer product for a vector."""
+    if len(right.shape) == 1:
+        return -column(g) * row(solution)
+    return -matmul(g, matrix_transpose(solution))
+
+
+def _batches_of_solve(i: int, labels: Labels, y: Value, x1: Value, x2: Value) -> Labels:
+    event = 1 if len(x2.shape) == 1 else 2
+    own = (x1.shape[:-2], x2.shape[:-event])[i]
+    columns = (labels[-1] if i == 1 and event == 2 else None,) if event == 2 else ()
+    return (*unmixed_by_broadcast(labels[: len(own)], own, y.shape[:-event]), None, *columns)
+
+
+@op(
+    lambda g, y, x1, x2: sum_to(_weighed(solve(matrix_transpose(x1), g), x2, y), x1.shape),
+    lambda g, y, x1, x2: sum_to(solve(matrix_transpose(x1), g), x2.shape),
+    domain=(FULL_RANK, FULL_RANK),
+    axes=_batches_of_solve,
+    cases=[case((3, 3), (3, 2)), case((2, 2, 2), (2, 3)), case((2, 2), (4, 2, 3))],
+)
+@on_reals
+def solve(x1: Value, x2: Value, /) -> Value:
+    """The y with ``x1 @ y = x2``; x2 is a vector where it has one axis, else matrices. A singular x1 is an error.
+
+    Cotangents: of x2 ``c = solve(x1^T, g)``, of x1 ``-c y^T``.
+
+    >>> solve(np.array([[2.0]]), np.array([4.0]))
+    array([2.])
+    """
+    if np.ndim(x2) == 1 and np.ndim(x1) > 2:
+        return np.linalg.solve(x1, x2[:, None])[..., 0]
+    return np.linalg.solve(x1, x2)
+
+
+def matrix_power(x: Value, n: int, /) -> Value:
+    """``x @ x @ ... @ x``, n times; for negative n, of the inverse. For n = 0, the identity: a constant.
+
+    >>> matrix_power(np.diag(np.array([2.0, 3.0])), 2)
+    array([[4., 0.],
+           [0., 9.]])
+    """
+    rows, columns = matrix_shape("matrix_power", x)
+    if rows != columns:
+        raise ValueError(f"matrix_power: the matrix must be square, found shape {shape_of(x)}")
+    try:
+        n = operator.index(n)
+    except TypeError:
+        raise TypeError(f"matrix_power: the exponent must be a whole number, found {n!r}") from None
+    if n < 0:
+        return matrix_power(inv(x), -n)
+    if n == 0:
+        return broadcast_to(eye(x, rows), x.shape)
+    if n == 1:
+        return x
+    half = matrix_power(x, n // 2)
+    return matmul(matmul(half, half), x) if n % 2 else matmul(half, half)
