@@ -1,8 +1,4 @@
-"""Ops that decide where values and gradients go: cuts, choices, comparisons, casts.
-
-They know the engine and no other op. Here stand the words for saying on purpose that a gradient ends: ``stop_gradient``
-and ``surrogate``.
-"""
+"""Ops that decide where values and gradients go: cuts made on purpose, choices, comparisons, logic, casts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Ops that work element by element and broadcast: arithmetic, powers, exponentials and logarithms.
-
-They know the engine, and the ops that choose and round. Each is one declaration: the function on arrays, its
-derivatives as formulas in the same functions, where its inputs may lie, and how smooth it is.
-"""
+"""Ops that work element by element and broadcast: arithmetic, powers, exponentials and logarithms."""
 
 from __future__ import annotations
 
@@ -10,11 +6,12 @@ import math
 
 import numpy as np
 
-from ..core import Value, is_array, namespace
+from ..core import Value
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE
-from .declare import JUMP, KINK, elementwise
-from .gates import equal, logical_and, logical_xor, stop_gradient, surrogate, where
-from .rounding import floor_divide, isinf, remainder_value, sign, signbit
+from .choices import equal, logical_and, logical_xor, stop_gradient, surrogate, where
+from .declare import JUMP, KINK, PIECEWISE, elementwise
+from .reals import on_reals
+from .rounding import floor_divide, isinf, remainder_value, signbit
 
 
 @elementwise(lambda g, z, x, y: g, lambda g, z, x, y: g)
@@ -57,41 +54,36 @@ def divide(x: Value, y: Value, /) -> Value:
     return np.divide(x, y)
 
 
-def in_one_dtype(*inputs: Value) -> list[Value]:
-    """Return the inputs with Python's numbers in the dtype of the arrays beside them, as NumPy takes them.
-
-    SciPy's functions, and a choice between numbers, would make float64 of float32 and a number.
-    """
-    dtype = next((x.dtype for x in inputs if is_array(x) and x.dtype.kind == "f"), np.dtype(np.float64))
-    xp = namespace(*inputs)
-    number = dtype.type if xp is np else lambda x: xp.full((), x, dtype)  # a choice between numbers stays on the GPU
-    return [number(x) if isinstance(x, (int, float)) else x for x in inputs]
+def _nan_at_zero(y: Value) -> Value:
+    """Return y with NaN for 0: what a convention in place of a derivative is divided by in its own derivative."""
+    return where(stop_gradient(equal(y, 0)), math.nan, y)
 
 
 @elementwise(
-    lambda g, z, x, y: divide_or_zero(g, y),
-    lambda g, z, x, y: -divide_or_zero(g * z, y),
+    lambda g, z, x, y: g / _nan_at_zero(y),
+    lambda g, z, x, y: -g * z / _nan_at_zero(y),
     domain=(NONZERO, NONZERO),
 )
+@on_reals
 def divide_or_zero(x: Value, y: Value, /) -> Value:
-    """``x / y``, and 0 where y is 0, with derivative 0: the convention for slopes where there is none.
+    """``x / y``, and 0 where y is 0: the convention for slopes where there is none. Its derivative there is NaN.
 
     >>> divide_or_zero(np.ones(2), np.array([4.0, 0.0]))
     array([0.25, 0.  ])
     """
-    x, y = in_one_dtype(x, y)
     vanishes = np.equal(y, 0)
     return np.where(vanishes, 0.0, x / np.where(vanishes, 1.0, y))
 
 
 @elementwise(lambda g, y, x: -g * y * y, domain=NONZERO)
+@on_reals
 def reciprocal(x: Value, /) -> Value:
     """``1 / x``. Derivative -1 / x^2.
 
     >>> float(reciprocal(4.0))
     0.25
     """
-    return 1 / np.asarray(x) if isinstance(x, (int, float)) else np.reciprocal(x)
+    return np.reciprocal(x)
 
 
 def remainder(x: Value, y: Value, /) -> Value:
@@ -146,7 +138,17 @@ def positive(x: Value, /) -> Value:
     return np.positive(x)
 
 
-@elementwise(lambda g, y, x: g * sign(x), smoothness=KINK)
+@elementwise(lambda g, y, x: where(stop_gradient(equal(x, 0)), math.nan, 0.0 * g), smoothness=PIECEWISE, domain=NONZERO)
+def abs_slope(x: Value, /) -> Value:
+    """Slope of ``|x|``: -1, 0 or 1. Its own derivative is 0, and NaN at the kink, where there is none.
+
+    >>> float(abs_slope(-2.0))
+    -1.0
+    """
+    return np.sign(x)
+
+
+@elementwise(lambda g, y, x: g * abs_slope(x), smoothness=KINK)
 def abs(x: Value, /) -> Value:
     """``|x|``. Derivative sign(x), and 0 at the kink.
 
@@ -162,6 +164,7 @@ def abs(x: Value, /) -> Value:
     smoothness=(KINK, JUMP),
     domain=(NONZERO, NONZERO),
 )
+@on_reals
 def copysign(x: Value, y: Value, /) -> Value:
     """``|x|`` with the sign of y. Derivative 1 in x where the signs agree, -1 where not; a jump in y.
 
@@ -171,7 +174,13 @@ def copysign(x: Value, y: Value, /) -> Value:
     return np.copysign(x, y)
 
 
-@elementwise(lambda g, z, x, y: g * divide_or_zero(x, z), lambda g, z, x, y: g * divide_or_zero(y, z), domain=NONZERO)
+@elementwise(
+    lambda g, z, x, y: g * divide_or_zero(x, z),
+    lambda g, z, x, y: g * divide_or_zero(y, z),
+    smoothness=KINK,
+    domain=NONZERO,
+)
+@on_reals
 def hypot(x: Value, y: Value, /) -> Value:
     """``sqrt(x^2 + y^2)``, without overflow. Derivatives x / hypot and y / hypot, 0 at the origin.
 
@@ -192,6 +201,7 @@ def square(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: 0.5 * g / y, domain=POSITIVE)
+@on_reals
 def sqrt(x: Value, /) -> Value:
     """``x ** (1/2)`` for x >= 0. Derivative 1 / (2 sqrt x), infinite at 0.
 
@@ -202,6 +212,7 @@ def sqrt(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g * y)
+@on_reals
 def exp(x: Value, /) -> Value:
     """``e ** x``. Derivative e^x.
 
@@ -211,7 +222,8 @@ def exp(x: Value, /) -> Value:
     return np.exp(x)
 
 
-@elementwise(lambda g, y, x: g * (y + 1))
+@elementwise(lambda g, y, x: g * exp(x))
+@on_reals
 def expm1(x: Value, /) -> Value:
     """``e ** x - 1``, accurate near 0. Derivative e^x.
 
@@ -222,6 +234,7 @@ def expm1(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g / x, domain=POSITIVE)
+@on_reals
 def log(x: Value, /) -> Value:
     """Natural logarithm, for x > 0. Derivative 1 / x.
 
@@ -232,6 +245,7 @@ def log(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g / (x * math.log(2)), domain=POSITIVE)
+@on_reals
 def log2(x: Value, /) -> Value:
     """Logarithm to the base 2, for x > 0. Derivative 1 / (x log 2).
 
@@ -242,6 +256,7 @@ def log2(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g / (x * math.log(10)), domain=POSITIVE)
+@on_reals
 def log10(x: Value, /) -> Value:
     """Logarithm to the base 10, for x > 0. Derivative 1 / (x log 10).
 
@@ -261,6 +276,7 @@ def _distance(x: Value, y: Value) -> Value:
     lambda g, z, x, y: g * sigmoid(_distance(x, y)),
     lambda g, z, x, y: g * sigmoid(_distance(y, x)),
 )
+@on_reals
 def logaddexp(x: Value, y: Value, /) -> Value:
     """``log(exp(x) + exp(y))``, without overflow. Derivatives sigmoid(x - y) and sigmoid(y - x).
 
@@ -271,6 +287,7 @@ def logaddexp(x: Value, y: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g / (1 + x), domain=ABOVE_MINUS_ONE)
+@on_reals
 def log1p(x: Value, /) -> Value:
     """``log(1 + x)``, accurate near 0, for x > -1. Derivative 1 / (1 + x).
 
@@ -280,9 +297,10 @@ def log1p(x: Value, /) -> Value:
     return np.log1p(x)
 
 
-@elementwise(lambda g, y, x: g * (y * (1 - y)))
+@elementwise(lambda g, y, x: g * (y * sigmoid(-x)))
+@on_reals
 def sigmoid(x: Value, /) -> Value:
-    """``1 / (1 + exp(-x))``, accurate in both tails. Derivative sigmoid(x) (1 - sigmoid(x)).
+    """``1 / (1 + exp(-x))``, accurate in both tails. Derivative sigmoid(x) sigmoid(-x).
 
     With ``t = exp(-abs(x))``, which never overflows, it is t / (1 + t) below 0, and what that leaves of 1 above.
 
@@ -294,6 +312,7 @@ def sigmoid(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g * -expm1(-y))
+@on_reals
 def softplus(x: Value, /) -> Value:
     """``log(1 + exp(x))``, without overflow. Derivative sigmoid(x), which is 1 - exp(-softplus(x)).
 
@@ -328,8 +347,8 @@ def _positive_part(x: Value) -> Value:
 
 
 @elementwise(
-    lambda g, z, x, y: where(x > y, g, where(x == y, 0.5 * g, 0.0)),
-    lambda g, z, x, y: where(y > x, g, where(x == y, 0.5 * g, 0.0)),
+    lambda g, z, x, y: where(x < y, 0.0, where(x == y, 0.5 * g, g)),
+    lambda g, z, x, y: where(y < x, 0.0, where(x == y, 0.5 * g, g)),
     smoothness=KINK,
 )
 def maximum(x: Value, y: Value, /) -> Value:
@@ -342,8 +361,8 @@ def maximum(x: Value, y: Value, /) -> Value:
 
 
 @elementwise(
-    lambda g, z, x, y: where(x < y, g, where(x == y, 0.5 * g, 0.0)),
-    lambda g, z, x, y: where(y < x, g, where(x == y, 0.5 * g, 0.0)),
+    lambda g, z, x, y: where(y < x, 0.0, where(x == y, 0.5 * g, g)),
+    lambda g, z, x, y: where(x < y, 0.0, where(x == y, 0.5 * g, g)),
     smoothness=KINK,
 )
 def minimum(x: Value, y: Value, /) -> Value:

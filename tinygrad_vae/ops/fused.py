@@ -1,9 +1,4 @@
-"""Ops that do as one what a chain of others would do: the log-probabilities of a VAE, the parts of an optimizer's step.
-
-They know the engine, and the ops that they stand for. Each is one node in place of five to fifteen, and goes through
-memory fewer times. What they compute could be written with the ops of the other files, and their tests hold them
-against that.
-"""
+"""Ops that do as one node what five to fifteen others would do: log-probabilities of a VAE, parts of an optimizer."""
 
 from __future__ import annotations
 
@@ -16,7 +11,8 @@ import numpy as np
 from ..core import Value
 from ..domains import POSITIVE, REAL
 from .declare import case, elementwise, op
-from .elementwise import in_one_dtype, sigmoid, softplus, sqrt
+from .elementwise import sigmoid, softplus, sqrt
+from .reals import on_reals
 from .reductions import sum as total
 
 Labels = tuple[int | None, ...]
@@ -29,6 +25,7 @@ _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
     lambda g, y, x, logits: g * (2 * logits * sigmoid((1 - 2 * x) * logits)),
     lambda g, y, x, logits: g * ((2 * x - 1) * sigmoid((1 - 2 * x) * logits)),
 )
+@on_reals
 def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     """``x log p + (1 - x) log(1 - p)`` with p = sigmoid(logits), for x of 0 and 1: ``-softplus((1 - 2 x) logits)``.
 
@@ -47,6 +44,7 @@ def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     lambda g, y, x, loc, scale: g * ((((x - loc) / scale) ** 2 - 1) / scale),
     domain=(REAL, REAL, POSITIVE),
 )
+@on_reals
 def normal_log_prob(x: Value, loc: Value, scale: Value, /) -> Value:
     """``-((x - loc) / scale)^2 / 2 - log(scale) - log(2 pi) / 2``: the log-density of N(loc, scale^2).
 
@@ -55,7 +53,6 @@ def normal_log_prob(x: Value, loc: Value, scale: Value, /) -> Value:
     >>> round(float(normal_log_prob(0.0, 0.0, 1.0)), 6)
     -0.918939
     """
-    x, loc, scale = in_one_dtype(x, loc, scale)
     e = (x - loc) / scale
     return -0.5 * (e * e) - np.log(scale) - _LOG_SQRT_2_PI
 
@@ -67,6 +64,7 @@ def normal_log_prob(x: Value, loc: Value, scale: Value, /) -> Value:
     lambda g, y, loc, scale, loc2, scale2: g * ((1 - (scale / scale2) ** 2 - ((loc - loc2) / scale2) ** 2) / scale2),
     domain=(REAL, POSITIVE, REAL, POSITIVE),
 )
+@on_reals
 def normal_kl(loc: Value, scale: Value, loc2: Value, scale2: Value, /) -> Value:
     """``KL(N(loc, scale^2) || N(loc2, scale2^2))``, in nats.
 
@@ -76,7 +74,6 @@ def normal_kl(loc: Value, scale: Value, loc2: Value, scale2: Value, /) -> Value:
     >>> float(normal_kl(1.0, 1.0, 0.0, 1.0))
     0.5
     """
-    loc, scale, loc2, scale2 = in_one_dtype(loc, scale, loc2, scale2)
     ratio, distance = scale / scale2, (loc - loc2) / scale2
     return 0.5 * (ratio * ratio + distance * distance - 1) - np.log(ratio)
 
@@ -98,6 +95,7 @@ def _coarse(dtype: Any) -> float:
     axes=lambda i, labels, y, average, x, *, decay: labels,
     cases=[case((2, 3), (2, 3), decay=0.9), case((), (), decay=0.0)],
 )
+@on_reals
 def moving_average(average: Value, x: Value, /, *, decay: float) -> Value:
     """``decay average + (1 - decay) x``, for two arrays of one shape and 0 <= decay < 1. Derivatives decay, 1 - decay.
 
@@ -139,6 +137,7 @@ def _only_numbers_mix(i: int, labels: Labels, y: Value, *_: Value) -> Labels:
     axes=_only_numbers_mix,
     cases=[case((2, 3), (2, 3), (2, 3), (), ()), case((), (), (), (), ())],
 )
+@on_reals
 def adaptive_step(p: Value, mean: Value, square: Value, scale: Value, shift: Value, /) -> Value:
     """``p - mean / (scale sqrt(square) + shift)``: p, mean and square of one shape, scale and shift numbers.
 

@@ -1,8 +1,4 @@
-"""Ops whose value jumps: signs, roundings, and the questions whether a number is finite. They have no gradient.
-
-They know the engine and no other op. They are told apart from the rest because a pathwise gradient through one of them
-is wrong: ``explain`` names it.
-"""
+"""Ops whose value jumps: signs, roundings, and the questions whether a number is finite. They have no gradient."""
 
 from __future__ import annotations
 

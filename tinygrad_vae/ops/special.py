@@ -11,9 +11,10 @@ import numpy as np
 
 from ..core import Array, Value, is_array, namespace, special
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE, Domain
+from .choices import equal, logical_and, stop_gradient, where
 from .declare import JUMP, KINK, SMOOTH, elementwise
-from .elementwise import divide_or_zero, exp, in_one_dtype, log, log1p
-from .gates import equal, logical_and, stop_gradient, where
+from .elementwise import divide_or_zero, exp, log, log1p
+from .reals import on_reals
 from .rounding import sign
 from .trigonometric import INSIDE_ONE
 
@@ -29,6 +30,7 @@ _NEGATIVE = Domain("negative", lambda x: x < 0, lambda rng, shape: -np.exp(rng.u
 
 
 @elementwise(lambda g, y, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
+@on_reals
 def erf(x: Value, /) -> Value:
     """Error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x. Derivative 2 / sqrt(pi) exp(-x^2).
 
@@ -39,6 +41,7 @@ def erf(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: -g * (2 / math.sqrt(math.pi)) * exp(-x * x))
+@on_reals
 def erfc(x: Value, /) -> Value:
     """``1 - erf(x)``, accurate for large x. Derivative -2 / sqrt(pi) exp(-x^2).
 
@@ -49,6 +52,7 @@ def erfc(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g * (2 * x * y - 2 / math.sqrt(math.pi)))
+@on_reals
 def erfcx(x: Value, /) -> Value:
     """``exp(x^2) erfc(x)``, which falls as 1 / x where ``erfc`` underflows. Derivative 2 x erfcx(x) - 2 / sqrt(pi).
 
@@ -59,6 +63,7 @@ def erfcx(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=INSIDE_ONE)
+@on_reals
 def erfinv(x: Value, /) -> Value:
     """Inverse of ``erf``, for -1 < x < 1. Derivative sqrt(pi) / 2 exp(erfinv(x)^2).
 
@@ -69,6 +74,7 @@ def erfinv(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: -g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=_BELOW_TWO)
+@on_reals
 def erfcinv(x: Value, /) -> Value:
     """Inverse of ``erfc``, for 0 < x < 2, accurate near 0. Derivative -sqrt(pi) / 2 exp(erfcinv(x)^2).
 
@@ -79,6 +85,7 @@ def erfcinv(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
+@on_reals
 def ndtr(x: Value, /) -> Value:
     """Cdf of the standard normal law. Derivative its density, exp(-x^2 / 2) / sqrt(2 pi).
 
@@ -89,6 +96,7 @@ def ndtr(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: -g * y * (x + y))
+@on_reals
 def inverse_mills(x: Value, /) -> Value:
     """``density(x) / ndtr(x)`` of the standard normal law, inverse Mills ratio: -x for far negative x.
 
@@ -101,6 +109,7 @@ def inverse_mills(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g * inverse_mills(x))
+@on_reals
 def log_ndtr(x: Value, /) -> Value:
     """``log(ndtr(x))``, also where ``ndtr`` underflows. Derivative inverse_mills(x).
 
@@ -111,6 +120,7 @@ def log_ndtr(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g / inverse_mills(y), domain=_NEGATIVE)
+@on_reals
 def ndtri_exp(x: Value, /) -> Value:
     """Inverse of ``log_ndtr``, for x < 0: ``ndtri(exp(x))`` without underflow. Derivative 1 / inverse_mills(y).
 
@@ -138,6 +148,7 @@ def _ndtri_exp(x: Array) -> Array:
 
 
 @elementwise(lambda g, y, x: g * math.sqrt(2 * math.pi) * exp(0.5 * y * y), domain=OPEN_UNIT)
+@on_reals
 def ndtri(x: Value, /) -> Value:
     """Inverse cdf of the standard normal law, for 0 < x < 1. Derivative sqrt(2 pi) exp(ndtri(x)^2 / 2).
 
@@ -151,6 +162,7 @@ def ndtri(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g / (x * (1 - x)), domain=OPEN_UNIT)
+@on_reals
 def logit(x: Value, /) -> Value:
     """``log(x / (1 - x))``, inverse of ``sigmoid``, for 0 <= x <= 1. Derivative 1 / (x (1 - x)).
 
@@ -165,13 +177,14 @@ def logit(x: Value, /) -> Value:
     lambda g, z, x, y: g * divide_or_zero(x, y),
     domain=(NONZERO, POSITIVE),
 )
+@on_reals
 def xlogy(x: Value, y: Value, /) -> Value:
     """``x log(y)``, and 0 where x is 0. Derivatives log(y) and x / y; at x = y = 0 both are taken for 0.
 
     >>> float(xlogy(0.0, 0.0))
     0.0
     """
-    return special(x, y).xlogy(*in_one_dtype(x, y))
+    return special(x, y).xlogy(x, y)
 
 
 @elementwise(
@@ -179,19 +192,21 @@ def xlogy(x: Value, y: Value, /) -> Value:
     lambda g, z, x, y: g * divide_or_zero(x, 1 + y),
     domain=(NONZERO, ABOVE_MINUS_ONE),
 )
+@on_reals
 def xlog1py(x: Value, y: Value, /) -> Value:
     """``x log(1 + y)``, and 0 where x is 0. Derivatives log(1 + y), x / (1 + y); at x = 0, y = -1 taken for 0.
 
     >>> float(xlog1py(0.0, -1.0))
     0.0
     """
-    return special(x, y).xlog1py(*in_one_dtype(x, y))
+    return special(x, y).xlog1py(x, y)
 
 
 # ------------------------------------------------------------------------------- gamma and Bessel
 
 
 @elementwise(lambda g, y, x: g * digamma(x), domain=POSITIVE)
+@on_reals
 def gammaln(x: Value, /) -> Value:
     """Logarithm of the gamma function, for x > 0. Derivative digamma(x). Also called ``lgamma``.
 
@@ -205,6 +220,7 @@ lgamma = gammaln
 
 
 @elementwise(lambda g, y, x: g * polygamma(1, x), domain=POSITIVE)
+@on_reals
 def digamma(x: Value, /) -> Value:
     """Derivative of ``gammaln``, for x > 0. Its own derivative is polygamma(1, x), the trigamma function.
 
@@ -239,6 +255,7 @@ def polygamma(n: Value, x: Value, /) -> Value:
     lambda g, y, a, b: g * (digamma(b) - digamma(a + b)),
     domain=POSITIVE,
 )
+@on_reals
 def betaln(a: Value, b: Value, /) -> Value:
     """Logarithm of the beta function, ``gammaln(a) + gammaln(b) - gammaln(a + b)``, for a, b > 0.
 
@@ -247,10 +264,11 @@ def betaln(a: Value, b: Value, /) -> Value:
     >>> float(betaln(1.0, 1.0))
     0.0
     """
-    return special(a, b).betaln(*in_one_dtype(a, b))
+    return special(a, b).betaln(a, b)
 
 
 @elementwise(lambda g, y, x: g * (i1e(x) - sign(x) * y), smoothness=KINK)
+@on_reals
 def i0e(x: Value, /) -> Value:
     """``exp(-|x|) I0(x)``, the modified Bessel function of order 0 without its growth.
 
@@ -266,6 +284,7 @@ def i0e(x: Value, /) -> Value:
     lambda g, y, x: g * (i0e(x) - sign(x) * y - where(stop_gradient(equal(x, 0)), 0.5, divide_or_zero(y, x))),
     smoothness=KINK,
 )
+@on_reals
 def i1e(x: Value, /) -> Value:
     """``exp(-|x|) I1(x)``, the modified Bessel function of order 1 without its growth.
 

@@ -1,7 +1,4 @@
-"""Trigonometric and hyperbolic functions and their inverses, element by element.
-
-They know the engine, and the ops that work element by element.
-"""
+"""Trigonometric and hyperbolic functions and their inverses, element by element."""
 
 from __future__ import annotations
 
@@ -10,7 +7,8 @@ import numpy as np
 from ..core import Value
 from ..domains import NONZERO, Domain, greater_than
 from .declare import PIECEWISE, elementwise
-from .elementwise import divide_or_zero, hypot, reciprocal, sqrt
+from .elementwise import divide_or_zero, hypot, reciprocal, sigmoid, sqrt
+from .reals import on_reals
 
 INSIDE_ONE = Domain(
     "between -1 and 1, exclusive", lambda x: abs(x) < 1, lambda rng, shape: rng.uniform(-0.9, 0.9, shape)
@@ -21,6 +19,7 @@ _NOT_A_POLE = Domain(
 
 
 @elementwise(lambda g, y, x: g * cos(x))
+@on_reals
 def sin(x: Value, /) -> Value:
     """Sine of an angle in radians. Derivative cos x.
 
@@ -31,6 +30,7 @@ def sin(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: -g * sin(x))
+@on_reals
 def cos(x: Value, /) -> Value:
     """Cosine of an angle in radians. Derivative -sin x.
 
@@ -40,9 +40,10 @@ def cos(x: Value, /) -> Value:
     return np.cos(x)
 
 
-@elementwise(lambda g, y, x: g * (1 - y * y))
+@elementwise(lambda g, y, x: g * (4 * sigmoid(2 * x) * sigmoid(-2 * x)))
+@on_reals
 def tanh(x: Value, /) -> Value:
-    """Hyperbolic tangent. Derivative 1 - tanh(x)^2.
+    """Hyperbolic tangent. Derivative 1 - tanh(x)^2 = 4 sigmoid(2 x) sigmoid(-2 x).
 
     >>> float(tanh(0.0))
     0.0
@@ -51,6 +52,7 @@ def tanh(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g * (1 + y * y), domain=_NOT_A_POLE)
+@on_reals
 def tan(x: Value, /) -> Value:
     """Tangent of an angle in radians. Derivative 1 + tan(x)^2.
 
@@ -61,6 +63,7 @@ def tan(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g * cosh(x))
+@on_reals
 def sinh(x: Value, /) -> Value:
     """Hyperbolic sine. Derivative cosh x.
 
@@ -71,6 +74,7 @@ def sinh(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g * sinh(x))
+@on_reals
 def cosh(x: Value, /) -> Value:
     """Hyperbolic cosine. Derivative sinh x.
 
@@ -81,6 +85,7 @@ def cosh(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE)
+@on_reals
 def asin(x: Value, /) -> Value:
     """Inverse sine, for -1 <= x <= 1. Derivative 1 / sqrt(1 - x^2), infinite at -1 and 1.
 
@@ -91,6 +96,7 @@ def asin(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: -g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE)
+@on_reals
 def acos(x: Value, /) -> Value:
     """Inverse cosine, for -1 <= x <= 1. Derivative -1 / sqrt(1 - x^2), infinite at -1 and 1.
 
@@ -101,6 +107,7 @@ def acos(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g * reciprocal(hypot(1.0, x)) / hypot(1.0, x))
+@on_reals
 def atan(x: Value, /) -> Value:
     """Inverse tangent. Derivative 1 / (1 + x^2).
 
@@ -111,6 +118,7 @@ def atan(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g / hypot(1.0, x))
+@on_reals
 def asinh(x: Value, /) -> Value:
     """Inverse hyperbolic sine. Derivative 1 / sqrt(1 + x^2).
 
@@ -121,6 +129,7 @@ def asinh(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g / (sqrt(x - 1) * sqrt(x + 1)), domain=greater_than(1.0))
+@on_reals
 def acosh(x: Value, /) -> Value:
     """Inverse hyperbolic cosine, for x >= 1. Derivative 1 / sqrt(x^2 - 1), infinite at 1.
 
@@ -131,6 +140,7 @@ def acosh(x: Value, /) -> Value:
 
 
 @elementwise(lambda g, y, x: g / ((1 - x) * (1 + x)), domain=INSIDE_ONE)
+@on_reals
 def atanh(x: Value, /) -> Value:
     """Inverse hyperbolic tangent, for -1 < x < 1. Derivative 1 / (1 - x^2).
 
@@ -146,6 +156,7 @@ def atanh(x: Value, /) -> Value:
     smoothness=PIECEWISE,
     domain=NONZERO,
 )
+@on_reals
 def atan2(y: Value, x: Value, /) -> Value:
     """Angle of the point (x, y), from -pi to pi. Derivatives x / (x^2 + y^2) and -y / (x^2 + y^2), 0 at the origin.
 
