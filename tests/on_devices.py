@@ -4,7 +4,7 @@ import numpy as np
 
 import tinygrad_vae as tg
 
-BETWEEN = {"nonzero_positions", "first_positions", "sort", "argsort", "einsum_arrays"}
+BETWEEN = {"nonzero_positions", "unique_part", "sort", "argsort", "einsum_arrays"}
 """Ops that cannot be part of a graph: they wait for the device, sort, or call a library that CuPy does not capture."""
 
 IMAGES = (np.random.default_rng(0).uniform(size=(6, 16)) < 0.5).astype(np.float32)

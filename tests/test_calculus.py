@@ -57,7 +57,7 @@ def test_products_with_the_jacobian_and_the_hessian_agree_with_them(seed):
     w, x, t, g = rng.normal(size=(3, 4)), rng.normal(size=4), rng.normal(size=4), rng.normal(size=3)
     f = lambda y: tg.tanh(w @ y)  # noqa: E731
     jacobian = tg.jacobian(f)(x)
-    np.testing.assert_allclose(jacobian, (1 - np.tanh(w @ x) ** 2)[:, None] * w, rtol=1e-12)
+    np.testing.assert_allclose(jacobian, w / np.cosh(w @ x)[:, None] ** 2, rtol=1e-12)
     value, pull = tg.vjp(f, x)
     np.testing.assert_allclose(pull(g)[0], g @ jacobian, atol=1e-12)
     value, tangent = tg.jvp(f, (x,), (t,))

@@ -79,7 +79,7 @@ RULES = [
     for op in tg.OPS.values()
     for i, vjp in enumerate(op.vjps)
     if vjp and op.__module__.startswith("tinygrad_vae.ops.") and STOP not in op.smoothness
-    if op.name != "abs_slope"  # its derivative is 0
+    if op.name != "undefined_slope"  # its derivative is 0
 ]
 
 

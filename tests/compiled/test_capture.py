@@ -94,7 +94,7 @@ def test_every_op_runs_in_a_plan_as_it_does_eagerly(op, gpu):
             assert namespace(found).__name__ == "cupy"
         _equal_to_rounding(found, op(*given, **trial.attrs))
         calls = next(iter(run._known.values())).runner.calls
-        if op.name in BETWEEN or (op.__module__.endswith("linalg") and op.name != "power_norm"):
+        if op.name in BETWEEN or (".linalg." in op.__module__ and op.name != "power_norm"):
             assert len(calls) > 1
         elif gpu.has_cublas and op.name not in ("matmul", "linear"):
             assert len(calls) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 from collections.abc import Sequence
 from typing import Any
 

@@ -9,9 +9,9 @@ import numpy as np
 from ..core import Value
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE
 from .choices import equal, logical_and, logical_xor, stop_gradient, surrogate, where
-from .declare import JUMP, KINK, PIECEWISE, elementwise
+from .declare import JUMP, KINK, elementwise
 from .reals import on_reals
-from .rounding import floor_divide, isinf, remainder_value, signbit
+from .rounding import floor_divide, isinf, remainder_value, sign, signbit
 
 
 @elementwise(lambda g, z, x, y: g, lambda g, z, x, y: g)
@@ -138,19 +138,19 @@ def positive(x: Value, /) -> Value:
     return np.positive(x)
 
 
-@elementwise(lambda g, y, x: where(stop_gradient(equal(x, 0)), math.nan, 0.0 * g), smoothness=PIECEWISE, domain=NONZERO)
-def abs_slope(x: Value, /) -> Value:
-    """Slope of ``|x|``: -1, 0 or 1. Its own derivative is 0, and NaN at the kink, where there is none.
+@elementwise(lambda g, y, x: where(stop_gradient(equal(x, 0)), math.nan, 0.0 * g), smoothness=KINK, domain=NONZERO)
+def undefined_slope(x: Value, /) -> Value:
+    """Zeros, with the derivative NaN where x is 0 and 0 elsewhere: added to a slope that is a convention there.
 
-    >>> float(abs_slope(-2.0))
-    -1.0
+    >>> float(undefined_slope(0.0))
+    0.0
     """
-    return np.sign(x)
+    return np.zeros_like(x)
 
 
-@elementwise(lambda g, y, x: g * abs_slope(x), smoothness=KINK)
+@elementwise(lambda g, y, x: g * (sign(x) + undefined_slope(x)), smoothness=KINK)
 def abs(x: Value, /) -> Value:
-    """``|x|``. Derivative sign(x), and 0 at the kink.
+    """``|x|``. Derivative sign(x), and 0 at the kink, where the second one is NaN.
 
     >>> float(abs(-2.0))
     2.0

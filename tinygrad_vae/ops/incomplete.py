@@ -6,12 +6,13 @@ by quadrature over the tail in which nothing cancels. The formulas are written i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..core import Tensor, Value, beside, special, value_of
+from ..core import Tensor, Value, beside, namespace, special, value_of
 from ..domains import POSITIVE, Domain
 from .choices import astype, stop_gradient, where
 from .declare import elementwise
@@ -36,14 +37,16 @@ _CHUNK = 256
 def _by_quadrature(integral: Callable[..., Value], *inputs: Value) -> Value:
     """Return ``integral`` of the inputs, given in float64 and with a last axis of length 1 for the nodes."""
     dtype = next(x.dtype for x in inputs if hasattr(x, "dtype"))
-    wide = [expand_dims(astype(x, np.float64), axis=-1) for x in inputs]
+    wide = [expand_dims(astype(x, np.float64), axis=-1) if hasattr(x, "dtype") else float(x) for x in inputs]
     if any(isinstance(x, Tensor) for x in wide):
         return astype(integral(*wide)[..., 0], dtype)
-    shape = np.broadcast_shapes(*(x.shape for x in wide))[:-1]
-    rows = [np.broadcast_to(x, (*shape, 1)).reshape(-1, 1) for x in wide]
-    y = np.empty_like(rows[0])
+    arrays = iter(namespace(*wide).broadcast_arrays(*(x for x in wide if not isinstance(x, float))))
+    rows = [x if isinstance(x, float) else next(arrays) for x in wide]
+    shape = next(x.shape[:-1] for x in rows if not isinstance(x, float))
+    rows = [x if isinstance(x, float) else x.reshape(-1, 1) for x in rows]
+    y = namespace(*wide).empty(math.prod(shape))
     for i in range(0, len(y), _CHUNK):
-        y[i : i + _CHUNK] = integral(*(x[i : i + _CHUNK] for x in rows))
+        y[i : i + _CHUNK] = integral(*(x if isinstance(x, float) else x[i : i + _CHUNK] for x in rows))[..., 0]
     return y.reshape(shape).astype(dtype)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 
-from ..core import INDEX, Array, Tensor, Value, namespace, to_host, value_of
+from ..core import INDEX, Array, Tensor, Value, is_array, namespace, to_host, value_of
 from ..domains import REAL, whole_numbers
 from .choices import where
 from .declare import JUMP, KINK, SMOOTH, case, op
@@ -17,11 +18,15 @@ Key = tuple[Any, ...]
 Labels = tuple[int | None, ...]
 
 
-def _filled(key: Key, indices: tuple[Value, ...]) -> Key:
-    """Return the key with the index arrays where ``INDEX`` stands, and an empty list as an array of positions."""
+def _filled(key: Key, indices: tuple[Value, ...], xp: ModuleType = np) -> Key:
+    """Return the key with the index arrays where ``INDEX`` stands. An empty list, a float array, holds positions."""
     remaining = iter(indices)
-    parts = (next(remaining) if part is INDEX else part for part in key)
-    return tuple(np.zeros(0, int) if isinstance(part, list) and not part else part for part in parts)
+    parts = [next(remaining) if part is INDEX else part for part in key]
+    return tuple(xp.zeros(0, int) if _is_empty(part) else part for part in parts)
+
+
+def _is_empty(part: Any) -> bool:
+    return part == [] if isinstance(part, list) else is_array(part) and part.dtype.kind == "f" and part.shape == (0,)
 
 
 def _kept_axes(shape: tuple[int, ...], key: Key) -> dict[int, int]:
@@ -99,11 +104,11 @@ def getitem(x: Value, /, *indices: Value, key: Key) -> Value:
     >>> float(getitem(np.array([1.0, 2.0]), key=(1,)))
     2.0
     """
-    return x[_filled(key, indices)]
+    return x[_filled(key, indices, namespace(x))]
 
 
 @op(
-    lambda i, g, y, x, *indices, key, shape: g[_filled(key, indices)],
+    lambda i, g, y, x, *indices, key, shape: getitem(g, *indices, key=key),
     smoothness=(SMOOTH, JUMP),
     domain=(REAL, _POSITION),
     axes=_axes_of_put,
@@ -117,9 +122,7 @@ def put(x: Value, /, *indices: Value, key: Key, shape: tuple[int, ...]) -> Value
     """
     xp = namespace(x)
     out = xp.zeros(shape, x.dtype)
-    where_to = tuple(
-        xp.asarray(part) if isinstance(part, (list, np.ndarray)) else part for part in _filled(key, indices)
-    )
+    where_to = tuple(xp.asarray(part) if isinstance(part, list) else part for part in _filled(key, indices))
     if any(hasattr(part, "dtype") for part in where_to):  # an element may be taken several times
         xp.add.at(out, where_to, x)
     else:

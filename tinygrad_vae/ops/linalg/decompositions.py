@@ -6,7 +6,7 @@ A result with several parts is a named tuple of what separate ops record.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -279,19 +279,20 @@ def pinv(x: Value, /, *, rtol: float | None = None) -> Value:
     >>> pinv(np.array([[2.0], [0.0]]))
     array([[0.5, 0. ]])
     """
-    rtol = np.finfo(x.dtype).eps * float(np.max(x.shape[-2:])) if rtol is None else rtol
+    rtol = float(np.finfo(x.dtype).eps) * float(np.max(x.shape[-2:])) if rtol is None else rtol
     return np.linalg.pinv(x, rcond=rtol)
 
 
 @op(None, smoothness=JUMP, domain=FULL_RANK, axes=batch_axes, cases=[case((3, 3)), case((2, 4, 2))])
 @on_reals
-def matrix_rank(x: Value, /, *, rtol: Value | None = None) -> Value:
+def matrix_rank(x: Value, /, *, rtol: Any = None) -> Value:
     """Number of singular values above ``rtol`` times the largest; one rtol, or one for each matrix. A jump.
 
     >>> int(matrix_rank(np.ones((2, 2))))
     1
     """
     s = np.linalg.svd(x, compute_uv=False)
-    rtol = np.finfo(x.dtype).eps * float(np.max(x.shape[-2:])) if rtol is None else rtol
-    least = (rtol[..., None] if is_array(rtol) else rtol) * np.max(s, axis=-1, keepdims=True)
-    return np.sum(s > least, axis=-1)
+    if rtol is None:
+        rtol = float(np.finfo(x.dtype).eps) * float(np.max(x.shape[-2:]))
+    largest = np.max(s, axis=-1, keepdims=True)
+    return np.sum(s > (rtol[..., None] if is_array(rtol) and rtol.ndim else rtol) * largest, axis=-1)

@@ -10,10 +10,11 @@ import numpy as np
 from ...core import Value, namespace, value_of
 from ..choices import astype
 from ..declare import KINK, case, op
-from ..elementwise import abs, abs_slope, divide_or_zero, pow
+from ..elementwise import abs, divide_or_zero, pow
 from ..indexing import diagonal, take
 from ..reals import on_reals
 from ..reductions import Axis, as_axes, count_nonzero, largest, max, min, reduced, remaining_axes, sum
+from ..rounding import sign
 from ..shaping import axis_of, reshape
 from .decompositions import svdvals
 from .square import spread
@@ -25,7 +26,7 @@ def _through_norm(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool, o
     relative = divide_or_zero(x, reshape(y, kept))
     if ord == 2:
         return reshape(g, kept) * relative
-    slope = abs_slope(x) * pow(abs(relative), ord - 1) if ord < 2 else relative * pow(abs(relative), ord - 2)
+    slope = sign(x) * pow(abs(relative), ord - 1) if ord < 2 else relative * pow(abs(relative), ord - 2)
     return reshape(g, kept) * slope
 
 
