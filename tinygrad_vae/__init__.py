@@ -15,6 +15,7 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 ``help(tinygrad_vae.NAME)`` gives the formula, the shapes, the source and an example that runs.
 """
 
+from . import interrupted  # isort: skip  (before what takes long)
 from . import checks, nn, optim
 from .calculus import grad, hessian, hvp, jacobian, jvp, value_and_grad, values, vjp, wrap
 from .checks import check_bijection, check_distribution, check_estimator

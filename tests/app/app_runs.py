@@ -1,5 +1,6 @@
 """Small runs, and what several tests of the command do with them."""
 
+import io
 import struct
 
 import numpy as np
@@ -26,3 +27,10 @@ def content(folder):
 def idx(array):
     """The bytes of an IDX file."""
     return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def npy(array):
+    """The bytes of a NumPy file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()

@@ -107,3 +107,30 @@ def test_foreign_files(path, tmp_path):
 def test_a_checkpoint_of_another_model(template, words):
     with pytest.raises(CheckpointError, match=words):
         checkpoint.fill(template, {"w": np.ones(2)}, "last")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    ["no JSON", "[" * 200_000 + "]" * 200_000, '{"step": ' + "7" * 5_000 + "}", 7, None],
+    ids=["no JSON", "nested deep", "many digits", "a number", "nothing"],
+)
+def test_crafted_facts_are_refused_though_their_checksum_is_right(facts, tmp_path):
+    checksum = checkpoint._checksum({"w": np.ones(2)}, facts if isinstance(facts, str) else "")
+    header = json.dumps({"version": 1, "checksum": checksum, "facts": facts})
+    safetensors.numpy.save_file({"w": np.ones(2)}, tmp_path / "crafted", metadata={checkpoint.FORMAT: header})
+    with pytest.raises(CheckpointError, match=r"crafted: .* cannot be read") as refused:
+        checkpoint.load(tmp_path / "crafted")
+    assert len(str(refused.value)) < 500
+
+
+def test_a_header_that_is_nested_deep_is_refused(tmp_path):
+    header = "[" * 200_000
+    safetensors.numpy.save_file({"w": np.ones(2)}, tmp_path / "deep", metadata={checkpoint.FORMAT: header})
+    with pytest.raises(CheckpointError, match="deep: the header cannot be read"):
+        checkpoint.load(tmp_path / "deep")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="pipe: cannot be read as a checkpoint, it is no file"):
+        checkpoint.load(tmp_path / "pipe")

@@ -1,29 +1,32 @@
 """The command: what it prints and leaves, its exit codes, and one line for every mistake."""
 
+import importlib
+import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import time
 
 import matplotlib.image
 import numpy as np
 import pytest
 from app_runs import SMALL as FEW
 
+import tinygrad_vae as tg
 from tinygrad_vae import app, optional
 from tinygrad_vae.app import checkpoint, cli, run_folder
 from tinygrad_vae.app.estimator_report import MODELS
 from tinygrad_vae.app.textbook import COSTS
 
-SMALL = [*FEW, "2"]
+SMALL = [*FEW, "3"]
 
 
 @pytest.fixture
-def run(images, capsys):
-    """The folder of a small run."""
-    assert cli.main(["train", "--data", images, "--out", "run", *SMALL]) == 0
-    capsys.readouterr()
-    return "run"
+def run(images, folder):
+    """The folder of a small run, which is the working directory's."""
+    return folder.name
 
 
 def said(capsys, code, *argv):
@@ -51,7 +54,7 @@ def refused(capsys, *argv):
 def test_train_says_what_it_does_and_how_good_it_became(images, tmp_path, capsys):
     out = said(capsys, 0, "train", "--data", images, *SMALL)
     assert "33 images of 4 x 4 pixels to train on, 7 held out" in out
-    assert "VAE 16 - 6 - 2 (relu), elbo, pathwise estimator, 2 epochs of 4 steps" in out
+    assert "VAE 16 - 6 - 2 (relu), elbo, pathwise estimator, 3 epochs of 4 steps" in out
     for words in ("nats per image", "standard error", "log p(x)", "ELBO", "rate", "distortion"):
         assert words in out
     assert {path.name for path in (tmp_path / "runs" / "images").iterdir()} == set(run_folder.OUTPUTS)
@@ -63,17 +66,18 @@ def test_without_a_command_it_says_which_there_are(capsys):
     assert re.search(r"^ +train +train a VAE on images$", out, re.MULTILINE)
 
 
-def test_progress_elsewhere_than_in_a_terminal_is_a_line_each_epoch(images, capsys):
+def test_progress_elsewhere_than_in_a_terminal_is_a_line_each_epoch(images, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_conclude", lambda *_: None)
     assert cli.main(["train", "--data", images, *SMALL]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
     assert all(re.search(r"bound +-\d+\.\d\d nats +[\d,]+ images/s", line) for line in lines)
 
 
 def test_a_resumed_run_ends_as_a_longer_one(run, images, tmp_path, capsys):
-    out = said(capsys, 0, "train", "--out", run, "--resume", "--epochs", "3")
-    assert "going on after step 8" in out
-    said(capsys, 0, "train", "--out", "long", "--data", images, *SMALL[:-1], "3")
+    out = said(capsys, 0, "train", "--out", run, "--resume", "--epochs", "4", "--data", images)
+    assert "going on after step 12" in out
+    said(capsys, 0, "train", "--out", "long", "--data", images, *SMALL[:-1], "4")
     for name in (run_folder.CHECKPOINT, "history.csv", "metrics.json"):
         assert (tmp_path / run / name).read_bytes() == (tmp_path / "long" / name).read_bytes()
 
@@ -82,8 +86,8 @@ def test_evaluate_measures_several_runs(run, images, capsys):
     said(capsys, 0, "train", "--data", images, "--out", "score", "--estimator", "score-function", *SMALL)
     out = said(capsys, 0, "evaluate", run, "score", "--samples", "3")
     assert out.count("7 held-out images, 3 draws each") == 2
-    assert "run: pathwise estimator, 8 steps" in out
-    assert "score: score-function estimator, 8 steps" in out
+    assert "run: pathwise estimator, 12 steps" in out
+    assert "score: score-function estimator, 12 steps" in out
 
 
 def test_sample_writes_a_picture_or_an_array(run, tmp_path, capsys):
@@ -136,26 +140,24 @@ def test_help_tells_the_defaults_as_they_are(capsys):
         assert re.search(rf"--{name.replace('_', '-')} .*?\(default: {text}\b", out), name
 
 
-RUN_AS_MAIN = "from tinygrad_vae.app.cli import main; raise SystemExit(main())"
-
-
-def test_a_real_ctrl_c_saves_and_says_how_to_go_on(images, tmp_path):
-    command = [sys.executable, "-m", "tinygrad_vae", "train"]
-    settings = ["--data", images, *SMALL[:-1], "100"]
-    subprocess.run([*command, *settings, "--out", "undisturbed"], check=True, capture_output=True, timeout=60)
-    listen = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {RUN_AS_MAIN}"
-    command_in_foreground = [sys.executable, "-c", listen, *command[3:], *settings, "--out", "run"]
-    process = subprocess.Popen(command_in_foreground, stderr=subprocess.PIPE, text=True)
-    assert "epoch" in process.stderr.readline()
+def test_a_real_ctrl_c_saves_and_says_how_to_go_on(images):
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # also in a shell's background
+        "from tinygrad_vae.app.cli import main; raise SystemExit(main())"
+    )
+    words = ["train", "--data", images, "--out", "run", *SMALL[:-1], "10000"]
+    process = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True)
+    while (
+        not os.path.exists("run/checkpoint.safetensors") or checkpoint.load("run/checkpoint.safetensors")[1]["step"] < 8
+    ):
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert re.search(r"stopped; run/checkpoint.safetensors holds the state after step \d+ of 400", err)
+    step = re.search(r"stopped; run/checkpoint.safetensors holds the state after step (\d+) of 40000", err)[1]
     assert "To go on: tinygrad-vae train --out run --resume" in err
     assert "Traceback" not in err
-    subprocess.run([*command, "--out", "run", "--resume"], check=True, capture_output=True, timeout=60)
-    for name in (run_folder.CHECKPOINT, "metrics.json"):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    assert app.resume("run")[1].step == int(step)
 
 
 # ------------------------------------------------------------------------------------- it is refused
@@ -192,7 +194,7 @@ def test_an_existing_run_is_neither_overwritten_nor_changed_into_another(run, im
     assert "holds a run already; resume it" in refused(capsys, "train", "--data", images, "--out", run)
     err = refused(capsys, "train", "--out", run, "--resume", "--latent", "3")
     assert "this run has latent 2, 3 was asked for" in err
-    assert "2 epochs long already" in refused(capsys, "train", "--out", run, "--resume", "--epochs", "1")
+    assert "3 epochs long already" in refused(capsys, "train", "--out", run, "--resume", "--epochs", "1")
     assert {path: path.read_bytes() for path in (tmp_path / run).iterdir()} == before
 
 
@@ -230,7 +232,8 @@ def test_a_missing_extra_is_named_before_the_first_step(images, tmp_path, monkey
 
 
 @pytest.mark.filterwarnings("always")
-def test_a_biased_estimator_says_so_once_and_where_the_model_draws(images, capsys):
+def test_a_biased_estimator_says_so_once_and_where_the_model_draws(images, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_conclude", lambda *_: None)
     words = ["--data", images, "--posterior", "bernoulli", "--estimator", "straight-through", *SMALL]
     assert cli.main(["train", *words]) == 0
     err = capsys.readouterr().err
@@ -299,3 +302,90 @@ def test_every_cost_of_the_help_can_be_measured(capsys):
 @pytest.mark.parametrize("out", ["a.txt", "nowhere/a.png"])
 def test_a_picture_of_estimators_that_cannot_be_written_is_refused_before_anything_is_measured(out, tmp_path, capsys):
     assert "in a folder that exists" in refused(capsys, "estimators", "--out", str(tmp_path / out))
+
+
+def test_many_samples_are_written_as_one_array(run, capsys):
+    said(capsys, 0, "sample", run, "--count", "2500", "--out", "many.npy")
+    many = np.load("many.npy")
+    assert (many.shape, many.dtype) == ((2500, 4, 4), np.float32)
+    model, _, config = app.load_model(run)
+    expected = model.generate(2500, rng=tg.noise(config.seed).at("samples"))
+    np.testing.assert_allclose(many.reshape(2500, 16), expected, rtol=1e-5)
+
+
+def test_the_end_says_what_was_reached_and_what_to_look_at(images, monkeypatch, capsys):
+    out = said(capsys, 0, "train", "--data", images, *SMALL)
+    assert re.search(r"bound of the held-out images went from -\d+\.\d nats after epoch 1 to -\d+\.\d nats", out)
+    assert "Look in runs/images at reconstructions.png first" in out
+    assert "the steps ran" not in out
+    monkeypatch.setattr(cli, "_conclude", lambda *_: None)
+    out = said(capsys, 0, "train", "--out", "runs/images", "--resume", "--epochs", "4", "--verbose")
+    assert re.search(r"the steps ran compiled: \d+ calls", out)
+
+
+@pytest.mark.filterwarnings("default")
+def test_steps_that_cannot_be_compiled_say_why(images, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_conclude", lambda *_: None)
+    words = ["--data", images, "--posterior", "bernoulli", "--estimator", "enumeration", *SMALL]
+    assert cli.main(["train", *words]) == 0
+    assert capsys.readouterr().err.count("tinygrad-vae: the steps run op by op, not compiled: plan: ") == 1
+
+
+# ------------------------------------------------------------------------------- the process around it
+
+
+def process(tmp_path, *words, shell="", **environment):
+    """The exit code and the words of the command in a process of its own, in which a shell opens its streams."""
+    command = f"exec {shlex.quote(sys.executable)} -m tinygrad_vae {shlex.join(words)} {shell}"
+    found = subprocess.run(
+        command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=os.environ | environment
+    )
+    assert "Traceback" not in found.stderr
+    return found.returncode, found.stderr
+
+
+def test_a_closed_output_is_one_line(tmp_path):
+    code, err = process(tmp_path, "explain", "--out", "a.svg", shell=">&-")
+    assert (code, err) == (0, "tinygrad-vae: standard output is closed, and what is printed is lost\n")
+    assert (tmp_path / "a.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="it is Linux that has such a file")
+def test_an_output_on_a_full_disk_is_one_line(tmp_path):
+    code, err = process(tmp_path, "explain", "--out", "a.svg", shell="> /dev/full")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "No space left on device" in err
+
+
+def test_a_bad_backend_of_matplotlib_is_one_line(tmp_path):
+    code, err = process(tmp_path, "estimators", MPLBACKEND="bogus")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "matplotlib is installed, but cannot be imported: Key backend: 'bogus'" in err
+
+
+def test_a_ctrl_c_while_the_command_is_imported_is_one_line(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        """
+import sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "tinygrad_vae.vae":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+"""
+    )
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    code, err = process(tmp_path, "train", PYTHONPATH=path)
+    assert (code in (130, -signal.SIGINT), err) == (True, "tinygrad-vae: interrupted\n")
+
+
+def test_a_broken_extra_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "tinygrad_vae.checks.strategies", raising=False)
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    with pytest.raises(optional.MissingExtraError, match=r'hypothesis is needed.*pip install "tinygrad-vae\[test\]"'):
+        importlib.import_module("tinygrad_vae.checks.strategies")
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(optional.MissingExtraError, match=r'sklearn is needed.*pip install "tinygrad-vae\[train\]"'):
+        tg.vae.VAEEstimator  # noqa: B018

@@ -4,11 +4,13 @@ import gzip
 import os
 import pickle
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 from app_runs import idx
+from PIL import Image
 
 import tinygrad_vae as tg
 from tinygrad_vae.app import data, image_files
@@ -287,3 +289,99 @@ def test_nobody_is_told_how_to_run_the_code_in_a_file(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     refused(tmp_path / "pipe", "neither a file nor a folder")
+
+
+def test_a_link_to_itself(tmp_path):
+    (tmp_path / "link.npy").symlink_to(tmp_path / "link.npy")
+    refused(tmp_path / "link.npy", "a link that leads nowhere")
+
+
+def peak_of(function):
+    """The most memory that a function holds, in bytes."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_does_not_belong_into_a_packed_file_is_not_unpacked(tmp_path):
+    (tmp_path / "images.gz").write_bytes(gzip.compress(idx(GREY) + bytes(50_000_000)))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("images.npy", bytes(50_000_000))
+    assert peak_of(lambda: refused(tmp_path / "images.gz", "316 bytes in all, found")) < 5_000_000
+    assert peak_of(lambda: refused(tmp_path / "a.npz", "images is no array")) < 5_000_000
+
+
+@pytest.mark.parametrize("names", [("images", "held_out"), ("x_train", "x_test")])
+def test_bits_beside_grey_levels(names, tmp_path):
+    for parts in ((GREY, GREY > 300), (GREY > 99, GREY)):
+        np.savez(tmp_path / "a.npz", **dict(zip(names, [part.astype(np.uint8) for part in parts], strict=True)))
+        with pytest.raises(pictures.DataError, match=r"a\.npz: .*(255.* 1 |1.* 255 )held out|every pixel is below"):
+            data.load(tmp_path / "a.npz", binarise="none")
+    np.savez(tmp_path / "b.npz", x=GREY, y=LABELS)
+    np.testing.assert_array_equal(read(tmp_path / "b.npz").labels, LABELS)
+
+
+# ------------------------------------------------------------------------------ pictures, and colours
+
+COLOURS = np.random.default_rng(2).integers(0, 256, (12, 5, 4, 3), dtype=np.uint8)
+
+
+def saved(folder, arrays, suffix="png", **options):
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, array in enumerate(arrays):
+        Image.fromarray(array).save(folder / f"{k:02}.{suffix}", **options)
+
+
+def test_a_folder_of_pictures_is_read_in_the_order_of_their_names(tmp_path):
+    saved(tmp_path / "grey", GREY)
+    (tmp_path / "grey" / "notes.txt").write_text("no picture")
+    np.testing.assert_array_equal(read(tmp_path / "grey").pixels, BITS)
+    saved(tmp_path / "colours", COLOURS)
+    images = data.read(tmp_path / "colours", grey=True)[0]
+    assert (images.shape, images.size) == ((5, 4, 3), 60)
+    np.testing.assert_array_equal(images.levels, COLOURS)
+    saved(tmp_path / "mixed", [*COLOURS[:2], *COLOURS[:2, ..., 0]])
+    levels = data.read(tmp_path / "mixed")[0].levels
+    np.testing.assert_array_equal(levels[:2], COLOURS[:2])
+    np.testing.assert_array_equal(levels[2:], np.repeat(COLOURS[:2, ..., :1], 3, axis=3))
+
+
+def test_pictures_in_other_formats(tmp_path):
+    smooth = np.broadcast_to(np.linspace(0, 255, 16).astype(np.uint8), (3, 16, 16))
+    saved(tmp_path / "jpeg", smooth, "JPG", quality=95)
+    levels = data.read(tmp_path / "jpeg")[0].levels
+    np.testing.assert_allclose(levels.astype(int), smooth, atol=5)
+    saved(tmp_path / "deep", GREY.astype(np.uint16) << 8)
+    np.testing.assert_array_equal(data.read(tmp_path / "deep")[0].levels, GREY)
+
+
+def test_one_folder_for_each_label(tmp_path):
+    saved(tmp_path / "set" / "cats", GREY[:5])
+    saved(tmp_path / "set" / "dogs", GREY[5:])
+    images = read(tmp_path / "set")
+    np.testing.assert_array_equal(images.pixels, BITS)
+    np.testing.assert_array_equal(images.labels, [0] * 5 + [1] * 7)
+
+
+def test_pictures_that_cannot_be_used(tmp_path):
+    saved(tmp_path / "sizes", [GREY[0], GREY[1, :4]])
+    refused(tmp_path / "sizes", "01.png", "4 x 5 pixels", "00.png has 5 x 5")
+    saved(tmp_path / "damaged", GREY)
+    damaged = tmp_path / "damaged" / "03.png"
+    for content in (b"", b"no picture", damaged.read_bytes()[:40]):
+        damaged.write_bytes(content)
+        refused(damaged.parent, "03.png: cannot be read as a picture")
+
+
+def test_colours_in_an_array(tmp_path):
+    np.save(tmp_path / "a.npy", COLOURS)
+    assert read(tmp_path / "a.npy").shape == (5, 4, 3)
+    np.save(tmp_path / "a.npy", GREY[..., None])
+    np.testing.assert_array_equal(read(tmp_path / "a.npy").pixels, BITS)
+    np.save(tmp_path / "a.npy", COLOURS.transpose(0, 3, 1, 2))
+    refused(tmp_path / "a.npy", "found (12, 3, 5, 4)", "numpy.moveaxis(images, 1, -1)")
+    np.save(tmp_path / "a.npy", GREY.astype(np.float32))
+    refused(tmp_path / "a.npy", "from 0 to 1", "divide floats by 255")

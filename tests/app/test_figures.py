@@ -152,3 +152,25 @@ def test_variances_are_drawn_over_a_knob_with_their_theory(figures, tmp_path):
     assert np.isnan(lines[1].get_ydata()[0])
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["pathwise", "score-function", "straight-through  (biased)", "heavy tail: may be larger"]
+
+
+def test_a_label_for_each_image_takes_one_call(figures, tmp_path):
+    means = RNG.normal(size=(1000, 2))
+    plots.latent_plane(means, np.arange(1000)[::-1], tmp_path / "a.png")
+    (part,) = figures[0].collections
+    np.testing.assert_array_equal(part.get_offsets(), means)
+    np.testing.assert_array_equal(part.get_array(), np.arange(1000)[::-1])
+
+
+def test_images_in_colour_are_shown_in_their_colours(tmp_path):
+    pixels = RNG.uniform(size=(2, 5 * 4 * 3))
+    plots.images(pixels, (5, 4, 3), tmp_path / "a.png")
+    first = drawn(tmp_path / "a.png")[plots.GAP :: 84 // 5, plots.GAP :: 84 // 5, :3][:5, :4]
+    np.testing.assert_allclose(first, pixels[0].reshape(5, 4, 3), atol=1 / 128)
+
+
+def test_a_picture_of_many_images_does_not_grow_with_their_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "WIDEST", 500)
+    plots.images((np.eye(4) for _ in range(100)), (2, 2), tmp_path / "a.png", 400)
+    height, width, _ = drawn(tmp_path / "a.png").shape
+    assert max(height, width) <= plots.WIDEST + 21 * plots.GAP

@@ -130,7 +130,7 @@ OPTIONS = st.sampled_from(
 
 @pytest.mark.parametrize("examples", MANY)
 def test_a_malformed_data_file_is_trained_on_or_refused_by_name(examples, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_conclude", lambda *_: 0)  # the pictures take long, and a file that was read is as any
+    monkeypatch.setattr(cli, "_conclude", lambda *_: None)  # the pictures take long, and a file that was read is as any
     source, run = tmp_path / "data", tmp_path / "run"
 
     @tried(examples, FILES, OPTIONS)
@@ -203,7 +203,7 @@ def toml_value(value):
 
 @pytest.mark.parametrize("examples", MANY)
 def test_any_settings_train_or_are_refused_by_name(examples, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_conclude", lambda *_: 0)
+    monkeypatch.setattr(cli, "_conclude", lambda *_: None)
     np.savez(tmp_path / "images.npz", images=(tg.noise(0).uniform((40, 3, 3)) * 255).astype(np.uint8))
     run, file = tmp_path / "run", tmp_path / "run.toml"
 

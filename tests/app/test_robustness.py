@@ -15,11 +15,12 @@ import threading
 import time
 
 import pytest
-from app_runs import SMALL, content, finished
+from app_runs import GREY, SMALL, content, finished, npy
 
 from tinygrad_vae import app
-from tinygrad_vae.app import checkpoint, cli, lock, loop, run_folder
+from tinygrad_vae.app import checkpoint, cli, figures, lock, loop, run_folder, step, stopping
 from tinygrad_vae.app.config import RunError
+from tinygrad_vae.app.run import CHECKPOINT
 
 # --------------------------------------------------------------------------------------------- kill -9
 
@@ -217,3 +218,140 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     pages = 20 * 8 * 2**22 / resource.getpagesize()
     assert int(found.stdout) < pages / 20  # without it more than half are asked for again
+
+
+def test_a_run_folder_that_is_removed_is_not_a_full_disk(config, tmp_path):
+    run, state = app.begin(config, tmp_path / "run")
+    with pytest.raises(loop.SaveError, match="run: the run folder was removed or renamed") as refused:
+        app.train(run, state, report=lambda _: shutil.rmtree(run.folder, ignore_errors=True))
+    assert "space" not in str(refused.value)
+
+
+def test_a_disk_that_is_full_when_pictures_are_made_leaves_a_trained_run(images, undisturbed, tmp_path, capsys):
+    words = ["train", "--data", images, "--out", "run", *SMALL, "3"]
+    size = 4 * len(undisturbed)
+    with no_file_larger_than(size):  # which the figures are and the state is not
+        assert cli.main(words) == 1
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"the run is trained, run/check.* holds its last state, but .* cannot be written: .*png", err)
+    assert "Once they can: tinygrad-vae evaluate run" in err
+    assert app.resume("run")[1].step == 12
+    assert cli.main(["evaluate", "run", "--samples", "2"]) == 0
+
+
+# -------------------------------------------------------------------------------------------- signals
+
+
+@pytest.fixture(params=["SIGINT", "SIGTERM", "SIGHUP"])
+def number(request, monkeypatch):
+    """A signal that stops a process, heard also where the tests run in the background or under nohup."""
+    number = getattr(signal, request.param)
+    before = signal.signal(number, signal.default_int_handler if request.param == "SIGINT" else signal.SIG_DFL)
+    yield number
+    signal.signal(number, before)
+
+
+def stopped(capsys, number, step, of):
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f"tinygrad-vae: stopped; run/checkpoint.safetensors holds the state after step {step} of {of}",
+        "To go on: tinygrad-vae train --out run --resume",
+    ]
+
+
+def test_a_signal_in_a_step_saves_and_says_where(number, config, undisturbed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_conclude", lambda *_: None)
+    whole, calls, handler = step._step, [], signal.getsignal(number)
+
+    def disturbed(*args):
+        calls.append(None)
+        if len(calls) == 6:
+            signal.raise_signal(number)
+        return whole(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "_step", disturbed)
+        assert cli.main(["train", "--data", config.data, "--out", "run", *SMALL, "3"]) == 128 + number
+    stopped(capsys, number, 5, 12)  # the first call was on trial
+    assert signal.getsignal(number) is handler
+    assert cli.main(["train", "--out", "run", "--resume"]) == 0
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == undisturbed
+
+
+def test_a_signal_while_pictures_are_made_leaves_a_trained_run(number, images, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "images", lambda *_: signal.raise_signal(number))
+        assert cli.main(["train", "--data", images, "--out", "run", *SMALL, "2"]) == 128 + number
+    stopped(capsys, number, 8, 8)
+    assert app.resume("run")[1].step == 8
+
+
+@pytest.mark.usefixtures("_listening")
+def test_a_signal_waits_for_the_end_of_a_step_and_a_second_one_does_not():
+    for signals, then in ((1, "end"), (2, "at once")):
+        reached = "at once"
+        with pytest.raises(KeyboardInterrupt):
+            with stopping.signals_wait():
+                for _ in range(signals):
+                    signal.raise_signal(signal.SIGINT)
+                reached = "end"
+        assert reached == then
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# ------------------------------------------------------------------------------- a run that was changed
+
+
+def test_a_run_whose_data_moved_is_evaluated_and_resumed(images, tmp_path, capsys):
+    assert cli.main(["train", "--data", images, "--out", "run", *SMALL, "2"]) == 0
+    (tmp_path / images).rename(tmp_path / "moved.npz")
+    (tmp_path / "another.npy").write_bytes(npy(255 - GREY))
+    assert cli.main(["evaluate", "run"]) == 2
+    assert "images.npz; say where with --data" in capsys.readouterr().err
+    for words in (["evaluate", "run"], ["train", "--out", "run", "--resume", "--epochs", "3"]):
+        assert cli.main([*words, "--data", "another.npy"]) == 2
+        assert "another.npy: the images are not those" in capsys.readouterr().err
+        assert cli.main([*words, "--data", "moved.npz"]) == 0
+    config = app.resume("run")[0].config  # it remembers
+    assert (config.epochs, config.data) == (3, str(tmp_path / "moved.npz"))
+
+
+def test_a_run_in_a_folder_that_is_not_to_be_written_is_evaluated_elsewhere(folder, tmp_path, capsys):
+    (folder / lock.LOCK).mkdir()  # the folder cannot be locked, and nothing is written where it would have to be
+    before = sorted(folder.iterdir())
+    assert cli.main(["evaluate", str(folder), "--out", str(tmp_path / "a" / "b"), "--samples", "2"]) == 0
+    assert sorted(folder.iterdir()) == before
+    written = {path.name for path in (tmp_path / "a" / "b").iterdir()}
+    assert written == {*run_folder.OUTPUTS} - {CHECKPOINT, *run_folder.RECORDS}
+    assert cli.main(["compare", str(folder), str(tmp_path / "a" / "b")]) == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(folder), str(folder), "--out", str(tmp_path / "a")]) == 2
+    assert "--out: takes the results of one run, found 2" in capsys.readouterr().err
+
+
+def test_results_are_not_written_into_the_folder_of_another_run(folder, kept, capsys):
+    before = content(kept)
+    assert cli.main(["evaluate", str(folder), "--out", str(kept)]) == 2
+    assert "holds another run" in capsys.readouterr().err
+    assert content(kept) == before
+
+
+def test_an_edited_configuration_is_neither_ignored_nor_overwritten_in_silence(folder, capsys):
+    path = folder / "config.toml"
+    written = path.read_text()
+    path.write_text(written.replace("latent = 2", "latent = 3"))
+    for read in (app.resume, app.load_model):
+        with pytest.raises(RunError, match=r"this run has latent 2, 3 stands in .*config\.toml, which was edited"):
+            read(folder)
+    path.write_text(written.replace("epochs = 3", "epochs = 4"))
+    run, state = app.resume(folder)
+    assert app.train(run, state).step == 16
+    path.write_text("# mine\n" + path.read_text())
+    app.train(*app.resume(folder))
+    assert path.read_text().startswith("# mine")
+    with pytest.warns(UserWarning, match=r"config\.toml: was edited, and is written anew"):
+        app.train(*app.resume(folder, epochs=5))
+    assert "epochs = 5" in path.read_text()
+    path.write_text("epochs = ")
+    with pytest.raises(RunError, match=r"config\.toml: cannot be read as a configuration file"):
+        app.resume(folder)

@@ -12,9 +12,9 @@ from app_runs import GREY, finished
 
 import tinygrad_vae as tg
 from tinygrad_vae import app
-from tinygrad_vae.app import checkpoint, loop, pictures, run_folder, step
+from tinygrad_vae.app import checkpoint, images, loop, pictures, run_folder, step
 from tinygrad_vae.app.checkpoint import CheckpointError
-from tinygrad_vae.app.config import RunError, TrainConfig
+from tinygrad_vae.app.config import RunError, TrainConfig, settings_in
 from tinygrad_vae.app.step import DivergedError
 from tinygrad_vae.core import trees
 
@@ -453,3 +453,42 @@ def test_weights_that_are_not_finite_are_never_saved(config, tmp_path):
     with pytest.raises(DivergedError, match="weights after step 0"):
         run_folder.save(run, broken)
     assert run.checkpoint.read_bytes() == before
+
+
+def test_a_configuration_as_other_editors_write_it(tmp_path):
+    text = TrainConfig(latent=3).to_toml()
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-8"):
+        content = text.replace("\n", "\r\n").encode(encoding)
+        (tmp_path / "a.toml").write_bytes(b"\xff\xfe" + content if encoding == "utf-16-le" else content)
+        assert TrainConfig(**settings_in(tmp_path / "a.toml")) == TrainConfig(latent=3)
+
+
+def test_no_more_than_some_held_out_images_are_made_floats_at_once(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.tile(GREY[:, :2, :2], (200, 1, 1)))
+    most, pixels = [], images.Images.pixels
+    monkeypatch.setattr(images.Images, "pixels", property(lambda x: most.append(len(x)) or pixels.fget(x)))
+    monkeypatch.setattr(images, "AT_ONCE", 1000)
+    monkeypatch.setattr(pictures, "MOST_IMAGES", 1000)
+    config = TrainConfig(str(tmp_path / "a.npy"), epochs=1, batch=1000, hidden=(2,), latent=1)
+    run, state = app.begin(config, tmp_path / "run")
+    app.conclude(run, app.train(run, state), draws=1)
+    assert len(run.held_out) > max(most) == 1000
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "categorical"])
+def test_images_in_colour_are_trained_on_and_generated(likelihood, tmp_path):
+    np.save(tmp_path / "a.npy", (tg.noise(0).uniform((40, 3, 4, 3)) * 255).astype(np.uint8))
+    settings = {"likelihood": likelihood, "binarise": "threshold" if likelihood == "bernoulli" else "none"}
+    config = TrainConfig(str(tmp_path / "a.npy"), epochs=1, batch=10, hidden=(6,), latent=2, **settings)
+    run, state = app.begin(config, tmp_path / "run")
+    app.conclude(run, app.train(run, state), draws=2)
+    assert {path.name for path in run.folder.iterdir()} == set(run_folder.OUTPUTS)
+    model, shape, _ = app.load_model(run.folder)
+    assert (model.data_size, shape) == (36, (3, 4, 3))
+
+
+def test_many_images_are_generated_some_at_a_time(kept):
+    model, _, _ = app.load_model(kept)
+    parts = list(pictures.generated(model, 2500, tg.noise(1)))
+    assert [len(part) for part in parts] == [1000, 1000, 500]
+    np.testing.assert_allclose(np.concatenate(parts), model.generate(2500, rng=tg.noise(1)), rtol=1e-5)
