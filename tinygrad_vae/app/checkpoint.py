@@ -20,14 +20,10 @@ from ..optional import require
 
 Tree = TypeVar("Tree")
 
-FORMAT = "tinygrad_vae checkpoint"
-"""The key of the header in the metadata of the safetensors file."""
-
-VERSION = 1
-
+FORMAT, VERSION = "tinygrad_vae checkpoint", 1
+"""The key of the header in the metadata of the safetensors file, and the version of its content."""
 
 INSTEAD = "put a copy in its place, or begin anew in another folder"
-"""What to do about a damaged file."""
 
 
 class CheckpointError(ValueError):
@@ -36,8 +32,6 @@ class CheckpointError(ValueError):
 
 def write_atomically(path: str | Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file so that it holds either what it held before or all of the new content, whatever happens.
-
-    The content goes to a temporary file in the same folder and to the disk, and is renamed at last.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
@@ -70,16 +64,11 @@ def remove_leftovers(path: str | Path) -> None:
 
 
 def save(path: str | Path, tree: Any, facts: dict[str, Any]) -> None:
-    """Write a tree of arrays and facts about it to one file, atomically.
-
-    Args:
-        path: the file; its folder must exist.
-        tree: arrays in dicts, lists, tuples and dataclasses. Each is stored under its path, ``model.mean.bias``.
-        facts: what JSON can hold.
+    """Write a tree of arrays, each under its path such as ``model.mean.bias``, and facts for JSON to one file.
 
     Raises:
         OSError: the file cannot be written.
-        TypeError, ValueError: the facts hold what JSON cannot.
+        TypeError, ValueError: JSON cannot hold the facts.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -149,13 +138,8 @@ def _checksum(arrays: dict[str, Array], written: str) -> int:
 def fill(template: Tree, arrays: dict[str, Array], path: str | Path) -> Tree:
     """Return a tree like the template with the arrays of a checkpoint in it.
 
-    Args:
-        template: a tree of arrays, for the names, shapes and dtypes.
-        arrays: by their paths, as ``load`` gives them.
-        path: the file that they come from, for the message.
-
     Raises:
-        CheckpointError: an array is missing, is too many, or has another shape or dtype.
+        CheckpointError: an array is missing, is too many, or has another shape or dtype; the message names ``path``.
 
     >>> fill({"w": np.zeros(2)}, {"w": np.ones(2)}, "last.safetensors")
     {'w': array([1., 1.])}

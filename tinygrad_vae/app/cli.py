@@ -126,9 +126,6 @@ def _say(message: object) -> None:
         print(f"tinygrad-vae: {message}", file=sys.stderr)
 
 
-# -------------------------------------------------------------------------------------- the commands
-
-
 def train_command(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run, and conclude it."""
     asked = settings_in(arguments.config) if arguments.config else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import json
+import textwrap
 import tomllib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -85,13 +86,15 @@ SIZES = Kind(
     "N,N",
 )
 
+COUNT, SIZE, WEIGHT, POSITIVE = whole(0), whole(1), number(0), number(0, itself=False)
+
 GROUPS = {
     "data": "what to train on",
-    "model": "the model",
+    "hidden": "the model",
     "objective": "what to climb, and how its gradient gets past the draw of z",
-    "steps": "the steps",
+    "epochs": "the steps",
 }
-
+"""The headings of the settings, each by the first setting below it."""
 
 BITS, GAUSSIAN = ("threshold", "fixed", "fresh"), ("gaussian", "full-gaussian")
 TOGETHER: list[tuple[str, tuple[Any, ...], str, tuple[Any, ...], str]] = [
@@ -112,9 +115,9 @@ MOST = 2**31 - 1
 """The largest count or size."""
 
 
-def setting(default: Any, kind: Kind, group: str, text: str) -> Any:
-    """Declare a setting: its default, what it may be, the group that it is shown in, and what it means."""
-    return dataclasses.field(default=default, metadata={"kind": kind, "group": group, "text": text})
+def setting(default: Any, kind: Kind, text: str) -> Any:
+    """Declare a setting: its default, what it may be, and what it means."""
+    return dataclasses.field(default=default, metadata={"kind": kind, "text": text})
 
 
 @dataclass(frozen=True)
@@ -131,118 +134,73 @@ class TrainConfig:
     data: str = setting(
         "digits",
         PATH,
-        "data",
         'an .npy, .npz or IDX file, a folder of MNIST\'s IDX files or of PNG or JPEG files, "digits", which come with '
-        f"scikit-learn, or a set to download once: {', '.join(DATASETS)}. One image in six is held out, where the "
-        "source does not say which",
+        f"scikit-learn, or a set to download once: {', '.join(DATASETS)}. One image in six is held out, if the source "
+        "does not say which",
     )
     binarise: str = setting(
         "threshold",
         one_of(BINARISATIONS),
-        "data",
-        "how grey levels become pixels: 1 from half of the full scale on (threshold); drawn with the grey level for "
-        "probability, once (fixed) or anew in each epoch (fresh); or not at all (none), for likelihoods other than "
-        "bernoulli",
+        "how grey levels become pixels: 1 from half of the full scale on (threshold); drawn with the grey level as "
+        "probability, once (fixed) or in each epoch (fresh); or not (none), for likelihoods other than bernoulli",
     )
     hidden: tuple[int, ...] = setting(
-        (200, 100),
-        SIZES,
-        "model",
-        "sizes of the encoder's hidden layers, the decoder's in reverse; more hardly helps on 1497 images",
+        (200, 100), SIZES, "sizes of the encoder's hidden layers; the decoder's in reverse"
     )
-    latent: int = setting(
-        8,
-        whole(1),
-        "model",
-        "length of z; with 2, latent_plane.png and manifold.png show z itself, with many, samples from the prior look "
-        "less like digits",
-    )
-    activation: str = setting("relu", one_of(ACTIVATIONS), "model", "after each hidden layer; relu is the fastest")
+    latent: int = setting(8, SIZE, "length of z; 2 can be seen in latent_plane.png and manifold.png")
+    activation: str = setting("relu", one_of(ACTIVATIONS), "after each hidden layer; relu is the fastest")
     likelihood: str = setting(
         "bernoulli",
         one_of(LIKELIHOODS),
-        "model",
         "the distribution of a pixel given z; all but bernoulli take grey levels, and need --binarise none. The "
         "standard deviation of gaussian is learned, one for all pixels",
     )
-    pixel_scale: float = setting(
-        0.1, number(0, itself=False), "model", "the standard deviation of a pixel of the likelihood gaussian-fixed"
-    )
+    pixel_scale: float = setting(0.1, POSITIVE, "the standard deviation of a pixel of the likelihood gaussian-fixed")
     posterior: str = setting(
         "gaussian",
         one_of(POSTERIORS),
-        "model",
-        "the distribution of z given an image; for the discrete ones, bernoulli and one-hot, choose an estimator such "
-        "as disarm",
+        "the distribution of z given an image; bernoulli and one-hot need an estimator such as disarm",
     )
-    classes: int = setting(10, whole(2), "model", "how many classes each latent of the posterior one-hot chooses from")
-    components: int = setting(
-        0,
-        whole(0),
-        "model",
-        "Gaussians to mix for a prior p(z) that is learned with the rest; 0 for N(0, I), or fair tosses",
-    )
+    classes: int = setting(10, whole(2), "how many classes each latent of the posterior one-hot chooses from")
+    components: int = setting(0, COUNT, "Gaussians to mix for a learned prior p(z); 0 for N(0, I), or fair tosses")
     objective: str = setting(
         "elbo",
         one_of(BOUNDS),
-        "objective",
         "the bound of log p(x): the evidence lower bound, the same with the gradient of Roeder et al. 2017, the "
         "importance weighted bound (Burda et al. 2016), or that with the gradient of Tucker et al. 2019",
     )
-    samples: int = setting(1, whole(1), "objective", "draws of z for each image; iwae and dreg rise with them")
+    samples: int = setting(1, SIZE, "draws of z for each image; iwae and dreg rise with them")
     estimator: str = setting(
         "pathwise",
         one_of(ESTIMATORS),
-        "objective",
         "how the gradient gets past the draw of z: through the draw (pathwise, the reparameterization trick), through "
-        "its probability (score-function, with a running baseline), or another way that is valid for the posterior; "
-        "the gradient of pathwise is much less noisy",
+        "its probability (score-function, with a running baseline; noisier), or another way that the posterior allows",
     )
-    beta: float = setting(1.0, number(0), "objective", "weight of the divergence of q(z|x) from p(z)")
-    beta_warm_up: int = setting(0, whole(0), "objective", "epochs over which that weight rises from 0")
+    beta: float = setting(1.0, WEIGHT, "weight of the divergence of q(z|x) from p(z)")
+    beta_warm_up: int = setting(0, COUNT, "epochs over which that weight rises from 0")
     kl: str = setting(
-        "auto",
-        one_of(DIVERGENCES),
-        "objective",
-        "how elbo takes the divergence: by its closed form, from the draws, or the former where there is one",
+        "auto", one_of(DIVERGENCES), "how elbo takes the divergence; auto: in closed form if there is one"
     )
-    free_bits: float = setting(0.0, number(0), "objective", "nats of divergence that each latent is not charged for")
-    epochs: int = setting(
-        80,
-        whole(1),
-        "steps",
-        "how often each image is seen; by 80 the held-out bound of the digits hardly rises any more",
-    )
-    batch: int = setting(100, whole(1), "steps", "images in a step, no more than there are")
-    learning_rate: float = setting(
-        2e-3,
-        number(0, itself=False),
-        "steps",
-        "of Adam, about how far a weight moves in a step; 0.001 is safer for larger models",
-    )
-    weight_decay: float = setting(0.0, number(0), "steps", "how fast weights shrink beside Adam's steps (AdamW)")
+    free_bits: float = setting(0.0, WEIGHT, "nats of divergence that each latent is not charged for")
+    epochs: int = setting(80, SIZE, "how often each image is seen; the bound of the digits hardly rises after 80")
+    batch: int = setting(100, SIZE, "images in a step, no more than there are")
+    learning_rate: float = setting(2e-3, POSITIVE, "of Adam; 0.001 is safer for larger models")
+    weight_decay: float = setting(0.0, WEIGHT, "how fast weights shrink beside Adam's steps (AdamW)")
     schedule: str = setting(
         "constant",
         one_of(("constant", "cosine", "stages")),
-        "steps",
-        "how the learning rate goes on: it stays, falls to 0 by the last step, or falls in stages of 3^i epochs by "
-        "10^(-1/7) each (Burda et al. 2016)",
+        "the learning rate stays, falls to 0 by the last step, or falls in stages of 3^i epochs by 10^(-1/7) each "
+        "(Burda et al. 2016)",
     )
-    warm_up: int = setting(0, whole(0), "steps", "epochs over which the learning rate rises at first")
-    clip: float = setting(0.0, number(0), "steps", "the largest norm of the whole gradient, 0 for no limit")
+    warm_up: int = setting(0, COUNT, "epochs over which the learning rate rises at first")
+    clip: float = setting(0.0, WEIGHT, "the largest norm of the whole gradient, 0 for no limit")
     patience: int = setting(
         0,
-        whole(0),
-        "steps",
-        "stop after so many epochs without a better held-out bound, and keep the weights of the best; 0 to never stop",
+        COUNT,
+        "stop after so many epochs without a better held-out bound, and keep the best weights; 0 to never stop",
     )
-    device: str = setting(
-        "cpu",
-        one_of(("cpu", "gpu")),
-        "steps",
-        "where to compute: on the processor, or on an NVIDIA GPU with CuPy, which draws the same and rounds otherwise",
-    )
-    seed: int = setting(0, whole(0), "steps", "decides first weights, held-out images, bits, order and noise")
+    device: str = setting("cpu", one_of(("cpu", "gpu")), "where to compute: a processor, or an NVIDIA GPU with CuPy")
+    seed: int = setting(0, COUNT, "decides first weights, held-out images, bits, order and noise")
 
     def __post_init__(self) -> None:
         for name, field in self.__dataclass_fields__.items():
@@ -281,25 +239,20 @@ class TrainConfig:
         # decides first weights, held-out images, bits, order and noise
         seed = 7
         """
-        parts = []
-        for group, title in GROUPS.items():
-            lines = [f"# {title[0].upper()}{title[1:]}."]
-            for name, field in self.__dataclass_fields__.items():
-                if field.metadata["group"] == group:
-                    kind, text = field.metadata["kind"], field.metadata["text"]
-                    choices = f" (one of {', '.join(kind.choices)})" if kind.choices else ""
-                    lines += ["", *_comment(f"{text}{choices}"), f"{name} = {_toml(getattr(self, name))}"]
-            parts.append("\n".join(lines))
-        return "\n\n\n".join(parts) + "\n"
-
-
-def _comment(text: str, width: int = 100) -> list[str]:
-    lines = ["#"]
-    for word in text.split():
-        if len(lines[-1]) + len(word) >= width:
-            lines.append("#")
-        lines[-1] += f" {word}"
-    return lines
+        lines: list[str] = []
+        for name, field in self.__dataclass_fields__.items():
+            if name in GROUPS:
+                lines += [*([""] * 2 if lines else []), f"# {GROUPS[name][0].upper()}{GROUPS[name][1:]}."]
+            kind, text = field.metadata["kind"], field.metadata["text"]
+            choices = f" (one of {', '.join(kind.choices)})" if kind.choices else ""
+            lines += [
+                "",
+                *textwrap.wrap(
+                    f"{text}{choices}", 100, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+                ),
+            ]
+            lines.append(f"{name} = {_toml(getattr(self, name))}")
+        return "\n".join(lines) + "\n"
 
 
 def _toml(value: Any) -> str:
@@ -311,10 +264,7 @@ def _toml(value: Any) -> str:
 
 
 def settings_in(path: str | Path) -> dict[str, Any]:
-    """Return the settings that a configuration file names; each is checked, and no other name is let through.
-
-    Args:
-        path: a TOML file with lines such as ``latent = 16``; ``TrainConfig.to_toml`` writes a full one.
+    """Return the settings in a TOML file with lines such as ``latent = 16``.
 
     Raises:
         RunError: the file cannot be read, or a setting is not known or out of range.

@@ -11,10 +11,9 @@ from .image_files import Found, folder, idx_images, numpy_file
 from .images import DataError, Images
 
 HELD_OUT = 1 / 6
-"""The part of the images that is held out, where the source brings no held-out images of its own."""
+"""The part of the images that is held out, if the source has no held-out images of its own."""
 
 BINARISATIONS = ("threshold", "fixed", "fresh", "none")
-"""How grey levels become pixels, see ``load``."""
 
 
 def load(source: str | Path = "digits", *, seed: int = 0, binarise: str = "threshold") -> tuple[Images, Images]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..optional import require
 from .images import DataError
@@ -13,14 +13,8 @@ FOLDER_VARIABLE = "TINYGRAD_VAE_DATA"
 """The environment variable that says where downloaded files are kept; by default in the system's cache folder."""
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """A set of images in four gzipped IDX files.
-
-    Args:
-        url: of the folder that holds them.
-        checksums: the SHA-256 of each file, by its name.
-    """
+class Dataset(NamedTuple):
+    """A set of images: the address of the folder of its gzipped IDX files, and the SHA-256 of each by its name."""
 
     url: str
     checksums: dict[str, str]
@@ -61,11 +55,9 @@ et al. 2018): 60 000 images of 28 x 28 pixels to train on, 10 000 held out."""
 def download(name: str, folder: str | Path | None = None) -> Path:
     """Return the folder that holds the files of a set, after fetching those that are missing or damaged.
 
-    Each file is checked against its SHA-256, and takes its name only after that.
-
     Args:
         name: one of ``DATASETS``.
-        folder: where to keep the files, by default a folder in that of ``FOLDER_VARIABLE``.
+        folder: where to keep the files, by default a folder inside that of ``FOLDER_VARIABLE``.
 
     Raises:
         DataError: there is no such set, or a file cannot be fetched, or is not the one that it should be.

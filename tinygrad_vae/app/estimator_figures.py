@@ -20,11 +20,6 @@ def comparison(found: Comparison, path: Target, title: str = "") -> None:
 
     A hollow point is biased, and an arrow says that the variance may be larger, or infinite. Estimators without
     variance are named above, and those that were refused are left out.
-
-    Args:
-        found: the result of ``compare_estimators``.
-        path: where to write the picture.
-        title: what was measured.
     """
     rows = [row for row in found.rows if row.variance > 0 and math.isfinite(row.variance)]
     rows.sort(key=lambda row: row.variance, reverse=True)
@@ -72,7 +67,7 @@ def variances(
         theory: the variance as a function of the setting, for the estimators whose theory is known.
         path: where to write the picture.
         knob: the name of the setting.
-        title: what was measured.
+        title: the cost.
     """
     figure, axes = figures.new_figure(8, 5)
     names = [row.name for row in found[-1].rows if any(c[row.name].variance > 0 for c in found)]

@@ -25,15 +25,7 @@ Progress = Callable[[int, int], None]
 
 
 def measure(name: str, runs: int, seed: int, out: Path, progress: Progress) -> str:
-    """Compare estimators on a cost, write the picture, and return the report.
-
-    Args:
-        name: one of ``COSTS`` or of ``MODELS``.
-        runs: how many gradients of each estimator, at each setting.
-        seed: of the noise.
-        out: where to write the picture.
-        progress: called as ``progress(done, total)``.
-    """
+    """Compare estimators on one of ``COSTS`` or ``MODELS``, write the picture, and return the report."""
     rng = noise(seed)
     if name in COSTS:
         return _textbook(COSTS[name], runs, rng, out, progress)

@@ -13,7 +13,7 @@ from ..core import Array, to_host
 from ..optional import require
 
 Target = str | Path | BinaryIO
-"""Where a picture goes: a file, whose suffix says the format, or an open file, which gets a PNG."""
+"""Where a picture is written: a file, whose suffix says the format, or an open file, which gets a PNG."""
 
 INK = "#22303c"
 LINE = "#d5dde5"
@@ -33,11 +33,7 @@ WIDEST = 8000
 
 
 def learning_curve(history: Sequence[dict[str, Any]], path: Target) -> None:
-    """Show the bound of training and held-out images over the epochs.
-
-    Args:
-        history: rows with ``epoch``, ``bound_train`` and ``bound_held_out``, in nats.
-        path: where to write the picture.
+    """Show ``bound_train`` and ``bound_held_out`` over ``epoch``, the columns of a history in nats.
 
     >>> import io
     >>> learning_curve([{"epoch": 1, "bound_train": -30.0, "bound_held_out": -31.0}], io.BytesIO())
@@ -75,12 +71,9 @@ def labelled_images(
     Args:
         pixels: from 0 to 1, of shape (n, pixels), row after row, each with as many images.
         shape: (rows, columns) or (rows, columns, 3) of one image.
-        rows: what to write beside each row.
+        rows: the words beside each row.
         path: where to write the picture.
-        columns: what to write above each image of the first row; nothing by default.
-
-    Raises:
-        ValueError: the images do not fill the rows.
+        columns: the words above each image of the first row, if any.
 
     >>> import io
     >>> labelled_images(np.eye(4), (2, 2), ["original", "reconstruction"], io.BytesIO())
@@ -109,13 +102,13 @@ def latent_histograms(
 ) -> None:
     """Show how each latent is spread over the draws of all images, beside the prior.
 
-    Where the two differ much, z from the prior lies where the decoder has seen nothing: the aggregate posterior is not
-    the prior (Hoffman and Johnson 2016). A latent that is not used follows the prior exactly.
+    Where they differ, the decoder has seen nothing of what the prior draws (Hoffman and Johnson 2016). A latent that is
+    not used follows the prior exactly.
 
     Args:
         draws: one z for each image, of shape (n, latent).
         path: where to write the picture.
-        titles: what to write above each latent.
+        titles: the words above each latent.
         density: from numbers of shape (m,) to the prior's density of each latent there, of shape (m, latent); by
             default the standard normal density.
 
@@ -162,15 +155,9 @@ def images(pixels: Array | Iterable[Array], shape: tuple[int, ...], path: Target
 
 
 def latent_plane(means: Array, labels: Array | None, path: Target) -> None:
-    """Show the posterior mean of each image as a point in the colour of its label, at most ``POINTS`` of them.
+    """Show the posterior mean of each image, of shape (n, latent), as a point in the colour of its label.
 
-    With two latent dimensions these are the axes; with more, the first two principal components of the means are, and
-    the axes say how much of the variance they show.
-
-    Args:
-        means: of shape (n, latent).
-        labels: a whole number for each image, or ``None``.
-        path: where to write the picture.
+    With more than two latents the axes are the first two principal components, and say how much variance they show.
 
     >>> import io
     >>> latent_plane(tg.noise(0).normal((20, 3)), np.arange(20) % 10, io.BytesIO())

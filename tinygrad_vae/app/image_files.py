@@ -35,15 +35,8 @@ Found = tuple[Images, Images | None]
 """The images of a source, and those that it says are held out."""
 
 
-# ------------------------------------------------------------------------------------- NumPy's files
-
-
 def numpy_file(path: Path, grey: bool) -> Found:
-    """Read an ``.npy`` or ``.npz`` file.
-
-    Raises:
-        DataError: it is damaged, it would take running code to read it, or it holds no images.
-    """
+    """Read an ``.npy`` or ``.npz`` file."""
     try:
         if path.suffix == ".npy" and path.stat().st_size >= LARGE:
             return checked(np.load(path, mmap_mode="r", allow_pickle=False), None, str(path), str(path), grey), None
@@ -81,9 +74,6 @@ def _named(content: np.lib.npyio.NpzFile, names: tuple[str, ...], path: Path) ->
         if file.read(6) != b"\x93NUMPY":  # NumPy would unpack all of it
             raise DataError(f"{path}: {name} is no array; write the file with numpy.savez")
     return name, content[name]
-
-
-# --------------------------------------------------------------------------------- MNIST's IDX files
 
 
 def idx_images(path: Path, grey: bool) -> Images:
@@ -159,15 +149,8 @@ def _check_length(path: Path, start: int, shape: tuple[int, ...], found: int) ->
         )
 
 
-# ------------------------------------------------------------------------------------------ folders
-
-
 def folder(path: Path, grey: bool) -> Found:
-    """Read a folder: MNIST's four IDX files, or PNG and JPEG files, also in one folder for each label.
-
-    Raises:
-        DataError: it holds neither, or pictures of different sizes, or one that cannot be read.
-    """
+    """Read a folder: MNIST's four IDX files, or PNG and JPEG files, also in one folder for each label."""
     found = [_beside(path, f"{part}-images-idx3-ubyte", f"{part}-images.idx3-ubyte") for part in ("train", "t10k")]
     if found[0] is not None:
         return idx_images(found[0], grey), None if found[1] is None else idx_images(found[1], grey)

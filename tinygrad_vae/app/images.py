@@ -15,7 +15,7 @@ import numpy as np
 from ..core import Array, NoiseStream, describe
 
 AT_ONCE = 4096
-"""How many images are looked at together where all of them are."""
+"""How many images are read together at most when all of them are read."""
 
 
 class DataError(ValueError):
@@ -124,11 +124,7 @@ def binarise(pixels: Array, rng: NoiseStream) -> Array:
 
 
 def checked(array: Array, labels: Array | None, what: str, name: str, grey: bool) -> Images:
-    """Return an array of grey levels or bits, and its labels, as ``Images``; ``what`` names them in messages.
-
-    Raises:
-        DataError: it holds no images, a grey level is out of range, or the labels do not fit.
-    """
+    """Return an array and its labels as ``Images``, or raise a ``DataError`` in which ``what`` names them."""
     if array.dtype.kind not in "buif" or array.ndim not in (2, 3, 4):
         raise DataError(
             f"{what}: expected numbers of shape (n, rows, columns), (n, pixels) or (n, rows, columns, 3), "

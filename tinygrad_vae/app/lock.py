@@ -15,7 +15,6 @@ except ImportError:  # Windows, where a folder is not locked
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
-"""The file in the folder that holds the number of the process."""
 
 
 class LockedError(RuntimeError):
@@ -34,11 +33,9 @@ def locked(folder: str | Path) -> Iterator[None]:
         OSError: the folder cannot be written.
 
     >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with locked(folder):
-    ...         kept = sorted(path.name for path in Path(folder).iterdir())
-    ...     kept, list(Path(folder).iterdir())
-    (['.lock'], [])
+    >>> with tempfile.TemporaryDirectory() as folder, locked(folder):
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['.lock']
     """
     path = Path(folder) / LOCK
     file = _claimed(path)

@@ -50,9 +50,6 @@ def conclude(
     Returns:
         The content of ``metrics.json``: the numbers of ``vae.evaluate`` and how far the run is.
 
-    Raises:
-        LockedError: another process writes in the folder.
-
     >>> import tempfile
     >>> from tinygrad_vae.app import TrainConfig, begin
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -101,11 +98,8 @@ def compare(first: str | Path, second: str | Path) -> dict[str, tuple[float, flo
     Some images are hard for both runs. The difference ``d_i = a_i - b_i`` of each image leaves that out, and so does
     its standard error, ``sd(d) / sqrt(n)``.
 
-    Args:
-        first, second: the folders of two runs that have been evaluated.
-
     Returns:
-        For ``log_likelihood``, ``bound``, ``rate`` and ``distortion`` the mean difference and its standard error.
+        For each of ``COMPARED`` the mean difference and its standard error.
 
     Raises:
         CheckpointError: there is no run in a folder.

@@ -103,11 +103,7 @@ class Run:
         return images.pixels if self.levels == 1 else np.rint(images.pixels * np.float32(self.levels - 1))
 
     def first_state(self) -> State:
-        """Return the state before the first step.
-
-        Raises:
-            RunError: there is no memory for such a model.
-        """
+        """Return the state before the first step."""
         model = blank_model(self.config, self.images.size, self.levels)
         return State(model, AdamW(self.config.learning_rate).init(model))
 
@@ -129,12 +125,8 @@ class Run:
     def update(self, model: VAE, optimizer: Any, batch: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
         """Return the weights and Adam's state after one step up the mean bound of a batch, and minus that bound.
 
-        Args:
-            model, optimizer: the weights, and Adam's state.
-            batch: images as the model takes them.
-            rng: the noise of the step.
-            numbers: learning rate, number of steps made before, and baseline, if the estimator has one: arrays, so
-                that a compiled step sees them change.
+        The ``numbers`` are the learning rate, the number of steps made before, and the baseline, if the estimator has
+        one: arrays, so that a compiled step sees them change.
         """
         rate, step, baseline = numbers
         climbed = self.config.climbed(self.steps_per_epoch)
@@ -155,11 +147,7 @@ class Run:
 
 
 def blank_model(config: TrainConfig, pixels: int, levels: int) -> VAE:
-    """Return a model with its first weights.
-
-    Raises:
-        RunError: there is no memory for it.
-    """
+    """Return a model with its first weights, or raise a ``RunError`` if there is no memory for it."""
     likelihood: Any = config.likelihood
     if levels > 1:
         likelihood = functools.partial(CategoricalHead.init, levels=levels)

@@ -50,9 +50,6 @@ CHANGEABLE = ("epochs", "patience", "device", "data")
 """The settings that may change when a run is resumed."""
 
 
-# ------------------------------------------------------------------------------------ starting a run
-
-
 def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     """Return a new run and its first state, which is saved in the folder.
 
@@ -139,9 +136,6 @@ def _on_device(run: Run, state: State) -> State:
         raise RunError(f"device: a GPU cannot be used here: {error}. Choose --device cpu") from error
 
 
-# --------------------------------------------------------------------------------- what stands beside
-
-
 def environment() -> dict[str, Any]:
     """Return what the bits of a run depend on beside its settings: versions, processor and threads.
 
@@ -199,9 +193,6 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what processes left that were killed while they wrote a file of the run."""
     for name in OUTPUTS:
         checkpoint.remove_leftovers(folder / name)
-
-
-# ------------------------------------------------------------------------------------------ the state
 
 
 def save(run: Run, state: State) -> None:

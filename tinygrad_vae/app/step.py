@@ -28,7 +28,7 @@ def step(run: Run, state: State, update: Update | None = None) -> State:
     """Return the state after one step of Adam up the bound of one batch, averaged over its images.
 
     Args:
-        run, state: from ``begin`` or ``resume``. The state is not changed.
+        run, state: from ``begin`` or ``resume``.
         update: by default ``run.update``; ``run.compiled_update`` overwrites the state that it returned before.
 
     Raises:

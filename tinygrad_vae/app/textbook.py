@@ -27,13 +27,13 @@ class TextbookCost:
 
     Args:
         title: the cost in words and signs.
-        knob: what is turned, and is the horizontal axis of a picture.
-        settings: what a picture turns it to.
-        shown: the one of them at which there is most to see.
+        knob: the name of the number that is varied, on the horizontal axis of a picture.
+        settings: its values in a picture.
+        shown: the value at which there is most to see.
         parameter: where the gradient is taken, for a setting of the knob.
         draw: ``draw(parameter, knob, rng)`` draws the cost.
         gradient: of the expectation, for a setting of the knob.
-        variances: for the name of an estimator, the variance of one draw of its gradient.
+        variances: by the name of an estimator, the variance of one draw of its gradient.
         lesson: what there is to see.
 
     >>> cost = COSTS["square"]
@@ -88,7 +88,7 @@ def _cos() -> TextbookCost:
         return math.cos(2 * k) * math.exp(-2 * k**2)
 
     def folded(k: float) -> float:
-        """E sin^2(k r), r of the Rayleigh law: the two draws of the measure-valued derivative are 1 + r and 1 - r."""
+        """E sin^2(k r), r Rayleigh: the two draws of the measure-valued derivative are 1 + r and 1 - r."""
         return math.sqrt(2) * k * float(dawsn(math.sqrt(2) * k))
 
     return TextbookCost(
@@ -228,14 +228,9 @@ def sweep(
     estimators: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Comparison]:
-    """Return a comparison of estimators at each setting of a cost's knob.
+    """Return a comparison of estimators, by default all valid ones, at each setting of a cost's knob.
 
-    Args:
-        cost: one of ``COSTS``.
-        rng: a stream from ``tg.noise(seed)``.
-        runs: how many gradients of each estimator, at each setting.
-        estimators: which ones, by name; by default all that are valid.
-        progress: called as ``progress(done, total)`` after every run.
+    It takes ``runs`` gradients at each, and calls ``progress(done, total)`` after every run.
 
     >>> found = sweep(COSTS["bernoulli"], rng=tg.noise(0), runs=20, estimators=["disarm"])
     >>> len(found) == len(COSTS["bernoulli"].settings)
