@@ -1,10 +1,8 @@
-"""Finding trouble: the op that made the first NaN or infinity, and the nodes that hold a graph's memory.
-
-It knows ops and the graph. It looks at ops and graphs from outside, and costs nothing while it is not asked.
-"""
+"""Find the op that made the first NaN or infinity, and the nodes that hold a graph's memory."""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +13,16 @@ import numpy as np
 
 from .core import Array, Op, Tensor, calling_place, describe, namespace, topological_order, trees, value_of
 
+_watchers = 0
+_lock = threading.Lock()
+
 
 @contextmanager
 def watch_numerics() -> Iterator[None]:
     """Stop at the first op whose result holds a NaN or an infinity, forwards or in a gradient.
 
-    While the block runs, every call of an op looks at its result. Outside of it nothing is looked at, and
-    nothing is slower.
+    While such a block runs, in any thread, every call of an op looks at its result, and a compiled step (``tg.plan``)
+    runs op by op. Outside of it nothing is looked at, and nothing is slower.
 
     Raises:
         FloatingPointError: names the op, the line of your code that called it, and the ranges of its inputs.
@@ -33,24 +34,39 @@ def watch_numerics() -> Iterator[None]:
     FloatingPointError: log gave 1 infinite of 2 elements, at ...
       x: a float64 array of shape (2,), from 0 to 1
     """
-    call, record = Op.__call__, Op.record
-
-    def watched_call(op: Any, *args: Any, **attrs: Any) -> Any:
-        result = call(op, *args, **attrs)
-        if not isinstance(result, Tensor):
-            _refuse_nonfinite(op, result, args)
-        return result
-
-    def watched_record(op: Any, args: tuple[Any, ...], attrs: dict[str, Any], name: str | None = None) -> Tensor:
-        node = record(op, args, attrs, name)
-        _refuse_nonfinite(op, node.value, args)
-        return node
-
-    Op.__call__, Op.record = watched_call, watched_record  # type: ignore[method-assign, assignment]
+    global _watchers
+    with _lock:
+        _watchers += 1
+        if _watchers == 1:
+            Op.__call__, Op.record = _watched_call, _watched_record  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        Op.__call__, Op.record = call, record  # type: ignore[method-assign]
+        with _lock:
+            _watchers -= 1
+            if _watchers == 0:
+                Op.__call__, Op.record = _CALL, _RECORD  # type: ignore[method-assign]
+
+
+def is_watching() -> bool:
+    """Return whether a block of ``watch_numerics`` runs."""
+    return _watchers > 0
+
+
+_CALL, _RECORD = Op.__call__, Op.record
+
+
+def _watched_call(op: Any, *args: Any, **attrs: Any) -> Any:
+    result = _CALL(op, *args, **attrs)
+    if not isinstance(result, Tensor):
+        _refuse_nonfinite(op, result, args)
+    return result
+
+
+def _watched_record(op: Any, args: tuple[Any, ...], attrs: dict[str, Any], name: str | None = None) -> Tensor:
+    node = _RECORD(op, args, attrs, name)
+    _refuse_nonfinite(op, node.value, args)
+    return node
 
 
 def _refuse_nonfinite(op: Op[..., Any], result: Any, args: Sequence[Any]) -> None:

@@ -23,9 +23,7 @@ import numpy as np
 from training_step import BETA1, BETA2, EPSILON, RATE, by_hand, images, new_model, only_products, plan_of
 
 import tinygrad_vae as tg
-from tinygrad_vae.compiled.lines import request
 from tinygrad_vae.compiled.loops import Loop
-from tinygrad_vae.compiled.turned import is_product
 
 PRODUCT, LOOP, CALL, REST = "matrix products", "compiled loops", "other calls of NumPy", "noise, hand-over, Python"
 """The kinds that a step's time is divided into."""
@@ -36,13 +34,11 @@ def in_words(item: Any) -> tuple[str, str]:
     if isinstance(item, Loop):
         names = [call.name for call in item.calls]
         return LOOP, f"{len(names)} ops on {_shape(item.shape)}: {' '.join(names[:4])}{' ...' if names[4:] else ''}"
-    function = item.bare
+    function = getattr(item.function, "func", item.function)  # without its options
     name = getattr(function, "__name__", str(function)).strip("_")
     shapes = [_shape(x.like.shape) for x in item.reads]
-    if is_product(item):
+    if function is np.matmul:
         return PRODUCT, " @ ".join(shapes)
-    if function is request:
-        return CALL, f"lines of the cache asked for: {shapes[0]}"
     if name == "reduce":
         name = f"{function.__self__.__name__}.reduce"
     return CALL, f"{name} of {', '.join(shapes) or 'numbers'}"
@@ -63,8 +59,8 @@ def profile(batch: int, steps: int, compiled: bool | None = None) -> tuple[float
     state, run = optimizer.init(model), plan_of(optimizer, compiled)
     for _ in range(3):  # recorded in the first two
         model, state, _ = run(model, state, x, stream)
-    (program,) = run._known.values()
-    calls, work = program.runner.calls, program.runner.work
+    (program,) = (planned.program for planned in run._known.values())
+    calls, work = program.calls, program.work
     times = np.zeros((steps, len(calls)))
     whole, done = [], 0
 
@@ -78,9 +74,9 @@ def profile(batch: int, steps: int, compiled: bool | None = None) -> tuple[float
 
     with_clocks = [timed(k, call) for k, call in enumerate(calls)]
     for done in range(steps):  # noqa: B007  read by ``timed``
-        program.runner.calls = with_clocks
+        program.calls = with_clocks
         model, state, _ = run(model, state, x, stream)
-        program.runner.calls = calls
+        program.calls = calls
         start = time.perf_counter()
         model, state, _ = run(model, state, x, stream)
         whole.append(time.perf_counter() - start)
