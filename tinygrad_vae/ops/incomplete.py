@@ -6,52 +6,20 @@ by quadrature over the tail in which nothing cancels. The formulas are written i
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
-from ..core import Tensor, Value, beside, namespace, special, value_of
+from ..core import Value, special
 from ..domains import POSITIVE, Domain
-from .choices import astype, stop_gradient, where
+from .choices import stop_gradient, where
 from .declare import elementwise
 from .elementwise import divide_or_zero, exp, expm1, log, log1p, maximum, minimum, sqrt
+from .quadrature import by_quadrature, nodes_and_weights
 from .reals import on_reals
 from .reductions import sum
 from .rounding import isinf, isnan
-from .shaping import expand_dims
 from .special import OPEN_UNIT, betaln, digamma, gammaln, xlog1py, xlogy
 
 _SHAPE = Domain("positive", lambda x: (x > 0) & (x < np.inf), lambda rng, shape: rng.uniform(0.5, 4, shape))
-
-# Double exponential quadrature over (0, infinity), after Takahasi and Mori 1974.
-_GRID = np.arange(-4.5, 5.0, 1 / 16)
-_NODES = np.exp(_GRID - np.exp(-_GRID))
-_WEIGHTS = _NODES * (1 + np.exp(-_GRID)) / 16
-
-_CHUNK = 256
-"""For how many elements at a time a quadrature stays in the cache."""
-
-
-def _by_quadrature(integral: Callable[..., Value], *inputs: Value) -> Value:
-    """Return ``integral`` of the inputs, given in float64 and with a last axis of length 1 for the nodes."""
-    dtype = next(x.dtype for x in inputs if hasattr(x, "dtype"))
-    wide = [expand_dims(astype(x, np.float64), axis=-1) if hasattr(x, "dtype") else float(x) for x in inputs]
-    if any(isinstance(x, Tensor) for x in wide):
-        return astype(integral(*wide)[..., 0], dtype)
-    arrays = iter(namespace(*wide).broadcast_arrays(*(x for x in wide if not isinstance(x, float))))
-    rows = [x if isinstance(x, float) else next(arrays) for x in wide]
-    shape = next(x.shape[:-1] for x in rows if not isinstance(x, float))
-    rows = [x if isinstance(x, float) else x.reshape(-1, 1) for x in rows]
-    y = namespace(*wide).empty(math.prod(shape))
-    for i in range(0, len(y), _CHUNK):
-        y[i : i + _CHUNK] = integral(*(x if isinstance(x, float) else x[i : i + _CHUNK] for x in rows))[..., 0]
-    return y.reshape(shape).astype(dtype)
-
-
-def _nodes_and_weights(x: Value) -> tuple[Any, Any]:
-    return beside(_NODES, value_of(x)), beside(_WEIGHTS, value_of(x))
 
 
 def gamma_density(a: Value, x: Value) -> Value:
@@ -74,7 +42,7 @@ def _gamma_slope(a: Value, x: Value) -> Value:
     large = where(below, 1.0, t)  # unused above for a small x, where it must not overflow
     far = stop_gradient(large)
     upper_scale = 1 / (maximum(far - shape + 1, 0.0) / far + 1 / sqrt(far))
-    nodes, weights = _nodes_and_weights(x)
+    nodes, weights = nodes_and_weights(x)
     s = nodes * where(below, lower_scale, upper_scale)
     log_step = where(below, -s, log1p(s / large))  # to x e^-s below, to x + s above
     exponent = where(below, -a * s - t * expm1(-s), (a - 1) * log_step - s)
@@ -85,7 +53,7 @@ def _gamma_slope(a: Value, x: Value) -> Value:
 
 
 @elementwise(
-    lambda g, y, a, x: g * _by_quadrature(_gamma_slope, a, x),
+    lambda g, y, a, x: g * by_quadrature(_gamma_slope, a, x),
     lambda g, y, a, x: g * gamma_density(a, x),
     domain=(_SHAPE, POSITIVE),
 )
@@ -100,7 +68,7 @@ def gammainc(a: Value, x: Value, /) -> Value:
 
 
 @elementwise(
-    lambda g, y, a, p: -g * divide_or_zero(_by_quadrature(_gamma_slope, a, y), gamma_density(a, y)),
+    lambda g, y, a, p: -g * divide_or_zero(by_quadrature(_gamma_slope, a, y), gamma_density(a, y)),
     lambda g, y, a, p: g * divide_or_zero(1.0, gamma_density(a, y)),
     domain=(_SHAPE, OPEN_UNIT),
 )
@@ -141,7 +109,7 @@ def _beta_slope(in_a: bool, a: Value, b: Value, x: Value) -> Value:
     left, right, end, rest = (stop_gradient(v) for v in (p, q, near, far))
     steep = maximum(left - (right - 1) * end / rest, 0.0) + sqrt(maximum(right - 1, 0.0) * end) / rest
     scale = 1 / where((left < 1) | (right <= 1), left, steep)
-    nodes, weights = _nodes_and_weights(x)
+    nodes, weights = nodes_and_weights(x)
     s = nodes * scale
     t = near * exp(-s)  # from x towards the end of the tail
     log_near = where(end < 0.5, log(near), log1p(-minimum(far, 0.5)))
@@ -155,11 +123,11 @@ def _beta_slope(in_a: bool, a: Value, b: Value, x: Value) -> Value:
 
 
 def _in_a(a: Value, b: Value, x: Value) -> Value:
-    return _by_quadrature(lambda *inputs: _beta_slope(True, *inputs), a, b, x)
+    return by_quadrature(lambda *inputs: _beta_slope(True, *inputs), a, b, x)
 
 
 def _in_b(a: Value, b: Value, x: Value) -> Value:
-    return _by_quadrature(lambda *inputs: _beta_slope(False, *inputs), a, b, x)
+    return by_quadrature(lambda *inputs: _beta_slope(False, *inputs), a, b, x)
 
 
 @elementwise(
