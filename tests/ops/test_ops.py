@@ -334,7 +334,7 @@ def test_cotangent_in_the_table_of_ops_is_the_one_that_gradients_takes(op, i):
     leaves = [tg.Tensor(x) if x.dtype.kind == "f" else x for x in inputs]
     y = op(*leaves)
     g = np.random.default_rng(1).normal(size=3)
-    names = {**tg.OPS, **dict(zip(op.input_names, inputs, strict=True)), "g": g, "nan": np.nan}
+    names = {**tg.OPS, **dict(zip(op.input_names, inputs, strict=True)), "g": g, "nan": np.nan, "inf": np.inf}
     names["z" if "y" in op.input_names else "y"] = y.value
     found = eval(cotangent(op, i), names)
     np.testing.assert_allclose(found, tg.gradients(y, leaves[i], cotangent=g), rtol=1e-5)  # it is written to 6 digits

@@ -221,7 +221,7 @@ def _through_einsum(i: int, g: Value, y: Value, *arrays: Value, subscripts: str)
     summed = ",".join([output, *(term for term, _ in others)]) + "->" + reached
     gx = einsum_arrays(g, *(x for _, x in others), subscripts=summed)
     spread = reshape(gx, tuple(gx.shape[reached.index(c)] if c in reached else 1 for c in terms[i]))
-    full = tuple(max(n, m) for n, m in zip(spread.shape, arrays[i].shape, strict=True))
+    full = tuple(m if n == 1 else n for n, m in zip(spread.shape, arrays[i].shape, strict=True))
     return sum_to(broadcast_to(spread, full), arrays[i].shape)
 
 

@@ -343,4 +343,4 @@ def log_softmax(x: Value, /, *, axis: int = -1) -> Value:
     True
     """
     shifted = x - largest(x, axis)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True)) if x.size else shifted

@@ -13,12 +13,13 @@ from .declare import case, op
 Labels = tuple[int | None, ...]
 
 
-def _leading_axes(i: int, labels: Labels, y: Value, x: Value, *_: Any, **__: Any) -> Labels:
-    """The axes before the first one that a reshape changes stay what they were."""
+def _axes_of_reshape(i: int, labels: Labels, y: Value, x: Value, *_: Any, **__: Any) -> Labels:
+    """An axis stays the same where its length and the number of elements before it do; one of length 1, in front."""
+    own = {(size(x.shape[:a]), n): label for a, (n, label) in enumerate(zip(x.shape, labels, strict=True)) if n > 1}
     kept = 0
     while kept < min(len(labels), len(y.shape)) and x.shape[kept] == y.shape[kept]:
         kept += 1
-    return labels[:kept] + (None,) * (len(y.shape) - kept)
+    return labels[:kept] + tuple(own.get((size(y.shape[:c]), y.shape[c])) for c in range(kept, len(y.shape)))
 
 
 def unmixed_by_broadcast(labels: Labels, shape: tuple[int, ...], result: tuple[int, ...]) -> Labels:
@@ -31,7 +32,7 @@ def unmixed_by_broadcast(labels: Labels, shape: tuple[int, ...], result: tuple[i
 
 @op(
     lambda g, y, x, shape: reshape(g, x.shape),
-    axes=_leading_axes,
+    axes=_axes_of_reshape,
     cases=[case((2, 6), shape=(3, 4)), case((4,), shape=(2, -1)), case((2, 1, 3), shape=(2, 3))],
 )
 def reshape(x: Value, /, shape: tuple[int, ...]) -> Value:
