@@ -143,7 +143,7 @@ def test_a_step_after_a_path_is_refused():
     mu = tg.Tensor(np.zeros(DRAWS), "mu")
     z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
     cost = tg.where(z > 0, 1.0, 0.0)
-    with pytest.raises(tg.InvalidGradientError, match="less jumps with a random value"):
+    with pytest.raises(tg.InvalidGradientError, match="> 0 jumps with a random value"):
         tg.gradients(tg.sum(tg.reparameterize(cost)), mu)
     assert within(tg.gradients(tg.sum(tg.score_function(cost)), mu), 1 / math.sqrt(2 * math.pi))
 

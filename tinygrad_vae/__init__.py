@@ -20,7 +20,23 @@ from . import checks, nn, optim
 from .calculus import grad, hessian, hvp, jacobian, jvp, value_and_grad, values, vjp, wrap
 from .checks import check_bijection, check_distribution, check_estimator
 from .compiled import plan
-from .core import Noise, Op, Sample, Tensor, gradients, noise, replay, rewrite, to_device, to_host, trees
+from .core import (
+    BlockedGradientError,
+    GradientRefusedError,
+    InvalidGradientError,
+    Noise,
+    Op,
+    Sample,
+    Tensor,
+    gradients,
+    noise,
+    reparameterize,
+    replay,
+    rewrite,
+    to_device,
+    to_host,
+    trees,
+)
 from .distributions import (
     Bernoulli,
     Beta,
@@ -63,16 +79,35 @@ from .distributions import (
 from .distributions.distribution import DISTRIBUTIONS, Distribution, parameter
 from .distributions.divergences import kl_divergence, monte_carlo_kl
 from .draw import draw, draw_side_by_side
-from .estimators import *
-from .estimators.compare import Comparison, Measurement, audit, compare_estimators, pilot
-from .guard.verdict import (
-    BiasedGradientWarning,
-    BlockedGradientError,
-    GradientRefusedError,
-    InvalidGradientError,
-    explain,
+from .estimators import (
+    ARM,
+    ARSM,
+    REBAR,
+    RELAX,
+    VIMCO,
+    DisARM,
+    Enumeration,
+    Estimator,
+    GumbelSoftmax,
+    LeaveOneOut,
+    MeasureValued,
+    Pathwise,
+    Quadrature,
+    RejectionPath,
+    RunningAverage,
+    ScoreFunction,
+    SecondDraw,
+    StraightThrough,
+    estimate,
+    score_function,
 )
+from .estimators.audit import audit
+from .estimators.compare import compare_estimators, pilot
+from .estimators.measurement import Comparison, Measurement
+from .guard.report import ESTIMATORS, explain
+from .guard.verdict import BiasedGradientWarning
 from .numerics import graph_memory, watch_numerics
 from .ops import *
+from .ops import operators
 from .ops.declare import OPS, case, elementwise, op
 from .vae import VAE, elbo, importance_weighted_bound

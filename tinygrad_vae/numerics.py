@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .core import Array, Op, Tensor, calling_place, describe, namespace, topological_order, trees, value_of
+from .core import Array, Op, Tensor, calling_line, describe, namespace, topological_order, trees, value_of
 
 _watchers = 0
 _lock = threading.Lock()
@@ -72,7 +72,7 @@ def _watched_record(op: Any, args: tuple[Any, ...], attrs: dict[str, Any], name:
 def _refuse_nonfinite(op: Op[..., Any], result: Any, args: Sequence[Any]) -> None:
     if getattr(getattr(result, "dtype", None), "kind", "") != "f" or bool(namespace(result).isfinite(result).all()):
         return
-    lines = [f"{op.name} gave {_nonfinite_count(result)} of {result.size} elements, at {calling_place()}"]
+    lines = [f"{op.name} gave {_nonfinite_count(result)} of {result.size} elements, at {calling_line()}"]
     for i, x in enumerate(args):
         if i < len(op.input_names) or op.variadic:
             lines.append(f"  {op.input_name(i)}: {_with_range(value_of(x))}")

@@ -20,7 +20,7 @@ import tinygrad_vae as tg
 from tinygrad_vae import app, vae
 from tinygrad_vae.app import checkpoint, cli, data, image_files, images, run_folder
 from tinygrad_vae.app.config import RunError, TrainConfig, settings_in
-from tinygrad_vae.estimators import ESTIMATORS
+from tinygrad_vae.guard.report import ESTIMATORS
 
 MANY = [100, pytest.param(2_000, marks=pytest.mark.long)]
 

@@ -78,7 +78,7 @@ RULES = [
     (op, i)
     for op in tg.OPS.values()
     for i, vjp in enumerate(op.vjps)
-    if vjp and op.__module__.startswith("tinygrad_vae.ops.") and STOP not in op.smoothness
+    if vjp and op.__module__.startswith("tinygrad_vae.ops.") and STOP not in op.declared.smoothness
     if op.name != "undefined_slope"  # its derivative is 0
 ]
 

@@ -48,7 +48,7 @@ def test_every_function_of_a_loop_gives_the_bits_of_numpy_also_at_the_edges(name
 
     with np.errstate(over="ignore"):
         numbers = np.array(SPECIAL).astype(dtype)
-    columns = [x.ravel() for x in np.meshgrid(*[numbers] * function.arity)]
+    columns = [x.ravel() for x in np.meshgrid(*[numbers] * len(function.input_names))]
     run = tg.plan(step, compiled=True)
     with np.errstate(all="ignore"):
         for _ in range(CALLS):

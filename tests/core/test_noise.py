@@ -71,7 +71,7 @@ def test_new_noise_gives_the_draw_that_belongs_to_it(law):
     again = tg.replay(z * 2.0, {z.noise: other})
     np.testing.assert_array_equal(again.value, 2.0 * z.dist.transform(other).value)
     assert isinstance(again.inputs[0], tg.Sample)
-    assert again.inputs[0].place == z.place
+    assert again.inputs[0].line == z.line
 
 
 @every_law

@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_vae as tg
 from tinygrad_vae.app.textbook import COSTS
-from tinygrad_vae.estimators.compare import ALLOWED, heavy_tail
+from tinygrad_vae.estimators.measurement import ALLOWED, heavy_tail
 
 RUNS = 1000
 
@@ -197,10 +197,10 @@ def test_a_refusal_is_a_row_that_says_why():
         return tg.where(tg.Normal(mu, 1.0).sample(rng=rng, name="x") > 0, 1.0, 0.0)
 
     found = compare(step, np.float64(0.0))
-    assert "less jumps with a random value" in found["pathwise"].refused
+    assert "jumps with a random value" in found["pathwise"].refused
     assert np.isnan(found["pathwise"].variance)
     assert "pathwise" in str(found)
-    assert "refused: less jumps" in str(found)
+    assert "> 0 jumps" in str(found)
     assert found.best.name in ("score-function", "measure-valued", "second-draw")
     only = compare(step, np.float64(0.0), estimators=["arm"])
     assert "it is for Bernoulli draws, found Normal" in only.rows[0].refused
@@ -247,7 +247,7 @@ def test_progress_is_reported_after_every_run():
 # --------------------------------------------------------------------------------------------- audits
 
 
-VALID = [row.name.partition(" for ")[0] for row in compare(nested, NESTED, runs=20).rows if not row.biased]
+VALID = sorted(row.name.partition(" for ")[0] for row in compare(nested, NESTED, runs=20).rows if not row.biased)
 
 
 @pytest.mark.parametrize("name", sorted(VALID))

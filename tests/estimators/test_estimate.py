@@ -493,7 +493,7 @@ def test_a_control_of_relax_that_joins_what_the_cost_keeps_apart_is_refused():
 def test_quadrature_refuses_a_cost_that_jumps_where_its_derivative_would_be_zero():
     mu = tg.Tensor(0.0, "mu")
     z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
-    with pytest.raises(tg.InvalidGradientError, match=r"quadrature for z .*less between z and the cost jumps"):
+    with pytest.raises(tg.InvalidGradientError, match=r"quadrature for z .*z > 0 between z and the cost jumps"):
         tg.estimate(tg.where(z > 0, 1.0, 0.0), {"z": "quadrature"})
 
 
@@ -722,7 +722,7 @@ def test_the_rejection_sampler_is_for_concentrations_from_one_on_and_continuous_
         tg.RejectionPath()(z * 2.0)
     a = tg.Tensor(2.0, "a")
     y = tg.Gamma(a, 1.0).sample(rng=tg.noise(0), name="y")
-    with pytest.raises(tg.InvalidGradientError, match="less between y and the cost jumps"):
+    with pytest.raises(tg.InvalidGradientError, match="y > 1 between y and the cost jumps"):
         tg.RejectionPath()(tg.where(y > 1.0, 1.0, 0.0))
 
 

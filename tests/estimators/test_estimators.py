@@ -8,7 +8,7 @@ from standard_errors import LAWS, assert_agrees, calm
 
 import tinygrad_vae as tg
 from tinygrad_vae.core import topological_order, trees
-from tinygrad_vae.guard.verdict import live_samples
+from tinygrad_vae.guard.paths import live_samples
 
 SEEDS = st.integers(0, 2**32 - 1)
 DRAWS = 20_000
@@ -372,8 +372,9 @@ def test_a_draw_that_was_cut_on_purpose_stays_cut():
     mu = tg.Tensor(1.0, "mu")
     z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
     cost = tg.stop_gradient(z) * mu
-    assert all(rewrite(cost) is cost for rewrite in REWRITES.values())
-    assert tg.gradients(cost, mu) == z.value
+    for rewrite in REWRITES.values():
+        assert rewrite(cost).value == cost.value
+        assert tg.gradients(rewrite(cost), mu) == z.value
 
 
 @pytest.mark.parametrize(

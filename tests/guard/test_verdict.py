@@ -136,7 +136,7 @@ def test_a_path_that_jumps_with_the_draw_is_refused(name):
     z, theta = draw(loc=0.0)
     cost = tg.sum(JUMPS[name](z))
     opened = tg.reparameterize(cost)
-    jumping = "astype" if name == "getitem" else name
+    jumping = {"getitem": "astype", "less": "> 0", "equal": "== 0"}.get(name, name)
     assert f"{jumping} jumps with a random value" in refused(opened, theta)
     pathwise, score = tg.explain(cost, theta).nodes[0].options[:2]
     assert (pathwise.valid, score.valid) == (False, True)
@@ -230,7 +230,7 @@ def test_a_threshold_that_is_a_parameter_is_a_jump_too():
     t = tg.Tensor(0.3, "t")
     for cost in (tg.reparameterize, tg.score_function):
         message = refused(tg.mean(cost(tg.where(z > t, 1.0, 0.0))), t)
-        assert "less jumps where a random value meets what depends on the parameters" in message
+        assert "jumps where a random value meets what depends on the parameters" in message
     tg.gradients(tg.where(t > 0.0, tg.mean(tg.reparameterize(z)), 0.0), [t, theta["loc"]])
     away = tg.Tensor(np.full(DRAWS, 0.3), "t")
     difference = tg.Normal(-away, 1.0).sample(rng=tg.noise(0))

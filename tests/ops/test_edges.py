@@ -11,14 +11,14 @@ from tinygrad_vae.ops.cases import cases_of, draw_inputs
 from tinygrad_vae.ops.declare import DIFFERENTIABLE
 
 OWN = [op for op in tg.OPS.values() if op.__module__.startswith("tinygrad_vae.ops.")]
-SMOOTH = [op for op in OWN if any(kind in DIFFERENTIABLE for kind in op.smoothness)]
+SMOOTH = [op for op in OWN if any(kind in DIFFERENTIABLE for kind in op.declared.smoothness)]
 
 
 def of_whole_numbers(op, trial, dtype, rng):
     """Return inputs of whole numbers inside the domains of an op, or None where there are none."""
     found = []
     for i, shape in enumerate(trial.shapes):
-        domain, drawn = op.domain_of(i), rng.integers(0, 2 if dtype is bool else 12, shape)
+        domain, drawn = op.declared.domain_of(i), rng.integers(0, 2 if dtype is bool else 12, shape)
         if domain.event_ndim == 2:  # a matrix that is symmetric and definite, in numbers below 128
             drawn = np.zeros(shape, int) + 9 * np.eye(*shape[-2:], dtype=int) + np.arange(shape[-1]) % 2
             drawn = drawn + np.swapaxes(drawn, -1, -2) if shape[-1] == shape[-2] else drawn
@@ -35,12 +35,12 @@ def of_whole_numbers(op, trial, dtype, rng):
 @pytest.mark.parametrize("op", OWN, ids=lambda op: op.name)
 def test_whole_numbers_are_taken_for_the_floats_that_they_are(op):
     for dtype, trial in itertools.product((bool, np.uint8, np.int8, np.int32, np.int64), list(cases_of(op))[:3]):
-        if trial.attrs.get("dtype") or (dtype is bool and (op.domain_of(0).event_ndim == 2 or op is tg.round)):
+        if trial.attrs.get("dtype") or (dtype is bool and (op.declared.domain_of(0).event_ndim == 2 or op is tg.round)):
             continue
         inputs = of_whole_numbers(op, trial, dtype, np.random.default_rng(0))
         if inputs is None:
             continue
-        is_position = [op.domain_of(i).discrete for i in range(len(inputs))]
+        is_position = [op.declared.domain_of(i).discrete for i in range(len(inputs))]
         inputs = [x.astype(int) if at else x for x, at in zip(inputs, is_position, strict=True)]
         floats = [x if at else x.astype(float) for x, at in zip(inputs, is_position, strict=True)]
         with warnings.catch_warnings():
@@ -61,7 +61,9 @@ def test_whole_numbers_are_taken_for_the_floats_that_they_are(op):
 def value_and_gradients(op, inputs, attrs):
     leaves = [tg.Tensor(x) if x.dtype.kind == "f" else x for x in inputs]
     y = op(*leaves, **attrs)
-    tested = [i for i, x in enumerate(leaves) if isinstance(x, tg.Tensor) and op.smoothness_in(i) in DIFFERENTIABLE]
+    tested = [
+        i for i, x in enumerate(leaves) if isinstance(x, tg.Tensor) and op.declared.smoothness_in(i) in DIFFERENTIABLE
+    ]
     if y.dtype.kind != "f" or not tested:
         return [y.value]
     return [y.value, *tg.gradients(y, [leaves[i] for i in tested], cotangent=np.ones_like(y.value))]
@@ -95,7 +97,7 @@ def test_arrays_without_elements_have_values_and_gradients_or_are_refused_by_nam
         for n in {n for shape in trial.shapes for n in shape}:
             shapes = [tuple(0 if m == n else m for m in shape) for shape in trial.shapes]
             try:
-                drawn = [op.domain_of(i).draw(np.random.default_rng(0), s) for i, s in enumerate(shapes)]
+                drawn = [op.declared.domain_of(i).draw(np.random.default_rng(0), s) for i, s in enumerate(shapes)]
             except (ValueError, IndexError):
                 continue
             attrs = dict(trial.attrs)
@@ -107,11 +109,15 @@ def test_arrays_without_elements_have_values_and_gradients_or_are_refused_by_nam
             except (ValueError, IndexError) as error:
                 assert str(error).split(":")[0] in tg.OPS  # noqa: PT017
                 continue
-            floats = [x for i, x in enumerate(inputs) if op.smoothness_in(i) in DIFFERENTIABLE and x.dtype.kind == "f"]
+            floats = [
+                x
+                for i, x in enumerate(inputs)
+                if op.declared.smoothness_in(i) in DIFFERENTIABLE and x.dtype.kind == "f"
+            ]
             assert [g.shape for g in found] == [x.shape for x in floats]
 
 
-NOT_A_NUMBER = [op for op in SMOOTH if op.domain_of(0).event_ndim < 2 and op not in (tg.relu, tg.put)]
+NOT_A_NUMBER = [op for op in SMOOTH if op.declared.domain_of(0).event_ndim < 2 and op not in (tg.relu, tg.put)]
 """Of relu the value alone is NaN: its slope is a comparison, for the sake of compiled loops."""
 
 
@@ -120,7 +126,7 @@ def test_a_value_that_is_nan_has_no_gradient_of_zero(op):
     trial = next(cases_of(op))
     inputs = draw_inputs(op, trial, np.random.default_rng(0))
     for i, x in enumerate(inputs):
-        if x.dtype.kind != "f" or op.smoothness_in(i) not in DIFFERENTIABLE or "dtype" in trial.attrs:
+        if x.dtype.kind != "f" or op.declared.smoothness_in(i) not in DIFFERENTIABLE or "dtype" in trial.attrs:
             continue
         hurt = x.copy()
         hurt.flat[0] = np.nan
@@ -224,10 +230,10 @@ def test_every_axis_that_an_op_keeps_apart_is_declared(op):
         for i, x in enumerate(inputs):
             if x.dtype.kind != "f" or x.ndim < 2:
                 continue
-            labels = op.axes(i, tuple(range(x.ndim)), node, *node.inputs, **node.attrs)
+            labels = op.declared.axes(i, tuple(range(x.ndim)), node, *node.inputs, **node.attrs)
             for a, c in itertools.product(range(x.ndim), range(node.ndim)):
                 n = x.shape[a]
-                if n < 2 or node.shape[c] != n or op.domain_of(i).event_ndim > x.ndim - 1 - a:
+                if n < 2 or node.shape[c] != n or op.declared.domain_of(i).event_ndim > x.ndim - 1 - a:
                     continue
                 if all(moves_only(op, inputs, i, a, c, k, trial.attrs, node.value) for k in range(n)):
                     assert labels[c] is not None, f"axis {a} of input {i} is axis {c} of the output in {trial}"

@@ -11,7 +11,9 @@ functional, special, linalg = torch.nn.functional, torch.special, torch.linalg
 Normal, kl_divergence = torch.distributions.Normal, torch.distributions.kl_divergence
 
 OWN = [op for op in tg.OPS.values() if op.__module__.startswith("tinygrad_vae.ops.")]
-DIFFERENTIABLE = [op for op in OWN if {"smooth", "kink"} & set(op.smoothness) and "stop" not in op.smoothness]
+DIFFERENTIABLE = [
+    op for op in OWN if {"smooth", "kink"} & set(op.declared.smoothness) and "stop" not in op.declared.smoothness
+]
 
 UNDER_ANOTHER_NAME = {
     "relu": functional.relu,

@@ -40,9 +40,10 @@ def test_a_head_gives_a_law_over_vectors_in_its_own_dtype(name, dtype):
 def test_a_head_records_the_same_bits(name):
     head = (vae.LIKELIHOODS | vae.POSTERIORS)[name](6, 3, rng=tg.noise(0), dtype=np.float64)
     draw = head(hidden()).sample(rng=tg.noise(1))
-    recorded = tg.wrap(head)(hidden()).log_prob(draw)
+    wrapped = tg.wrap(head)
+    recorded = wrapped(hidden()).log_prob(draw)
     np.testing.assert_array_equal(recorded.value, head(hidden()).log_prob(draw))
-    gradient = tg.gradients(tg.sum(recorded), tg.wrap(head))
+    gradient = tg.gradients(tg.sum(recorded), wrapped)
     assert len(trees.leaves(gradient)) == len(trees.leaves(head))
 
 

@@ -278,9 +278,9 @@ def sample_command(arguments: argparse.Namespace) -> int:
 
 def explain_command(arguments: argparse.Namespace) -> int:
     """Print and draw what blocks the gradient of a training step, and what opens it."""
+    from ..core import reparameterize
     from ..draw import draw, draw_side_by_side
-    from ..estimators import reparameterize
-    from ..guard.verdict import explain
+    from ..guard.report import explain
 
     step: dict[str, Any] = {}
     exec(compile(STEP, "step.py", "exec"), step)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..estimators import ESTIMATORS
+from ..guard.report import ESTIMATORS
 from ..nn import ACTIVATIONS
 from ..vae import BOUNDS, DIVERGENCES, LIKELIHOODS, POSTERIORS, Objective
 from .data import BINARISATIONS

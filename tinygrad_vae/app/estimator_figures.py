@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..estimators import ESTIMATORS
-from ..estimators.compare import Comparison, Measurement
+from ..estimators.measurement import Comparison, Measurement
+from ..guard.report import ESTIMATORS
 from ..optional import require
 from . import figures
 from .figures import INK, LINE, Target

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import NoiseStream, Tensor, noise
-from ..estimators.compare import Comparison, compare_estimators
+from ..estimators.compare import compare_estimators
+from ..estimators.measurement import Comparison
 from ..vae import VAE, elbo
 from . import estimator_figures
 from .data import load

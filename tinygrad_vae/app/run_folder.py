@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import scipy
 
-from ..core import Array, to_device, trees
-from ..estimators import ESTIMATORS
-from ..guard.verdict import BiasedGradientWarning, GradientRefusedError
+from ..core import Array, GradientRefusedError, to_device, trees
+from ..guard.report import ESTIMATORS
+from ..guard.verdict import BiasedGradientWarning
 from ..vae import VAE
 from . import checkpoint
 from .checkpoint import CheckpointError, write_atomically

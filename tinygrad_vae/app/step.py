@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..compiled.plan import PlanError
-from ..core import Array, beside, noise, trees
-from ..guard.verdict import GradientRefusedError
+from ..core import Array, GradientRefusedError, beside, noise, trees
 from ..vae import evaluate
 from .images import binarise
 from .run import HeldOutPixels, Run, State, Update

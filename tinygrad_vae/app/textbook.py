@@ -15,7 +15,8 @@ from scipy.special import dawsn, gamma, hyp1f1
 
 from ..core import NoiseStream, Tensor
 from ..distributions import Bernoulli, Normal
-from ..estimators.compare import Comparison, compare_estimators
+from ..estimators.compare import compare_estimators
+from ..estimators.measurement import Comparison
 from ..ops import abs, cos, exp, square
 
 Formula = Callable[[float], float]

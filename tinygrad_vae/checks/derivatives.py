@@ -191,8 +191,8 @@ def check_line(op: Op[..., Any], start: Sequence[Array], end: Sequence[Array], a
             low, left, high, right = (low, left, middle, found) if lower > upper else (middle, found, high, right)
     if abs(right[0] - left[0]) > 10 * (high - low) * max(abs(left[1]), abs(right[1])) + 1e-6 * scale:
         raise CheckError(
-            f"{op.name}: declared {op.smoothness_in(tested[0])}, and its value jumps {spot(low, high)}; its vjp says "
-            "nothing of that; declare smoothness='jump' if it is flat between its jumps, else 'piecewise'"
+            f"{op.name}: declared {op.declared.smoothness_in(tested[0])}, and its value jumps {spot(low, high)}; its "
+            "vjp says nothing of that; declare smoothness='jump' if it is flat between its jumps, else 'piecewise'"
         )
 
 
@@ -203,7 +203,9 @@ def leaves_of(values: Sequence[Any]) -> list[Any]:
 
 def is_tested(function: Callable[..., Any], i: int, x: Array) -> bool:
     """Return whether input ``i`` holds floats to differentiate by."""
-    return x.dtype.kind == "f" and (not isinstance(function, Op) or function.smoothness_in(i) in DIFFERENTIABLE)
+    return x.dtype.kind == "f" and (
+        not isinstance(function, Op) or function.declared.smoothness_in(i) in DIFFERENTIABLE
+    )
 
 
 def _tested(function: Callable[..., Any], values: Sequence[Array]) -> list[int]:

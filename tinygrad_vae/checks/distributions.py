@@ -17,7 +17,7 @@ from ..core import Array, Tensor, describe, gradients, noise, trees, value_of
 from ..distributions.bijections import Bijection
 from ..distributions.distribution import Distribution, domain_of, parameters
 from ..domains import REAL, VECTOR
-from ..estimators.compare import ALLOWED
+from ..estimators.measurement import ALLOWED
 from ..ops import sum
 from .derivatives import CheckError, check_vjp
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..calculus import wrap
-from ..core import Tensor, gradients, noise, trees
+from ..core import GradientRefusedError, Tensor, gradients, noise, trees
 from ..distributions import Bernoulli, Exponential, Gamma, Independent, Normal, OneHotCategorical, Poisson, Uniform
 from ..distributions.distribution import Distribution
 from ..estimators import Estimator
-from ..estimators.compare import Program, audit
-from ..guard.verdict import BiasedGradientWarning, GradientRefusedError, explain
+from ..estimators.audit import audit
+from ..estimators.compare import Program
+from ..guard.report import explain
+from ..guard.verdict import BiasedGradientWarning
 from ..ops import astype, exp, sum, where
 from .derivatives import CheckError
 from .distributions import DRAWS, check_agrees

@@ -71,7 +71,7 @@ def check_case(op: Op[..., Any], trial: Case, rng: np.random.Generator) -> None:
             _check_recording(op, _cast(inputs, dtype), trial)
         _check_axes(op, inputs, trial)
         _check_numbers(op, inputs, trial)
-        if STOP in op.smoothness:
+        if STOP in op.declared.smoothness:
             return
         _check_flat(op, inputs, trial)
         _check_gradient_does_not_jump(op, inputs, trial)
@@ -92,7 +92,7 @@ def _check_domain(op: Op[..., Any], inputs: Sequence[Array], trial: Case) -> Non
     with np.errstate(all="ignore"):
         value = np.asarray(op(*inputs, **trial.attrs))
     if value.dtype.kind == "f" and np.isnan(value).any():
-        sets = ", ".join(f"{op.input_name(i)} {op.domain_of(i)}" for i in range(len(inputs)))
+        sets = ", ".join(f"{op.input_name(i)} {op.declared.domain_of(i)}" for i in range(len(inputs)))
         raise CheckError(
             f"{op.name}: its value is nan at inputs drawn from its domain ({sets}); declare where it is defined, as "
             "domain=tg.domains.POSITIVE"
@@ -102,12 +102,15 @@ def _check_domain(op: Op[..., Any], inputs: Sequence[Array], trial: Case) -> Non
 def _check_lines(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
     """Look for jumps on the way to other inputs, and for values that are lost far out."""
     moved = [
-        x.size > 0 and is_tested(op, i, x) and op.smoothness_in(i) in (SMOOTH, KINK) and not op.domain_of(i).discrete
+        x.size > 0
+        and is_tested(op, i, x)
+        and op.declared.smoothness_in(i) in (SMOOTH, KINK)
+        and not op.declared.domain_of(i).discrete
         for i, x in enumerate(inputs)
     ]
     others = draw_inputs(op, trial, np.random.default_rng(5))
     far = [FAR * x if moved[i] else x for i, x in enumerate(inputs)]
-    inside = [bool(np.all(op.domain_of(i).contains(x))) for i, x in enumerate(far)]
+    inside = [bool(np.all(op.declared.domain_of(i).contains(x))) for i, x in enumerate(far)]
     for ends, move in ((others, moved), (far, [a and b for a, b in zip(moved, inside, strict=True)])):
         if any(move):
             check_line(op, inputs, [y if m else x for x, y, m in zip(inputs, ends, move, strict=True)], trial.attrs)
@@ -130,14 +133,18 @@ def _check_docstring(op: Op[..., Any]) -> None:
 
 def _check_smoothness(op: Op[..., Any]) -> None:
     for i, rule in enumerate(op.vjps):
-        kinds = set(op.smoothness[i:]) or {op.smoothness[-1]} if op.variadic else {op.smoothness_in(i)}
+        kinds = (
+            set(op.declared.smoothness[i:]) or {op.declared.smoothness[-1]}
+            if op.variadic
+            else {op.declared.smoothness_in(i)}
+        )
         declared = f"{op.name} is declared {' and '.join(sorted(kinds))} in {op.input_name(i)}"
-        if kinds & {*DIFFERENTIABLE} and rule is None:
+        if kinds & {*DIFFERENTIABLE} and not callable(rule):
             raise CheckError(
                 f"{declared} and has no vjp for it; declare smoothness='jump' where the value is flat almost "
                 "everywhere, 'stop' where it is cut on purpose"
             )
-        if not kinds & {*DIFFERENTIABLE} and rule is not None:
+        if not kinds & {*DIFFERENTIABLE} and callable(rule):
             raise CheckError(
                 f"{declared} and has a vjp for it, which is never used; declare None there, or smoothness='smooth' or "
                 "'kink'"
@@ -225,7 +232,7 @@ def _check_flat(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
     """Move each input that is declared a jump by very little: the value must not change."""
     value = np.asarray(op(*inputs, **trial.attrs))
     for i, x in enumerate(inputs):
-        if op.smoothness_in(i) == JUMP and x.dtype.kind == "f":
+        if op.declared.smoothness_in(i) == JUMP and x.dtype.kind == "f":
             moved = [other * (1 + 1e-12) if k == i else other for k, other in enumerate(inputs)]
             if not np.array_equal(value, np.asarray(op(*moved, **trial.attrs))):
                 raise CheckError(
@@ -237,20 +244,22 @@ def _check_flat(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
 def _check_gradient_does_not_jump(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
     """Follow the inputs of a smooth op through its recorded gradient, where no op may jump with them."""
     leaves = leaves_of(inputs)
-    smooth = [x for i, x in enumerate(leaves) if isinstance(x, Tensor) and op.smoothness_in(i) in DIFFERENTIABLE]
+    smooth = [
+        x for i, x in enumerate(leaves) if isinstance(x, Tensor) and op.declared.smoothness_in(i) in DIFFERENTIABLE
+    ]
     node = op(*leaves, **trial.attrs)
-    if KINK in op.smoothness or not smooth or not isinstance(node, Tensor) or node.dtype.kind != "f":
+    if KINK in op.declared.smoothness or not smooth or not isinstance(node, Tensor) or node.dtype.kind != "f":
         return
     found = gradients(node, smooth, cotangent=np.ones_like(node.value), record=True)
     order = topological_order(found)
     live = {id(g) for g in found}  # from where a path that is not cut on purpose leads to the gradient
     for step in reversed(order):
         if id(step) in live and step.op is not None:
-            live.update(id(x) for i, x in enumerate(step.inputs) if step.op.smoothness_in(i) != STOP)
+            live.update(id(x) for i, x in enumerate(step.inputs) if step.op.declared.smoothness_in(i) != STOP)
     moving = {id(x) for x in smooth}
     for step in order:
         for i, x in enumerate(step.inputs):
-            kind = step.op.smoothness_in(i) if step.op else STOP
+            kind = step.op.declared.smoothness_in(i) if step.op else STOP
             if id(x) in moving and kind == JUMP and id(step) in live:
                 raise CheckError(
                     f"{op.name}: declared smooth, and its gradient jumps where {step.op} does; declare a kink, "
@@ -262,11 +271,11 @@ def _check_gradient_does_not_jump(op: Op[..., Any], inputs: list[Array], trial: 
 
 def _check_axes(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
     """Change one slice of an input along an axis declared unmixed: only that slice of the output may change."""
-    if op.axes is None:
+    if op.declared.axes is None:
         return
     node = op(*(Tensor(x) for x in inputs), **trial.attrs)
     for i, x in enumerate(inputs):
-        labels = op.axes(i, tuple(range(x.ndim)), node, *node.inputs, **node.attrs)
+        labels = op.declared.axes(i, tuple(range(x.ndim)), node, *node.inputs, **node.attrs)
         if len(labels) != node.ndim:
             raise CheckError(f"{op.name}: axes gave {len(labels)} labels for an output with {node.ndim} axes")
         for axis, label in enumerate(labels):

@@ -62,4 +62,4 @@ def cases_for(draw: st.DrawFn, op: Op[..., Any]) -> Case:
     """Draw a case for an op: broadcasting shapes for an elementwise one, else one of those that it declares."""
     if op.elementwise:
         return case(*draw(broadcastable_shapes(len(op.input_names), max_dims=2)))
-    return draw(st.sampled_from(op.cases))
+    return draw(st.sampled_from(op.declared.cases))

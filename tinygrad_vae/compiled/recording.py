@@ -68,8 +68,8 @@ class _WatchedStream(NoiseStream):
         return _WatchedStream(self._stream.at(*where), (*self._where, *where), *self._rest)
 
     @property
-    def place(self) -> tuple[int, tuple[int | str, ...], int]:
-        return self._stream.place
+    def key(self) -> tuple[int, tuple[int | str, ...], int]:
+        return self._stream.key
 
     def generator(self) -> np.random.Generator:
         raise PlanError("plan: a plan cannot see draws from a generator; draw with the methods of the noise stream")

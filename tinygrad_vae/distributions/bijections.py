@@ -14,8 +14,9 @@ import numpy as np
 from ..core import Value, trees, value_of
 from ..domains import OPEN_UNIT, POSITIVE, REAL, Domain
 from ..ops import atanh, clip, exp, log, log1p, sigmoid, softplus, tanh
-from .distribution import check_inside, in_short
 from .edges import above_zero, inside_unit
+from .support import check_inside
+from .text import in_short
 
 
 class Bijection:

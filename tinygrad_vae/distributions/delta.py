@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import Value, noise_dtype, value_of
+from ..core import Value, value_of
 from ..domains import REAL, Domain
 from ..ops import astype, greater_equal, where
-from .distribution import Distribution, parameter
+from .distribution import Distribution, noise_dtype, parameter
 
 
 @dataclass(frozen=True, eq=False)

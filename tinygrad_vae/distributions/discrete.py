@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Value, is_array, namespace, noise_dtype, value_of
+from ..core import Value, is_array, namespace, value_of
 from ..domains import BOOLEAN, LOGIT, LOGITS, ONE_HOT, SIMPLEX, UNIT, Domain, whole_numbers
 from ..ops import (
     abs,
@@ -30,7 +30,7 @@ from ..ops import (
     sum,
     where,
 )
-from .distribution import Distribution, logits_from, parameter, times_log
+from .distribution import Distribution, logits_from, noise_dtype, parameter, times_log
 
 
 @dataclass(frozen=True, eq=False, init=False)

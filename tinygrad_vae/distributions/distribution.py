@@ -1,47 +1,41 @@
 """What a distribution declares, and what every distribution can do with it.
 
-It knows the two nodes of randomness, and no law and no estimator by name. A declaration is a frozen dataclass of
-parameters with a transform of noise, a log-density and the moments. Sampling, reparameterizing, the checks of
-parameters and values, and the tests follow from it.
+A declaration is a frozen dataclass of parameters with a transform of noise, a log-density and the moments. Sampling,
+reparameterizing, the checks of parameters and values, and the tests follow from it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from ..core import (
     UNIFORM,
-    Array,
     Drawn,
     Noise,
     NoiseLaw,
     NoiseStream,
     Tensor,
     Value,
-    as_array,
-    calling_place,
+    calling_line,
     describe,
-    draw_sample,
+    draw,
     is_array,
+    make_node,
     namespace,
-    noise_dtype,
-    structure_of,
     taken_care_of,
-    to_host,
     trees,
     value_of,
 )
 from ..domains import Domain
 from ..ops import astype, log, logit, stop_gradient, where
-
-if TYPE_CHECKING:
-    from ..estimators import Estimator
+from ..ops.declare import enter
+from . import batch_axes, sobol, text  # noqa: F401  the first two declare and attach
+from .support import check_all_inside, check_inside
 
 DISTRIBUTIONS: dict[str, type[Distribution]] = {}
 """Every distribution that was declared, by name. The tests run over it."""
@@ -81,7 +75,7 @@ class Distribution:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        DISTRIBUTIONS[cls.__name__] = cls
+        enter(DISTRIBUTIONS, cls.__name__, cls, "a distribution")
         cls.__repr__ = Distribution.__repr__  # type: ignore[method-assign]  # else @dataclass would write one
 
     def __post_init__(self) -> None:
@@ -107,17 +101,23 @@ class Distribution:
         self._give_numbers_a_dtype()
 
     def _give_numbers_a_dtype(self) -> None:
-        """Make float32 of Python's numbers among parameters of float32: the logarithm of a number is a float64."""
+        """Make floats of whole numbers, in float32 where all floats are: the logarithm of a number is a float64."""
         named = {f.name: getattr(self, f.name) for f in parameters(self)}
-        arrays = [value_of(x) for x in named.values() if type(x) not in (int, float)]
-        if {x.dtype for x in arrays if x.dtype.kind == "f"} == {np.dtype(np.float32)}:
-            for name, x in named.items():
-                if type(x) in (int, float):
-                    object.__setattr__(self, name, namespace(*arrays).full((), x, np.float32))
+        dtypes = {x.dtype for x in map(value_of, named.values()) if is_array(x) and x.dtype.kind == "f"}
+        dtype = np.float32 if dtypes == {np.dtype(np.float32)} else np.float64
+        for name, x in named.items():
+            if type(x) in (int, float):
+                if dtype is np.float32:
+                    object.__setattr__(self, name, namespace(*map(value_of, named.values())).full((), x, dtype))
+            elif x.dtype.kind in "iu":
+                object.__setattr__(self, name, astype(x, dtype))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{f.name}={in_short(getattr(self, f.name))}" for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        shown = ", ".join(f"{f.name}={text.in_short(getattr(self, f.name))}" for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({shown})"
+
+    def __str__(self) -> str:
+        return text.with_names(self)
 
     @classmethod
     def example(cls: type[D], rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> D:
@@ -167,7 +167,7 @@ class Distribution:
         *,
         rng: NoiseStream,
         name: str | None = None,
-        estimator: Estimator | str | None = None,
+        estimator: Any = None,
     ) -> Value:
         """Draw, and block the gradient.
 
@@ -183,12 +183,7 @@ class Distribution:
         Returns:
             Draws of shape ``shape + batch_shape + event_shape``.
         """
-        noise = self._noise(shape, rng, name)
-        leaves = trees.leaves(self)
-        if not any(isinstance(leaf, Tensor) for leaf in leaves):
-            return self.transform(noise.value)
-        attrs = {"dist": structure_of(self), "place": calling_place(), "estimator": estimator}
-        return draw_sample.record((noise, *leaves), attrs, name)
+        return draw(self, self._noise(shape, rng, name), name, estimator)
 
     def rsample(self, shape: tuple[int, ...] = (), *, rng: NoiseStream, name: str | None = None) -> Value:
         """Draw, already reparameterized: the same numbers as ``sample``, with the transform in the graph.
@@ -204,7 +199,10 @@ class Distribution:
         noise = self._noise(shape, rng, name)
         if not any(isinstance(leaf, Tensor) for leaf in trees.leaves(self)):
             return self.transform(noise.value)
-        return opened(self, noise, Drawn(name, law_in_words(self), calling_place(), "pathwise"))
+        z = self.transform(noise)
+        return make_node(
+            z.value, taken_care_of, (z,), {"drawn": Drawn(name, str(self), calling_line(), "pathwise")}, name
+        )
 
     def _noise(self, shape: tuple[int, ...], rng: NoiseStream, name: str | None) -> Noise:
         if not isinstance(rng, NoiseStream):
@@ -339,87 +337,6 @@ def _batch_part(value: Any, domain: Domain) -> tuple[int, ...]:
     return shape[: len(shape) - domain.event_ndim]
 
 
-def check_inside(what: str, domain: Domain, value: Any) -> None:
-    """Raise a ``ValueError`` that shows the first value outside the domain, if there is one."""
-    check_all_inside([(what, domain, value)])
-
-
-def check_all_inside(given: Sequence[tuple[str, Domain, Any]]) -> None:
-    """Check several values, each with what it is called and its domain, and ask once: a GPU has to be waited for."""
-    found = [(what, domain, *_inside(what, domain, value)) for what, domain, value in given]
-    flags = [inside.all() for *_, inside in found]
-    if not bool(functools.reduce(operator.and_, flags, np.True_)):
-        for flag, row in zip(flags, found, strict=True):
-            if not bool(flag):
-                _refuse_outside(*row)
-
-
-def _inside(what: str, domain: Domain, value: Any) -> tuple[Array, Array]:
-    """Return the value as an array, and which of its elements lie in the domain."""
-    try:
-        array = as_array(value)
-    except TypeError as error:
-        raise TypeError(f"{what}: {error}") from None
-    if array.ndim < domain.event_ndim:
-        raise ValueError(f"{what} must be {domain}, found {describe(value)}, which has no last axis")
-    return array, domain.contains(array)
-
-
-def _refuse_outside(what: str, domain: Domain, array: Array, inside: Array) -> None:
-    """Raise the error that shows the first value outside."""
-    position = tuple(int(i) for i in np.argwhere(~inside)[0])
-    place = f" at index {position}" if position else ""
-    count = f" ({int((~inside).sum())} of {inside.size})" if inside.size > 1 else ""
-    where_in = f", in {describe(array)}" if array.ndim else ""
-    raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}{where_in}")
-
-
-MOST_ROUNDED = 1e-3
-"""Which share of the draws may lie on the edge of the support, where it is the edge of what the dtype can tell."""
-
-FEWEST_ROUNDED = 4
-"""How many draws must lie there for that to be no accident."""
-
-
-def too_close_to_the_edge(dist: Distribution, x: Array) -> str:
-    """Return that many draws of a law were rounded to the edge of its support, in words; empty where they are few.
-
-    Of a vector on the simplex only zeros are: what rounding does to 1 its other elements tell.
-    """
-    support = dist.support
-    if support.discrete:
-        return ""
-    low, high = map(to_host, support.bounds)
-    ends = [(low, 1)] if support.event_ndim else [(low, 1), (high, -1)]
-    ends = [(end, inwards) for end, inwards in ends if np.isfinite(end).all()]
-    if not ends:
-        return ""
-    xp, precision = namespace(x), np.finfo(x.dtype)
-    found = xp.zeros(x.shape, bool)
-    for end, inwards in ends:
-        least = np.maximum(abs(end) * precision.eps, precision.tiny)  # that x can be away from it
-        found |= inwards * (x - xp.asarray(end)) <= xp.asarray(least)
-    count = int(to_host(found.sum()))
-    if count < FEWEST_ROUNDED or count <= MOST_ROUNDED * x.size:
-        return ""
-    return (
-        f"{count} of {x.size} draws of {type(dist).__name__} are as close to the edge of its support as {x.dtype} can "
-        "tell, and their log-probability is not that of all the numbers that were rounded to them"
-    )
-
-
-def in_short(value: Any) -> str:
-    """Return a parameter in a few characters: its name, its numbers where they are few, or its dtype and shape."""
-    if isinstance(value, Tensor) and value.name:
-        return value.name
-    value = value_of(value)
-    if not is_array(value):
-        return repr(value)
-    if value.size <= 4:
-        return np.array2string(to_host(value), precision=4, separator=", ")
-    return f"<{value.dtype} {value.shape}>"
-
-
 def is_same(a: Value, b: Value) -> bool:
     """Return whether two parameters are one and the same Tensor, or equal numbers."""
     if isinstance(a, Tensor) or isinstance(b, Tensor):
@@ -427,41 +344,13 @@ def is_same(a: Value, b: Value) -> bool:
     return bool(np.array_equal(a, b))
 
 
-def opened(dist: Distribution, noise: Noise, drawn: Drawn) -> Tensor:
-    """Return the draw with its transform in the graph: the reparameterization trick."""
-    return taken_care_of(dist.transform(noise), drawn=drawn)
-
-
-def family_of(dist: Distribution) -> str:
-    """Return the name of the law, of that of the elements where several are taken together."""
-    return dist.family
-
-
-def law_in_words(dist: Distribution) -> str:
-    """Return the law in words, with the names of its parameters: ``Normal(mu, sigma)``."""
-    shown = [_part_in_words(f, getattr(dist, f.name)) for f in dataclasses.fields(dist)]  # type: ignore[arg-type]
-    return f"{type(dist).__name__}({', '.join(shown)})"
-
-
-def _part_in_words(f: dataclasses.Field[Any], part: Any) -> str:
-    if isinstance(part, Distribution):
-        return law_in_words(part)
-    if isinstance(part, Tensor):
-        return part.name or _in_words(part) or f.name
-    if "domain" in f.metadata and np.ndim(part) > 0:
-        return f.name
-    return repr(part.item() if is_array(part) else part)
-
-
-def _in_words(x: Tensor) -> str:
-    """Return what x was computed by, where it is one op on named leaves: ``logit(p)``."""
-    tensors = [leaf for leaf in x.inputs if isinstance(leaf, Tensor)]
-    if x.op is None or x.attrs or not tensors or not all(leaf.name for leaf in tensors):
-        return ""
-    if not all(isinstance(leaf, (Tensor, int, float)) for leaf in x.inputs):
-        return ""  # before an array is written out: this is called in every step of training
-    shown = [str(leaf.name) if isinstance(leaf, Tensor) else repr(leaf) for leaf in x.inputs]
-    return f"{x.op.name}({', '.join(shown)})"
+def noise_dtype(parameters: Sequence[Value]) -> Any:
+    """Return the dtype to draw in: float32 where every array among the parameters is, float64 otherwise."""
+    dtypes = {p.dtype for p in parameters if hasattr(p, "dtype") and p.dtype.kind == "f"}
+    dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"draws are made in float32 or float64, found parameters of {dtype}; convert them with astype")
+    return dtype
 
 
 def logits_from(family: str, logits: Value | None, probs: Value | None, domain: Domain) -> Value:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import Array, NoiseStream, Tensor, Value, as_array, describe, namespace, to_host, value_of
-from ..guard.verdict import refuse_gradient
 from ..ops import (
     abs,
     betaln,
@@ -35,6 +34,7 @@ from ..ops import (
     where,
     xlogy,
 )
+from ..refusals import refuse_gradient
 from . import (
     Bernoulli,
     Beta,
@@ -68,7 +68,8 @@ from . import (
     VonMises,
     Weibull,
 )
-from .distribution import Distribution, check_inside, is_same, times_log, too_close_to_the_edge
+from .distribution import Distribution, is_same, times_log
+from .support import check_inside, too_close_to_the_edge
 
 _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 _EULER = float(np.euler_gamma)
@@ -170,7 +171,7 @@ def monte_carlo_kl(p: Distribution, q: Distribution, *, rng: NoiseStream, sample
         ValueError: ``samples`` is below 1; or p draws a value outside the support of q, where the divergence is
             infinite; or the dtype rounds more than a thousandth of the draws to the edge of the support of p.
 
-    >>> from tinygrad_vae.core.arrays import noise
+    >>> from tinygrad_vae.core import noise
     >>> estimate = monte_carlo_kl(Normal(1.0, 1.0), Normal(0.0, 1.0), rng=noise(0), samples=10_000)
     >>> print(estimate)
     0.513... ± 0.01 (Monte Carlo)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import Array, Tensor, Value, axes_kept_apart, gradients, namespace, structure_of, trees
+from ..core import Array, Tensor, Value, gradients, namespace, trees
 from ..ops import exp, identity, sum_to
 from ..ops.declare import JUMP, op
+from .batch_axes import axes_kept_apart, structure_of
 
 if TYPE_CHECKING:
     from .distribution import Distribution

@@ -8,19 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import (
-    NORMAL,
-    Array,
-    NoiseLaw,
-    Tensor,
-    Value,
-    axes_kept_apart,
-    describe,
-    namespace,
-    structure_of,
-    trees,
-    value_of,
-)
+from ..core import NORMAL, Array, NoiseLaw, Tensor, Value, describe, namespace, trees, value_of
 from ..domains import LOGITS, Domain
 from ..ops import (
     astype,
@@ -38,6 +26,7 @@ from ..ops import (
     where,
 )
 from ..ops.declare import JUMP, op
+from .batch_axes import axes_kept_apart, structure_of
 from .distribution import Distribution, parameter
 from .implicit import bisect, inverse_cdf
 from .location_scale import Normal

@@ -11,9 +11,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..core import Tensor
-from ..estimators import reparameterize, score_function
-from ..guard.verdict import explain, live_samples
+from ..core import Tensor, reparameterize
+from ..estimators import score_function
+from ..guard.paths import live_samples
+from ..guard.report import explain
 from .page import page
 from .picture import Picture, one_line, picture_of
 from .svg import svg

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..core import Op, Place, Sample, Tensor, is_array, taken_care_of
+from ..core import Op, Sample, SourceLine, Tensor, is_array, taken_care_of
 from .picture import CONSTANT, FOLDED, GROUP, LONGEST_DETAIL, OPEN, PARTLY, RANDOM, Box, Picture, one_line, picture_of
 from .play import Slot, Texts, draws_of, numbers_of, sliders_of
 from .svg import STYLE, frames_of, legend_of, panel, value_lines
@@ -131,8 +131,8 @@ def _box_of(node: Tensor, picture: Picture) -> int | None:
 
 def _about(i: int, box: Box, picture: Picture, found: Mapping[Slot, Texts], tables: Tables) -> dict[str, Any]:
     """Return what the page says of a box."""
-    drawn_at = [x.place for x in box.nodes if isinstance(x, Sample)]
-    drawn_at += [x.attrs["drawn"].place for x in box.nodes if not is_array(x) and x.op is taken_care_of]
+    drawn_at = [x.line for x in box.nodes if isinstance(x, Sample)]
+    drawn_at += [x.attrs["drawn"].line for x in box.nodes if not is_array(x) and x.op is taken_care_of]
     formulas = _formulas(box)
     return {
         "label": box.label,
@@ -188,7 +188,7 @@ def _declared(op: Op[..., Any]) -> str:
     return f"{file}:{code.co_firstlineno}"
 
 
-def _source(place: Place) -> str:
+def _source(place: SourceLine) -> str:
     return one_line(f"{place}  {linecache.getline(place.file, place.line).strip()}".strip(), LONGEST_DETAIL)
 
 

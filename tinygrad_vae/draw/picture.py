@@ -22,15 +22,16 @@ from ..core import (
     describe,
     gradients,
     is_array,
-    name_of_draw,
     rewrite,
     taken_care_of,
     to_host,
     topological_order,
     trees,
 )
-from ..distributions.distribution import law_in_words
-from ..guard.verdict import BiasedGradientWarning, dependence, explain, left_out, refuse_gradient
+from ..guard.names import name_of_draw
+from ..guard.paths import dependence
+from ..guard.report import explain
+from ..guard.verdict import BiasedGradientWarning
 from ..ops import (
     add,
     astype,
@@ -46,6 +47,7 @@ from ..ops import (
 )
 from ..ops import sum as sum_op
 from ..ops.declare import BLOCKED, JUMP, STOP
+from ..refusals import first_order, refuse_gradient
 
 OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
 """How the gradient gets along an arrow: all of it, none of it, a part of it; or none is asked for."""
@@ -72,7 +74,7 @@ LONGEST_LABEL, LONGEST_DETAIL = 60, 400
 LONGEST_FORMULA = 3
 """A box of no more ops than this shows their formula; one of more shows the last of them, and how many they are."""
 
-FOLDED = (taken_care_of, identity, refuse_gradient, left_out, astype, stop_gradient)
+FOLDED = (taken_care_of, identity, refuse_gradient, first_order, astype, stop_gradient)
 """The ops that only keep books. They are drawn with their input."""
 
 SYMBOLS = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "pow": "^"}  # noqa: RUF001
@@ -334,7 +336,7 @@ def _layer_parts(node: Tensor, consumers: dict[int, list[Tensor]]) -> Iterator[l
 
 
 def _is_activation(node: Tensor) -> bool:
-    return node.op is not None and node.op.elementwise and node.op.arity == 1 and not node.name
+    return node.op is not None and node.op.elementwise and len(node.inputs) == 1 and not node.name
 
 
 def _share_a_prefix(weight: Tensor, bias: Tensor) -> bool:
@@ -471,13 +473,13 @@ def _kind(head: Tensor, made: list[Tensor]) -> str:
 def _label(kind: str, head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
     """Return what to call a box: a name that the user gave, or the op."""
     if isinstance(head, Sample):
-        return f"{name_of_draw(head.name, head.place)} ~ {_family(head.dist)}"
+        return f"{name_of_draw(head.name, head.line)} ~ {_family(head.dist)}"
     if kind == GROUP:
         return next(x.name or "" for x in made if x.op is None).rpartition(".")[0]
     if kind != OPERATION:
         return "noise" if kind == NOISE else head.name or "leaf"
     if notes:
-        name = name_of_draw(notes[-1].name, notes[-1].place)
+        name = name_of_draw(notes[-1].name, notes[-1].line)
         return f"log p({name})" if notes[-1].estimator == "score-function" else f"{name} ({notes[-1].estimator})"
     return head.name or label_of_ops(head, made)
 
@@ -497,7 +499,7 @@ def _layer_in_short(made: list[Tensor]) -> str:
 def _detail(head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
     """Return what a tooltip says of a box."""
     if isinstance(head, Sample):
-        return one_line(f"{law_in_words(head.dist)}, drawn at {head.place}", LONGEST_DETAIL)
+        return one_line(f"{head.dist!s}, drawn at {head.line}", LONGEST_DETAIL)
     if isinstance(head, Noise):
         return one_line(f"{head.name or 'noise'}, {head.law.name}", LONGEST_DETAIL)
     if head.op is None:

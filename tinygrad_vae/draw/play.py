@@ -21,13 +21,15 @@ from ..core import (
     gradients,
     namespace,
     noise,
+    pull_back,
     rewrite,
     taken_care_of,
     topological_order,
     trees,
     value_of,
 )
-from ..distributions.distribution import Distribution, check_inside, domain_of
+from ..distributions.distribution import Distribution, domain_of
+from ..distributions.support import check_inside
 from ..domains import POSITIVE, REAL, Domain, interval
 from ..ops import stop_gradient
 from .picture import CONSTANT, LARGE, OPEN, PARTLY, Picture, gradient_in_short, head_of, value_in_short
@@ -87,7 +89,7 @@ def _domains_of(node: Tensor, order: Sequence[Tensor]) -> list[Domain]:
         if isinstance(user, Sample):
             domains += [domain for x, domain in _domains(user.dist) if x is node]
         elif user.op is not None:
-            domains += [user.op.domain_of(i) for i, x in enumerate(user.inputs) if x is node]
+            domains += [user.op.declared.domain_of(i) for i, x in enumerate(user.inputs) if x is node]
     if any(x.op is taken_care_of for x in order) and not any(isinstance(x, Sample) for x in order):
         domains.append(POSITIVE if node.value > 0 else interval(-np.inf, 0.0))
     return domains
@@ -186,10 +188,9 @@ def _part(
         node = new[id(old)]
         if node.op is None:  # a draw, which is a constant here
             continue
-        flows = node.op.flows_of(len(node.inputs))
         for i, x in enumerate(old.inputs):
-            if id(x) in inside and id(x) in cotangents and flows[i] and x.op is not stop_gradient:
+            if id(x) in inside and id(x) in cotangents and node.op.vjp_of(i) is not None and x.op is not stop_gradient:
                 values = [value_of(y) for y in node.inputs]
-                part = node.op.vjp(i, cotangents[id(old)], node.value, values, node.attrs)
+                part = pull_back(node.op, i, cotangents[id(old)], node.value, values, node.attrs)
                 total = part if total is None else total + part
     return total

@@ -11,7 +11,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,142 +18,35 @@ import numpy as np
 from ..calculus import wrap
 from ..core import (
     Array,
+    GradientRefusedError,
+    InvalidGradientError,
     Noise,
     NoiseStream,
     Sample,
     Tensor,
     describe,
     gradients,
-    name_of_draw,
     noise,
     replay,
     to_host,
     topological_order,
     trees,
 )
-from ..guard.verdict import (
-    BiasedGradientWarning,
-    GradientRefusedError,
-    InvalidGradientError,
-    live_nodes,
-    live_samples,
-    path_after,
-)
+from ..guard.names import name_of_draw
+from ..guard.paths import live_nodes, live_samples, path_after
+from ..guard.report import ESTIMATORS
+from ..guard.verdict import BiasedGradientWarning
 from ..ops import mean
-from . import ESTIMATORS, Estimator, Pathwise, ScoreFunction, estimate
-from .estimate import Plan
+from .estimator import Choices, Estimator, taken_care
+from .measurement import FEWEST, ROUNDING, Comparison, Measurement, heavy_tail
+from .pathwise import Pathwise
+from .score_function import ScoreFunction
 
 Program = Callable[[Any, NoiseStream], Tensor] | Tensor
 """What is measured: ``f(parameters, rng)``, which returns a cost, or a cost that was computed already."""
 
-ALLOWED = 4.5
-"""Standard errors; by chance one honest comparison in 150 000 is further off."""
-
-FEWEST = 20
-"""How many runs a variance needs at least."""
-
-ROUNDING = 1e-12
-"""How far apart, relative to their mean, gradients are that are the same but for rounding."""
-
 PILOT_RUNS = 100
 """How many runs tell which estimator to use."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What one estimator did: print it, or read its fields.
-
-    Args:
-        name: the estimator's; with the node that it was used for, where others took part.
-        mean: the mean gradient of all runs, as one vector.
-        standard_error: of that mean, for each element.
-        variance: of the gradient of one run, summed over the elements.
-        variance_error: the standard error of the variance.
-        seconds: the median time of one gradient: rewriting the graph, and going back through it.
-        nodes: how many nodes the rewritten graph has.
-        biased: why it is biased, or empty.
-        alarm: why the numbers are not to be trusted, or empty.
-        refused: why it gave no gradient, or empty; the numbers are then nan.
-    """
-
-    name: str
-    mean: Array = field(default_factory=lambda: np.full(1, np.nan))
-    standard_error: Array = field(default_factory=lambda: np.full(1, np.nan))
-    variance: float = math.nan
-    variance_error: float = math.nan
-    seconds: float = math.nan
-    nodes: int = 0
-    biased: str = ""
-    alarm: str = ""
-    refused: str = ""
-
-    @property
-    def signal_to_noise(self) -> float:
-        """The length of the mean gradient by the standard deviation of one run."""
-        length = float(np.linalg.norm(self.mean))
-        return length / math.sqrt(self.variance) if self.variance else math.inf
-
-    @property
-    def work(self) -> float:
-        """Variance x seconds: what a given accuracy takes, since averaging n runs divides the variance by n."""
-        return self.variance * self.seconds
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Estimators side by side, the best first; ``str()`` is a table.
-
-    Args:
-        rows: one for each estimator.
-        runs: how many gradients of each were taken.
-    """
-
-    rows: list[Measurement]
-    runs: int
-
-    @property
-    def best(self) -> Measurement:
-        """The unbiased estimator that takes the least work, of those whose numbers can be trusted if there are any.
-
-        Raises:
-            ValueError: there is none.
-        """
-        rows = [row for row in self.rows if not row.refused and not row.biased]
-        rows = [row for row in rows if not row.alarm] or [row for row in rows if math.isfinite(row.variance)]
-        if not rows:
-            raise ValueError(f"no unbiased estimator gave a gradient here:\n{self}")
-        return min(rows, key=lambda row: row.work)
-
-    def __getitem__(self, name: str) -> Measurement:
-        """Return the row of that name, or the only one whose name begins with it."""
-        rows = [r for r in self.rows if r.name == name] or [r for r in self.rows if r.name.startswith(f"{name} for ")]
-        if len(rows) != 1:
-            raise KeyError(
-                f"{name!r} is the name of {len(rows)} rows; there are: {', '.join(r.name for r in self.rows)}"
-            )
-        return rows[0]
-
-    def __str__(self) -> str:
-        width = max(16, *(len(row.name) for row in self.rows))
-        lines = [
-            f"{'estimator':<{width}}{'gradient':>11}{'± error':>9}{'variance':>11}{'± error':>9}"
-            f"{'signal/noise':>14}{'µs':>8}{'variance x s':>14}"
-        ]
-        for row in self.rows:
-            if row.refused:
-                lines.append(f"{row.name:<{width}}  refused: {row.refused}")
-                continue
-            value = row.mean.item() if row.mean.size == 1 else float(np.linalg.norm(row.mean))
-            error = float(np.linalg.norm(row.standard_error))
-            remarks = [f"BIASED: {row.biased}"] if row.biased else []
-            lines.append(
-                f"{row.name:<{width}}{value:>11.4g}{error:>9.2g}{row.variance:>11.4g}{row.variance_error:>9.2g}"
-                f"{row.signal_to_noise:>14.3g}{1e6 * row.seconds:>8.0f}{row.work:>14.3g}"
-                + "".join(f"  {remark}" for remark in [*remarks, *([row.alarm] if row.alarm else [])])
-            )
-        if any(row.mean.size > 1 for row in self.rows):
-            lines.append("(of a gradient with several elements: its length, and the sum of their variances)")
-        return "\n".join(lines)
 
 
 def compare_estimators(
@@ -194,7 +86,7 @@ def compare_estimators(
     >>> result["pathwise"].variance < result["score-function"].variance
     True
     """
-    _check_request(f, rng, runs)
+    check_comparison(f, rng, runs)
     cost, _ = _drawn(f, parameters, rng.at("run", 0))
     _check_draws(cost, _drawn(f, parameters, rng.at("run", 1))[0])
     records = [_record(cost, estimator) for estimator in _instances(cost, rng, estimators)]
@@ -220,7 +112,8 @@ def _measured(
     return [record.measurement() for record in records]
 
 
-def _check_request(f: Any, rng: Any, runs: Any) -> None:
+def check_comparison(f: Any, rng: Any, runs: Any) -> None:
+    """Raise where there is nothing to compare."""
     if not callable(f) and not isinstance(f, Tensor):
         raise TypeError(f"what to measure is a function f(parameters, rng) or a cost, a Tensor; found {describe(f)}")
     if not isinstance(rng, NoiseStream):
@@ -286,7 +179,7 @@ def _instances(cost: Tensor, rng: NoiseStream, chosen: Iterable[str | Estimator]
     return found
 
 
-def _record(cost: Tensor, estimator: Estimator, planned: Plan | None = None) -> _Record:
+def _record(cost: Tensor, estimator: Estimator, planned: Choices | None = None) -> _Record:
     """Return an empty record of an estimator at every random node that is not planned for and where it is valid.
 
     Another one stands in for it at the others.
@@ -296,7 +189,7 @@ def _record(cost: Tensor, estimator: Estimator, planned: Plan | None = None) -> 
         here = (planned or {}).get(id(z.noise))
         here = here or (estimator if estimator.refusal(z, cost) is None else _stand_in(z, cost))
         chosen.append(here)
-        at.append(f"{here.name} for {name_of_draw(z.name, z.place)}")
+        at.append(f"{here.name} for {name_of_draw(z.name, z.line)}")
     if estimator not in chosen:  # it is valid nowhere, and its refusal is to say why
         chosen = [estimator] * len(chosen)
     if all(here is estimator for here in chosen):
@@ -333,7 +226,9 @@ class _Record:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BiasedGradientWarning)
-                opened = mean(estimate(cost, dict(zip(samples, self.chosen, strict=True))))
+                opened = mean(
+                    taken_care(cost, {id(z.noise): e for z, e in zip(samples, self.chosen, strict=True)}, samples)
+                )
                 found = gradients(opened, wrt)
         except GradientRefusedError as error:
             self.refused = _in_short(str(error))
@@ -378,115 +273,6 @@ def _in_short(text: str) -> str:
     return " ".join(text.split("INVALID")[-1].split()).partition(". ")[0]
 
 
-def heavy_tail(squares: Array) -> str:
-    """Say so where a few runs carry the variance, so that it may be infinite or not yet seen; else return nothing.
-
-    ``squares`` are the squared distances y of the runs from their mean. Two signs must come together: the tail index
-    of the largest 5 percent is above 1, where y has no mean (the moment estimate of Dekkers, Einmahl and de Haan 1989),
-    and the effective number of runs in their sum, ``(sum y)^2 / sum y^2``, is below the root of the number of runs.
-    """
-    y = np.sort(np.asarray(squares, np.float64))[::-1]
-    top, total = y[: max(10, len(y) // 20) + 1], float(y.sum())
-    if len(y) < 2 * len(top) or top[-1] <= 0 or top[0] == top[-1]:
-        return ""
-    distances = np.log(top[:-1] / top[-1])
-    first, second = float(distances.mean()), float((distances**2).mean())
-    effective = total**2 / float((y**2).sum())
-    unequal = 1 - first**2 / second
-    if unequal <= 0 or first + 1 - 0.5 / unequal <= 1 or effective >= math.sqrt(len(y)):
-        return ""
-    return f"HEAVY TAIL: {math.ceil(effective)} of {len(y)} runs carry the variance; it may be larger, or infinite"
-
-
-@dataclass(frozen=True)
-class Audit:
-    """How far an estimator's mean is from a reference, in standard errors.
-
-    Args:
-        z: for each element of the gradient, the distance from the reference in standard errors of both.
-        visible_bias: for each element, a bias of nine standard errors, which is missed once in 300 000 audits.
-        passed: whether all distances are at most 4.5.
-    """
-
-    z: Array
-    visible_bias: Array
-    passed: bool
-
-    def __str__(self) -> str:
-        verdict = "no bias seen" if self.passed else "BIASED"
-        return (
-            f"{verdict}: the largest of {self.z.size} distances is {np.abs(self.z).max():.2f} standard errors; "
-            f"a bias of {self.visible_bias.max():.2g} would have been seen"
-        )
-
-
-def audit(
-    f: Program,
-    parameters: Any,
-    estimator: str | Estimator,
-    reference: Any,
-    *,
-    rng: NoiseStream,
-    runs: int = 2000,
-    progress: Callable[[int, int], None] | None = None,
-) -> Audit:
-    """Hold an estimator against a reference that does not share its draws.
-
-    Args:
-        f, parameters: as for ``compare_estimators``.
-        estimator: the one to look at.
-        reference: the true gradient, in the structure of the parameters; or another estimator, which gets noise of
-            its own (``"enumeration"`` and ``"quadrature"`` are exact where they are valid).
-        rng: a stream from ``tg.noise(seed)``.
-        runs: how many gradients.
-        progress: called as ``progress(done, runs)`` after every run; for a reference that is an estimator, once more.
-
-    Raises:
-        InvalidGradientError: the estimator or the reference is not valid here.
-        TypeError, ValueError: as for ``compare_estimators``, or the reference has another structure.
-
-    >>> def cost(theta, rng):
-    ...     return tg.Normal(theta, 1.0).sample(rng=rng) ** 2
-    >>> print(tg.audit(cost, np.float64(2.0), "score-function", np.float64(4.0), rng=tg.noise(0)))
-    no bias seen: the largest of 1 distances is ... standard errors; a bias of ... would have been seen
-    """
-    _check_request(f, rng, runs)
-    found = _one(f, parameters, estimator, rng.at("audited"), runs, progress)
-    if isinstance(reference, (str, Estimator)):
-        other = _one(f, parameters, reference, rng.at("reference"), runs, progress)
-        truth, error = other.mean, np.hypot(found.standard_error, other.standard_error)
-    else:
-        truth = _flat(reference, parameters)
-        error = found.standard_error
-    rounding = 1e-9 * (1 + np.abs(truth))
-    allowed = ALLOWED * error + rounding
-    z = ALLOWED * (found.mean - truth) / allowed
-    return Audit(z, 2 * allowed, bool(np.all(np.abs(z) <= ALLOWED)))
-
-
-def _flat(reference: Any, parameters: Any) -> Array:
-    """Return the reference as one vector."""
-    shapes, expected = ([np.shape(x) for x in trees.leaves(tree)] for tree in (reference, parameters))
-    if shapes != expected:
-        raise ValueError(f"audit: the reference has the shapes {shapes}, the parameters have {expected}")
-    return np.concatenate([np.ravel(to_host(x)) for x in trees.leaves(reference)])
-
-
-def _one(
-    f: Program,
-    parameters: Any,
-    estimator: str | Estimator,
-    rng: NoiseStream,
-    runs: int,
-    progress: Callable[[int, int], None] | None,
-) -> Measurement:
-    options: dict[str, Any] = {"rng": rng, "runs": runs, "progress": progress}
-    row = compare_estimators(f, parameters, estimators=[estimator], **options).rows[0]
-    if row.refused:
-        raise InvalidGradientError(f"audit: {row.name} is refused: {row.refused}")
-    return row
-
-
 def pilot(
     cost: Tensor,
     wrt: Any = None,
@@ -515,7 +301,7 @@ def pilot(
     return compare_estimators(cost, wrt, rng=stream, runs=runs, estimators=estimators, progress=progress)
 
 
-def choose(cost: Tensor, planned: Plan) -> dict[int, Estimator]:
+def choose(cost: Tensor, planned: Choices) -> dict[int, Estimator]:
     """Return, by a pilot run, an estimator for each random node that is not planned for, by the id of its noise.
 
     The one with the least variance x nodes: the size of the graph stands for the time, which is another one whenever it
@@ -551,4 +337,4 @@ def _price(row: Measurement) -> tuple[bool, bool, float]:
 
 
 def _float_leaves(cost: Tensor) -> list[Tensor]:
-    return [x for x in topological_order([cost]) if x.op is None and x.guard is None and x.dtype.kind == "f"]
+    return [x for x in topological_order([cost]) if x.op is None and not isinstance(x, Noise) and x.dtype.kind == "f"]

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..core import UNIFORM, Noise, NoiseStream, Sample, Tensor, Value, name_of_draw
+from ..core import UNIFORM, InvalidGradientError, Noise, NoiseStream, Sample, Tensor, Value
 from ..guard.axes import surviving_axes
-from ..guard.verdict import InvalidGradientError, depends_on
+from ..guard.names import name_of_draw
+from ..guard.paths import depends_on
 from ..ops import exp, sigmoid, stop_gradient, sum
 from .coordinates import aligned, batch_ndim, element_law
-from .estimate import Estimator, Rest, zero
+from .estimator import Estimator, Rest, zero
 from .relaxed import check_temperature, has_relaxed_draw, no_relaxed_draw, noisy_logits, noisy_logits_given, relaxed
 
 
@@ -64,7 +65,7 @@ class RELAX(Estimator):
             return c
         if c.shape not in (z.shape, batch) or not _keeps_apart(c, noisy, [(label, label) for _, label in apart]):
             raise InvalidGradientError(
-                f"RELAX for {name_of_draw(z.name, z.place)} ({z.place}): each element of the cost, of shape "
+                f"RELAX for {name_of_draw(z.name, z.line)} ({z.line}): each element of the cost, of shape "
                 f"{cost.shape}, depends on draws of its own, and so must that of the control, which gave shape "
                 f"{c.shape} and joins the draws of others; give a control that works on each draw by itself, or a cost "
                 "that is one number"

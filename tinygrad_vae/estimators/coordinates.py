@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Array, Noise, Sample, Tensor, Value, name_of_draw, namespace
+from ..core import Array, InvalidGradientError, Noise, Sample, Tensor, Value, namespace
 from ..distributions.distribution import Distribution
 from ..guard.axes import aligned_log_prob, surviving_axes
-from ..guard.verdict import InvalidGradientError
+from ..guard.names import name_of_draw
 from ..ops import stop_gradient, where
 
 Labels = tuple[int | None, ...]
@@ -76,7 +76,7 @@ def check_uncoupled(z: Sample, labels: Labels) -> None:
     """Raise where draws that are not independent of each other would be weighed together."""
     if is_coupled(z) and 0 not in labels:
         raise InvalidGradientError(
-            f"the draws of {name_of_draw(z.name, z.place)} ({z.place}) are not independent of each other (a Sobol "
+            f"the draws of {name_of_draw(z.name, z.line)} ({z.line}) are not independent of each other (a Sobol "
             "sequence), and the cost joins them: each would be weighed with the log-probability of the others too. Let "
             "the cost keep the axis that counts them, and average it after the estimator; or use reparameterize(cost)"
         )

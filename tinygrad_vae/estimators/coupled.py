@@ -18,7 +18,7 @@ from ..distributions import Bernoulli, Categorical, OneHotCategorical
 from ..ops import abs, astype, less, log, not_equal, sigmoid, stop_gradient, sum, take
 from .coordinates import aligned, element_law
 from .enumeration import LARGEST
-from .estimate import Estimator, Rest, sloped, zero
+from .estimator import Estimator, Rest, slope, zero
 
 
 class ARM(Estimator):
@@ -52,7 +52,7 @@ class ARM(Estimator):
         mirror = astype(less(u, sigmoid(l)), z.dtype)
         k = rest(b)
         path = zero(logits) * self.weights(u, b, mirror, l)
-        return k + sloped(self.noted(aligned(path, z, cost), z), k - rest(mirror))
+        return k + slope(self.noted(aligned(path, z, cost), z), k - rest(mirror))
 
 
 class DisARM(ARM):
@@ -117,7 +117,7 @@ class ARSM(Estimator):
             mean = _mean(costs)
             for i in range(classes):
                 path = zero(logits[..., i]) * ((1 / classes) - share[..., j])
-                total = total + sloped(self.noted(aligned(path, z, cost), z), costs[i] - mean)
+                total = total + slope(self.noted(aligned(path, z, cost), z), costs[i] - mean)
         return total
 
 

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core import NORMAL, Array, Sample, Tensor, namespace
-from ..guard.verdict import dependence, jump_objection, live_nodes, path_after
+from ..guard.paths import dependence, live_nodes, path_after
+from ..guard.report import jump_objection
 from ..ops import exp
 from ..ops.declare import BLOCKED, JUMP, KINK, STOP
 from .coordinates import aligned, batch_ndim, element_law, mixed_shape
-from .estimate import Estimator, Rest
+from .estimator import Estimator, Rest
 from .score_function import weighable
 
 LARGEST = 4096

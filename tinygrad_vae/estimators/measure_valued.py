@@ -17,7 +17,7 @@ from ..distributions import Exponential, Gamma, LogNormal, Normal, Poisson, Weib
 from ..distributions.distribution import Distribution, parameters
 from ..ops import exp, full_like, log, ones_like, sqrt, stop_gradient, where
 from .coordinates import aligned, coordinates, element_law, replaced
-from .estimate import Estimator, Rest, sloped, zero
+from .estimator import Estimator, Rest, slope, zero
 
 Draw = Callable[[NoiseLaw], Value]
 """Draws one number for each element of a random node."""
@@ -139,5 +139,5 @@ class MeasureValued(Estimator):
             path = zero(parameter) * c
             for mask in coordinates(z, cost):
                 difference = rest(replaced(z, mask, plus)) - rest(replaced(z, mask, minus))
-                total = total + sloped(self.noted(aligned(path * mask, z, cost), z), difference)
+                total = total + slope(self.noted(aligned(path * mask, z, cost), z), difference)
         return total

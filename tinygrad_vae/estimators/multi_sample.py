@@ -11,10 +11,10 @@ from typing import ClassVar
 
 from ..core import Sample, Tensor, Value, namespace, topological_order, value_of
 from ..guard.axes import aligned_log_prob, counts_draws, surviving_axes
-from ..ops import expand_dims, logsumexp, stop_gradient, sum, where
+from ..ops import add, expand_dims, logsumexp, negative, stop_gradient, subtract, sum, where
 from ..ops.reductions import reduced
 from .coordinates import is_coupled
-from .estimate import Estimator, Rest, sloped, zero
+from .estimator import Estimator, Rest, slope, zero
 from .score_function import weighable
 
 
@@ -47,7 +47,7 @@ class VIMCO(Estimator):
         stopped = stop_gradient(z)
         log_prob = aligned_log_prob(weighable(z).log_density(stopped), surviving_axes(log_weights, z))[0]
         signal = sign * _added(log_weights)
-        return rest(stopped) + sum(sloped(zero(self.noted(log_prob, z)), signal), axis=0)
+        return rest(stopped) + sum(slope(zero(self.noted(log_prob, z)), signal), axis=0)
 
 
 def _log_weights(z: Sample, cost: Tensor) -> tuple[Tensor, float] | None:
@@ -59,13 +59,13 @@ def _log_weights(z: Sample, cost: Tensor) -> tuple[Tensor, float] | None:
     node, sign = cost, 1.0
     while node.op is not None and id(node) in below:
         ways = [i for i, x in enumerate(node.inputs) if id(x) in below]
-        if node.op.name == "logsumexp":
+        if node.op is logsumexp:
             x = node.inputs[0]
             found = reduced(node.attrs["axis"], x.ndim) == (0,) and not node.attrs["keepdims"]
             return (x, sign) if found and x.shape[1:] == cost.shape else None
-        if len(ways) != 1 or node.op.name not in ("add", "subtract", "negative"):
+        if len(ways) != 1 or node.op not in (add, subtract, negative):
             return None
-        if node.op.name == "negative" or (node.op.name == "subtract" and ways[0] == 1):
+        if node.op is negative or (node.op is subtract and ways[0] == 1):
             sign = -sign
         node = node.inputs[ways[0]]
     return None

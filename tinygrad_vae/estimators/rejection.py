@@ -13,10 +13,11 @@ import numpy as np
 
 from ..core import Sample, Tensor, Value, as_array, value_of
 from ..distributions import Gamma
-from ..guard.verdict import jump_objection, live_nodes, path_after
+from ..guard.paths import live_nodes, path_after
+from ..guard.report import jump_objection
 from ..ops import exp, lgamma, log, sqrt, stop_gradient, surrogate
 from .coordinates import aligned, element_law
-from .estimate import Estimator, Rest, zero
+from .estimator import Estimator, Rest, zero
 
 
 class RejectionPath(Estimator):

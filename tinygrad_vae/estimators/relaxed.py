@@ -13,7 +13,7 @@ from ..distributions import Bernoulli, OneHotCategorical
 from ..distributions.distribution import Distribution
 from ..ops import log, log_softmax, logaddexp, logit, sigmoid, softmax, softplus, sum, surrogate, where
 from .coordinates import element_law
-from .estimate import Estimator, Rest
+from .estimator import Estimator, Rest
 
 
 def has_relaxed_draw(law: Distribution) -> bool:

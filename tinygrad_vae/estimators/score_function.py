@@ -16,25 +16,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import (
-    Array,
-    NoiseStream,
-    Sample,
-    Tensor,
-    Value,
-    is_array,
-    name_of_draw,
-    rewrite,
-    topological_order,
-    trees,
-    value_of,
-)
-from ..distributions.distribution import too_close_to_the_edge
+from ..core import Array, NoiseStream, Sample, Tensor, Value, is_array, rewrite, topological_order, trees, value_of
+from ..distributions.support import too_close_to_the_edge
 from ..guard.axes import aligned_log_prob, counts_draws, mixing_op, surviving_axes, weigh_terms
-from ..guard.verdict import depends_on, refuse_gradient
+from ..guard.names import name_of_draw
+from ..guard.paths import depends_on
 from ..ops import exp, stop_gradient, sum
+from ..refusals import refuse_gradient
 from .coordinates import check_uncoupled, is_coupled
-from .estimate import Estimator, Rest, with_inputs, zero
+from .estimator import Estimator, Rest, with_inputs, zero
 
 
 class ScoreFunction(Estimator):
@@ -64,6 +54,8 @@ class ScoreFunction(Estimator):
     """
 
     name: ClassVar[str] = "score-function"
+    explained_first: ClassVar[bool] = True
+    needs_score: ClassVar[bool] = True
 
     def __init__(self, baseline: Value | None = None, *, credit: str = "auto") -> None:
         if credit not in ("auto", "example", "joint", "downstream"):
@@ -294,7 +286,7 @@ def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
         )
     if (isinstance(baseline, Tensor) and depends_on(baseline, z.inputs[0])) or _holds_a_value_after(z, cost, baseline):
         raise ValueError(
-            f"score_function: the baseline depends on {name_of_draw(z.name, z.place)} ({z.place}), the draw whose "
+            f"score_function: the baseline depends on {name_of_draw(z.name, z.line)} ({z.line}), the draw whose "
             "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
             "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, a function of the "
             'inputs alone, or the mean of the other draws: estimate(cost, default="leave-one-out")'

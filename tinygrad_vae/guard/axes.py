@@ -15,17 +15,6 @@ from ..ops import permute_dims, reshape, sum
 
 Labels = tuple[int | None, ...]
 
-# fmt: off
-LINEAR = frozenset({
-    "add", "astype", "broadcast_to", "concat_arrays", "getitem", "identity", "matrix_transpose", "mean", "negative",
-    "permute_dims", "reshape", "stack_arrays", "subtract", "sum", "sum_to",
-})
-# fmt: on
-"""The ops that only add up, select and move what they are given."""
-
-BILINEAR = frozenset({"linear", "matmul", "multiply"})
-"""The ops that are linear in any input by itself, or affine."""
-
 
 def surviving_axes(cost: Tensor, z: Tensor) -> Labels:
     """Return, for each axis of the cost, the axis of ``z`` that it carries unmixed, or ``None``.
@@ -66,9 +55,9 @@ def _passed_on(op: Op[..., Any], i: int, labels: Labels, node: Tensor) -> Labels
         offset = len(node.shape) - len(labels)
         whole = [label if x.shape[a] == node.shape[offset + a] else None for a, label in enumerate(labels)]
         return (None,) * offset + tuple(whole)
-    if op.axes is None:
+    if op.declared.axes is None:
         return (None,) * len(node.shape)
-    return op.axes(i, labels, node, *node.inputs, **node.attrs)
+    return op.declared.axes(i, labels, node, *node.inputs, **node.attrs)
 
 
 def mixing_op(cost: Tensor, z: Tensor) -> str | None:
@@ -144,7 +133,6 @@ def weigh_terms(cost: Tensor, draws: Sequence[Tensor], weigh: Callable[[Tensor, 
 def _ways(node: Tensor, found: dict[int, int]) -> list[int]:
     """Return the inputs that depend on draws, where the node is linear in all of them together; else none."""
     ways = [i for i, x in enumerate(node.inputs) if found.get(id(x))]
-    if node.op is None or any(node.inputs[i].dtype.kind != "f" for i in ways):
+    if node.op is None or not ways or any(node.inputs[i].dtype.kind != "f" for i in ways):
         return []
-    alone = len(ways) == 1 and (node.op.name in BILINEAR or (node.op.name == "divide" and ways[0] == 0))
-    return ways if node.op.name in LINEAR or alone else []
+    return ways if set(ways) <= set(node.op.declared.linear_with(ways[0], len(node.inputs))) else []

@@ -74,7 +74,7 @@ def cotangent(op: Op[..., Any], i: int) -> str:
     >>> cotangent(OPS["sin"], 0), cotangent(OPS["divide"], 1)
     ('g * cos(x)', '-g * z / y')
     """
-    if op.smoothness_in(i) not in DIFFERENTIABLE:
+    if op.declared.smoothness_in(i) not in DIFFERENTIABLE:
         return "-"
     trial = next(cases_of(op))
     drawn = draw_inputs(op, trial, np.random.default_rng(0))
@@ -99,8 +99,8 @@ def summary(op: Op[..., Any]) -> str:
     names = [f"*{n}" if op.variadic and n == op.input_names[-1] else n for n in op.input_names]
     rows = [f"{op.name}({', '.join(names)})".ljust(30) + first]
     for i, name in enumerate(names):
-        domain = str(op.domain_of(i))
-        rows.append(f"    {name:<12} {op.smoothness_in(i):<9} {domain:<31} {cotangent(op, i)}")
+        domain = str(op.declared.domain_of(i))
+        rows.append(f"    {name:<12} {op.declared.smoothness_in(i):<9} {domain:<31} {cotangent(op, i)}")
     return "\n".join(rows)
 
 

@@ -25,7 +25,7 @@ def cases_of(op: Op[..., Any]) -> Iterator[Case]:
     >>> [c.shapes for c in cases_of(tg.negative)]
     [((2, 3),), ((0, 3),), ((3,),), ((2, 1),), ((),)]
     """
-    yield from op.cases
+    yield from op.declared.cases
     if not op.elementwise:
         return
     count = len(op.input_names)
@@ -49,9 +49,9 @@ def draw_inputs(op: Op[..., Any], trial: Case, rng: np.random.Generator) -> list
     (2,)
     """
     for _ in range(1000):
-        drawn = [np.asarray(op.domain_of(i).draw(rng, shape)) for i, shape in enumerate(trial.shapes)]
+        drawn = [np.asarray(op.declared.domain_of(i).draw(rng, shape)) for i, shape in enumerate(trial.shapes)]
         floats = [x.ravel() for x in drawn if x.dtype.kind == "f"]
-        if KINK not in op.smoothness or not floats:
+        if KINK not in op.declared.smoothness or not floats:
             return drawn
         numbers = np.sort(np.concatenate([*floats, [0.0]]))
         if np.all(np.diff(numbers) > CLEARANCE):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from .. import core
 from ..core import Value
 from ..domains import REAL, TRUTH
-from .declare import JUMP, SMOOTH, STOP, case, elementwise, op
+from .declare import JUMP, SMOOTH, STOP, case, declare, elementwise, op
 
 
-@elementwise(lambda g, y, x: g)
+@elementwise(lambda g, y, x: g, linear=True)
 def identity(x: Value, /) -> Value:
     """``x``. Derivative 1.
 
@@ -35,6 +34,7 @@ def stop_gradient(x: Value, /) -> Value:
     None,
     lambda g, y, value, path: g,
     smoothness=(STOP, SMOOTH),
+    linear=True,
     axes=lambda i, labels, y, value, path: labels,
     cases=[case((2, 3), (2, 3)), case((), ())],
 )
@@ -57,6 +57,7 @@ def surrogate(value: Value, path: Value, /) -> Value:
     lambda g, z, condition, x, y: where(condition, 0.0, g),
     smoothness=(JUMP, SMOOTH, SMOOTH),
     domain=(TRUTH, REAL, REAL),
+    linear=((1, 2),),
 )
 def where(condition: Value, x: Value, y: Value, /) -> Value:
     """``x`` where the condition holds, ``y`` elsewhere. The gradient goes to the one that was taken.
@@ -69,18 +70,12 @@ def where(condition: Value, x: Value, y: Value, /) -> Value:
     return np.where(condition, x, y)
 
 
-@op(
-    lambda g, y, x, dtype: astype(g, x.dtype),
+astype = declare(
+    core.astype,
+    linear=True,
     axes=lambda i, labels, y, x, dtype: labels,
     cases=[case((2, 3), dtype=np.float64)],
 )
-def astype(x: Value, /, dtype: Any) -> Value:
-    """``x`` with another dtype. Derivative 1 between floats.
-
-    >>> astype(np.ones(2), np.float32).dtype
-    dtype('float32')
-    """
-    return np.asarray(x).astype(dtype) if isinstance(x, (bool, int, float)) else x.astype(dtype)
 
 
 @elementwise(None, None, smoothness=JUMP)

@@ -40,6 +40,7 @@ def _backwards(g: Value, factor: Value, axis: int) -> Value:
 @op(
     lambda g, y, factor, term, *, axis: _backwards(g, factor, axis) * _delayed(y, axis),
     lambda g, y, factor, term, *, axis: _backwards(g, factor, axis),
+    linear=((1,),),
     axes=_all_but_axis,
     cases=[case((2, 3), (2, 3), axis=-1), case((3, 2), (3, 2), axis=0), case((1,), (1,), axis=0)],
 )
@@ -77,6 +78,7 @@ def _only_axis(x: Value, axis: int | None) -> int:
         ),
         _only_axis(x, axis),
     ),
+    linear=True,
     axes=lambda i, labels, y, x, *, axis, dtype, include_initial: _all_but_axis(i, labels, y, axis=_only_axis(x, axis)),
     cases=[case((2, 3), axis=-1), case((3, 2), axis=0, include_initial=True), case((4,))],
 )

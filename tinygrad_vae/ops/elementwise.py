@@ -6,25 +6,18 @@ import math
 
 import numpy as np
 
+from .. import core
 from ..core import Value
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE
 from .choices import equal, logical_and, logical_xor, stop_gradient, surrogate, where
-from .declare import JUMP, KINK, elementwise
+from .declare import JUMP, KINK, declare, elementwise
 from .reals import on_reals
 from .rounding import floor_divide, isinf, remainder_value, sign, signbit
 
-
-@elementwise(lambda g, z, x, y: g, lambda g, z, x, y: g)
-def add(x: Value, y: Value, /) -> Value:
-    """``x + y``. Derivatives 1 and 1.
-
-    >>> float(add(1.0, 2.0))
-    3.0
-    """
-    return np.add(x, y)
+add = declare(core.add, linear=True)
 
 
-@elementwise(lambda g, z, x, y: g, lambda g, z, x, y: -g)
+@elementwise(lambda g, z, x, y: g, lambda g, z, x, y: -g, linear=True)
 def subtract(x: Value, y: Value, /) -> Value:
     """``x - y``. Derivatives 1 and -1.
 
@@ -34,7 +27,7 @@ def subtract(x: Value, y: Value, /) -> Value:
     return np.subtract(x, y)
 
 
-@elementwise(lambda g, z, x, y: g * y, lambda g, z, x, y: g * x)
+@elementwise(lambda g, z, x, y: g * y, lambda g, z, x, y: g * x, linear="each")
 def multiply(x: Value, y: Value, /) -> Value:
     """``x * y``. Derivatives y and x.
 
@@ -44,7 +37,7 @@ def multiply(x: Value, y: Value, /) -> Value:
     return np.multiply(x, y)
 
 
-@elementwise(lambda g, z, x, y: g / y, lambda g, z, x, y: -g * z / y, domain=(NONZERO, NONZERO))
+@elementwise(lambda g, z, x, y: g / y, lambda g, z, x, y: -g * z / y, domain=(NONZERO, NONZERO), linear=((0,),))
 def divide(x: Value, y: Value, /) -> Value:
     """``x / y``. Derivatives 1 / y and -x / y^2.
 
@@ -63,6 +56,7 @@ def _nan_at_zero(y: Value) -> Value:
     lambda g, z, x, y: g / _nan_at_zero(y),
     lambda g, z, x, y: -g * z / _nan_at_zero(y),
     domain=(NONZERO, NONZERO),
+    linear=((0,),),
 )
 @on_reals
 def divide_or_zero(x: Value, y: Value, /) -> Value:
@@ -118,7 +112,7 @@ def pow(x: Value, y: Value, /) -> Value:
     return np.power(x, y)
 
 
-@elementwise(lambda g, y, x: -g)
+@elementwise(lambda g, y, x: -g, linear=True)
 def negative(x: Value, /) -> Value:
     """``-x``. Derivative -1.
 
@@ -128,7 +122,7 @@ def negative(x: Value, /) -> Value:
     return np.negative(x)
 
 
-@elementwise(lambda g, y, x: g)
+@elementwise(lambda g, y, x: g, linear=True)
 def positive(x: Value, /) -> Value:
     """``+x``. Derivative 1.
 

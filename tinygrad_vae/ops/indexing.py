@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core import INDEX, Array, Tensor, Value, is_array, namespace, to_host, value_of
+from ..core import Array, Tensor, Value, is_array, namespace, to_host, value_of
 from ..domains import REAL, whole_numbers
 from .choices import where
 from .declare import JUMP, KINK, SMOOTH, case, op
@@ -16,6 +16,15 @@ from .shaping import axis_of, shape_of
 _POSITION = whole_numbers(0, 1)
 Key = tuple[Any, ...]
 Labels = tuple[int | None, ...]
+
+
+class _Index:
+    def __repr__(self) -> str:
+        return "INDEX"
+
+
+INDEX = _Index()
+"""Stands in the key of a recorded ``x[key]`` where the next index array belongs."""
 
 
 def _filled(key: Key, indices: tuple[Value, ...], xp: ModuleType = np) -> Key:
@@ -83,6 +92,7 @@ def _axes_of_put(
     lambda i, g, y, x, *indices, key: put(g, *indices, key=key, shape=x.shape),
     smoothness=(SMOOTH, JUMP),
     domain=(REAL, _POSITION),
+    linear=((0,),),
     axes=_axes_of_getitem,
     cases=[
         case((3, 4), key=(1,)),
@@ -111,6 +121,7 @@ def getitem(x: Value, /, *indices: Value, key: Key) -> Value:
     lambda i, g, y, x, *indices, key, shape: getitem(g, *indices, key=key),
     smoothness=(SMOOTH, JUMP),
     domain=(REAL, _POSITION),
+    linear=((0,),),
     axes=_axes_of_put,
     cases=[case((4,), key=(1,), shape=(3, 4)), case((5, 4), (5,), key=(INDEX,), shape=(3, 4))],
 )

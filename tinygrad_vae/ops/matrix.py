@@ -60,6 +60,7 @@ def _rows_and_columns(i: int, labels: Labels, z: Value, x: Value, y: Value) -> L
 @op(
     _in_left,
     _in_right,
+    linear="each",
     axes=_rows_and_columns,
     cases=[
         case((2, 3), (3, 4)),
@@ -101,6 +102,7 @@ def _rows_stay_apart(i: int, labels: Labels, y: Value, *_: Value) -> Labels:
     lambda g, y, x, weight, bias: matmul(g, matrix_transpose(weight)),
     lambda g, y, x, weight, bias: matmul(matrix_transpose(_rows(x)), _rows(g)),
     lambda g, y, x, weight, bias: sum(_rows(g), axis=0),
+    linear=((0, 2), (1, 2)),
     axes=_rows_stay_apart,
     cases=[case((2, 3), (3, 4), (4,)), case((3,), (3, 4), (4,)), case((5, 2, 3), (3, 4), (4,))],
 )
@@ -237,6 +239,7 @@ def _letters_kept(i: int, labels: Labels, y: Value, *arrays: Value, subscripts: 
 
 @op(
     _through_einsum,
+    linear="each",
     axes=_letters_kept,
     cases=[
         case((2, 3), (3, 4), subscripts="ij,jk->ik"),

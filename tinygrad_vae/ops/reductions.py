@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core import Value, namespace, size, value_of
+from ..core import Value, namespace, value_of
 from ..domains import LOGITS, NONZERO, TRUTH
 from .choices import astype, logical_or, stop_gradient, where
 from .cumulative import cumulative_prod
@@ -67,6 +68,7 @@ def _all_but_axis(i: int, labels: tuple[int | None, ...], y: Value, x: Value, *,
 
 @op(
     lambda g, y, x, *, axis, dtype, keepdims: broadcast_to(_keep(g, x, axis), x.shape),
+    linear=True,
     axes=remaining_axes,
     cases=[*_CASES, case((2, 3), axis=0, dtype=np.float64)],
 )
@@ -83,8 +85,9 @@ def sum(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = F
 
 @op(
     lambda g, y, x, *, axis, keepdims: broadcast_to(
-        _keep(g, x, axis) / size(tuple(x.shape[a] for a in reduced(axis, x.ndim))), x.shape
+        _keep(g, x, axis) / math.prod(tuple(x.shape[a] for a in reduced(axis, x.ndim))), x.shape
     ),
+    linear=True,
     axes=remaining_axes,
     cases=_CASES,
 )
@@ -95,14 +98,14 @@ def mean(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> float(mean(np.ones((2, 3))))
     1.0
     """
-    count = size(tuple(np.shape(x)[a] for a in reduced(axis, np.ndim(x))))
+    count = math.prod(tuple(np.shape(x)[a] for a in reduced(axis, np.ndim(x))))
     if not count:
         raise ValueError("the mean of no elements is not defined")
     return np.sum(x, axis=as_axes(axis), keepdims=keepdims) / count
 
 
 def _degrees(x: Value, axis: Axis, correction: float) -> float:
-    return size(tuple(x.shape[a] for a in reduced(axis, x.ndim))) - correction
+    return math.prod(tuple(x.shape[a] for a in reduced(axis, x.ndim))) - correction
 
 
 @op(
@@ -146,7 +149,7 @@ def std(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bo
 
 
 def _check_degrees(x: Value, axis: Axis, correction: float) -> None:
-    count = size(tuple(np.shape(x)[a] for a in reduced(axis, np.ndim(x))))
+    count = math.prod(tuple(np.shape(x)[a] for a in reduced(axis, np.ndim(x))))
     if count - correction <= 0:
         raise ValueError(f"the variance of {count} elements with correction={correction:g} is not defined")
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core import Array, Tensor, Value, as_array, namespace, size, value_of
-from .declare import case, op
+from .. import core
+from ..core import Array, Tensor, Value, as_array, namespace, value_of
+from .declare import case, declare, op
 
 Labels = tuple[int | None, ...]
 
 
 def _axes_of_reshape(i: int, labels: Labels, y: Value, x: Value, *_: Any, **__: Any) -> Labels:
     """An axis stays the same where its length and the number of elements before it do; one of length 1, in front."""
-    own = {(size(x.shape[:a]), n): label for a, (n, label) in enumerate(zip(x.shape, labels, strict=True)) if n > 1}
+    own = {
+        (math.prod(x.shape[:a]), n): label for a, (n, label) in enumerate(zip(x.shape, labels, strict=True)) if n > 1
+    }
     kept = 0
     while kept < min(len(labels), len(y.shape)) and x.shape[kept] == y.shape[kept]:
         kept += 1
-    return labels[:kept] + tuple(own.get((size(y.shape[:c]), y.shape[c])) for c in range(kept, len(y.shape)))
+    return labels[:kept] + tuple(own.get((math.prod(y.shape[:c]), y.shape[c])) for c in range(kept, len(y.shape)))
 
 
 def unmixed_by_broadcast(labels: Labels, shape: tuple[int, ...], result: tuple[int, ...]) -> Labels:
@@ -32,6 +36,7 @@ def unmixed_by_broadcast(labels: Labels, shape: tuple[int, ...], result: tuple[i
 
 @op(
     lambda g, y, x, shape: reshape(g, x.shape),
+    linear=True,
     axes=_axes_of_reshape,
     cases=[case((2, 6), shape=(3, 4)), case((4,), shape=(2, -1)), case((2, 1, 3), shape=(2, 3))],
 )
@@ -46,6 +51,7 @@ def reshape(x: Value, /, shape: tuple[int, ...]) -> Value:
 
 @op(
     lambda g, y, x, axes: permute_dims(g, _inverse(axes)),
+    linear=True,
     axes=lambda i, labels, y, x, axes: tuple(labels[a] for a in axes),
     cases=[case((2, 3), axes=(1, 0)), case((2, 3, 4), axes=(2, 0, 1)), case((2, 3, 4), axes=(-1, 0, -2))],
 )
@@ -64,6 +70,7 @@ def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
 
 @op(
     lambda g, y, x: matrix_transpose(g),
+    linear=True,
     axes=lambda i, labels, y, x: (*labels[:-2], labels[-1], labels[-2]),
     cases=[case((2, 3)), case((2, 3, 4))],
 )
@@ -76,43 +83,23 @@ def matrix_transpose(x: Value, /) -> Value:
     return np.swapaxes(x, -1, -2)
 
 
-@op(
-    lambda g, y, x, shape: sum_to(g, x.shape),
-    axes=lambda i, labels, y, x, shape: unmixed_by_broadcast(labels, x.shape, y.shape),
-    cases=[case((3,), shape=(2, 3)), case((2, 1), shape=(4, 2, 3)), case((), shape=(2,))],
-)
-def broadcast_to(x: Value, /, shape: tuple[int, ...]) -> Value:
-    """x repeated along new axes in front, and along axes of length 1. Derivative: the sum over the repetitions.
-
-    >>> broadcast_to(np.ones(3), (2, 3)).shape
-    (2, 3)
-    """
-    return np.broadcast_to(x, shape)
-
-
 def _kept_by_sum_to(i: int, labels: Labels, y: Value, x: Value, shape: tuple[int, ...]) -> Labels:
     extra = len(labels) - len(shape)
     return tuple(label if x.shape[extra + a] == shape[a] else None for a, label in enumerate(labels[extra:]))
 
 
-@op(
-    lambda g, y, x, shape: broadcast_to(g, x.shape),
+broadcast_to = declare(
+    core.broadcast_to,
+    linear=True,
+    axes=lambda i, labels, y, x, shape: unmixed_by_broadcast(labels, x.shape, y.shape),
+    cases=[case((3,), shape=(2, 3)), case((2, 1), shape=(4, 2, 3)), case((), shape=(2,))],
+)
+sum_to = declare(
+    core.sum_to,
+    linear=True,
     axes=_kept_by_sum_to,
     cases=[case((2, 3), shape=(3,)), case((4, 2, 3), shape=(2, 1)), case((2,), shape=())],
 )
-def sum_to(x: Value, /, shape: tuple[int, ...]) -> Value:
-    """The sum over all that ``broadcast_to`` would repeat: its transpose. The engine undoes broadcasting with it.
-
-    >>> sum_to(np.ones((2, 3)), (3,))
-    array([2., 2., 2.])
-    """
-    if x.shape == shape:
-        return x
-    extra = x.ndim - len(shape)
-    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
-        raise ValueError(f"an array of shape {x.shape} does not come from broadcasting shape {shape}")
-    axes = (*range(extra), *(extra + a for a, n in enumerate(shape) if n == 1 and x.shape[extra + a] != 1))
-    return np.reshape(np.sum(x, axis=axes), shape)
 
 
 def shape_of(x: Value) -> tuple[int, ...]:
@@ -177,6 +164,7 @@ def _part(i: int, g: Value, arrays: tuple[Value, ...], axis: int) -> Value:
 
 @op(
     lambda i, g, y, *arrays, axis: _part(i, g, arrays, axis),
+    linear=True,
     axes=lambda i, labels, y, *arrays, axis: tuple(
         None if a == axis % len(labels) else label for a, label in enumerate(labels)
     ),
@@ -193,6 +181,7 @@ def concat_arrays(*arrays: Value, axis: int = 0) -> Value:
 
 @op(
     lambda i, g, y, *arrays, axis: g[(slice(None),) * (axis % len(g.shape)) + (i,)],
+    linear=True,
     axes=lambda i, labels, y, *arrays, axis: (*labels[: axis % len(y.shape)], None, *labels[axis % len(y.shape) :]),
     cases=[case((3,), (3,), axis=0), case((2, 3), (2, 3), (2, 3), axis=-1)],
 )
@@ -227,7 +216,7 @@ def stack(arrays: Sequence[Value], /, *, axis: int = 0) -> Value:
 
 def flatten_from(x: Value, axis: int) -> Value:
     """x with the axes from ``axis`` on joined into one."""
-    return reshape(x, (*x.shape[:axis], size(x.shape[axis:])))
+    return reshape(x, (*x.shape[:axis], math.prod(x.shape[axis:])))
 
 
 def unstack(x: Value, /, *, axis: int = 0) -> tuple[Value, ...]:

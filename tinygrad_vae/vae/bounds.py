@@ -16,7 +16,6 @@ from ..core import NoiseStream, Tensor, Value, describe, is_array, replay, trees
 from ..distributions import Independent
 from ..distributions.distribution import Distribution
 from ..distributions.divergences import kl_divergence
-from ..guard.verdict import left_out, refuse_gradient
 from ..ops import (
     astype,
     expand_dims,
@@ -29,6 +28,7 @@ from ..ops import (
     sum,
     surrogate,
 )
+from ..refusals import first_order, refuse_gradient
 
 DIVERGENCES = ("auto", "closed-form", "monte-carlo")
 """How ``elbo`` may compute its divergence; see there."""
@@ -247,7 +247,7 @@ def doubly_reparameterized_bound(model: LatentVariableModel, x: Value, *, rng: N
     if isinstance(z, Tensor):
         weights = softmax(log_weights, axis=0)
         reason = f"{what} weighs derivatives, and so gives first ones only; for second ones use {plain}"
-        weights = left_out(stop_gradient(weights), weights, z, reason=reason)
+        weights = first_order(stop_gradient(weights), weights, z, reason=reason)
         weights = reshape(weights, (*weights.shape, *(1,) * (z.ndim - weights.ndim)))
         log_weights = replay(log_weights, {z: surrogate(z, weights * z)})
     return _log_mean(log_weights)
@@ -282,7 +282,7 @@ def _without_its_gradient(q: Distribution, what: str, plain: str) -> Distributio
             return x
         if path in moving:
             return refuse_gradient(x, reason=edge)
-        return left_out(stop_gradient(x), x, x, reason=first_only)
+        return first_order(stop_gradient(x), x, x, reason=first_only)
 
     return trees.replace_leaves(q, [cut(path, x) for path, x in trees.paths(q)])
 

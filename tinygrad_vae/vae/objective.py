@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import NoiseStream, Tensor, Value
-from ..estimators import ESTIMATORS, ScoreFunction, estimate
+from ..estimators import ScoreFunction, estimate
+from ..guard.report import ESTIMATORS
 from ..ops import mean, minimum
 from .bounds import (
     LatentVariableModel,

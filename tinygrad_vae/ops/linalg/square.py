@@ -109,6 +109,7 @@ def _batches_of_solve(i: int, labels: Labels, y: Value, x1: Value, x2: Value) ->
     lambda g, y, x1, x2: sum_to(_weighed(solve(matrix_transpose(x1), g), x2, y), x1.shape),
     lambda g, y, x1, x2: sum_to(solve(matrix_transpose(x1), g), x2.shape),
     domain=(FULL_RANK, FULL_RANK),
+    linear=((1,),),
     axes=_batches_of_solve,
     cases=[case((3, 3), (3, 2)), case((2, 2, 2), (2, 3)), case((2, 2), (4, 2, 3))],
 )

@@ -1,0 +1,227 @@
+"""Backprop: the nodes in order, and the chain rule run over them from the output back to the leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from . import trees, words
+from .arrays import Value, as_array, owned
+from .tensor import BLOCKED, Op, Tensor
+
+Tree = TypeVar("Tree")
+
+
+def topological_order(roots: Sequence[Tensor]) -> list[Tensor]:
+    """Return every node that the roots depend on, inputs before the nodes made from them.
+
+    The stack stands in the place of recursion: a graph may be a million nodes deep.
+
+    >>> x = Tensor(1.0, "x")
+    >>> topological_order([x + x])
+    [Tensor(1., name='x'), Tensor(2., made by add)]
+    """
+    order: list[Tensor] = []
+    seen: set[int] = set()
+    stack: list[Tensor | None] = list(roots)
+    while stack:
+        node = stack.pop()
+        if node is None:  # all inputs of the next node have been placed
+            order.append(stack.pop())  # type: ignore[arg-type]
+        elif id(node) not in seen:
+            seen.add(id(node))
+            if not node.inputs:
+                order.append(node)
+                continue
+            stack += (node, None)
+            stack += [x for x in node.inputs if isinstance(x, Tensor) and id(x) not in seen]
+    return order
+
+
+class GradientRefusedError(RuntimeError):
+    """A gradient was asked for that would have been silently wrong."""
+
+
+class BlockedGradientError(GradientRefusedError):
+    """The gradient would have to pass through a node that has a value and no derivative.
+
+    The message is written when somebody reads it, so the error keeps the graph until then.
+    """
+
+    def __init__(self, node: Tensor, output: Tensor, wrt: Sequence[Tensor]) -> None:
+        super().__init__(node, output, wrt)
+
+    def __str__(self) -> str:
+        return guard.report(*self.args)
+
+    def __reduce__(self) -> Any:
+        return GradientRefusedError, (str(self),)
+
+
+class InvalidGradientError(GradientRefusedError):
+    """An estimator was used where its conditions do not hold."""
+
+
+class Guard:
+    """Looks at a gradient before it is taken. This one lets everything pass; ``guard/`` installs a stricter one."""
+
+    def look(
+        self, order: list[Tensor], wrt: Sequence[Tensor], cotangent: Value
+    ) -> Callable[[list[Tensor]], list[Tensor]] | None:
+        """Raise where the gradient would be wrong; may return a function that recorded gradients go through.
+
+        Args:
+            order: every node that the output depends on, the output last.
+            wrt: the Tensors to differentiate by.
+            cotangent: the weights of the output's elements.
+        """
+        return None
+
+    def report(self, node: Tensor, output: Tensor, wrt: Sequence[Tensor]) -> str:
+        """Say why the gradient is blocked."""
+        return f"{node!r} has a value and no derivative, and stands between the output and its parameters"
+
+
+guard = Guard()
+
+
+def install(new: Guard) -> None:
+    """Let a guard look at every gradient from now on."""
+    global guard
+    guard = new
+
+
+def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, record: bool = False) -> Tree:
+    """Return the gradient of ``output`` with respect to each Tensor in ``wrt``.
+
+    Reverse mode: with ``g(y)`` the derivative of the output with respect to node y, and ``g(output) = 1``,
+    ``g(x) = sum over the nodes y made from x of vjp(g(y))``, each node after all those made from it.
+
+    Args:
+        output: a Tensor without axes, or any Tensor together with ``cotangent``.
+        wrt: a Tensor or a tree of Tensors (a list, a dict, a model); leaves or nodes in between.
+        cotangent: the weights of the output's elements, an array of the output's shape.
+        record: return Tensors that can be differentiated again, instead of arrays.
+
+    Returns:
+        The structure of ``wrt``, each gradient with the shape and dtype of its Tensor. Zeros where the output does not
+        depend on it.
+
+    Raises:
+        BlockedGradientError: a path from ``wrt`` to the output runs through a random draw.
+        InvalidGradientError: the gradient would be wrong for another reason.
+        TypeError, ValueError: the output is no Tensor or has axes; one of ``wrt`` is no Tensor of floats; or ``wrt``
+            was wrapped again after the output was computed.
+
+    >>> x = Tensor(np.array([1.0, 2.0]))
+    >>> gradients(tg.sum(x * x), [x])
+    [array([2., 4.])]
+    """
+    targets = trees.leaves(wrt)
+    if cotangent is not None and not isinstance(cotangent, Tensor):
+        cotangent = as_array(cotangent)
+    words.check_request(output, targets, cotangent, Tensor)
+    seed = np.ones_like(output.value) if cotangent is None else cast(cotangent, output.dtype)
+    order = topological_order([output])
+    after = guard.look(order, targets, seed)
+    wanted = {id(t) for t in targets}
+    reached = set(wanted)
+    steps: list[tuple[Tensor, list[int]]] = []  # the nodes made from wrt, each with the inputs on the way to wrt
+    for node in order:
+        if node.op is not None and (node.value.dtype.kind == "f" or BLOCKED in node.op.vjps):  # integers are constants
+            vjps = node.op.vjps if not node.op.variadic else node.op.vjps * len(node.inputs)
+            ways = [i for i, x in enumerate(node.inputs) if id(x) in reached and vjps[i] is not None]
+            if ways:
+                reached.add(id(node))
+                steps.append((node, ways))
+    if not steps:
+        words.check_reached(targets, order)
+    cotangents: dict[int, Value] = {id(output): seed}
+    for node, ways in reversed(steps):
+        key = id(node)
+        g = cotangents.get(key) if key in wanted else cotangents.pop(key, None)
+        if g is None:
+            continue  # the output does not depend on this node
+        op: Op[..., Any] = node.op  # type: ignore[assignment]
+        y: Value = node if record else node.value
+        inputs = node.inputs if record else [x.value if isinstance(x, Tensor) else x for x in node.inputs]
+        for i in ways:
+            if op.vjp_of(i) is BLOCKED:
+                raise BlockedGradientError(node, output, targets)  # backprop stops here: there is no vjp to call
+            gx, key = pull_back(op, i, g, y, inputs, node.attrs), id(node.inputs[i])
+            cotangents[key] = add(cotangents[key], gx) if key in cotangents else gx
+    found = [cotangents[id(t)] if id(t) in cotangents else np.zeros_like(t.value) for t in targets]
+    if not record:
+        return trees.replace_leaves(wrt, owned(found, {id(cotangent)}))
+    found = [g if isinstance(g, Tensor) else Tensor(g) for g in found]
+    return trees.replace_leaves(wrt, after(found) if after else found)
+
+
+def pull_back(op: Op[..., Any], i: int, g: Value, y: Value, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Value:
+    """Return the cotangent of input ``i`` from ``g``, the cotangent of the output; in its shape and dtype."""
+    vjp: Any = op.vjp_of(i)
+    gx = vjp(i, g, y, *inputs, **attrs) if op.variadic else vjp(g, y, *inputs, **attrs)
+    x = inputs[i]
+    if gx.shape != x.shape:
+        if not op.elementwise:
+            raise ValueError(words.wrong_cotangent(op, i, gx.shape, x.shape))
+        gx = sum_to(gx, x.shape)  # broadcasting is undone here, and only here
+    return cast(gx, x.dtype)
+
+
+# ---------------------------------------------------------------------------- the ops that the engine itself needs
+
+
+def cast(g: Value, dtype: Any) -> Value:
+    """Return a cotangent in the dtype of its node."""
+    return g if g.dtype == dtype else astype(g, dtype)
+
+
+def _op(*vjps: Callable[..., Any] | None, elementwise: bool = False) -> Callable[[Callable[..., Any]], Op[..., Any]]:
+    return lambda forward: Op(forward, vjps, elementwise=elementwise)
+
+
+@_op(lambda g, z, x, y: g, lambda g, z, x, y: g, elementwise=True)
+def add(x: Value, y: Value, /) -> Value:
+    """``x + y``. Derivatives 1 and 1.
+
+    >>> float(add(1.0, 2.0))
+    3.0
+    """
+    return np.add(x, y)
+
+
+@_op(lambda g, y, x, dtype: astype(g, x.dtype))
+def astype(x: Value, /, dtype: Any) -> Value:
+    """``x`` with another dtype. Derivative 1 between floats.
+
+    >>> astype(np.ones(2), np.float32).dtype
+    dtype('float32')
+    """
+    return np.asarray(x).astype(dtype) if isinstance(x, (bool, int, float)) else x.astype(dtype)
+
+
+@_op(lambda g, y, x, shape: broadcast_to(g, x.shape))
+def sum_to(x: Value, /, shape: tuple[int, ...]) -> Value:
+    """The sum over everything that ``broadcast_to`` would repeat: its transpose.
+
+    >>> sum_to(np.ones((2, 3)), (3,))
+    array([2., 2., 2.])
+    """
+    extra = x.ndim - len(shape)
+    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
+        raise ValueError(f"an array of shape {x.shape} does not come from broadcasting shape {shape}")
+    axes = (*range(extra), *(extra + a for a, n in enumerate(shape) if n == 1 and x.shape[extra + a] != 1))
+    return np.reshape(np.sum(x, axis=axes), shape) if axes else x
+
+
+@_op(lambda g, y, x, shape: sum_to(g, x.shape))
+def broadcast_to(x: Value, /, shape: tuple[int, ...]) -> Value:
+    """x repeated along new axes in front, and along axes of length 1. Derivative: the sum over the repetitions.
+
+    >>> broadcast_to(np.ones(3), (2, 3)).shape
+    (2, 3)
+    """
+    return np.broadcast_to(x, shape)

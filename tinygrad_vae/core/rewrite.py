@@ -1,0 +1,157 @@
+"""From graph to graph: rewrite, replay, and the reparameterization trick, which is a rewrite with a short rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from . import trees
+from .arrays import Array, Value, describe
+from .gradients import topological_order
+from .random import Sample, SourceLine
+from .tensor import Op, Tensor, make_node, value_of
+
+Tree = TypeVar("Tree")
+
+
+def rewrite(roots: Tree, rule: Callable[[Tensor, tuple[Any, ...]], Tensor | None]) -> Tree:
+    """Return the graph of ``roots`` with some nodes replaced; the original graph is left alone.
+
+    From the leaves up, ``rule(node, inputs)`` is called with each node and its rewritten inputs. It returns the node to
+    stand there, or ``None`` to keep it. A kept node whose inputs are unchanged is shared with the original. One whose
+    inputs are other nodes with the very same values keeps its value; all others are computed again.
+
+    Args:
+        roots: a Tensor or a tree of Tensors.
+        rule: what to put in a node's place.
+
+    >>> x = Tensor(2.0)
+    >>> swap = rewrite(tg.sin(x) + 1, lambda node, inputs: tg.cos(*inputs) if node.op is tg.sin else None)
+    >>> round(float(swap.value), 4)
+    0.5839
+    """
+    tops = trees.leaves(roots)
+    for top in tops:
+        if not isinstance(top, Tensor):
+            raise TypeError(f"rewrite takes Tensors, found {describe(top)}, which records nothing")
+    new: dict[int, Tensor] = {}
+    for node in topological_order(tops):
+        inputs = tuple([new.get(id(x), x) for x in node.inputs])
+        made = rule(node, inputs)
+        new[id(node)] = _with_inputs(node, inputs) if made is None else made
+    return trees.replace_leaves(roots, [new[id(top)] for top in tops])
+
+
+def _with_inputs(node: Tensor, inputs: tuple[Any, ...]) -> Tensor:
+    pairs = list(zip(inputs, node.inputs, strict=True))
+    if node.op is None or all(a is b for a, b in pairs):
+        return node
+    if all(value_of(a) is value_of(b) for a, b in pairs):
+        return make_node(node.value, node.op, inputs, node.attrs, node.name, type(node))
+    return node.op.record(inputs, node.attrs, node.name)
+
+
+def replay(roots: Tree, swaps: Mapping[Tensor, Tensor | Array]) -> Tree:
+    """Return the graph computed again with other nodes, or arrays for leaves, in the places of some.
+
+    The same noise with other parameters gives common random numbers; other noise gives a new draw.
+
+    Args:
+        roots: a Tensor or a tree of Tensors.
+        swaps: what to put in a node's place; an array becomes a leaf of the same name.
+
+    Raises:
+        ValueError: a node to swap is not part of the graph.
+
+    >>> x = Tensor(2.0)
+    >>> float(replay(x * x, {x: 5.0}).value)
+    25.0
+    """
+    present = {id(node) for node in topological_order(trees.leaves(roots))}
+    new: dict[int, Tensor] = {}
+    for old, other in swaps.items():
+        if id(old) not in present:
+            raise ValueError(f"replay: {old!r} is not part of the graph; swap a node that the roots were computed from")
+        if other is old.value:  # the array may have been edited since; a new one is never taken for the old value
+            other = other.copy()
+        new[id(old)] = other if isinstance(other, Tensor) else old.with_value(other)
+    return rewrite(roots, lambda node, inputs: new.get(id(node)))
+
+
+# ------------------------------------------------------------------------------------- the reparameterization trick
+
+
+def reparameterize(cost: Tensor) -> Tensor:
+    """Put the transform of every draw into the graph: ``z = loc + scale * noise`` in the place of a number.
+
+    The noise does not depend on the parameters, so ``d/dtheta E f(g(noise, theta)) = E d/dtheta f(g(noise, theta))``:
+    what is random is now a leaf, and from the parameters to the cost there are only ops with a derivative. It is the
+    same draw, and every value stays what it was, bit for bit. Draws whose transform has no derivative (discrete ones)
+    stay blocked: ``score_function`` of the result takes care of them.
+
+    Price 1958 and Bonnet 1964 (Gaussian), Ho and Cao 1983 and Glasserman 1991 (perturbation analysis), Kingma and
+    Welling 2014, Rezende, Mohamed and Wierstra 2014, Titsias and Lazaro-Gredilla 2014.
+
+    Args:
+        cost: a Tensor of any shape.
+
+    Returns:
+        The cost, with the transform of each draw in the graph; the very same object where there is nothing to open.
+
+    Raises:
+        TypeError: the cost is no Tensor.
+
+    >>> mu = tg.Tensor(2.0, "mu")
+    >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
+    >>> gradient, = tg.gradients(tg.reparameterize(x * x), [mu])
+    >>> bool(gradient == 2 * x.value)
+    True
+    """
+
+    def open_draw(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+        return opened(node, inputs) if isinstance(node, Sample) and node.dist.path is not None else None
+
+    return rewrite(cost, open_draw)
+
+
+def opened(z: Sample, inputs: tuple[Any, ...], drawn: Drawn | None = None) -> Tensor:
+    """Return the draw with its transform in the graph. ``inputs`` are its noise and its parameters."""
+    noise, *parameters = inputs
+    dist = trees.replace_leaves(z.attrs["dist"], parameters)
+    drawn = drawn or Drawn(z.name, str(dist), z.line, "pathwise")
+    return make_node(z.value, taken_care_of, (dist.transform(noise),), {"drawn": drawn}, z.name)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is remembered of a random node once an estimator has taken care of it.
+
+    ``weighs`` where the estimator weighs the whole cost that follows, so that the cost may only be summed afterwards;
+    ``biased`` is the reason where the gradient is not that of the expectation; ``origin`` is shared by everything that
+    was made of one draw.
+    """
+
+    name: str | None
+    dist: str
+    line: SourceLine
+    estimator: str
+    note: str = ""
+    weighs: bool = False
+    biased: str = ""
+    origin: Hashable = None
+
+    def __repr__(self) -> str:
+        return f"{self.estimator} for {self.name or 'a draw'} at {self.line}"
+
+
+def _taken_care_of(x: Value, /, *, drawn: Drawn) -> Value:
+    """``x``, with a note of the random node that it stands for and of the estimator that was chosen for it.
+
+    Derivative 1. For the pathwise estimator x is the opened draw, for the score function its log-probability.
+    """
+    return x
+
+
+taken_care_of = Op(_taken_care_of, [lambda g, y, x, *, drawn: g])
+taken_care_of.name = "taken_care_of"

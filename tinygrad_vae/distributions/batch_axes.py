@@ -1,0 +1,45 @@
+"""Which axes of a draw, and of a solved equation, stay apart: those that count distributions of one batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import Value, draw_sample, taken_care_of, trees
+from ..ops.declare import BLOCKED, Labels, declare
+
+
+def axes_kept_apart(labels: Labels, x: Value, shape: tuple[int, ...], own: int, after: int) -> Labels:
+    """Return the labels of the axes of an output that has the batch axes of ``x``, broadcast, in front of others.
+
+    Args:
+        labels: those of the axes of x.
+        x: an input.
+        shape: the shape of the output.
+        own: how many of the last axes of x are no batch axes.
+        after: how many of the last axes of the output are none.
+    """
+    batch = labels[: max(0, len(labels) - own)]
+    offset = len(shape) - after - len(batch)
+    kept = tuple(label if x.shape[a] == shape[offset + a] else None for a, label in enumerate(batch))
+    return (None,) * offset + kept + (None,) * after
+
+
+def _axes_of_draw(i: int, labels: Labels, z: Value, noise: Value, *parameters: Value, dist: Any, **_: Any) -> Labels:
+    """A draw works element by element over its batch axes: those of a parameter stay apart, its event axes do not.
+
+    Nor does an axis that was broadcast: several draws share what stands there.
+    """
+    if i == 0:
+        return (None,) * len(z.shape)
+    element = trees.replace_leaves(dist, parameters).element
+    own = element.parameter_event_ndims()[i - 1]
+    return axes_kept_apart(labels, parameters[i - 1], z.shape, own, len(element.event_shape))
+
+
+declare(draw_sample, smoothness=BLOCKED, axes=_axes_of_draw)
+declare(taken_care_of, linear=True, axes=lambda i, labels, y, x, *, drawn: labels)
+
+
+def structure_of(dist: Any) -> Any:
+    """Return the distribution with ``...`` in the place of each parameter, for the attributes of a node."""
+    return trees.map_leaves(lambda _: ..., dist)

@@ -1,0 +1,103 @@
+"""Hold an estimator against a reference, and say how small a bias would have been seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core import Array, InvalidGradientError, NoiseStream, to_host, trees
+from .compare import Program, check_comparison, compare_estimators
+from .estimator import Estimator
+from .measurement import ALLOWED, Measurement
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How far an estimator's mean is from a reference, in standard errors.
+
+    Args:
+        z: for each element of the gradient, the distance from the reference in standard errors of both.
+        visible_bias: for each element, a bias of nine standard errors, which is missed once in 300 000 audits.
+        passed: whether all distances are at most 4.5.
+    """
+
+    z: Array
+    visible_bias: Array
+    passed: bool
+
+    def __str__(self) -> str:
+        verdict = "no bias seen" if self.passed else "BIASED"
+        return (
+            f"{verdict}: the largest of {self.z.size} distances is {np.abs(self.z).max():.2f} standard errors; "
+            f"a bias of {self.visible_bias.max():.2g} would have been seen"
+        )
+
+
+def audit(
+    f: Program,
+    parameters: Any,
+    estimator: str | Estimator,
+    reference: Any,
+    *,
+    rng: NoiseStream,
+    runs: int = 2000,
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
+    """Hold an estimator against a reference that does not share its draws.
+
+    Args:
+        f, parameters: as for ``compare_estimators``.
+        estimator: the one to look at.
+        reference: the true gradient, in the structure of the parameters; or another estimator, which gets noise of
+            its own (``"enumeration"`` and ``"quadrature"`` are exact where they are valid).
+        rng: a stream from ``tg.noise(seed)``.
+        runs: how many gradients.
+        progress: called as ``progress(done, runs)`` after every run; for a reference that is an estimator, once more.
+
+    Raises:
+        InvalidGradientError: the estimator or the reference is not valid here.
+        TypeError, ValueError: as for ``compare_estimators``, or the reference has another structure.
+
+    >>> def cost(theta, rng):
+    ...     return tg.Normal(theta, 1.0).sample(rng=rng) ** 2
+    >>> print(tg.audit(cost, np.float64(2.0), "score-function", np.float64(4.0), rng=tg.noise(0)))
+    no bias seen: the largest of 1 distances is ... standard errors; a bias of ... would have been seen
+    """
+    check_comparison(f, rng, runs)
+    found = _one(f, parameters, estimator, rng.at("audited"), runs, progress)
+    if isinstance(reference, (str, Estimator)):
+        other = _one(f, parameters, reference, rng.at("reference"), runs, progress)
+        truth, error = other.mean, np.hypot(found.standard_error, other.standard_error)
+    else:
+        truth = _flat(reference, parameters)
+        error = found.standard_error
+    rounding = 1e-9 * (1 + np.abs(truth))
+    allowed = ALLOWED * error + rounding
+    z = ALLOWED * (found.mean - truth) / allowed
+    return Audit(z, 2 * allowed, bool(np.all(np.abs(z) <= ALLOWED)))
+
+
+def _flat(reference: Any, parameters: Any) -> Array:
+    """Return the reference as one vector."""
+    shapes, expected = ([np.shape(x) for x in trees.leaves(tree)] for tree in (reference, parameters))
+    if shapes != expected:
+        raise ValueError(f"audit: the reference has the shapes {shapes}, the parameters have {expected}")
+    return np.concatenate([np.ravel(to_host(x)) for x in trees.leaves(reference)])
+
+
+def _one(
+    f: Program,
+    parameters: Any,
+    estimator: str | Estimator,
+    rng: NoiseStream,
+    runs: int,
+    progress: Callable[[int, int], None] | None,
+) -> Measurement:
+    options: dict[str, Any] = {"rng": rng, "runs": runs, "progress": progress}
+    row = compare_estimators(f, parameters, estimators=[estimator], **options).rows[0]
+    if row.refused:
+        raise InvalidGradientError(f"audit: {row.name} is refused: {row.refused}")
+    return row

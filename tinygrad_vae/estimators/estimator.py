@@ -1,0 +1,262 @@
+"""The one mechanism of all estimators: a random node and the rest of the cost after it, taken apart and rejoined.
+
+``z = transform(noise, parameters)`` is a random node, and ``K`` everything from z to the cost. An estimator gives a
+combination of copies of K whose expectation, and whose derivative's expectation, are those of ``E K(z)``. The earliest
+node comes first, and K takes care of the later ones. The value of the cost is put back at the very end.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from ..core import (
+    Drawn,
+    InvalidGradientError,
+    Noise,
+    NoiseStream,
+    Sample,
+    Tensor,
+    Value,
+    make_node,
+    rewrite,
+    taken_care_of,
+    topological_order,
+)
+from ..guard.conditions import FIRST_ONLY, OTHER_NOISE
+from ..guard.names import name_of_draw
+from ..guard.paths import live_samples
+from ..guard.report import ESTIMATORS
+from ..ops import identity, stop_gradient, surrogate
+from ..ops.declare import enter
+from ..refusals import first_order
+
+Rest = Callable[[Value], Tensor]
+"""K: the cost as a function of what stands in the place of a random node."""
+
+Choices = Mapping[int, "Estimator"]
+"""The estimator of a random node by the id of its noise, which every copy of the node shares."""
+
+
+class Estimator:
+    """How the gradient of ``E K(z)`` is to be estimated at one random node.
+
+    A subclass declares ``name``, ``apply``, and what stands below where it differs. An instance is a rewrite too:
+    ``ScoreFunction()(cost)`` takes care of every random node that is left.
+    """
+
+    name: ClassVar[str]
+    biased: ClassVar[str] = ""
+    """Why the gradient is not that of the expectation; empty where it is."""
+    weighs: ClassVar[bool] = True
+    """Whether it weighs the whole cost, which may then be summed and scaled only, and not put into a function."""
+    keeps_value: ClassVar[bool] = True
+    """Whether the cost keeps its value; where not, it becomes an expectation, or that of a relaxed draw."""
+    caveat: ClassVar[str] = ""
+    """What its measured mean and variance do not show; empty where they show everything."""
+    follows_noise: ClassVar[bool] = False
+    """Whether the gradient goes through the noise of the draw too, so that anything may be put in the place of that."""
+    explained_first: ClassVar[bool] = False
+    """Whether ``explain`` has a line of its own for it, before all others."""
+    needs_score: ClassVar[bool] = False
+    """Whether it weighs with the log-probability of the draw, and is valid only where the score function is."""
+    takes_noise: ClassVar[bool] = False
+    """Whether it is made with a stream for noise of its own, ``rng``: read off its constructor."""
+    reason: str = ""
+    """Why this one was chosen, where that was found by trying; ``explain`` prints it."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        enter(ESTIMATORS, cls.name, cls, "an estimator")
+        cls.explained_first = vars(cls).get("explained_first", False)
+        cls.takes_noise = "rng" in inspect.signature(cls).parameters
+
+    @classmethod
+    def example(cls, rng: NoiseStream) -> Estimator:
+        """Return an instance for tests and comparisons; ``rng`` is for the noise that it may need."""
+        return cls()
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        """Return why the estimator would be wrong for this node, or ``None``."""
+        return None
+
+    def refusal(self, z: Sample, cost: Tensor) -> str | None:
+        """Return why the node is not to be had with this estimator, or ``None``: its ``objection``, or its noise."""
+        if not self.follows_noise and not isinstance(z.noise, Noise):
+            return OTHER_NOISE
+        return self.objection(z, cost)
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        """Return the cost with a path for the gradient at z.
+
+        Args:
+            z: the random node; those before it have been taken care of.
+            cost: what depends on it.
+            rest: K, the cost with a value in the place of z, later random nodes taken care of.
+        """
+        raise NotImplementedError
+
+    def instead(self, z: Sample) -> Tensor | None:
+        """Return what stands in the place of z, where that is all there is to do: one copy of K and no weight."""
+        return None
+
+    def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
+        """Return the cost with all of these random nodes taken care of at once, where that comes to the same."""
+        return None
+
+    def __call__(self, cost: Tensor) -> Tensor:
+        """Return the cost with every random node that is left taken care of by this estimator; see ``estimate``."""
+        check_tensor(cost)
+        samples = live_samples(cost)
+        return taken_care(cost, {id(z.noise): self for z in samples}, samples)
+
+    def note_of(self, z: Sample, note: str = "") -> Drawn:
+        """Return what is remembered of z, for ``explain`` and the drawings."""
+        notes = "; ".join(text for text in (self.reason, note) if text)
+        origin = getattr(z.noise, "origin", None)
+        return Drawn(z.name, str(z.dist), z.line, self.name, notes, self.weighs, self.biased, origin)
+
+    def noted(self, x: Tensor, z: Sample, note: str = "") -> Tensor:
+        """Return ``x`` with the note that it stands for z."""
+        return taken_care_of(x, drawn=self.note_of(z, note))
+
+
+def check_tensor(cost: Any) -> None:
+    """Raise where there is no graph to rewrite."""
+    if not isinstance(cost, Tensor):
+        raise TypeError(f"an estimator rewrites the graph of a Tensor, found an object of type {type(cost).__name__}")
+
+
+def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Tensor:
+    """Return the cost with the chosen random nodes taken care of, and those alone.
+
+    Args:
+        cost: the cost.
+        choices: an estimator for some random nodes, by the id of their noise.
+        samples: the ``live_samples`` of the cost.
+    """
+    if not choices:
+        return cost
+    for z in samples:
+        estimator = choices.get(id(z.noise))
+        objection = estimator.refusal(z, cost) if estimator else None
+        if estimator and objection:
+            raise InvalidGradientError(f"{estimator.name} for {name_of_draw(z.name, z.line)} ({z.line}): {objection}")
+    _check_independent(cost, {z: choices[id(z.noise)] for z in samples if id(z.noise) in choices})
+    new, later = _with_nodes_replaced(cost, choices, samples)
+    new = _continued(new, later)
+    _check_new_noise(cost, new, choices)
+    if not any(estimator.weighs for estimator in choices.values()):
+        return new
+    kept = all(estimator.keeps_value for estimator in choices.values())
+    return surrogate(cost if kept else new, new)
+
+
+def _check_independent(cost: Tensor, at: Mapping[Sample, Estimator]) -> None:
+    """Refuse a cost in which something else than the draw itself was made from its noise.
+
+    The other half of an antithetic pair, or the same draw already opened, is not independent of the draw, so that a
+    weight would meet it too, and an expectation over the draw would leave it behind. A path takes it along.
+    """
+    drawn = {
+        z.noise.origin: z
+        for z, estimator in at.items()
+        if isinstance(z.noise, Noise) and (estimator.weighs or not estimator.keeps_value)
+    }
+    if not drawn:
+        return
+    for node in topological_order([cost]):
+        for x in node.inputs:
+            z = drawn.get(x.origin) if isinstance(x, Noise) else None
+            if z is not None and z is not node:
+                where = f"{name_of_draw(z.name, z.line)} ({z.line})"
+                raise ValueError(
+                    f"the cost depends on the noise of {where} in two ways, such as an antithetic pair, a part that is "
+                    "open already, copies that an earlier estimate has made, or draws from two streams of one seed; "
+                    "choose for all random nodes in one call, draw from one stream, or apply the estimator to each "
+                    "part of the cost alone, and then add the results"
+                )
+
+
+def _check_new_noise(cost: Tensor, new: Tensor, choices: Choices) -> None:
+    """Refuse noise that an estimator has drawn for itself where the cost has the same, or another estimator.
+
+    That happens to two streams made from one seed: each hands out the same numbers.
+    """
+    if not any(estimator.takes_noise for estimator in choices.values()):
+        return
+    old = {id(x): x for x in topological_order([cost]) if isinstance(x, Noise)}
+    taken = {x.origin for x in old.values()}
+    for x in topological_order([new]):
+        if isinstance(x, Noise) and id(x) not in old:
+            if x.origin in taken:
+                names = ", ".join(sorted({e.name for e in choices.values() if e.takes_noise}))
+                raise ValueError(
+                    f"{names}: the estimator's own noise has been drawn already, for the cost or another estimator, "
+                    "from a stream of the same seed, so that they are not independent; give each a stream of its own, "
+                    'such as rng.at("estimator")'
+                )
+            taken.add(x.origin)
+
+
+def _with_nodes_replaced(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> tuple[Tensor, Choices]:
+    """Return the cost after the estimators that only put something in the place of a node, and the other choices.
+
+    One walk for all of them.
+    """
+    live = {id(z) for z in samples if id(z.noise) in choices}
+    later = dict(choices)
+
+    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+        if id(node) not in live or not isinstance(node, Sample):
+            return None
+        new = choices[id(node.noise)].instead(with_inputs(node, inputs))
+        if new is not None:
+            del later[id(node.noise)]
+        return new
+
+    return rewrite(cost, rule), later
+
+
+def with_inputs(z: Sample, inputs: tuple[Any, ...]) -> Sample:
+    """Return the random node with rewritten inputs, which have the values of the old ones."""
+    if all(a is b for a, b in zip(inputs, z.inputs, strict=True)):
+        return z
+    new = make_node(z.value, z.op, inputs, z.attrs, z.name, Sample)  # type: ignore[arg-type]
+    assert isinstance(new, Sample)
+    return new
+
+
+def _continued(cost: Tensor, choices: Choices) -> Tensor:
+    """Return the cost with its earliest chosen random node taken care of, and through ``rest`` the later ones."""
+    samples = [z for z in live_samples(cost) if id(z.noise) in choices] if choices else []
+    if not samples:
+        return cost
+    z = samples[0]
+    if len({id(choices[id(other.noise)]) for other in samples}) == 1:
+        at_once = choices[id(z.noise)].together(samples, cost)
+        if at_once is not None:
+            return at_once
+    later = {key: estimator for key, estimator in choices.items() if key != id(z.noise)}
+
+    def rest(value: Value) -> Tensor:
+        new = value if isinstance(value, Tensor) else identity.record((value,), {})  # no leaf: nobody's parameter
+        return _continued(rewrite(cost, lambda node, inputs: new if node is z else None), later)
+
+    return choices[id(z.noise)].apply(z, cost, rest)
+
+
+def zero(x: Value) -> Value:
+    """Return ``x - stop(x)``: the value 0 with the derivative of x."""
+    return x - stop_gradient(x)
+
+
+def slope(path: Value, difference: Value) -> Value:
+    """Return ``path * difference``, whose derivative takes the difference for a constant.
+
+    For estimators that put a difference of costs in the place of a derivative; the path has the value 0. First
+    derivatives only, since the difference depends on the parameters too, through the distribution of the draws.
+    """
+    once = first_order(path * stop_gradient(difference), path, path, reason=FIRST_ONLY)
+    return first_order(once, path, difference, reason=FIRST_ONLY)

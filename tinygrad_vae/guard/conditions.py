@@ -1,0 +1,116 @@
+"""The conditions under which a gradient through randomness is right, checked on a followed graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import Noise, Sample, Tensor, taken_care_of
+from ..ops import surrogate
+from ..ops.declare import BLOCKED, JUMP, STOP
+from .names import name_of_draw, op_in_words
+from .paths import Paths
+
+OTHER_NOISE = (
+    "in the place of its noise stands another Tensor, which may depend on a parameter or on other noise, and this "
+    "estimator takes it for independent of all else; use reparameterize(cost), or put noise or an array there"
+)
+
+FIRST_ONLY = (
+    "an estimator that compares the cost at two draws gives first derivatives only. For second ones use "
+    "score_function(cost), reparameterize(cost) or enumeration"
+)
+
+_JUMPS = {
+    "jump": (
+        "{} jumps with a random value: its derivative is 0 almost everywhere, the expectation's is not. Draw with "
+        "sample(...) and use score_function(cost), or cut on purpose with stop_gradient. Where the cost itself does "
+        "not jump, write it with relu, maximum, minimum or abs; it is their slope that jumps, so that second "
+        "derivatives need score_function all the same"
+    ),
+    "piecewise": (
+        "{} leaps between the places where it is differentiable: with a random value, the derivative of the "
+        "expectation has a part that comes from the leap, and that a path does not see. Draw with sample(...) and use "
+        "score_function(cost), or cut on purpose with stop_gradient"
+    ),
+    "meeting": (
+        "{} jumps where a random value meets what depends on the parameters: the derivative of the expectation has a "
+        "part that comes from there, which neither a path nor a score function sees. Let the parameters enter the "
+        "distribution of the draw instead, as in the draw of the difference of both, compared with 0, and use "
+        "score_function(cost); or cut on purpose with stop_gradient"
+    ),
+}
+
+_BENT = (
+    "{} uses a cost that an estimator has weighed, or a recorded gradient of one, whose gradient is right only where "
+    "it is a term of the final cost. Apply the estimator last; sums, means and factors that do not depend on the draw "
+    "may follow"
+)
+
+
+def problems_of(paths: Paths, order: list[Tensor]) -> list[tuple[str, int]]:
+    """Return what makes the gradient wrong, in words, each with the parameters that it concerns."""
+    found = paths.refusals + [(_JUMPS[kind].format(op_in_words(node)), bits) for node, kind, bits in paths.jumps]
+    if any(note.attrs["drawn"].weighs for note in paths.notes):
+        found += _bent_costs(paths)
+        found += _swapped_noise(paths, order)
+    return found
+
+
+def _bent_costs(paths: Paths) -> list[tuple[str, int]]:
+    """Find where a weighed cost is used as something else than a term of the final cost.
+
+    The weight stands for everything that follows the draw, so only ops that are linear in the cost may come after it,
+    and none whose other inputs depend on the same noise: a random factor, a random choice.
+    """
+    sources, nothing = paths.sources, (0, 0)
+    weights: dict[int, tuple[int, int]] = {}  # the noises and the parameters of the log-probabilities in a node
+    costs: dict[int, tuple[int, int]] = {}  # the same, from where they weigh a cost
+    problems: dict[str, int] = {}
+    for node in paths.live:
+        if node.op is None:
+            continue
+        weight, cost = nothing, nothing
+        if node.op is taken_care_of and node.attrs["drawn"].weighs:
+            weight = sources.get(id(node), 0), paths.opened.get(id(node), 0)
+        for i, x in enumerate(node.inputs):
+            if node.op.declared.smoothness_in(i) in (STOP, JUMP, BLOCKED):
+                continue
+            weight = _union(weight, weights.get(id(x), nothing))
+            noises, parameters = costs.get(id(x), nothing)
+            if not noises:
+                continue
+            together = node.op.declared.linear_with(i, len(node.inputs))
+            others = 0
+            for j, other in enumerate(node.inputs):
+                others |= sources.get(id(other), 0) if j not in together else 0
+            if together and not noises & others:
+                cost = _union(cost, costs[id(x)])
+            elif parameters:
+                text = _BENT.format(node.op.name)
+                problems[text] = problems.get(text, 0) | parameters
+        if node.op is surrogate:
+            cost = _union(cost, weight)
+        for found, pair in ((weights, weight), (costs, cost)):
+            if pair[0]:
+                found[id(node)] = pair
+    return list(problems.items())
+
+
+def _union(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] | b[0], a[1] | b[1]
+
+
+def _swapped_noise(paths: Paths, order: list[Tensor]) -> list[tuple[str, int]]:
+    """Find the draws that an estimator has weighed a cost for, and whose noise something else was put in place of."""
+    reached: dict[Any, int] = {}
+    for z in order:
+        if isinstance(z, Sample) and not isinstance(z.noise, Noise):
+            reached[z.name, z.line] = reached.get((z.name, z.line), 0) | paths.of(z.noise)
+    problems = []
+    for note in paths.notes if reached else []:
+        drawn = note.attrs["drawn"]
+        if drawn.weighs and (drawn.name, drawn.line) in reached:
+            bits = reached[drawn.name, drawn.line] | paths.opened.get(id(note), 0)
+            name = name_of_draw(drawn.name, drawn.line)
+            problems += [(f"{drawn.estimator} for {name} ({drawn.line}): {OTHER_NOISE}", bits)] if bits else []
+    return problems

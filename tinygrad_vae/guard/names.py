@@ -1,0 +1,54 @@
+"""Names for messages: of draws, of ops as the user wrote them, and of lists of parameters."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from typing import Any
+
+from ..core import SourceLine, Tensor
+from ..ops import equal, less, less_equal, not_equal
+
+_COMPARISONS = {less: "<", less_equal: "<=", equal: "==", not_equal: "!="}
+_MIRRORED = {"<": ">", "<=": ">=", "==": "==", "!=": "!="}
+
+
+def name_of_draw(name: str | None, line: SourceLine) -> str:
+    """Return the name that was given to a draw, or that of the variable that it was assigned to."""
+    if name:
+        return name
+    try:
+        (statement,) = ast.parse(linecache.getline(line.file, line.line).strip()).body
+    except (SyntaxError, ValueError):  # only a part of a statement stands on the line
+        return "a draw"
+    match statement:
+        case ast.Assign([ast.Name(variable)], ast.Call(ast.Attribute(attr="sample" | "rsample"))):
+            return variable
+    return "a draw"
+
+
+def op_in_words(node: Tensor) -> str:
+    """Return the name of the op that made a node, a comparison as one writes it: ``z > 0``."""
+    sign = _COMPARISONS.get(node.op)  # type: ignore[arg-type]
+    if sign is None:
+        return node.op.name  # type: ignore[union-attr]
+    left, right = (_operand(x) for x in node.inputs)
+    constant_first = not isinstance(node.inputs[0], Tensor)
+    return f"{right} {_MIRRORED[sign]} {left}" if constant_first else f"{left} {sign} {right}"
+
+
+def _operand(x: Any) -> str:
+    if isinstance(x, Tensor):
+        return x.name or "..."
+    return f"{x:g}" if getattr(x, "size", 1) == 1 else "..."
+
+
+def wrapped(names: list[str]) -> str:
+    """Return the names on one line, as many as it holds."""
+    if not names:
+        return "-"
+    kept = 1
+    while kept < len(names) and len(" ".join(names[: kept + 1])) <= 90:
+        kept += 1
+    rest = len(names) - kept
+    return " ".join(names[:kept]) + (f" ... and {rest} more" if rest else "")

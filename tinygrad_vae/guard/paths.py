@@ -1,0 +1,163 @@
+"""One walk over a graph: which parameters reach each node over open paths and which through random nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core import Noise, Sample, Tensor, taken_care_of, topological_order
+from ..ops.declare import BLOCKED, JUMP, PIECEWISE, STOP
+from ..refusals import refuse_gradient
+
+
+def live_of(order: list[Tensor]) -> list[Tensor]:
+    """Return the nodes of an order from which a path that is not cut on purpose leads to its last node."""
+    live = {id(order[-1])}
+    for node in reversed(order):
+        if node.op is not None and id(node) in live:
+            declared = node.op.declared
+            if STOP in declared.smoothness:
+                live.update(id(x) for i, x in enumerate(node.inputs) if declared.smoothness_in(i) != STOP)
+            else:
+                live.update(map(id, node.inputs))
+    return [node for node in order if id(node) in live]
+
+
+def live_nodes(output: Tensor) -> list[Tensor]:
+    """Return the nodes from which a path that is not cut on purpose leads to the output, inputs first."""
+    return live_of(topological_order([output]))
+
+
+def live_samples(output: Tensor) -> list[Sample]:
+    """Return the blocked random nodes on live paths to the output, the earliest first."""
+    order = topological_order([output])
+    if not any(isinstance(node, Sample) for node in order):
+        return []
+    return [node for node in live_of(order) if isinstance(node, Sample)]
+
+
+def depends_on(output: Tensor, node: Tensor) -> bool:
+    """Return whether the *value* of the output depends on a node or, for noise, on anything made from it.
+
+    A cut path counts too.
+    """
+    origin = node.origin if isinstance(node, Noise) else None
+    return any(
+        other is node or (origin is not None and isinstance(other, Noise) and other.origin == origin)
+        for other in topological_order([output])
+    )
+
+
+def dependence(node: Tensor, i: int) -> str:
+    """Return how smoothly the node depends on its input ``i``; whole numbers can only jump."""
+    kind: str = node.op.declared.smoothness_in(i)  # type: ignore[union-attr]
+    return JUMP if node.value.dtype.kind != "f" and kind not in (STOP, BLOCKED) else kind
+
+
+@dataclass
+class Paths:
+    """What one walk over a graph found. A set of parameters is a whole number with one bit for each."""
+
+    wrt: Sequence[Tensor]
+    live: list[Tensor]
+    opened: dict[int, int] = field(default_factory=dict)
+    """The parameters that reach a node over a path that a gradient follows, by the node's id."""
+    blocked: dict[int, int] = field(default_factory=dict)
+    """Those that reach it through a random node."""
+    sources: dict[int, int] = field(default_factory=dict)
+    """The independent noises that a node depends on, one bit for each."""
+    samples: list[Sample] = field(default_factory=list)
+    """Live random nodes that no estimator has taken care of."""
+    notes: list[Tensor] = field(default_factory=list)
+    """Live nodes that stand for a random node which an estimator has taken care of."""
+    jumps: list[tuple[Tensor, str, int]] = field(default_factory=list)
+    """Nodes that jump with a random value (``jump``, ``piecewise``) or where one meets parameters (``meeting``)."""
+    refusals: list[tuple[str, int]] = field(default_factory=list)
+    """Reasons of ``refuse_gradient`` nodes on open paths."""
+    hidden: int = 0
+    """The parameters that stand behind live random nodes."""
+    behind_jump: int = 0
+    """Those behind a random node that a live node jumps with: no cotangent would arrive at the random node."""
+
+    def of(self, x: Any) -> int:
+        """Return the parameters that reach x in any way."""
+        return self.opened.get(id(x), 0) | self.blocked.get(id(x), 0)
+
+    def of_distribution(self, z: Sample) -> int:
+        """Return the parameters that the distribution of ``z`` depends on."""
+        bits = 0
+        for x in z.inputs:
+            bits |= self.of(x)
+        return bits
+
+    def names(self, bits: int) -> list[str]:
+        """Return the names of a set of parameters."""
+        return [t.name or f"wrt[{k}]" for k, t in enumerate(self.wrt) if bits >> k & 1]
+
+
+def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
+    """Follow all parameters at once through a graph, whose output is the last node of the order."""
+    paths = Paths(wrt, live_of(order))
+    alive = {id(node) for node in paths.live}
+    opened, blocked, sources = paths.opened, paths.blocked, paths.sources
+    origins: dict[Any, int] = {}
+    for k, t in enumerate(wrt):
+        opened[id(t)] = opened.get(id(t), 0) | 1 << k
+    for node in order:
+        key, op = id(node), node.op
+        if op is None:
+            if isinstance(node, Noise):
+                sources[key] = origins.setdefault(node.origin, 1 << len(origins))
+            continue
+        through_open, through_blocked, noises = opened.get(key, 0), 0, 0
+        jumps, leaps, met, noise_jumps = 0, 0, 0, False
+        for i, x in enumerate(node.inputs):
+            a, b, random = opened.get(id(x), 0), blocked.get(id(x), 0), sources.get(id(x), 0)
+            noises |= random
+            if not (a or b or random):
+                continue
+            kind = dependence(node, i)
+            jumping = kind in (JUMP, PIECEWISE)
+            noise_jumps = noise_jumps or (jumping and bool(random))
+            if kind == BLOCKED:
+                through_blocked |= a | b
+            elif kind != STOP:
+                through_blocked |= b
+                if kind == JUMP and b and key in alive:
+                    paths.behind_jump |= b
+                through_open |= a if kind != JUMP else 0
+                if jumping and random and a:
+                    jumps, leaps = (jumps | a, leaps) if kind == JUMP else (jumps, leaps | a)
+                elif jumping:
+                    met |= a
+        if isinstance(node, Sample) or (op is taken_care_of and node.attrs["drawn"].weighs):
+            noises = noises or origins.setdefault(node, 1 << len(origins))
+        for found, bits in ((opened, through_open), (blocked, through_blocked), (sources, noises)):
+            if bits:
+                found[key] = bits
+        if key in alive:
+            if isinstance(node, Sample):
+                paths.samples.append(node)
+                paths.hidden |= through_blocked
+            elif op is taken_care_of:
+                paths.notes.append(node)
+            elif op is refuse_gradient and through_open:
+                paths.refusals.append((node.attrs["reason"], through_open))
+            for kind, bits in (("jump", jumps), ("piecewise", leaps), ("meeting", met if noise_jumps else 0)):
+                if bits:
+                    paths.jumps.append((node, kind, bits))
+    return paths
+
+
+def path_after(z: Sample, live: list[Tensor]) -> tuple[int, list[Tensor]]:
+    """Return how many live ops depend on z without another draw in between, and those of them that jump."""
+    below = {id(z)}
+    jumps: list[Tensor] = []
+    for node in live:
+        kinds = [dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below]
+        if JUMP in kinds or PIECEWISE in kinds:
+            jumps.append(node)
+        if any(kind not in (STOP, JUMP, BLOCKED) for kind in kinds):
+            below.add(id(node))
+    return len(below) - 1, jumps

@@ -1,0 +1,230 @@
+"""What was found, in words: the report of ``explain`` and of every refused gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core import Drawn, Noise, Sample, Tensor, describe, noise, topological_order, trees
+from ..distributions.support import too_close_to_the_edge
+from .conditions import OTHER_NOISE, problems_of
+from .names import name_of_draw, op_in_words, wrapped
+from .paths import Paths, follow, path_after
+
+ESTIMATORS: dict[str, Any] = {}
+"""Every estimator, by name. ``estimators`` enters them; the tests, ``explain`` and the command run over them."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A rewrite or an estimator for one random node: whether it is valid there, and why or why not."""
+
+    call: str
+    valid: bool
+    reason: str
+    biased: str = ""
+
+
+@dataclass(frozen=True)
+class RandomNode:
+    """What ``explain`` says of one random node."""
+
+    name: str
+    dist: str
+    line: str
+    estimator: str | None = None
+    note: str = ""
+    biased: str = ""
+    cut: list[str] = field(default_factory=list)
+    partly_cut: list[str] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+    options: list[Option] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the node's part of the report."""
+        out = [f"  {self.name} ~ {self.dist}".ljust(46) + f" {self.line}"]
+        if self.estimator:
+            out.append(
+                f"    taken care of by the {self.estimator} estimator" + (f" ({self.note})" if self.note else "")
+            )
+            return out + ([f"    BIASED: {self.biased}"] if self.biased else [])
+        out += [f"    cut          {wrapped(self.cut)}", f"    partly cut   {wrapped(self.partly_cut)}"]
+        if self.partly_cut:
+            out.append("                 (other paths reach them: without this one they would train, and wrongly)")
+        out.append(f"    open         {wrapped(self.open)}")
+        head = ""
+        for option in sorted(self.options[:2], key=lambda o: not o.valid):
+            repeated, head = head, "valid here" if option.valid else "not valid"
+            out.append(f"  {'' if head == repeated else head:<14} {option.call:<23} {option.reason}")
+        others = [option for option in self.options[2:] if option.valid]
+        for head, names in (
+            ("also valid", [option.call for option in others if not option.biased]),
+            ("with a bias", [option.call for option in others if option.biased]),
+        ):
+            out += [f"  {head:<14} {wrapped(names)}"] if names else []
+        return out
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The report of ``explain``: every random node, and whether the gradient as it stands is right.
+
+    ``str()`` of it is the text to read. ``unbiased`` says whether ``gradients`` gives an unbiased estimate.
+    """
+
+    parameters: list[str]
+    open: list[str]
+    nodes: list[RandomNode]
+    problems: list[str] = field(default_factory=list)
+    unreached: list[str] = field(default_factory=list)
+
+    @property
+    def blocked(self) -> list[RandomNode]:
+        """The random nodes that no estimator has taken care of and that hide a parameter."""
+        return [node for node in self.nodes if not node.estimator and (node.cut or node.partly_cut)]
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether the gradient of this graph is an unbiased estimate of the gradient of the expectation."""
+        return not self.blocked and not self.problems and not any(node.biased for node in self.nodes)
+
+    def __str__(self) -> str:
+        hidden = {name for node in self.blocked for name in (*node.cut, *node.partly_cut)}
+        if self.blocked:
+            count = len(self.blocked)
+            head = (
+                f"{count} random node{'s stand' if count > 1 else ' stands'} between the cost and "
+                f"{len(hidden)} of {len(self.parameters)} parameters"
+            )
+        elif self.problems:
+            head = "the gradient of this graph would be wrong"
+        elif any(node.biased for node in self.nodes):
+            head = (
+                "BIASED: a random node is taken care of by an estimator whose gradient is not that of the expectation"
+            )
+        elif self.nodes:
+            head = "UNBIASED: every random node between the cost and a parameter is taken care of"
+        else:
+            head = "UNBIASED: the cost depends on no random node"
+        lines = [head]
+        for node in self.nodes:
+            lines += node.lines()
+        lines += [f"  INVALID      {problem}" for problem in self.problems]
+        lines += [f"  not reached  {wrapped(self.unreached)}"] if self.unreached else []
+        return "\n".join(lines)
+
+
+def explain(cost: Tensor, wrt: Any) -> Explanation:
+    """Say of every random node what it hides, which rewrites are valid there, and what was chosen.
+
+    The other estimators that are valid at a blocked node stand there by their names, for ``tg.estimate``; why the rest
+    is not valid is in ``.nodes[i].options``.
+
+    Args:
+        cost: the Tensor whose gradient one wants.
+        wrt: the parameters: a Tensor or a tree of them.
+
+    Returns:
+        A report; print it.
+
+    Raises:
+        TypeError: the cost or a parameter is no Tensor.
+
+    >>> mu = tg.Tensor(0.5, "mu")
+    >>> z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+    >>> print(tg.explain(z * z, [mu]))
+    1 random node stands between the cost and 1 of 1 parameters
+      z ~ Normal(mu, 1.0) ...
+        cut          mu
+        partly cut   -
+        open         -
+      valid here     reparameterize(cost)    the 1 op from z to the cost is continuous
+                     score_function(cost)    the support of Normal does not move with mu
+      also valid     measure-valued quadrature second-draw
+    """
+    parameters = trees.leaves(wrt)
+    for x in (cost, *parameters):
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"explain(cost, wrt) takes a Tensor and the Tensors it was computed from, found {describe(x)}"
+            )
+    return report(topological_order([cost]), parameters, every_estimator=True)
+
+
+def report(order: list[Tensor], wrt: Any, every_estimator: bool = False) -> Explanation:
+    """Put into words what a walk over the graph finds."""
+    paths = follow(order, wrt)
+    opened, blocked = (found.get(id(order[-1]), 0) for found in (paths.opened, paths.blocked))
+    nodes = [_random_node(z, paths, opened, every_estimator) for z in paths.samples]
+    for drawn in _once(note.attrs["drawn"] for note in paths.notes):
+        name = name_of_draw(drawn.name, drawn.line)
+        nodes.append(RandomNode(name, drawn.dist, str(drawn.line), drawn.estimator, drawn.note, drawn.biased))
+    problems = [
+        f"{text}\n{'':15}(parameters: {wrapped(paths.names(bits))})" for text, bits in problems_of(paths, order)
+    ]
+    everyone = (1 << len(wrt)) - 1
+    present = {id(node) for node in order}
+    unreached = [name for t, name in zip(wrt, paths.names(everyone), strict=True) if id(t) not in present]
+    return Explanation(paths.names(everyone), paths.names(opened & ~blocked), nodes, problems, unreached)
+
+
+def _random_node(z: Sample, paths: Paths, opened: int, every_estimator: bool) -> RandomNode:
+    hidden = paths.of_distribution(z)
+    cut, partly, open_ = (paths.names(bits) for bits in (hidden & ~opened, hidden & opened, opened & ~hidden))
+    name, score = name_of_draw(z.name, z.line), _score_option(z, paths)
+    options = [_pathwise_option(z, name, paths), score]
+    for key, kind in sorted(ESTIMATORS.items()) if every_estimator else ():
+        if not kind.explained_first:
+            objection = kind.example(noise(0)).refusal(z, paths.live[-1])
+            if objection is None and kind.needs_score and not score.valid:
+                objection = score.reason
+            options.append(Option(key, objection is None, objection or "", kind.biased))
+    return RandomNode(name, str(z.dist), str(z.line), cut=cut, partly_cut=partly, open=open_, options=options)
+
+
+def _once(notes: Iterable[Drawn]) -> list[Drawn]:
+    """Return the notes, one of those on copies of one draw."""
+    keys: dict[Any, Drawn] = {}
+    for drawn in notes:
+        keys.setdefault((drawn.origin or object(), drawn.name, drawn.line, drawn.estimator, drawn.note), drawn)
+    return list(keys.values())
+
+
+def jump_objection(z: Sample, jumps: list[Tensor]) -> str:
+    """Say which ops make the cost jump with z."""
+    names = list(dict.fromkeys(op_in_words(node) for node in jumps))
+    verb = "jump" if len(names) > 1 else "jumps"
+    return f"{', '.join(names)} between {name_of_draw(z.name, z.line)} and the cost {verb}"
+
+
+def _pathwise_option(z: Sample, name: str, paths: Paths) -> Option:
+    call = "reparameterize(cost)"
+    if z.dist.path is None:
+        return Option(call, False, z.dist.why_no_path)
+    count, jumps = path_after(z, paths.live)
+    if jumps:
+        return Option(call, False, jump_objection(z, jumps))
+    through = "; implicit, by the derivatives of the cdf" if z.dist.path == "implicit" else ""
+    if count == 0:
+        return Option(call, True, f"no op stands between {name} and the cost or the next draw{through}")
+    ops = f"all {count} ops" if count > 1 else "the 1 op"
+    return Option(call, True, f"{ops} from {name} to the cost {'are' if count > 1 else 'is'} continuous{through}")
+
+
+def _score_option(z: Sample, paths: Paths) -> Option:
+    """Say whether a parameter that one wants the gradient in moves the support, or draws were rounded to its edge."""
+    call, family = "score_function(cost)", z.dist.family
+    if not isinstance(z.noise, Noise):
+        return Option(call, False, OTHER_NOISE)
+    reached = {
+        path: leaf.name or path.rpartition(".")[2]
+        for path, leaf in trees.paths(z.dist)
+        if isinstance(leaf, Tensor) and paths.of(leaf)
+    }
+    moving = [name for path, name in reached.items() if path in z.dist.moving()]
+    if moving:
+        return Option(call, False, f"the support of {family} moves with {', '.join(moving)}")
+    if too_close := too_close_to_the_edge(z.dist, z.value):
+        return Option(call, False, too_close)
+    return Option(call, True, f"the support of {family} does not move with {', '.join(reached.values()) or 'anything'}")
