@@ -299,10 +299,22 @@ def test_a_signal_waits_for_the_end_of_a_step_and_a_second_one_does_not():
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_signal_that_falls_into_a_callback_is_not_lost(number, capfd):
+    class Dying:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    with stopping.signals_stop(), pytest.raises(KeyboardInterrupt):
+        Dying()
+        time.sleep(60)
+    assert capfd.readouterr().err == ""
+
+
 # ------------------------------------------------------------------------------- a run that was changed
 
 
-def test_a_run_whose_data_moved_is_evaluated_and_resumed(images, tmp_path, capsys):
+def test_a_run_whose_data_moved_is_evaluated_and_resumed(images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_conclude", lambda *_: None)
     assert cli.main(["train", "--data", images, "--out", "run", *SMALL, "2"]) == 0
     (tmp_path / images).rename(tmp_path / "moved.npz")
     (tmp_path / "another.npy").write_bytes(npy(255 - GREY))

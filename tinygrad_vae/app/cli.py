@@ -149,6 +149,8 @@ def train_command(arguments: argparse.Namespace) -> int:
             print(f"the steps ran {f'compiled: {compiled.in_words()}' if compiled.is_compiled else 'op by op'}")
         try:
             _conclude(run, state, DRAWS)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             return _fail(
                 1,

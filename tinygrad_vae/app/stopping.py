@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,13 +33,26 @@ def _handled_by(*handlers: Any) -> dict[int, Any]:
 
 @contextlib.contextmanager
 def signals_stop() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise ``StoppedError``, unless somebody else handles or ignores them."""
-    before = _handled_by(signal.SIG_DFL)
+    """Let SIGTERM and SIGHUP raise ``StoppedError``, unless somebody else handles or ignores them.
+
+    Python drops what is raised in a callback, such as that of a weak reference: such a signal is sent again.
+    """
+    before, report = _handled_by(signal.SIG_DFL), sys.unraisablehook
+
+    def send_again(dropped: Any) -> None:
+        if isinstance(dropped.exc_value, KeyboardInterrupt):
+            number = getattr(dropped.exc_value, "number", signal.SIGINT)
+            threading.Timer(0.02, os.kill, (os.getpid(), number)).start()
+        else:
+            report(dropped)
+
     for number in before:
         signal.signal(number, _stop)
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
+        sys.unraisablehook = report
         for number, handler in before.items():
             signal.signal(number, handler)
 
