@@ -49,12 +49,14 @@ def progress_bar(what: str, total: int, done: int = 0) -> Iterator[Callable[...,
         progress.TimeRemainingColumn(),
         progress.TextColumn("left"),
     )
-    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+
+    def print_line(done: float, text: str = what, line: bool = False) -> None:
+        if line:
+            print(text, file=sys.stderr, flush=True)
+
+    if not console.is_terminal:
+        yield print_line
+        return
+    with progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total, completed=done)
-
-        def advance(done: float, text: str = what, line: bool = False) -> None:
-            bar.update(task, completed=done, description=text)
-            if line and not console.is_terminal:
-                print(text, file=sys.stderr, flush=True)
-
-        yield advance
+        yield lambda done, text=what, line=False: bar.update(task, completed=done, description=text)
