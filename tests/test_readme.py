@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tinygrad_vae as tg
+import tinygrad_vae.app
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -50,9 +51,12 @@ def test_every_lesson_is_in_the_course():
     assert lessons <= set(re.findall(r"\]\(([^)]+)\)", TEXT.partition("\n## The course\n")[2]))
 
 
-@pytest.mark.parametrize(
-    "name", sorted({name for page in PAGES for name in re.findall(r"\btg\.([\w.]+\w)", (ROOT / page).read_text())})
-)
+NAMES = {
+    name for page in PAGES for name in re.findall(r"\b(?:tg|tinygrad_vae)\.(\w[\w.]*\w)", (ROOT / page).read_text())
+}
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_name_exists(name):
     found = tg
     for part in name.split("."):

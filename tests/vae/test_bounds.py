@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from small_models import LinearGaussian, binary_images, small_vae
 from standard_errors import ALLOWED, assert_agrees, assert_variance_agrees
-from test_vae import LinearGaussian, binary_images, small_vae
 
 import tinygrad_vae as tg
 from tinygrad_vae import vae

@@ -6,8 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.stats
+from small_models import binary_images, small_vae
 from standard_errors import assert_agrees
-from test_vae import binary_images, small_vae
 
 import tinygrad_vae as tg
 from tinygrad_vae import vae

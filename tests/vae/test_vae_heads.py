@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from test_vae import binary_images, small_vae
+from small_models import binary_images, small_vae
 
 import tinygrad_vae as tg
 from tinygrad_vae import vae
