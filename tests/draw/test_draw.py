@@ -10,8 +10,10 @@ import pytest
 
 import tinygrad_vae as tg
 from tinygrad_vae.core import make_node, topological_order
+from tinygrad_vae.draw.flow import CLOSED, CUT, OPEN, PARTLY
+from tinygrad_vae.draw.labels import SYMBOLS, label_of_ops
 from tinygrad_vae.draw.layout import SIDE_GAP, layered_layout
-from tinygrad_vae.draw.picture import CLOSED, CUT, OPEN, PARTLY, SYMBOLS, label_of_ops, picture_of
+from tinygrad_vae.draw.picture import picture_of
 from tinygrad_vae.draw.svg import svg
 
 TIMES = SYMBOLS["multiply"]

@@ -8,7 +8,8 @@ import pytest
 
 import tinygrad_vae as tg
 from tinygrad_vae.core import topological_order
-from tinygrad_vae.draw.picture import gradient_in_short, picture_of, value_in_short
+from tinygrad_vae.draw.labels import gradient_in_short, value_in_short
+from tinygrad_vae.draw.picture import picture_of
 from tinygrad_vae.draw.play import DRAWS, OUTSIDE, draws_of, numbers_of, sliders_of
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

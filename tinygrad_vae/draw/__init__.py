@@ -15,8 +15,9 @@ from ..core import Tensor, reparameterize
 from ..estimators import score_function
 from ..guard.paths import live_samples
 from ..guard.report import explain
+from .labels import one_line
 from .page import page
-from .picture import Picture, one_line, picture_of
+from .picture import Picture, picture_of
 from .svg import svg
 from .text import dot, mermaid, terminal
 

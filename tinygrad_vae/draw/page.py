@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Op, Sample, SourceLine, Tensor, is_array, taken_care_of
-from .picture import CONSTANT, FOLDED, GROUP, LONGEST_DETAIL, OPEN, PARTLY, RANDOM, Box, Picture, one_line, picture_of
+from .flow import OPEN, PARTLY
+from .folding import FOLDED
+from .labels import LONGEST_DETAIL, one_line
+from .picture import CONSTANT, GROUP, RANDOM, Box, Picture, picture_of
 from .play import Slot, Texts, draws_of, numbers_of, sliders_of
 from .svg import STYLE, frames_of, legend_of, panel, value_lines
 
@@ -140,7 +143,7 @@ def _about(i: int, box: Box, picture: Picture, found: Mapping[Slot, Texts], tabl
         "layer": box.kind == GROUP,
         "detail": "" if formulas and not drawn_at else box.detail,
         "formulas": formulas,
-        "source": [_source(place) for place in dict.fromkeys(drawn_at)],
+        "source": [_source(line) for line in dict.fromkeys(drawn_at)],
         "value": tables.add(found.get(("value", i))),
         "before": _before(box),
         "gradient": tables.add(found.get(("gradient", i))),
@@ -188,8 +191,8 @@ def _declared(op: Op[..., Any]) -> str:
     return f"{file}:{code.co_firstlineno}"
 
 
-def _source(place: SourceLine) -> str:
-    return one_line(f"{place}  {linecache.getline(place.file, place.line).strip()}".strip(), LONGEST_DETAIL)
+def _source(line: SourceLine) -> str:
+    return one_line(f"{line}  {linecache.getline(line.file, line.line).strip()}".strip(), LONGEST_DETAIL)
 
 
 def _inline(panels: Sequence[tuple[str, Tensor, Picture]], numbers: Sequence[Mapping[Slot, Texts]]) -> list[str]:

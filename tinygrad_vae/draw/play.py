@@ -32,7 +32,10 @@ from ..distributions.distribution import Distribution, domain_of
 from ..distributions.support import check_inside
 from ..domains import POSITIVE, REAL, Domain, interval
 from ..ops import stop_gradient
-from .picture import CONSTANT, LARGE, OPEN, PARTLY, Picture, gradient_in_short, head_of, value_in_short
+from .flow import OPEN, PARTLY
+from .folding import LARGE, head_of
+from .labels import gradient_in_short, value_in_short
+from .picture import CONSTANT, Picture
 
 PLACES = {1: 31, 2: 13, 3: 7, 4: 5}
 """How many places a slider has, by the number of sliders, since all combinations are computed. An odd number: the

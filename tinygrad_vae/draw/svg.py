@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from graphlib import CycleError
 from xml.sax.saxutils import escape
 
+from .flow import CLOSED, CUT, OPEN, PARTLY
 from .layout import Layout, layered_layout
-from .picture import CLOSED, CONSTANT, CUT, GROUP, LEAF, NOISE, OPEN, OPERATION, PARTLY, RANDOM, Arrow, Box, Picture
+from .picture import CONSTANT, GROUP, LEAF, NOISE, OPERATION, RANDOM, Arrow, Box, Picture
 
 COLOURS = {OPEN: "#1f7a54", CUT: "#d1242f", PARTLY: "#d9730d", CLOSED: "#9aa3ad"}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .picture import CLOSED, CONSTANT, CUT, GROUP, LEAF, NOISE, OPEN, OPERATION, PARTLY, RANDOM, Box, Picture
+from .flow import CLOSED, CUT, OPEN, PARTLY
+from .picture import CONSTANT, GROUP, LEAF, NOISE, OPERATION, RANDOM, Box, Picture
 
 _BRACKETS = {
     LEAF: ("[", "]"),
