@@ -31,11 +31,8 @@ class SGD:
     ``v = momentum v + g`` and ``p = p - learning_rate v``, from v = 0 (Polyak 1964).
 
     Args:
-        learning_rate: positive; a number, or an array of shape () where a plan is to see it change.
+        learning_rate: positive; a number, or an array of shape () if a plan should see it change.
         momentum: from 0 to below 1.
-
-    Raises:
-        ValueError: a number lies outside its range.
 
     >>> sgd = SGD(learning_rate=0.1)
     >>> parameters, state = sgd.update({"x": np.array(1.0)}, {"x": np.array(2.0)}, {})
@@ -51,7 +48,7 @@ class SGD:
         _check_fraction("SGD: momentum", self.momentum)
 
     def init(self, parameters: Any) -> State:
-        """Return the state before the first step: a velocity of zeros, or nothing where momentum is 0."""
+        """Return the state before the first step: a velocity of zeros, or nothing if momentum is 0."""
         velocity = _zeros("SGD.init", parameters)
         return {"velocity": velocity} if self.momentum else {}
 
@@ -60,7 +57,7 @@ class SGD:
 
         Args:
             parameters: a tree of float arrays.
-            gradients: what ``tg.gradients`` gave for it.
+            gradients: a tree of the same structure, as ``tg.gradients`` returns it.
             state: from ``init``, or from the step before.
 
         Raises:
@@ -83,14 +80,10 @@ class Adam:
     ``p = p - learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)``, from m = v = 0.
 
     Args:
-        learning_rate: positive; about how far a parameter moves in a step. A number, or an array of shape () where a
-            plan is to see it change.
-        beta1: from 0 to below 1; the mean of the gradient is taken over about 1 / (1 - beta1) steps.
-        beta2: from 0 to below 1; the same for the mean of its square.
+        learning_rate: as in ``SGD``; about how far a parameter moves in a step.
+        beta1, beta2: from 0 to below 1; the mean of the gradient is taken over about 1 / (1 - beta1) steps, the mean of
+            its square over about 1 / (1 - beta2).
         epsilon: positive; bounds the step where the gradient vanishes.
-
-    Raises:
-        ValueError: a number lies outside its range.
 
     >>> adam = Adam(learning_rate=0.1)
     >>> start = {"x": np.array(1.0)}
@@ -117,16 +110,7 @@ class Adam:
         return {"step": step, "mean": zeros[0], "square": zeros[1]}
 
     def update(self, parameters: Tree, gradients: Tree, state: State) -> tuple[Tree, State]:
-        """Return the parameters and the state after one step.
-
-        Args:
-            parameters: a tree of float arrays.
-            gradients: what ``tg.gradients`` gave for it.
-            state: from ``init``, or from the step before.
-
-        Raises:
-            TypeError, ValueError: the trees do not match, or a gradient is not finite.
-        """
+        """Return the parameters and the state after one step; see ``SGD.update``."""
         what = f"{type(self).__name__}.update"
         _check_state(what, state, ["step", "mean", "square"])
         rows = _rows(what, parameters, gradients=gradients, mean=state["mean"], square=state["square"])
@@ -135,24 +119,17 @@ class Adam:
             limits = {g.dtype: math.sqrt(np.finfo(g.dtype).max * (1 - self.beta2)) / 2 for _, g, *_ in rows}
             rows = [(p, clip(g, -limits[g.dtype], limits[g.dtype]), *others) for p, g, *others in rows]
         step = state["step"] + 1
+        # with both corrections for the start from zero, the step is mean / (scale sqrt(square) + shift)
         rate = _rate(self.learning_rate) / (1 - float(self.beta1) ** step)
         scale, shift = 1 / (rate * sqrt(1 - float(self.beta2) ** step)), float(self.epsilon) / rate
         dtypes = {p.dtype for p, *_ in rows}
         factors = {dtype: (astype(scale, dtype), astype(shift, dtype)) for dtype in dtypes}
-        after = [self._step(*factors[p.dtype], p, *others) for p, *others in rows]
-        new, mean, square = (_tree(parameters, [row[k] for row in after]) for k in range(3))
-        return new, {"step": _array(step), "mean": mean, "square": square}
-
-    def _step(
-        self, scale: Value, shift: Value, p: Value, g: Value, mean: Value, square: Value
-    ) -> tuple[Value, Value, Value]:
-        """Return one array of parameters after a step, with its mean gradient and mean square.
-
-        The two corrections for the start from zero and the learning rate stand in ``m / (scale sqrt(v) + shift)``.
-        """
-        mean = moving_average(mean, g, decay=float(self.beta1))
-        square = moving_average(square, g * g, decay=float(self.beta2))
-        return adaptive_step(p, mean, square, scale, shift), mean, square
+        after = []
+        for p, g, m, v in rows:
+            m, v = moving_average(m, g, decay=float(self.beta1)), moving_average(v, g * g, decay=float(self.beta2))
+            after.append((adaptive_step(p, m, v, *factors[p.dtype]), m, v))
+        new, m, v = (_tree(parameters, [row[k] for row in after]) for k in range(3))
+        return new, {"step": _array(step), "mean": m, "square": v}
 
 
 @dataclass(frozen=True)
@@ -163,11 +140,8 @@ class AdamW(Adam):
     moments, as the gradient of a penalty would: every parameter shrinks at the same rate.
 
     Args:
-        learning_rate: as in ``Adam``, as are ``beta1``, ``beta2`` and ``epsilon``.
+        learning_rate, beta1, beta2, epsilon: as in ``Adam``.
         weight_decay: from 0 on; with 0 it is ``Adam``.
-
-    Raises:
-        ValueError: a number lies outside its range.
 
     >>> start = {"x": np.array(1.0)}
     >>> adam = AdamW(learning_rate=0.1, weight_decay=0.5)
@@ -196,15 +170,8 @@ def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float | Va
     """Return the gradients scaled down to a norm of at most ``limit``, and the norm that they had.
 
     ``g min(1, limit / |g|)`` with ``|g|^2 = sum of the squares of all elements of all arrays``: the direction stays
-    (Pascanu, Mikolov and Bengio 2013). Where the norm is not finite the gradients are returned as they are, for the
-    optimizer to refuse.
-
-    Args:
-        gradients: a tree of float arrays, or of Tensors, which gives a Tensor for the norm.
-        limit: positive.
-
-    Raises:
-        ValueError: the limit is not positive.
+    (Pascanu, Mikolov and Bengio 2013). If the norm is not finite, the gradients are returned as they are, and the
+    optimizer refuses them. The norm of Tensors is a Tensor.
 
     >>> clipped, norm = clip_by_global_norm({"x": np.array([3.0, 0.0]), "y": np.array(4.0)}, 1.0)
     >>> norm, clipped["x"]
@@ -223,9 +190,6 @@ def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float | Va
     return clipped, norm if isinstance(norm, Tensor) else float(norm)
 
 
-# ---------------------------------------------------------------------------------------- schedules
-
-
 def warm_up(step: int, steps: int) -> float:
     """Return the factor of a learning rate that rises in equal parts: ``min(1, (step + 1) / steps)``.
 
@@ -236,10 +200,9 @@ def warm_up(step: int, steps: int) -> float:
 
 
 def cosine(step: int, steps: int) -> float:
-    """Return the factor of a learning rate that falls to 0: ``(1 + cos(pi step / steps)) / 2``.
+    """Return the factor of a learning rate that falls from 1 to 0: ``(1 + cos(pi step / steps)) / 2``.
 
-    Loshchilov and Hutter 2017, equation 5, without restarts. The first step has factor 1, and a step after the last
-    would have factor 0.
+    Loshchilov and Hutter 2017, equation 5, without restarts.
 
     >>> [round(cosine(step, 4), 3) for step in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
@@ -260,9 +223,6 @@ def stages(epoch: int) -> float:
         epoch -= 3**i
         i += 1
     return 10 ** (-i / 7)
-
-
-# ------------------------------------------------------------------------------------------- checks
 
 
 def _tree(parameters: Tree, new: list[Array]) -> Tree:
@@ -292,12 +252,12 @@ def _check_rate(what: str, x: Any) -> None:
 
 
 def _rate(x: float | Value) -> float | Value:
-    """Return a learning rate to compute with in float64, whatever it came in."""
+    """Return a learning rate in float64."""
     return float(x) if _is_number(x) else astype(x, np.dtype(np.float64))
 
 
 def _as(x: float | Value, like: Value) -> float | Value:
-    """Return a factor that leaves the dtype of an array alone."""
+    """Return a factor that does not change the dtype of an array."""
     return x if type(x) is float else astype(x, like.dtype)
 
 

@@ -1,7 +1,7 @@
 """The picture of a graph: squares for leaves, diamonds for deterministic nodes, circles for random ones.
 
-The shapes are those of Kingma and Welling. The colours tell how far a gradient gets; where a random node cuts it,
-a red cross stands on the arrow. It knows the graph and the nodes of randomness.
+Kingma and Welling use the same shapes. Colours say how far a gradient gets; a red cross on an arrow marks a random node
+that cuts it.
 """
 
 from __future__ import annotations
@@ -55,27 +55,26 @@ def draw(
 ) -> Drawing:
     """Draw the graph of a cost, and return it as text for the terminal and as a picture for a notebook.
 
-    An arrow leads from a node to what is computed from it. Its colour says whether a gradient comes back along it:
-    green, it does; red, a random node cuts it (a cross stands where); orange, a part of it is cut; grey and dashed,
-    none is asked for. A linear layer and its activation are one box, unless ``open_layers``; a graph of more than 40
-    boxes is summarised further.
+    An arrow leads from a node to the nodes computed from it. Its colour says whether a gradient comes back along it:
+    green, it does; red, a random node cuts it (at the cross); orange, a part of it is cut; grey and dashed, none is
+    asked for. A linear layer and its activation are one box, unless ``open_layers``; a graph of more than 40 boxes is
+    summarised further.
 
-    A page (``.html``) is one file to play with: it steps backprop from node to node, moves the parameters, draws
-    again, and where a random node blocks the cost it shows the graph that opens it beside it. Every number on it was
-    computed by the library when it was written. It has sliders where all values are numbers, and a button that opens
-    the layers where there are any.
+    A page (``.html``) is one file to play with: it steps backprop from node to node, moves the parameters, draws again,
+    and shows the graph that opens a blocked cost. The library computed every number on it. It has sliders if all values
+    are numbers, and a button that opens the layers if there are any.
 
     Args:
         cost: the Tensor to draw.
         path: where to write a picture: ``.svg``, ``.dot`` (Graphviz), ``.mmd`` (Mermaid), ``.txt``, or ``.html``.
-        wrt: the parameters, a Tensor or a tree of them. The gradient of each is written in its box where the cost
-            is a number: the whole of it, the part that still arrives, or that it is cut. Without it the ways to
-            every leaf are coloured, and no gradient is computed.
+        wrt: the parameters, a Tensor or a tree of them. If the cost is a number, each box says its gradient: the whole,
+            the part that still arrives, or that it is cut. Without ``wrt`` the ways to every leaf are coloured, and no
+            gradient is computed.
         title: a heading.
         open_layers: whether to show the weight, the bias and the ops of each layer.
 
     Returns:
-        One line for each box: its number, name and value, and the numbers of those that it was computed from.
+        One line for each box: its number, name and value, and the numbers of the boxes that it was computed from.
 
     Raises:
         TypeError: the cost, or a leaf of ``wrt``, is no Tensor.
@@ -106,7 +105,7 @@ def draw(
 
 
 def _opened(cost: Tensor, wrt: Any) -> list[tuple[str, Tensor]]:
-    """Return a rewrite that opens every random node of the cost, with the call that makes it; none where none does."""
+    """Return the first rewrite that opens every random node of the cost, with its call, if there is one."""
     if not live_samples(cost):
         return []
     for rewrite in (reparameterize, score_function):
@@ -124,16 +123,13 @@ def draw_side_by_side(
     titles: tuple[str, str] = ("before", "after"),
     wrt: Any = None,
 ) -> None:
-    """Draw two graphs of the same draw; what they have in common stands in the same place in both.
+    """Draw two graphs of the same draw; nodes that they share stand in the same place in both.
 
     Args:
-        left, right: a cost, and what a rewrite such as ``reparameterize`` made of it.
-        path: where to write it: ``.svg`` with both next to each other, or ``.html``, a page that switches between them.
+        left, right: a cost, and a rewrite of it, such as ``reparameterize(cost)``.
+        path: where to write: ``.svg`` with both next to each other, or ``.html``, a page that switches between them.
         titles: a heading for each.
         wrt: the parameters, as for ``draw``.
-
-    Raises:
-        TypeError, ValueError, OSError: as for ``draw``.
 
     >>> import tempfile, pathlib
     >>> mu = tg.Tensor(2.0, "mu")
@@ -157,7 +153,7 @@ def draw_side_by_side(
 
 
 def _checked(path: str | Path, suffixes: Any) -> Path:
-    """Return the path, once it is clear that a picture can be written there."""
+    """Return the path if a picture can be written there."""
     if not isinstance(path, (str, Path)):
         raise TypeError(f"draw: path takes a file name, found an object of type {type(path).__name__}")
     target = Path(path)

@@ -1,7 +1,7 @@
-"""A layered layout: where the boxes of a graph stand and which way the arrows take, without crossing a box.
+"""A layered layout: where the boxes of a graph stand and how the arrows run between them, without crossing a box.
 
-It knows sizes and pairs of numbers only. Sugiyama, Tagawa and Toda 1981: layers by the longest path, order within
-a layer by barycentres, and positions by least squares with the distances kept.
+Sugiyama, Tagawa and Toda 1981: layers by the longest path, order within a layer by barycentres, and positions by least
+squares with the distances kept.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from itertools import pairwise
 from math import inf
 
 SIDE_GAP, LAYER_GAP, LANE = 30.0, 58.0, 14.0
-"""The room between boxes side by side, between layers, and that an arrow takes which passes through a layer."""
+"""The room between neighbouring boxes, between layers, and for an arrow that passes through a layer."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything stands, in a frame of ``width`` by ``height`` whose origin is the upper left corner.
+    """The position of everything, in a frame of ``width`` by ``height`` whose origin is the upper left corner.
 
-    ``lanes[e]`` holds, for each layer that arrow e passes through, the x at which it does so; it passes straight down,
-    and all movement to the side happens between the layers.
+    ``lanes[e]`` holds the x of arrow e in each layer that it passes through; it runs straight down there, and moves
+    sideways only between the layers.
     """
 
     centres: list[tuple[float, float]]
@@ -38,10 +38,8 @@ def layered_layout(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[i
 
     Args:
         sizes: the width and height of each box.
-        edges: pairs ``(from, to)`` of numbers of boxes; a pair may occur several times.
-
-    Raises:
-        graphlib.CycleError: the edges run in a circle.
+        edges: pairs ``(from, to)`` of numbers of boxes; a pair may occur several times. ``graphlib.CycleError`` is
+            raised if they run in a circle.
 
     >>> layered_layout([(10, 10), (10, 10)], [(0, 1)]).layers
     [0, 1]
@@ -76,14 +74,10 @@ def layered_layout(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[i
 
 
 def _layers(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the layer of each box: as high as its inputs allow; what has no input stands right above its first use."""
-    above: dict[int, set[int]] = {i: set() for i in range(count)}
-    below: dict[int, set[int]] = {i: set() for i in range(count)}
-    for tail, head in edges:
-        above[head].add(tail)
-        below[tail].add(head)
+    """Return the layer of each box: as high as its inputs allow, and right above its first use if it has none."""
+    above, below = _neighbours(count, edges)
     layers = [0] * count
-    for i in TopologicalSorter(above).static_order():
+    for i in TopologicalSorter(dict(enumerate(above))).static_order():
         layers[i] = max((layers[j] + 1 for j in above[i]), default=0)
     for i in range(count):
         if not above[i] and below[i]:
@@ -101,7 +95,7 @@ def _neighbours(count: int, links: Sequence[tuple[int, int]]) -> tuple[list[list
 
 
 def _ordered(at: Sequence[int], links: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Return each layer from left to right, with few crossings: sweeps by barycentres, and the best one kept."""
+    """Return each layer from left to right, with few crossings: the best of some sweeps by barycentres."""
     rows: list[list[int]] = [[] for _ in range(max(at, default=-1) + 1)]
     for i, layer in enumerate(at):
         rows[layer].append(i)
@@ -140,7 +134,7 @@ def _crossings(rows: Sequence[Sequence[int]], down: Sequence[Sequence[int]]) -> 
 def _positions(
     rows: Sequence[Sequence[int]], widths: Sequence[float], links: Sequence[tuple[int, int]], boxes: int
 ) -> list[float]:
-    """Return the x of each box and lane: near those it is linked to, lanes nearest, and never closer than allowed."""
+    """Return the x of each box and lane: near its neighbours in other layers, apart from those beside it."""
     pulls: list[list[tuple[int, float]]] = [[] for _ in widths]
     for a, b in links:
         strength = (1.0, 3.0, 9.0)[(a >= boxes) + (b >= boxes)]
@@ -172,7 +166,7 @@ def _positions(
 def _straighten(
     lanes: Sequence[Sequence[int]], rows: Sequence[Sequence[int]], xs: list[float], widths: Sequence[float]
 ) -> None:
-    """Put the lanes of one arrow on one x, where the boxes beside them leave the room."""
+    """Put the lanes of one arrow on one x, if the boxes beside them leave the room."""
     beside = {
         i: (row[k - 1] if k else None, row[k + 1] if k + 1 < len(row) else None)
         for row in rows
@@ -193,7 +187,7 @@ def _straighten(
 
 
 def _rising(wanted: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Return the non-decreasing numbers nearest to those wanted, by weighted least squares (pool adjacent violators).
+    """Return the non-decreasing numbers nearest to the wanted ones by weighted least squares (pool adjacent violators).
 
     >>> _rising([3.0, 1.0, 5.0], [1.0, 1.0, 1.0])
     [2.0, 2.0, 5.0]

@@ -1,7 +1,7 @@
 """Pictures as one HTML file to play with: the template ``page.html``, filled with graphs and tables of their numbers.
 
-It knows pictures and their numbers, and no browser. The page computes nothing. Each number on it is a text that the
-library made when the page was written, looked up by the place of the sliders and the number of the draw.
+The page computes nothing. Each number on it is a text that the library made when the page was written, looked up by the
+position of the sliders and the number of the draw.
 """
 
 from __future__ import annotations
@@ -32,13 +32,7 @@ ENDS = {RANDOM: "a draw has a value and no derivative"}
 
 
 def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str) -> str:
-    """Return graphs of the same draw as one HTML document.
-
-    Args:
-        panels: for each graph a heading, the cost, and its picture; the page shows one at a time.
-        wrt: the parameters, as for ``draw``.
-        title: the heading of the page.
-    """
+    """Return graphs of the same draw, each a heading, a cost and its picture, as one HTML document."""
     opened = _with_open_layers(panels, wrt)
     shown = [*panels, *opened]
     costs, pictures = [cost for _, cost, _ in shown], [picture for _, _, picture in shown]
@@ -92,7 +86,7 @@ def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str) ->
 
 
 def _with_open_layers(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any) -> list[tuple[str, Tensor, Picture]]:
-    """Return the same graphs with their layers open; none where there are no layers, or more boxes than can be read."""
+    """Return the same graphs with their layers open; none if there are no layers, or more boxes than can be read."""
     if not any(box.kind == GROUP for _, _, picture in panels for box in picture.boxes):
         return []
     try:
@@ -102,14 +96,14 @@ def _with_open_layers(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any) -
 
 
 class Tables:
-    """The tables of a page, each kept once. A table has one row only along an axis on which nothing depends."""
+    """The tables of a page, each kept once. An axis on which nothing depends has length 1."""
 
     def __init__(self) -> None:
         self.all: list[dict[str, Any]] = []
         self._known: dict[tuple[Any, ...], int] = {}
 
     def add(self, texts: Texts | None) -> int | None:
-        """Return the number of a table, and ``None`` for none."""
+        """Return the number of a table, or ``None``."""
         if texts is None:
             return None
         for axis in range(texts.ndim):
@@ -123,7 +117,7 @@ class Tables:
 
 
 def _steps(picture: Picture) -> list[int]:
-    """Return the boxes in the order in which backprop gets to them; last those that it does not get past."""
+    """Return the boxes in the order in which backprop reaches them; last the boxes that it does not get past."""
     back = [i for i in reversed(range(len(picture.boxes))) if picture.boxes[i].arrives]
     return sorted(back, key=lambda i: _is_end(i, picture))
 
@@ -133,7 +127,7 @@ def _box_of(node: Tensor, picture: Picture) -> int | None:
 
 
 def _about(i: int, box: Box, picture: Picture, found: Mapping[Slot, Texts], tables: Tables) -> dict[str, Any]:
-    """Return what the page says of a box."""
+    """Return the facts that the page shows of a box."""
     drawn_at = [x.line for x in box.nodes if isinstance(x, Sample)]
     drawn_at += [x.attrs["drawn"].line for x in box.nodes if not is_array(x) and x.op is taken_care_of]
     formulas = _formulas(box)
@@ -153,7 +147,7 @@ def _about(i: int, box: Box, picture: Picture, found: Mapping[Slot, Texts], tabl
 
 
 def _words(i: int, box: Box, picture: Picture) -> str:
-    """Return what is written in a box once the gradient is there, with ``{}`` for the number."""
+    """Return the text of a box once the gradient is there, with ``{}`` for the number."""
     if box.words:
         return box.words.replace("partly cut; ", "")
     if not (box.arrives and picture.gradients):
@@ -162,13 +156,13 @@ def _words(i: int, box: Box, picture: Picture) -> str:
 
 
 def _is_end(i: int, picture: Picture) -> bool:
-    """Return whether backprop gets to a box and not past it: all that it could go along is cut."""
+    """Return whether backprop reaches a box and does not get past it, since all its arrows are cut."""
     arrows = [arrow for arrow in picture.arrows if arrow.head == i]
     return any(a.mark == "cut" for a in arrows) and not any(a.state in (OPEN, PARTLY) for a in arrows)
 
 
 def _before(box: Box) -> str:
-    """Return what stands before the number in the last line of a box's value."""
+    """Return the text before the number in the last line of a box's value."""
     return value_lines(box)[-1].removesuffix(box.value[-1])
 
 
@@ -185,7 +179,7 @@ def _formulas(box: Box) -> list[str]:
 
 
 def _declared(op: Op[..., Any]) -> str:
-    """Return where an op is declared: the file, below the library where it is one of its own, and the line."""
+    """Return the file and line where an op is declared; the file of an op of the library with its folder."""
     code, own = op.forward.__code__, op.__module__.startswith(f"{PACKAGE}.")
     file = f"{op.__module__.replace('.', '/')}.py" if own else Path(code.co_filename).name
     return f"{file}:{code.co_firstlineno}"
@@ -196,7 +190,7 @@ def _source(line: SourceLine) -> str:
 
 
 def _inline(panels: Sequence[tuple[str, Tensor, Picture]], numbers: Sequence[Mapping[Slot, Texts]]) -> list[str]:
-    """Return an SVG for each graph; what the graphs have in common stands in the same place."""
+    """Return an SVG for each graph; nodes that they share stand in the same place."""
     roomy = [_with_texts(picture, found, _longest) for (_, _, picture), found in zip(panels, numbers, strict=True)]
     out = []
     for (heading, _, picture), found, frame in zip(panels, numbers, frames_of(roomy), strict=True):
@@ -225,5 +219,5 @@ def _longest(texts: Texts) -> str:
 
 
 def _own(texts: Texts) -> str:
-    """Return the text where every slider stands in the middle, for the draw that the graph was recorded with."""
+    """Return the text for sliders in the middle and the draw that the graph was recorded with."""
     return texts[(*(n // 2 for n in texts.shape[:-1]), 0)]

@@ -83,7 +83,7 @@ def picture_of(cost: Tensor, wrt: Any = None, *, open_layers: bool = False) -> P
         cost: the Tensor to draw.
         wrt: the parameters whose gradient is asked for: a Tensor or a tree of them. ``None`` colours the ways to
             every leaf of floats, and shows no gradients.
-        open_layers: whether to show what a linear layer is made of, in place of one box.
+        open_layers: whether to show the parts of a linear layer, in place of one box.
 
     Raises:
         TypeError: the cost, or a leaf of ``wrt``, is no Tensor.

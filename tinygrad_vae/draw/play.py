@@ -1,6 +1,6 @@
-"""The numbers of a page: every value and gradient of a graph, at each place of its sliders and for a few draws.
+"""The numbers of a page: every value and gradient of a graph, at each position of its sliders and for a few draws.
 
-The library itself computes them, by running the graph again. It knows graphs and pictures, and nothing of HTML.
+The library itself computes them, by running the graph again.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from .labels import gradient_in_short, value_in_short
 from .picture import CONSTANT, Picture
 
 PLACES = {1: 31, 2: 13, 3: 7, 4: 5}
-"""How many places a slider has, by the number of sliders, since all combinations are computed. An odd number: the
+"""The number of positions of a slider, by the number of sliders: all combinations are computed. It is odd, so that the
 parameter's own value stands in the middle."""
 
 DRAWS = 5
-"""How many draws a page holds; the first is the one that the graph was recorded with."""
+"""The number of draws on a page; the first is the one that the graph was recorded with."""
 
 OUTSIDE = "–"  # noqa: RUF001
-"""What is shown where a parameter has left its domain."""
+"""The text that is shown where a parameter has left its domain."""
 
 Slot = tuple[str, int]
-"""Where a number is shown: ``("value", i)`` and ``("gradient", i)`` in box i, ``("part", e)`` along arrow e."""
+"""The place of a number: ``("value", i)`` and ``("gradient", i)`` in box i, ``("part", e)`` along arrow e."""
 
 Texts = Any
 """An array of texts, with an axis for each slider and a last one for the draws."""
@@ -63,7 +63,7 @@ class Slider:
 
 
 def sliders_of(costs: Sequence[Tensor], pictures: Sequence[Picture], wrt: Any) -> list[Slider]:
-    """Return a slider for each parameter; none where a graph is large or holds arrays, or where there are too many."""
+    """Return a slider for each parameter; none if a graph is large or holds arrays, or if there are too many."""
     order = topological_order(costs)
     small = all(x.shape == () for x in order) and all(len(picture.boxes) <= LARGE for picture in pictures)
     nodes = [x for x in trees.leaves(wrt) if x.op is None and not isinstance(x, Noise) and x.dtype.kind == "f"]
@@ -83,9 +83,9 @@ def sliders_of(costs: Sequence[Tensor], pictures: Sequence[Picture], wrt: Any) -
 
 
 def _domains_of(node: Tensor, order: Sequence[Tensor]) -> list[Domain]:
-    """Return the domains of the laws and ops that a parameter enters, all of which it has to stay in.
+    """Return the domains of the distributions and ops that a parameter enters.
 
-    Where an estimator has taken care of all draws the laws are no longer in the graph; then it keeps its sign.
+    If an estimator has taken care of all draws, the distributions are no longer in the graph; then it keeps its sign.
     """
     domains = [REAL]
     for user in order:
@@ -99,7 +99,7 @@ def _domains_of(node: Tensor, order: Sequence[Tensor]) -> list[Domain]:
 
 
 def _domains(law: Distribution) -> list[tuple[Any, Domain]]:
-    """Return each parameter of a law, and of the laws that it is made of, with its domain."""
+    """Return each parameter of a distribution, and of the distributions that it is made of, with its domain."""
     found: list[tuple[Any, Domain]] = []
     for f in dataclasses.fields(law):  # type: ignore[arg-type]
         part = getattr(law, f.name)
@@ -111,7 +111,7 @@ def _domains(law: Distribution) -> list[tuple[Any, Domain]]:
 
 
 def draws_of(costs: Sequence[Tensor]) -> list[dict[int, Array]]:
-    """Return the numbers of each noise in the graphs, by its id, for each draw; the first are those that it holds."""
+    """Return for each draw the numbers of each noise in the graphs, by its id; the first are its own."""
     noises = [x for x in topological_order(costs) if isinstance(x, Noise)]
     draws = [{id(x): x.value for x in noises}]
     for k in range(1, DRAWS if noises else 1):
@@ -123,7 +123,7 @@ def draws_of(costs: Sequence[Tensor]) -> list[dict[int, Array]]:
 def numbers_of(
     costs: Sequence[Tensor], pictures: Sequence[Picture], sliders: Sequence[Slider], draws: Sequence[dict[int, Array]]
 ) -> list[dict[Slot, Texts]]:
-    """Return what each picture shows, at every place of the sliders and for every draw."""
+    """Return the numbers of each picture, at every position of the sliders and for every draw."""
     shape = (*(len(slider.values) for slider in sliders), len(draws))
     shown: list[dict[Slot, Texts]] = [{} for _ in pictures]
     for place in np.ndindex(*shape):
@@ -139,12 +139,9 @@ def numbers_of(
 
 
 def _at(cost: Tensor, picture: Picture, leaves: Mapping[int, Array]) -> dict[Slot, str]:
-    """Return the numbers of a picture where the leaves have these values: run the graph, then backprop.
+    """Return the numbers of a picture whose leaves have these values: run the graph, then backprop.
 
-    Each draw becomes a constant, which is what it is to a gradient.
-
-    Raises:
-        ValueError: a parameter of a law has left its domain.
+    Each draw becomes a constant, as it is to a gradient. ``ValueError``: a parameter has left its domain.
     """
 
     def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
@@ -184,7 +181,7 @@ def _at(cost: Tensor, picture: Picture, leaves: Mapping[int, Array]) -> dict[Slo
 def _part(
     tail: Sequence[Tensor], head: Sequence[Tensor], new: Mapping[int, Tensor], cotangents: Mapping[int, Array]
 ) -> Array | None:
-    """Return the part of the gradient that goes from the nodes of one box back to those of another: a sum of vjps."""
+    """Return the part of the gradient that goes back from one box to another: a sum of vjps."""
     total: Any = None
     inside = {id(x) for x in tail}
     for old in head:

@@ -1,6 +1,6 @@
-"""Pictures as SVG: shapes by kind, colours by what becomes of the gradient, a legend of what occurs.
+"""Pictures as SVG: a shape for each kind of node, a colour for the fate of its gradient, and a legend.
 
-It knows pictures and layouts. A light card lies behind everything, so that the drawing reads the same on a dark page.
+A light card lies behind everything, so that the drawing reads the same on a dark page.
 """
 
 from __future__ import annotations
@@ -67,11 +67,9 @@ _LEGEND_ROW = 26.0
 
 
 def svg(panels: Sequence[tuple[str, Picture]], title: str) -> str:
-    """Return pictures next to each other as one SVG document; boxes of one draw stand in the same place in each.
+    """Return pictures with their headings side by side as one SVG document; a shared node has the same place in each.
 
-    Args:
-        panels: a heading, which may be empty, and a picture, for each.
-        title: what the whole is, for screen readers and as a tooltip.
+    Screen readers and the tooltip say the title.
     """
     pictures = [picture for _, picture in panels]
     frames = frames_of(pictures)
@@ -128,30 +126,27 @@ def _description(panels: Sequence[tuple[str, Picture]]) -> str:
     return " ".join(said)
 
 
-# ------------------------------------------------------------------------------------------- where it all stands
-
-
 @dataclass(frozen=True)
 class Frame:
-    """The layout of one panel: the size and the place of each box, and the lanes of each arrow."""
+    """The layout of one panel: the size and the slot of each box, and the lanes of each arrow."""
 
     layout: Layout
     sizes: Sequence[tuple[float, float]]
-    places: Sequence[int]
+    slots: Sequence[int]
     lanes: Sequence[list[float]]
 
     def centre(self, box: int) -> tuple[float, float]:
-        return self.layout.centres[self.places[box]]
+        return self.layout.centres[self.slots[box]]
 
     def size(self, box: int) -> tuple[float, float]:
         return self.sizes[box]
 
     def layer(self, box: int) -> int:
-        return self.layout.layers[self.places[box]]
+        return self.layout.layers[self.slots[box]]
 
 
 def frames_of(pictures: Sequence[Picture]) -> list[Frame]:
-    """Lay out the pictures so that the boxes of one value share a place, and each apart where that runs in circles."""
+    """Lay out the pictures so that boxes of the same value share a slot; apart, if shared slots would make a circle."""
     try:
         return _shared_frames(pictures)
     except CycleError:
@@ -159,14 +154,14 @@ def frames_of(pictures: Sequence[Picture]) -> list[Frame]:
 
 
 def _shared_frames(pictures: Sequence[Picture]) -> list[Frame]:
-    places = _places(pictures)
-    room = [(0.0, 0.0)] * (1 + max(place for taken in places for place in taken))
-    edges: dict[tuple[int, int, int], None] = {}  # from, to, and the how manieth arrow between the two
+    slots = _slots(pictures)
+    room = [(0.0, 0.0)] * (1 + max(slot for taken in slots for slot in taken))
+    edges: dict[tuple[int, int, int], None] = {}  # from, to, and the index among the arrows that join the two
     wanted: list[list[tuple[int, int, int]]] = []
-    for picture, taken in zip(pictures, places, strict=True):
-        for place, box in zip(taken, picture.boxes, strict=True):
+    for picture, taken in zip(pictures, slots, strict=True):
+        for slot, box in zip(taken, picture.boxes, strict=True):
             width, height = _size(box)
-            room[place] = max(room[place][0], width), max(room[place][1], height)
+            room[slot] = max(room[slot][0], width), max(room[slot][1], height)
         count: Counter[tuple[int, int]] = Counter()
         here = []
         for arrow in picture.arrows:
@@ -179,25 +174,24 @@ def _shared_frames(pictures: Sequence[Picture]) -> list[Frame]:
     lanes = dict(zip(edges, layout.lanes, strict=True))
     return [
         Frame(layout, [_size(box) for box in picture.boxes], taken, [lanes[edge] for edge in here])
-        for picture, taken, here in zip(pictures, places, wanted, strict=True)
+        for picture, taken, here in zip(pictures, slots, wanted, strict=True)
     ]
 
 
-def _places(pictures: Sequence[Picture]) -> list[list[int]]:
-    """Return a number for each box of each picture: the same one where boxes stand for one node or hold one value."""
+def _slots(pictures: Sequence[Picture]) -> list[list[int]]:
+    """Return the slot of each box of each picture: boxes that stand for one node or hold one value share it."""
     owners: list[set[int]] = []
-    places: list[list[int]] = []
+    slots: list[list[int]] = []
     for picture in pictures:
         taken: list[int] = []
         for box in picture.boxes:
             keys = {id(x) for x in box.nodes} | {id(getattr(x, "value", x)) for x in box.nodes}
-            place = next((p for p, owned in enumerate(owners) if owned & keys and p not in taken), len(owners))
-            if place == len(owners):
-                owners.append(set())
-            owners[place] |= keys
-            taken.append(place)
-        places.append(taken)
-    return places
+            slot = next((k for k, owned in enumerate(owners) if owned & keys and k not in taken), len(owners))
+            owners += [set()] if slot == len(owners) else []
+            owners[slot] |= keys
+            taken.append(slot)
+        slots.append(taken)
+    return slots
 
 
 def _text_width(text: str, size: float) -> float:
@@ -232,9 +226,6 @@ def _size(box: Box) -> tuple[float, float]:
     return max(w for _, _, w in lines) + 28, len(lines) * _LINE + 18
 
 
-# ------------------------------------------------------------------------------------------------------ shapes
-
-
 def _node(box: Box, centre: tuple[float, float], size: tuple[float, float]) -> str:
     (x, y), (w, h) = centre, size
     lines = _lines(box)
@@ -264,9 +255,9 @@ def _edge_of(kind: str, dx: float, w: float, h: float) -> float:
 
 
 def _ported(picture: Picture, frame: Frame) -> list[tuple[Arrow, tuple[float, float, list[float]]]]:
-    """Return each arrow with the x at which it leaves, that at which it arrives, and its lanes.
+    """Return each arrow with the x where it leaves, the x where it arrives, and its lanes.
 
-    Where several arrows leave or arrive they are set apart, in the order of where they go or come from.
+    Several arrows at one box are set apart, in the order of their other ends.
     """
     leaving: dict[int, float] = {}
     arriving: dict[int, float] = {}
@@ -307,7 +298,7 @@ def _arrow(arrow: Arrow, way: tuple[float, float, list[float]], picture: Picture
 
 
 def _mark(mark: str, x: float, y: float) -> str:
-    """Draw the sign of a cut: a cross where a random node cuts, a bar where it was done on purpose."""
+    """Draw a cross where a random node cuts, a bar where the gradient was cut on purpose."""
     if not mark:
         return ""
     sign = f"M{x - 8:.1f},{y - 8:.1f} l16,16 m0,-16 l-16,16" if mark == "cut" else f"M{x:.1f},{y - 8:.1f} v16"
@@ -315,7 +306,7 @@ def _mark(mark: str, x: float, y: float) -> str:
 
 
 def legend_of(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
-    """Return the legend of what occurs: the drawing of a sign, 26 wide around (13, 0), and what it means."""
+    """Return the signs that occur, drawn 26 wide around (13, 0), with their meanings."""
     kinds = {box.kind for picture in pictures for box in picture.boxes}
     states = {arrow.state for picture in pictures for arrow in picture.arrows}
     states |= {box.state for picture in pictures for box in picture.boxes}

@@ -1,4 +1,4 @@
-"""Pictures as text: lines for the terminal, Graphviz DOT, and Mermaid. It knows pictures and nothing else."""
+"""Pictures as text: lines for the terminal, Graphviz DOT, and Mermaid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLOURS = {OPEN: "#1f7a54", CUT: "#d1242f", PARTLY: "#d9730d", CLOSED: "#9aa3ad
 
 
 def terminal(picture: Picture, title: str) -> str:
-    """Return one numbered line for each box: its name, its value, what it was computed from, its gradient."""
+    """Return one numbered line for each box: its name, its value, the boxes it was computed from, its gradient."""
     rows = []
     for i, box in enumerate(picture.boxes):
         left, right = _BRACKETS[box.kind]

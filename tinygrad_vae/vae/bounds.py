@@ -35,16 +35,13 @@ DIVERGENCES = ("auto", "closed-form", "monte-carlo")
 
 
 class LatentVariableModel(Protocol):
-    """The methods that a model needs for the bounds; ``VAE`` has them."""
+    """The methods that a model needs for the bounds: q(z|x), p(x|z) and p(z). ``VAE`` has them."""
 
-    def encode(self, x: Value) -> Distribution:
-        """Return ``q(z|x)``, the approximate posterior."""
+    def encode(self, x: Value) -> Distribution: ...
 
-    def decode(self, z: Value) -> Distribution:
-        """Return ``p(x|z)``, the likelihood."""
+    def decode(self, z: Value) -> Distribution: ...
 
-    def prior(self) -> Distribution:
-        """Return ``p(z)``."""
+    def prior(self) -> Distribution: ...
 
 
 def elbo(

@@ -34,12 +34,12 @@ H = TypeVar("H", bound="Head")
 class Head(Layer):
     """A map from a hidden vector h to a distribution; the first field of a subclass is a ``Linear`` layer.
 
-    A subclass is a ``@dataclass(frozen=True, eq=False)`` with ``init``, ``__call__`` and, where it can stand at the end
-    of an encoder, ``standard``.
+    A subclass is a ``@dataclass(frozen=True, eq=False)`` with ``__call__``; with ``init`` unless all its fields are
+    layers of the same size; and with ``standard`` if it can stand at the end of an encoder.
     """
 
     event_ndim: ClassVar[int] = 1
-    """How many axes one draw has."""
+    """The number of axes of one draw."""
     bounded: ClassVar[bool] = False
     """Whether pixels lie from 0 to ``white``."""
 
@@ -56,12 +56,12 @@ class Head(Layer):
 
     @property
     def n_out(self) -> int:
-        """How many variables the law is about: pixels, or latents."""
+        """The number of variables: pixels, or latents."""
         return self.first.n_out
 
     @property
     def width(self) -> int:
-        """How many numbers a draw has: with one-hot vectors, more than variables."""
+        """The number of numbers in a draw: with one-hot vectors, more than variables."""
         return self.n_out
 
     @property
@@ -71,28 +71,17 @@ class Head(Layer):
 
     @classmethod
     def init(cls: type[H], n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32) -> H:
-        """Return a head with random weights.
-
-        Args:
-            n_in: the length of h.
-            n_out: how many variables the law is about.
-            rng: a stream from ``tg.noise(seed)``.
-            dtype: float32 or float64.
-        """
-        raise NotImplementedError(f"{cls.__name__} declares no init(n_in, n_out, rng=, dtype=)")
+        """Return a head with random weights: one layer for each field, from h of length n_in to n_out numbers."""
+        return cls(*(Linear.init(n_in, n_out, rng=rng, dtype=dtype) for _ in dataclasses.fields(cls)))  # type: ignore[arg-type]
 
     def __call__(self, h: Value) -> Distribution:
-        """Return the law for hidden vectors of shape (..., n_in)."""
+        """Return the distribution for hidden vectors of shape (..., n_in)."""
         raise NotImplementedError(f"{type(self).__name__} declares no __call__(h)")
 
     def standard(self) -> Distribution:
-        """Return the law of the same family that favours nothing: the prior that belongs to this posterior.
-
-        Raises:
-            TypeError: the head is for likelihoods.
-        """
+        """Return the standard distribution of the same family: the prior for this posterior."""
         raise TypeError(
-            f"{type(self).__name__} is a likelihood and has no standard law; for a posterior take one of "
+            f"{type(self).__name__} is a likelihood and has no standard distribution; for a posterior take one of "
             f"{', '.join(sorted(POSTERIORS))}"
         )
 
@@ -106,9 +95,9 @@ class Head(Layer):
 class GaussianHead(Head):
     """``N(mean(h), exp(log_variance(h)))``, each variable by itself.
 
-    The network gives the logarithm of the variance, which may be any number, and ``sigma = exp(log_variance / 2)`` is
-    then positive. The half turns a variance into a standard deviation; without it the law is another one, which trains
-    just as quietly.
+    The network gives the logarithm of the variance, which may be any number, so that ``sigma = exp(log_variance / 2)``
+    is positive. The half turns a variance into a standard deviation; without it the distribution is another one, which
+    trains just as quietly.
 
     >>> GaussianHead.init(16, 2, rng=tg.noise(0))(np.zeros((5, 16), np.float32)).event_shape
     (2,)
@@ -116,10 +105,6 @@ class GaussianHead(Head):
 
     mean: Linear
     log_variance: Linear
-
-    @classmethod
-    def init(cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32) -> GaussianHead:
-        return cls(*(Linear.init(n_in, n_out, rng=rng, dtype=dtype) for _ in range(2)))
 
     def __call__(self, h: Value) -> Independent:
         return Independent(Normal(self.mean(h), exp(self.log_variance(h) / 2)), 1)
@@ -130,7 +115,7 @@ class GaussianHead(Head):
 
 @dataclass(frozen=True, eq=False)
 class FullGaussianHead(Head):
-    """``N(mean(h), L L^T)``: L has the diagonal ``exp(log_scale(h))``, and what ``below(h)`` gives below it.
+    """``N(mean(h), L L^T)``: L has the diagonal ``exp(log_scale(h))``, and the numbers of ``below(h)`` below it.
 
     >>> head = FullGaussianHead.init(16, 2, rng=tg.noise(0))
     >>> head(np.zeros((5, 16), np.float32)).scale_tril.shape
@@ -162,7 +147,7 @@ class FullGaussianHead(Head):
 
 @dataclass(frozen=True, eq=False)
 class FixedGaussianHead(Head):
-    """``N(mean(h), scale^2)`` with a scale that is given and not learned: the squared error, over 2 scale^2."""
+    """``N(mean(h), scale^2)`` with a fixed scale: ``-log p`` is the squared error over 2 scale^2, and a constant."""
 
     mean: Linear
     scale: float = trees.static(default=1.0)
@@ -183,11 +168,9 @@ class FixedGaussianHead(Head):
 
 @dataclass(frozen=True, eq=False)
 class SharedGaussianHead(Head):
-    """``N(mean(h), exp(2 log_scale))`` with a learned log_scale that h does not change.
+    """``N(mean(h), exp(2 log_scale))`` with a learned log_scale that does not depend on h.
 
-    Args:
-        mean: from h to the mean.
-        log_scale: of shape () for one that all pixels share, or (n_out,) for one for each.
+    It has shape (), if all pixels share it, or (n_out,).
     """
 
     mean: Linear
@@ -212,10 +195,6 @@ class BernoulliHead(Head):
     logits: Linear
     bounded = True
 
-    @classmethod
-    def init(cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32) -> BernoulliHead:
-        return cls(Linear.init(n_in, n_out, rng=rng, dtype=dtype))
-
     def __call__(self, h: Value) -> Independent:
         return Independent(Bernoulli(logits=self.logits(h)), 1)
 
@@ -230,22 +209,13 @@ class ContinuousBernoulliHead(Head):
     logits: Linear
     bounded = True
 
-    @classmethod
-    def init(cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32) -> ContinuousBernoulliHead:
-        return cls(Linear.init(n_in, n_out, rng=rng, dtype=dtype))
-
     def __call__(self, h: Value) -> Independent:
         return Independent(ContinuousBernoulli(logits=self.logits(h)), 1)
 
 
 @dataclass(frozen=True, eq=False)
 class CategoricalHead(Head):
-    """``Categorical(softmax(logits(h)))``: grey levels that are whole numbers from 0 to levels - 1.
-
-    Args:
-        logits: from h to a logit for each level of each pixel.
-        levels: how many there are.
-    """
+    """``Categorical(softmax(logits(h)))``: grey levels that are whole numbers from 0 to levels - 1."""
 
     logits: Linear
     levels: int = trees.static(default=256)
@@ -274,11 +244,7 @@ class CategoricalHead(Head):
 
 @dataclass(frozen=True, eq=False)
 class OneHotHead(Head):
-    """``OneHotCategorical(softmax(logits(h)))``: latents that choose one of some classes each, as one-hot vectors.
-
-    Args:
-        logits: from h to a logit for each class of each latent.
-        classes: how many there are.
+    """``OneHotCategorical(softmax(logits(h)))``: each latent is one of some classes, as a one-hot vector.
 
     >>> OneHotHead.init(16, 3, rng=tg.noise(0), classes=4)(np.zeros((5, 16), np.float32)).event_shape
     (3, 4)
@@ -315,10 +281,7 @@ class OneHotHead(Head):
 class MixturePrior(Layer):
     """A learned prior, ``p(z) = sum_k softmax(logits)_k N(mean_k, exp(2 log_scale_k))``.
 
-    Args:
-        logits: of shape (components,).
-        mean: of shape (components, latent).
-        log_scale: of the same shape.
+    ``logits`` has shape (components,), ``mean`` and ``log_scale`` have shape (components, latent).
 
     >>> MixturePrior.init(5, 2, rng=tg.noise(0))().event_shape
     (2,)
@@ -335,7 +298,7 @@ class MixturePrior(Layer):
         return cls(np.zeros(components, dtype), mean, np.zeros((components, latent), dtype))
 
     def __call__(self) -> MixtureSameFamily:
-        """Return the law."""
+        """Return p(z)."""
         return MixtureSameFamily(self.logits, Independent(Normal(self.mean, exp(self.log_scale)), 1))
 
     def marginals(self, z: Array) -> Array:
@@ -356,7 +319,7 @@ def _check_divides(what: str, name: str, count: int, layer: Linear) -> None:
 
 
 HeadInit = Callable[..., Head]
-"""What makes a head: called as ``init(n_in, n_out, rng=, dtype=)``."""
+"""A function that makes a head, called as ``init(n_in, n_out, rng=, dtype=)``."""
 
 LIKELIHOODS: dict[str, HeadInit] = {
     "bernoulli": BernoulliHead.init,
@@ -366,7 +329,7 @@ LIKELIHOODS: dict[str, HeadInit] = {
     "gaussian-per-pixel": GaussianHead.init,
     "categorical": CategoricalHead.init,
 }
-"""The laws p(x|z) that ``VAE.init`` knows by name."""
+"""The distributions p(x|z) that ``VAE.init`` knows by name."""
 
 POSTERIORS: dict[str, HeadInit] = {
     "gaussian": GaussianHead.init,
@@ -374,4 +337,4 @@ POSTERIORS: dict[str, HeadInit] = {
     "bernoulli": BernoulliHead.init,
     "one-hot": OneHotHead.init,
 }
-"""The laws q(z|x) that ``VAE.init`` knows by name."""
+"""The distributions q(z|x) that ``VAE.init`` knows by name."""

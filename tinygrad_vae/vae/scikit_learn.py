@@ -1,7 +1,6 @@
-"""A VAE in the manner of scikit-learn: ``fit``, ``transform``, ``inverse_transform``, ``sample``, ``score_samples``.
+"""The VAE as a scikit-learn estimator: ``fit``, ``transform``, ``inverse_transform``, ``sample``, ``score_samples``.
 
-It knows the model, its objectives and an optimizer. The only file below the command that needs scikit-learn; it is read
-when somebody asks for ``vae.VAEEstimator``.
+scikit-learn is imported only when ``vae.VAEEstimator`` is used.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from .model import VAE
 from .objective import Objective
 
 ROWS = 2000
-"""About how many draws to decode at a time."""
+"""About how many draws are decoded at a time."""
 
 FLOATS = (np.float64, np.float32)
 
 
 class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
-    """A variational autoencoder that fits where scikit-learn expects a transformer or a density.
+    """A variational autoencoder that fits wherever scikit-learn expects a transformer or a density.
 
     It computes in the dtype of X, float64 or float32. Features should have about the size of 1: put a
     ``StandardScaler`` in front, or choose the likelihood that fits them.
@@ -39,20 +38,17 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         latent: the number of latent variables.
         hidden: the sizes of the encoder's hidden layers; the decoder has them in reverse.
         activation: one of ``"relu"``, ``"tanh"``, ``"softplus"``, ``"sigmoid"``.
-        posterior: a name in ``vae.POSTERIORS``, or what makes such a head.
-        likelihood: a name in ``vae.LIKELIHOODS``, or what makes such a head: ``"gaussian"`` for any numbers,
-            ``"bernoulli"`` for 0 and 1, ``"continuous-bernoulli"`` for numbers from 0 to 1.
-        components: how many Gaussians to mix for a learned prior; 0 for the standard one.
-        bound, samples, estimator, beta, warm_up, free_bits, kl: as ``vae.Objective`` takes them.
-        learning_rate: Adam's.
-        batch: the number of rows of a step.
-        epochs: how often each row is seen.
-        score_draws: how many draws of z estimate the log-likelihood of a row.
+        posterior, likelihood, components: as in ``VAE.init``; ``"gaussian"`` for any numbers, ``"bernoulli"`` for 0 and
+            1, ``"continuous-bernoulli"`` for numbers from 0 to 1.
+        bound, samples, estimator, beta, warm_up, free_bits, kl: as in ``vae.Objective``.
+        learning_rate: the learning rate of Adam.
+        batch, epochs: the number of rows in a step, and how often each row is seen.
+        score_draws: the number of draws of z that estimate the log-likelihood of a row.
         random_state: a seed, or ``None`` for another one each time.
 
     Attributes:
-        model_: the ``VAE`` that was fitted.
-        history_: the mean bound of each epoch, while it was trained.
+        model_: the fitted ``VAE``.
+        history_: the mean bound of each epoch.
         n_features_in_: the number of columns of X.
 
     >>> x = np.random.default_rng(0).normal(size=(200, 1)) * np.array([1.0, -1.0, 0.5])
@@ -103,11 +99,7 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         self.random_state = random_state
 
     def fit(self, X: Array, y: Any = None) -> VAEEstimator:  # noqa: N803  scikit-learn's name
-        """Train on the rows of X, from new weights.
-
-        Args:
-            X: of shape (rows, features).
-            y: not used.
+        """Train on the rows of X, of shape (rows, features), from new weights; y is not used.
 
         Raises:
             TypeError, ValueError: X does not fit the likelihood, an option is out of range, or training diverged.
@@ -150,13 +142,13 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         return self.model_.posterior.width
 
     def encode(self, X: Array) -> Distribution:  # noqa: N803
-        """Return q(z|x) for each row: ``mean`` is what ``transform`` gives, ``variance`` says how sure the model is."""
-        x = self._rows(X)
-        return self.model_.encode(x)
+        """Return q(z|x) for each row: its ``mean`` is ``transform(X)``, its ``variance`` says how sure the model is."""
+        return self.model_.encode(self._rows(X))
 
     def transform(self, X: Array) -> Array:  # noqa: N803
         """Return the means of q(z|x), of shape (rows, latent); one-hot latents side by side."""
-        return self._flat(self.encode(X).mean)
+        means = self.encode(X).mean
+        return means.reshape(len(means), -1)
 
     def inverse_transform(self, X: Array) -> Array:  # noqa: N803
         """Return the expected features for latents of shape (rows, latent), as ``transform`` gives them."""
@@ -182,8 +174,7 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
     def score_samples(self, X: Array) -> Array:  # noqa: N803
         """Return an estimate of log p(x) for each row, the importance weighted bound over ``score_draws`` draws.
 
-        All rows meet the same noise, so that the score of a row does not depend on its company, and a difference
-        between two rows is not one between their draws.
+        All rows share the same noise, so that the score of a row does not depend on the other rows.
         """
         x = self._rows(X)
         at_once = max(1, ROWS // self.score_draws)
@@ -209,7 +200,3 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
     def _rows(self, X: Array) -> Array:  # noqa: N803
         check_is_fitted(self)
         return validate_data(self, X, dtype=FLOATS, reset=False).astype(self._dtype, copy=False)
-
-    @staticmethod
-    def _flat(z: Array) -> Array:
-        return z.reshape(len(z), -1)
