@@ -119,7 +119,7 @@ def _check_lines(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
 def _check_docstring(op: Op[..., Any]) -> None:
     if not op.__doc__:
         raise CheckError(f"{op.name} has no docstring; write its formula, its derivative and an example")
-    package = importlib.import_module(__package__ or "tinygrad_vae")
+    package = importlib.import_module(__name__.partition(".")[0])
     known = {**inspect.unwrap(op.forward).__globals__, op.name: op, "np": np, "tg": package}
     example = doctest.DocTestParser().get_doctest(op.__doc__, known, op.name, None, None)
     if not example.examples:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -145,12 +144,14 @@ def _measure(model: LatentVariableModel, x: Array, rng: NoiseStream, samples: in
     """Return the numbers of each example, in float64, with the examples along the first axis."""
     x = beside(x, *trees.leaves(model))
     q, prior = model.encode(x), model.prior()
-    weights, fit, log_ratio = _LogMean(len(x)), np.zeros(len(x)), np.zeros(len(x))
+    fit, log_ratio = np.zeros(len(x)), np.zeros(len(x))
+    log_sum, log_squares = np.full(len(x), -np.inf), np.full(len(x), -np.inf)  # of the weights
     for start in range(0, samples, at_once := max(1, ROWS // len(x))):
         z = q.sample((min(at_once, samples - start),), rng=rng)
         fits = to_host(model.decode(z).log_prob(in_dtype_of(z, x))).astype(np.float64)
         ratios = to_host(q.log_prob(z) - prior.log_prob(z)).astype(np.float64)
-        weights.add(fits - ratios)
+        log_sum = np.logaddexp(log_sum, np.logaddexp.reduce(fits - ratios, axis=0))
+        log_squares = np.logaddexp(log_squares, np.logaddexp.reduce(2 * (fits - ratios), axis=0))
         fit += fits.sum(axis=0) / samples
         log_ratio += ratios.sum(axis=0) / samples
     rate = _in_closed_form(kl_divergence, q, prior)
@@ -158,10 +159,10 @@ def _measure(model: LatentVariableModel, x: Array, rng: NoiseStream, samples: in
     means = to_host(q.mean).astype(np.float64)
     found = {
         "bound": fit - rate,
-        "log_likelihood": weights.value(samples),
+        "log_likelihood": log_sum - math.log(samples),
         "rate": rate,
         "distortion": -fit,
-        "effective_samples": weights.effective(),
+        "effective_samples": np.exp(2 * log_sum - log_squares),
         "means": means if q.event_shape else means[:, None],
     }
     each = _in_closed_form(kl_of_each_latent, q, prior)
@@ -173,33 +174,3 @@ def _in_closed_form(divergence: Callable[..., Any], q: Distribution, prior: Dist
         return to_host(divergence(q, prior)).astype(np.float64)
     except (NotImplementedError, ValueError):
         return None
-
-
-@dataclass
-class _LogMean:
-    """A running ``log 1/K sum_k w_k`` for each of n examples, from ``log w_k``, without overflow."""
-
-    n: int
-    top: Array = field(init=False)
-    total: Array = field(init=False)
-    squares: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.top = np.full(self.n, -np.inf)
-        self.total, self.squares = np.zeros(self.n), np.zeros(self.n)
-
-    def add(self, log_weights: Array) -> None:
-        """Take in weights of shape (draws, n)."""
-        top = np.maximum(self.top, log_weights.max(axis=0))
-        shrink, new = np.exp(self.top - top), np.exp(log_weights - top)
-        self.total = self.total * shrink + new.sum(axis=0)
-        self.squares = self.squares * shrink**2 + (new**2).sum(axis=0)
-        self.top = top
-
-    def value(self, count: int) -> Array:
-        """Return the logarithm of the mean of ``count`` weights."""
-        return self.top + np.log(self.total) - math.log(count)
-
-    def effective(self) -> Array:
-        """Return ``(sum w)^2 / sum w^2``."""
-        return self.total**2 / self.squares
