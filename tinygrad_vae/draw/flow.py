@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ..core import Noise, Sample, Tensor, gradients, rewrite, taken_care_of
-from ..guard.paths import dependence
+from ..core import Sample, Tensor, gradients, rewrite, taken_care_of
+from ..guard.paths import dependence, follow
 from ..guard.report import explain
 from ..guard.verdict import BiasedGradientWarning
 from ..ops import stop_gradient
 from ..ops.declare import BLOCKED, JUMP, STOP
+from .folding import Folding
 from .labels import gradient_in_short
 
 OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
 """How the gradient gets along an arrow: all of it, none of it, a part of it; or none is asked for."""
-
-RANDOM_JUMP = "random jump"
-"""An op jumps with a random input: its derivative is 0 and says nothing of the expectation."""
 
 REFUSED = "refused: it would be wrong"
 
@@ -26,63 +26,66 @@ IN_WORDS = {OPEN: "open", CUT: "cut: no gradient", PARTLY: "partly cut", CLOSED:
 
 
 class Flow:
-    """The ways from each node to the cost, and whether the gradient is wanted there.
+    """The ways from nodes to the cost, as the guard finds them when it takes each of these nodes for a parameter.
 
-    ``asked``: a target lies at or above the node. ``open``: an unbroken way leads from it to the cost. ``broken``: so
-    does a way that a random node blocks, or that jumps with a random value. ``biased``: an open way leads through a
-    draw whose estimator says that it is biased.
+    ``targets``: the nodes whose gradient is asked for, by id. A set of nodes is a whole number with one bit for each.
+    Nodes inside a box have none, but for ops that jump or stand for a draw.
     """
 
-    def __init__(self, order: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
-        self.targets = {id(t) for t in targets}
-        self.asked, self.fed = set(self.targets), set(self.targets)  # fed: over an unbroken way from a target
-        self.random: set[int] = set()
-        self.open, self.broken = {id(order[-1])}, set[int]()
-        self.biased: set[int] = set()
-        for node in order:
-            for kind, x in self._inputs(node):
-                if x in self.random:
-                    self.random.add(id(node))
-                if x in self.asked and kind not in (STOP, JUMP):
-                    self.asked.add(id(node))
-                if x in self.fed and kind not in (STOP, JUMP, BLOCKED, RANDOM_JUMP):
-                    self.fed.add(id(node))
-            if isinstance(node, Noise):
-                self.random.add(id(node))
-        for node in reversed(order):
-            if node.op is taken_care_of and node.attrs["drawn"].biased and id(node) in self.open:
-                self.biased.add(id(node))
-            for kind, x in self._inputs(node):
-                if kind not in (STOP, JUMP, BLOCKED, RANDOM_JUMP) and id(node) in self.biased:
-                    self.biased.add(x)
-                if kind not in (STOP, JUMP) and id(node) in self.open:
-                    (self.broken if kind in (BLOCKED, RANDOM_JUMP) else self.open).add(x)
-                if kind not in (STOP, JUMP) and id(node) in self.broken:
-                    self.broken.add(x)
+    def __init__(self, order: Sequence[Tensor], targets: Sequence[Tensor], folding: Folding) -> None:
+        wanted = {id(t) for t in targets}
+        nodes = [node for node in order if id(node) in wanted or _may_matter(node, folding)]
+        paths = follow(list(order), nodes)
+        self._paths = paths
+        self._bits = {id(node): 1 << k for k, node in enumerate(nodes)}
+        self.targets = wanted
+        self._mask = sum(self._bits.get(t, 0) for t in self.targets)
+        self._asked = self._mask
+        for node, kind, above in paths.jumps:  # a gradient is asked for up to a random jump, and ends there
+            self._asked |= self._bits[id(node)] if kind == "jump" and above & self._asked else 0
+        self._open, self._broken = (found.get(id(order[-1]), 0) for found in (paths.opened, paths.blocked))
+        for node, kind, above in reversed(paths.jumps):
+            self._broken |= above if kind == "jump" and self._bits[id(node)] & (self._open | self._broken) else 0
+        notes = [note for note in paths.notes if note.attrs["drawn"].biased and self._bits[id(note)] & self._open]
+        self._biased = functools.reduce(operator.or_, (paths.opened[id(note)] for note in notes), 0)
 
-    def _inputs(self, node: Tensor) -> list[tuple[str, int]]:
-        """Return how the node depends on each of its inputs, and the input's key."""
-        return [(self._kind(node, i), id(x)) for i, x in enumerate(node.inputs)]
+    def asked(self, x: Any) -> bool:
+        """Return whether a target lies at or above a node."""
+        return bool(self._paths.of(x) & self._asked)
 
-    def _kind(self, node: Tensor, i: int) -> str:
-        kind = dependence(node, i)
-        return RANDOM_JUMP if kind == JUMP and id(node.inputs[i]) in self.random else kind
+    def is_open(self, x: Any) -> bool:
+        """Return whether a gradient gets from the cost to a node."""
+        return bool(self._bits.get(id(x), 0) & self._open)
 
-    def to_the_cost(self, node: Any) -> str:
-        """Return the state of all ways from the node to the cost."""
-        ways = id(node) in self.open, id(node) in self.broken
-        return {(True, True): PARTLY, (True, False): OPEN, (False, True): CUT, (False, False): CLOSED}[ways]
+    def is_biased(self, x: Tensor) -> bool:
+        """Return whether a gradient gets there through a draw whose estimator says that it is biased."""
+        return bool(self._bits.get(id(x), 0) & self._biased)
+
+    def to_the_cost(self, x: Any) -> str:
+        """Return the state of all ways from a node to the cost."""
+        bit = self._bits.get(id(x), 0)
+        if bit & self._broken:
+            return PARTLY if bit & self._open else CUT
+        return OPEN if bit & self._open else CLOSED
 
     def along(self, node: Tensor, i: int) -> tuple[str, str]:
         """Return the state and the mark of the arrow from input ``i`` of the node."""
-        x, kind, state = node.inputs[i], self._kind(node, i), self.to_the_cost(node)
+        x, kind, state = node.inputs[i], dependence(node, i), self.to_the_cost(node)
         if isinstance(x, Tensor) and x.op is stop_gradient:
             return CLOSED, "stop"
-        if id(x) not in self.asked or state == CLOSED or kind in (STOP, JUMP):
+        if not self.asked(x) or state == CLOSED or kind == STOP:
             return CLOSED, ""
-        if kind == BLOCKED or (kind == RANDOM_JUMP and id(x) in self.fed):
+        random = id(x) in self._paths.sources and self._paths.opened.get(id(x), 0) & self._mask
+        if kind == BLOCKED or (kind == JUMP and random):
             return CUT, "cut"
-        return (CLOSED, "") if kind == RANDOM_JUMP else (state, "")
+        return (CLOSED, "") if kind == JUMP else (state, "")
+
+
+def _may_matter(node: Tensor, folding: Folding) -> bool:
+    if node.op is None or node.op is taken_care_of or node.op.declared.jumps or node.dtype.kind != "f":
+        return True
+    box = folding.of(node)
+    return any(isinstance(x, Tensor) and folding.of(x) is not box for x in node.inputs)
 
 
 def fates_of(cost: Tensor, targets: Sequence[Tensor], flow: Flow) -> dict[int, str]:
@@ -94,7 +97,7 @@ def fates_of(cost: Tensor, targets: Sequence[Tensor], flow: Flow) -> dict[int, s
     reached = [t for t in targets if "{}" in fates[id(t)]]
     if reached and explain(cost, targets).problems:
         return fates | {id(t): REFUSED for t in reached}
-    biased = [t for t in reached if id(t) in flow.biased and fates[id(t)].startswith("gradient")]
+    biased = [t for t in reached if flow.is_biased(t) and fates[id(t)].startswith("gradient")]
     return fates | {id(t): f"biased {fates[id(t)]}" for t in biased}
 
 

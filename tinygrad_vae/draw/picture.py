@@ -96,8 +96,8 @@ def picture_of(cost: Tensor, wrt: Any = None, *, open_layers: bool = False) -> P
         )
     order = topological_order([cost])
     targets = _targets(order, wrt)
-    flow = Flow(order, targets)
     folding = Folding(order, open_layers)
+    flow = Flow(order, targets, folding)
     words = {} if wrt is None else fates_of(cost, targets, flow)
     shown = with_numbers(cost, targets, words)
     boxes: list[Box] = []
@@ -162,7 +162,7 @@ def _box(group: list[Tensor], flow: Flow, words: dict[int, str], shown: dict[int
         gradient=shown.get(one, "") if one else IN_WORDS.get(state, ""),
         words=words.get(one, "") if one else IN_WORDS.get(state, ""),
         drawn=any(not note.weighs for note in notes),
-        arrives=any(id(x) in flow.asked and id(x) in flow.open for x in group),
+        arrives=any(flow.asked(x) and flow.is_open(x) for x in group),
         nodes=group,
     )
 
