@@ -56,7 +56,7 @@ def whole(lowest: int) -> Kind:
 
 
 def number(lowest: float, itself: bool = True) -> Kind:
-    """Return the kind of the finite numbers above ``lowest``, and ``itself`` where it counts."""
+    """Return the kind of the finite numbers above ``lowest``, or from it on if ``itself`` is allowed."""
 
     def holds(value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, (int, float)):

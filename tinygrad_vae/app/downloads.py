@@ -57,7 +57,7 @@ def download(name: str, folder: str | Path | None = None) -> Path:
 
     Args:
         name: one of ``DATASETS``.
-        folder: where to keep the files, by default a folder inside that of ``FOLDER_VARIABLE``.
+        folder: where to keep the files, by default a folder inside the one that ``FOLDER_VARIABLE`` names.
 
     Raises:
         DataError: there is no such set, or a file cannot be fetched, or is not the one that it should be.

@@ -1,7 +1,4 @@
-"""Images: one in each row, checked when they are made, turned into pixels where those are asked for.
-
-A large file can therefore stay on the disk.
-"""
+"""Images: one in each row, checked at once and turned into pixels some at a time; a large file stays on the disk."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Images:
-    """Images, one in each row, whose pixels are computed when they are asked for.
+    """Images, one in each row, whose pixels are computed when they are used.
 
     Args:
         levels: grey levels from 0 to ``full_scale``, of shape (n, *shape) or (n, pixels); may be mapped into memory.

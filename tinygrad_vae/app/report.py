@@ -79,7 +79,7 @@ def conclude(
 
 
 def _kind(run: Run) -> str:
-    """Say what the numbers of the images are about: those of other images, or of densities, do not compare."""
+    """Name what the numbers measure: those of other images, or of densities, cannot be compared with them."""
     name = run.config.likelihood if run.config.likelihood in ("bernoulli", "categorical") else "densities"
     return f"{name} of images {run.held_out.fingerprint()}"
 

@@ -33,14 +33,12 @@ class State:
     """All that the next step depends on, beside the settings and the data.
 
     Args:
-        model: the weights.
-        optimizer: Adam's state.
+        model, optimizer: the weights, and Adam's state.
         best: the weights after the epoch with the best held-out bound, if the run may stop early.
         step: the number of steps made.
         epoch_total: the sum of the bounds of the images seen in the running epoch.
         baseline: the running mean of the bound, which only the score function uses; ``None`` before the first step.
-        history: for each finished epoch, the mean of the objective while it was trained and the evidence lower bound
-            of the held-out images after it.
+        history: a row for each finished epoch, see ``run_folder.ROW``.
     """
 
     model: VAE

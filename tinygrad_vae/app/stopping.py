@@ -35,7 +35,7 @@ def _handled_by(*handlers: Any) -> dict[int, Any]:
 def signals_stop() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise ``StoppedError``, unless somebody else handles or ignores them.
 
-    Python drops what is raised in a callback, such as that of a weak reference: such a signal is sent again.
+    Python drops an exception that is raised in the callback of a weak reference: that signal is sent again.
     """
     before, report = _handled_by(signal.SIG_DFL), sys.unraisablehook
 

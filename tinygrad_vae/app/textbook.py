@@ -159,7 +159,7 @@ def _power() -> TextbookCost:
         return _moment_slope(a, mu)
 
     def score(a: float) -> float:
-        """E |x|^2a (x - mu)^2, with E |x|^b x = mu E |x|^b + d/dmu E |x|^b, less the square of the mean."""
+        """E |x|^2a (x - mu)^2 minus the squared mean; E |x|^b x = mu E |x|^b + d/dmu E |x|^b."""
         b = 2 * a
         return _moment(b + 2, mu) - mu**2 * _moment(b, mu) - 2 * mu * _moment_slope(b, mu) - gradient(a) ** 2
 
