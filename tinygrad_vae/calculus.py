@@ -61,7 +61,7 @@ def value_and_grad(
         f: a function whose result is a number or, with ``has_aux``, a pair of a number and anything else.
         argument: the position of the argument to differentiate by, or a tuple of positions. The argument may be a tree
             (a model, a dict, a list).
-        has_aux: whether ``f`` returns such a pair; it is returned in the place of the value.
+        has_aux: whether ``f`` returns such a pair; the pair is returned in place of the value.
 
     Returns:
         A function of the same arguments. The gradient has the structure of the argument, or is a tuple of one gradient
@@ -210,7 +210,7 @@ def jacobian(f: Callable[..., Any], argument: Argument = 0) -> Callable[..., Any
 
     Returns:
         A function of the same arguments, with the structure of the result and, for each array in it, of the argument.
-        Each part has the shape of the array in the result followed by that of the array in the argument.
+        Each part has the shape of the array in the result followed by the shape of the array in the argument.
 
     >>> tg.jacobian(lambda x: x**2)(np.array([1.0, 3.0]))
     array([[2., 0.],

@@ -38,12 +38,12 @@ def check_estimator(
 ) -> None:
     """Check everything that the declaration of an estimator promises.
 
-    It is tried on draws of several laws, in costs that are smooth, that jump, and that mix several draws, alone and
-    below another draw. Wherever it raises no objection:
+    It is tried on draws of several distributions, in costs that are smooth, that jump, and that mix several draws,
+    alone and below another draw. Wherever it raises no objection:
 
     - the cost keeps its value bit for bit, unless ``keeps_value`` is false, and the old graph is left alone;
     - no random node is left, and ``explain`` names the estimator;
-    - the gradient is that of the expectation, within its standard errors (within a hundredth where there is a
+    - the gradient is the gradient of the expectation, within its standard errors (a hundredth if there is a
       ``caveat``); or ``gradients`` refuses it; or ``biased`` says why it is not, and ``gradients`` warns.
 
     Args:

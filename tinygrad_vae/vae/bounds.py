@@ -217,7 +217,7 @@ def doubly_reparameterized_bound(model: LatentVariableModel, x: Value, *, rng: N
     """Return the importance weighted bound, with a gradient for the encoder that gets better, not worse, with K.
 
     With the normalized weights ``v_k = w_k / sum_j w_j``, the gradient in the encoder's parameters phi is
-    ``sum_k v_k^2 (d log w_k / dz_k) (dz_k / dphi)``, and the decoder's gradient is that of the bound (Tucker et al.
+    ``sum_k v_k^2 (d log w_k / dz_k) (dz_k / dphi)``, and the decoder's gradient is the bound's (Tucker et al.
     2019, equation 8). It holds for reparameterized draws only, so z is reparameterized from the start and no estimator
     is chosen later. ``gradients`` refuses parameters that move the support of q, and second derivatives in phi.
 
