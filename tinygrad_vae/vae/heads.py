@@ -72,7 +72,8 @@ class Head(Layer):
     @classmethod
     def init(cls: type[H], n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32) -> H:
         """Return a head with random weights: one layer for each field, from h of length n_in to n_out numbers."""
-        return cls(*(Linear.init(n_in, n_out, rng=rng, dtype=dtype) for _ in dataclasses.fields(cls)))  # type: ignore[arg-type]
+        layers = [f for f in dataclasses.fields(cls) if not f.metadata.get("static")]  # type: ignore[arg-type]
+        return cls(*(Linear.init(n_in, n_out, rng=rng, dtype=dtype) for _ in layers))
 
     def __call__(self, h: Value) -> Distribution:
         """Return the distribution for hidden vectors of shape (..., n_in)."""
