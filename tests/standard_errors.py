@@ -32,9 +32,9 @@ LAWS = [law for law in tg.DISTRIBUTIONS.values() if law.__module__.startswith("t
 CALM = {
     tg.InverseGamma: tg.InverseGamma(np.array(9.0), np.array(2.0)),
     tg.LogNormal: tg.LogNormal(np.array(0.3), np.array(0.4)),
-    tg.Pareto: tg.Pareto(np.array(9.0), np.array(2.0)),
+    tg.Pareto: tg.Pareto(concentration=np.array(9.0), scale=np.array(2.0)),
     tg.StudentT: tg.StudentT(np.array(9.0), np.array(0.5), np.array(2.0)),
-    tg.Weibull: tg.Weibull(np.array(2.0), np.array(1.5)),
+    tg.Weibull: tg.Weibull(concentration=np.array(2.0), scale=np.array(1.5)),
 }
 
 

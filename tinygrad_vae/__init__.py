@@ -51,6 +51,7 @@ from .distributions import (
     Gamma,
     Geometric,
     Gumbel,
+    HalfCauchy,
     HalfNormal,
     Independent,
     InverseGamma,

@@ -1,4 +1,4 @@
-"""The distributions, one declaration each. They know ops and domains, and nothing of estimators."""
+"""The distributions, one declaration each."""
 
 from . import bijections
 from .bounded import Beta, ContinuousBernoulli, Kumaraswamy
@@ -7,7 +7,7 @@ from .counts import Binomial, Geometric, NegativeBinomial, Poisson
 from .delta import Delta
 from .discrete import Bernoulli, Categorical, OneHotCategorical
 from .gamma import Chi2, Dirichlet, Gamma, InverseGamma
-from .heavy_tails import Cauchy, Pareto, StudentT
+from .heavy_tails import Cauchy, HalfCauchy, Pareto, StudentT
 from .independent import Independent
 from .location_scale import Gumbel, Laplace, Logistic, Normal
 from .mixture import MixtureSameFamily

@@ -1,7 +1,4 @@
-"""Smooth increasing functions with an inverse, for ``Transformed``: exp, sigmoid, tanh, affine.
-
-They know ops and domains, and no law.
-"""
+"""Smooth increasing functions with an inverse, for ``Transformed``: exp, sigmoid, tanh, affine."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ import numpy as np
 
 from ..core import Value, trees, value_of
 from ..domains import OPEN_UNIT, POSITIVE, REAL, Domain
-from ..ops import atanh, clip, exp, log, log1p, sigmoid, softplus, tanh
-from .edges import above_zero, inside_unit
+from ..ops import atanh, exp, log, log1p, sigmoid, softplus, tanh
+from .branches import above_zero, clamp, inside_unit
 from .support import check_inside
 from .text import in_short
 
@@ -123,8 +120,8 @@ class Tanh(Bijection):
         return 2 * (math.log(2) - x - softplus(-2 * x))
 
     def nearest(self, y: Value) -> Value:
-        end = 1 - float(np.finfo(getattr(value_of(y), "dtype", np.float64)).epsneg)
-        return clip(y, -end, end)
+        end = 1 - float(np.finfo(getattr(y, "dtype", np.float64)).epsneg)
+        return clamp(y, -end, end)
 
 
 @dataclass(frozen=True, eq=False)

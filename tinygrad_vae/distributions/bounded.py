@@ -1,39 +1,24 @@
-"""Laws on an interval. They know their formulas, and that their draws may invert a cdf."""
+"""Distributions on the interval from 0 to 1."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.special
 
-from ..core import Array, Value, namespace, value_of
+from ..core import Array, Value, namespace, special
 from ..domains import OPEN_UNIT, POSITIVE, REAL, UNIT
-from ..ops import (
-    betainc,
-    betaincinv,
-    betaln,
-    clip,
-    digamma,
-    exp,
-    expm1,
-    lgamma,
-    log,
-    log1p,
-    tanh,
-    where,
-    xlog1py,
-    xlogy,
-)
+from ..ops import betainc, betaln, clip, digamma, exp, expm1, log, log1p, tanh
+from .accurate import digamma_gap, in_float64, log_binomial, polynomial, second_difference_of_lgamma, stirling_remainder
+from .branches import choose, inside_unit, probability
 from .distribution import Distribution, logits_from, parameter
-from .edges import inside_unit
 from .implicit import inverse_cdf
 
 
 @dataclass(frozen=True, eq=False)
 class Beta(Distribution):
-    """The Beta law on (0, 1).
+    """The Beta distribution on (0, 1).
 
     ``log p(x) = (a - 1) log x + (b - 1) log(1 - x) - log B(a, b)``; a draw is the inverse cdf of a uniform, and its
     derivative is the implicit one.
@@ -52,7 +37,9 @@ class Beta(Distribution):
     path = "implicit"
 
     def log_density(self, x: Value) -> Value:
-        return xlogy(self.a - 1, x) + xlog1py(self.b - 1, -x) - betaln(self.a, self.b)
+        a, b, log_x, log_rest = self.a, self.b, log(x), log1p(-x)
+        power = log_binomial(a, b, x, log_x, 1 - x, log_rest)
+        return power + (log(a) - log_x) + (log(b) - log_rest) - log(a + b)
 
     @property
     def mean(self) -> Value:
@@ -64,23 +51,23 @@ class Beta(Distribution):
         return (self.a / total) * (self.b / total) / (total + 1)
 
     def entropy(self) -> Value:
-        a, b = self.a, self.b
-        spread = (a - 1) * digamma(a) + (b - 1) * digamma(b) - (a + b - 2) * digamma(a + b)
-        return betaln(a, b) - spread
+        a, b, n = self.a, self.b, self.a + self.b
+        parts = [stirling_remainder(x) + (x - 1) * digamma_gap(x) for x in (a, b)]
+        return parts[0] + parts[1] - stirling_remainder(n) - (n - 2) * digamma_gap(n) - log(n)
 
     def cdf(self, x: Value) -> Value:
-        return betainc(self.a, self.b, clip(x, 0.0, 1.0))
+        return in_float64(betainc, self.a, self.b, clip(x, 0.0, 1.0))
 
     def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, p)
+        return inverse_cdf(self, probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
-        return inside_unit(betaincinv(self.a, self.b, p))
+        return inside_unit(special(p).betaincinv(self.a, self.b, p.astype(np.float64)).astype(p.dtype))
 
 
 @dataclass(frozen=True, eq=False)
 class Kumaraswamy(Distribution):
-    """The Kumaraswamy law on (0, 1): like the Beta law, with a cdf in closed form, ``1 - (1 - x^a)^b``.
+    """The Kumaraswamy distribution on (0, 1): like Beta, with a cdf in closed form, ``1 - (1 - x^a)^b``.
 
     ``log p(x) = log(a b) + (a - 1) log x + (b - 1) log(1 - x^a)``.
 
@@ -100,27 +87,25 @@ class Kumaraswamy(Distribution):
         power = self.a * log(x)
         return log(self.a) + log(self.b) + power - log(x) + (self.b - 1) * log(-expm1(power))
 
-    def _moment(self, n: int) -> Value:
-        """Return ``E x^n = b B(1 + n / a, b)``."""
-        c = 1 + n / self.a
-        return exp(log(self.b) + lgamma(c) + lgamma(self.b) - lgamma(c + self.b))
-
     @property
     def mean(self) -> Value:
-        return self._moment(1)
+        """``b B(1 + 1 / a, b)``."""
+        return exp(log(self.b) + betaln(1 + 1 / self.a, self.b))
 
     @property
     def variance(self) -> Value:
-        mean = self._moment(1)
-        return self._moment(2) - mean * mean
+        mean, t = self.mean, 1 / self.a
+        gap = second_difference_of_lgamma(1.0, t) - second_difference_of_lgamma(1 + self.b, t)
+        return mean * mean * expm1(gap)
 
     def entropy(self) -> Value:
         harmonic = digamma(self.b + 1) + float(np.euler_gamma)
         return (1 - 1 / self.b) + (1 - 1 / self.a) * harmonic - log(self.a) - log(self.b)
 
     def cdf(self, x: Value) -> Value:
-        above = value_of(x) >= 1
-        return where(above, 1.0, -expm1(self.b * log(-expm1(self.a * log(inside_unit(x))))))
+        below, above = x <= 0, x >= 1
+        inside = choose(below, 0.5, choose(above, 0.5, x))
+        return choose(below, 0.0, choose(above, 1.0, -expm1(self.b * log(-expm1(self.a * log(inside))))))
 
     def icdf(self, p: Value) -> Value:
         return inside_unit(exp(log(-expm1(log1p(-p) / self.b)) / self.a))
@@ -131,27 +116,19 @@ _LOG_SINHC = 4.0**_TERMS * scipy.special.bernoulli(24)[2::2] / (2 * _TERMS * sci
 """The coefficients of ``log(sinh(h) / h)`` in powers of h^2, from h^2 on."""
 
 
-def _polynomial(coefficients: Sequence[float], t: Value) -> Value:
-    """Return ``sum_n coefficients[n] t^n``."""
-    total: Value = 0.0 * t
-    for c in reversed(coefficients):
-        total = total * t + float(c)
-    return total
-
-
 def _log_sinhc(h: Value, order: int = 0) -> Value:
     """Return ``log(sinh(h) / h)`` or its derivative of order 1 or 2, accurate near 0 as well."""
-    small = np.abs(value_of(h)) < 0.5
-    near, far = where(small, h, 0.0), where(small, 1.0, h)
-    size = where(value_of(far) > 0, far, -far)
+    small = abs(h) < 0.5
+    near, far = choose(small, h, 0.0), choose(small, 1.0, h)
+    size = choose(far > 0, far, -far)
     if order == 0:
-        series = near * near * _polynomial(_LOG_SINHC, near * near)
-        return where(small, series, size + log1p(-exp(-2 * size)) - log(2 * size))
+        series = near * near * polynomial(_LOG_SINHC, near * near)
+        return choose(small, series, size + log1p(-exp(-2 * size)) - log(2 * size))
     if order == 1:
-        return where(small, near * _polynomial(2 * _TERMS * _LOG_SINHC, near * near), 1 / tanh(far) - 1 / far)
+        return choose(small, near * polynomial(2 * _TERMS * _LOG_SINHC, near * near), 1 / tanh(far) - 1 / far)
     slopes = 2 * _TERMS * (2 * _TERMS - 1) * _LOG_SINHC
     half = exp(-size) / (1 - exp(-2 * size))  # 1 / (2 sinh)
-    return where(small, _polynomial(slopes, near * near), 1 / (far * far) - 4 * half * half)
+    return choose(small, polynomial(slopes, near * near), 1 / (far * far) - 4 * half * half)
 
 
 def _log_partition(l: Value) -> Value:
@@ -161,10 +138,10 @@ def _log_partition(l: Value) -> Value:
 
 @dataclass(frozen=True, eq=False, init=False)
 class ContinuousBernoulli(Distribution):
-    """The law on [0, 1] with a density proportional to ``p^x (1 - p)^(1 - x)``: a likelihood for grey values.
+    """The distribution on [0, 1] with a density proportional to ``p^x (1 - p)^(1 - x)``: a likelihood for grey values.
 
-    ``log p(x) = logits x - A(logits)`` with ``A(l) = log((exp(l) - 1) / l)``, which is 0 at l = 0, where the law is
-    uniform. The mean is A'(logits) and not p. Loaiza-Ganem and Cunningham 2019.
+    ``log p(x) = logits x - A(logits)`` with ``A(l) = log((exp(l) - 1) / l)``, which is 0 at l = 0, where the density
+    is uniform. The mean is A'(logits) and not p. Loaiza-Ganem and Cunningham 2019.
 
     Args:
         logits: log(p / (1 - p)), any number; or
@@ -205,7 +182,7 @@ class ContinuousBernoulli(Distribution):
         return x * exp(_log_partition(self.logits * x) - self.log_normaliser())
 
     def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, p)
+        return inverse_cdf(self, probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
         xp = namespace(p)

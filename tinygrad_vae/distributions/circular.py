@@ -1,30 +1,22 @@
-"""Laws of angles. They know their formulas, and that their draws invert a cdf."""
+"""A distribution of angles."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from ..core import Array, Value, namespace, value_of
 from ..domains import NONNEGATIVE, Domain
-from ..ops import clip, exp, expand_dims, i0e, i1e, log, minimum, sin, sum, where
+from ..ops import asin, exp, expand_dims, i0e, i1e, log, sin, sqrt, stop_gradient, sum
+from .accurate import gauss_legendre, polynomial
+from .branches import choose, clamp, probability
 from .distribution import Distribution, parameter
 from .implicit import bisect, inverse_cdf
 
 _ANGLE = Domain("an angle in radians", np.isfinite, lambda rng, shape: rng.uniform(-3, 3, shape))
-
-
-@functools.cache
-def _gauss_legendre(xp: ModuleType, dtype: Any) -> tuple[Array, Array]:
-    """Return the points and the weights of the rule, on a GPU copied there once."""
-    points, weights = np.polynomial.legendre.leggauss(32)
-    return xp.asarray(points, dtype), xp.asarray(weights, dtype)
 
 
 def _height(concentration: Value, t: Value) -> Value:
@@ -35,7 +27,7 @@ def _height(concentration: Value, t: Value) -> Value:
 
 @dataclass(frozen=True, eq=False)
 class VonMises(Distribution):
-    """The von Mises law on the circle, close to a Gaussian of variance 1 / concentration where that is large.
+    """The von Mises distribution on the circle, close to a Gaussian of variance 1 / concentration where that is large.
 
     ``log p(x) = k cos(x - loc) - log(2 pi I0(k))`` with k = concentration, the same for angles that are 2 pi apart. A
     draw is the one within pi of loc. So loc moves the draws' range, and there is no score function for it; the
@@ -44,7 +36,7 @@ class VonMises(Distribution):
 
     Args:
         loc: the mean direction, any angle.
-        concentration: k, from 0, where the law is uniform.
+        concentration: k, from 0, where all angles are equally likely.
 
     >>> round(float(VonMises(0.0, 2.0).circular_variance), 6)
     0.302225
@@ -58,7 +50,7 @@ class VonMises(Distribution):
     @property
     def off_zero(self) -> Value:
         """The concentration, a hair above 0 where it is 0, so that derivatives there are those from the right."""
-        dtype = np.result_type(getattr(value_of(self.concentration), "dtype", np.float64), np.float32)
+        dtype = np.result_type(getattr(self.concentration, "dtype", np.float64), np.float32)
         return self.concentration + float(np.finfo(dtype).tiny)
 
     def log_density(self, x: Value) -> Value:
@@ -68,8 +60,12 @@ class VonMises(Distribution):
 
     @property
     def circular_variance(self) -> Value:
-        """1 - E cos(x - loc), from 0 for a point to 1 for the uniform law."""
-        return 1 - i1e(self.off_zero) / i0e(self.off_zero) + 0.0 * self.loc
+        """1 - E cos(x - loc), from 0 for a point to 1 for the whole circle."""
+        k = self.off_zero
+        large = k > 300
+        near, t = choose(large, 1.0, k), 1 / choose(large, k, 300.0)
+        series = t * polynomial((1 / 2, 1 / 8, 1 / 8, 25 / 128, 13 / 32, 1073 / 1024), t)
+        return choose(large, series, 1 - i1e(near) / i0e(near)) + 0.0 * self.loc
 
     @property
     def mean(self) -> Value:
@@ -81,18 +77,17 @@ class VonMises(Distribution):
 
     def entropy(self) -> Value:
         k = self.off_zero
-        return log(2 * math.pi * i0e(k)) + k * (1 - i1e(k) / i0e(k)) + 0.0 * self.loc
+        return log(2 * math.pi * i0e(k)) + k * self.circular_variance
 
-    def _reach(self) -> Array:
+    def _reach(self) -> Value:
         """Return the angle beyond which less than exp(-40) of the probability lies, at most pi."""
-        return 2 * np.arcsin(np.sqrt(20 / np.maximum(value_of(self.concentration), 20)))
+        return stop_gradient(2 * asin(sqrt(20 / clamp(self.off_zero, 20.0))))
 
     def _integral(self, start: Value, weight: Callable[[Value], Value]) -> Value:
         """Return the integral of weight times the density of x - loc, from ``start`` on, by Gauss-Legendre."""
-        k = self.off_zero
-        reach = self._reach().astype(np.result_type(value_of(start), value_of(k)))
-        points, weights = _gauss_legendre(namespace(reach), reach.dtype)
-        start = minimum(start, reach)
+        k, reach = self.off_zero, self._reach() + 0.0 * start
+        points, weights = gauss_legendre(namespace(value_of(reach)), reach.dtype, 32)
+        start = choose(start > reach, reach, start) + 0.0 * reach
         half = 0.5 * (reach - start)
         t = expand_dims(start, axis=-1) + expand_dims(half, axis=-1) * (1 + points)
         heights = weights * (weight(t) * _height(expand_dims(k + 0.0 * half, axis=-1), t))
@@ -104,16 +99,16 @@ class VonMises(Distribution):
 
     def cdf(self, x: Value) -> Value:
         """Return the probability of a draw, which lies within pi of loc, up to x."""
-        y = clip(x - self.loc, -math.pi, math.pi)
-        below = value_of(y) < 0
-        beyond = self._beyond(where(below, -y, y))
-        return where(below, beyond, 1 - beyond)
+        y = clamp(x - self.loc, -math.pi, math.pi)
+        below = y < 0
+        beyond = self._beyond(choose(below, -y, y))
+        return choose(below, beyond, 1 - beyond)
 
     def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, p)
+        return inverse_cdf(self, probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
-        """Bisect twelve times, to a fraction of the width of the law, and go on with three steps of Newton."""
+        """Bisect twelve times, to a fraction of the width, and go on with three steps of Newton."""
         xp = namespace(p)
         below = p < 0.5
         tail = xp.where(below, p, 1 - p)

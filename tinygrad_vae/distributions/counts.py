@@ -1,34 +1,33 @@
-"""Laws on the whole numbers from 0 on. A draw jumps as the parameters move, so it has no pathwise derivative.
-
-They know their formulas, and nothing of how a gradient gets past them.
-"""
+"""Distributions on the whole numbers from 0 on. A draw jumps as the parameters move: it has no pathwise derivative."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import Array, Value, as_array, namespace, value_of
-from ..domains import COUNT, LOGIT, POSITIVE, UNIT, Domain
+from ..core import Array, Value, namespace, trees, value_of
+from ..domains import COUNT, LOGIT, NONNEGATIVE, POSITIVE, UNIT, Domain
 from ..ops import (
+    astype,
     betainc,
-    betaln,
     exp,
     expm1,
     floor,
-    gammainc,
-    lgamma,
+    gammaincc,
     log,
-    maximum,
+    logical_or,
     minimum,
     sigmoid,
     softplus,
+    sqrt,
+    stop_gradient,
     sum,
-    where,
-    xlogy,
 )
+from .accurate import deviance, in_float64, log_binomial, stirling_remainder
+from .branches import choose, clamp, probability
 from .distribution import Distribution, logits_from, parameter, times_log
 from .implicit import inverse_cdf, smallest_count
 
@@ -39,20 +38,66 @@ _POSITIVE_PROBABILITY = Domain(
     "above 0, up to 1", lambda x: (x > 0) & (x <= 1), lambda rng, shape: rng.uniform(0.1, 0.9, shape)
 )
 _NEVER = 40.0
-"""What a search or a sum leaves out has a probability below exp(-40), less than the smallest noise."""
+"""A search for a draw leaves out counts of a probability below exp(-40), less than the smallest noise."""
+
+_STEPS = np.arange(1600.0)
+_GROWTH = np.exp((_STEPS - 444) / 12)
 
 
-def _entropy_by_sum(law: Distribution, highest: Array) -> Value:
-    """Return ``-sum_k p(k) log p(k)`` up to ``highest``."""
-    xp = namespace(highest)
-    counts = xp.arange(int(highest.max()) + 1 if highest.size else 1, dtype=highest.dtype)
-    log_p = law.log_density(counts.reshape((-1,) + (1,) * len(law.batch_shape)))
-    return -sum(times_log(exp(log_p), log_p), axis=0)
+def entropy_of_counts(dist: Any) -> Value:
+    """Return ``-sum_k p(k) log p(k)`` as a sum over 1600 nodes, wherever the probability lies.
+
+    Where the mean is many deviations away from 0, the nodes are equally spaced around it. Elsewhere they are the counts
+    themselves up to 400, and then grow further apart smoothly. A sum over a smooth function with equal spacing in a
+    smooth variable is exact but for terms that are exponentially small.
+    """
+    leaves = trees.leaves(dist)
+    dtype = np.result_type(*(getattr(leaf, "dtype", np.float64) for leaf in leaves))
+    dist = trees.map_leaves(lambda leaf: astype(leaf, np.float64), dist)
+    mean, deviation = stop_gradient(dist.mean), stop_gradient(sqrt(dist.variance))
+    xp = namespace(*map(value_of, trees.leaves(dist)))
+    t, growth = (xp.asarray(x).reshape((-1,) + (1,) * len(dist.batch_shape)) for x in (_STEPS, _GROWTH))
+    first = floor(mean - 8.5 * deviation)
+    stride = clamp(22.5 * deviation / (len(_STEPS) - 1), 1.0)
+    away = first > 0
+    nodes, weights = choose(away, first + stride * t, t + growth), choose(away, stride, 1 + growth / 12)
+    outside = nodes > dist.highest_count
+    log_p = dist.log_density(choose(outside, 0.0, nodes))
+    return astype(-sum(choose(outside, 0.0, weights * times_log(exp(log_p), log_p)), axis=0), dtype)
+
+
+class Counts:
+    """What distributions on the whole numbers share: a draw is the smallest count k with ``cdf(k) >= u``."""
+
+    support: ClassVar[Any] = COUNT
+    path: ClassVar[str | None] = None
+    highest_count: Any = math.inf
+    """The largest count that has a probability."""
+
+    def icdf(self, p: Value) -> Value:
+        return inverse_cdf(self, probability(p, self))  # type: ignore[arg-type]
+
+    def solve_cdf(self, p: Array) -> Array:
+        xp = namespace(p)
+        return xp.where(xp.isnan(p), p, smallest_count(self.cdf, p, self.search_up_to()))  # type: ignore[attr-defined]
+
+    def search_up_to(self) -> Any:
+        """Return a count that a draw never exceeds, for parameters that are arrays."""
+        raise NotImplementedError
+
+    def entropy(self) -> Value:
+        return entropy_of_counts(self)
+
+
+def _highest_of_negative_binomial(total: Any, logits: Any) -> Any:
+    """Return a count that a draw never exceeds: ``P(k or more) <= (1 + sqrt q)^r q^(k/2)`` with q = 1 - p."""
+    decay = softplus(logits)  # -log q
+    return np.ceil(2 * (_NEVER + total * np.log1p(np.exp(-0.5 * decay))) / decay)
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class Geometric(Distribution):
-    """The law of the number of failures before the first success, with p = sigmoid(logits) for each trial.
+class Geometric(Counts, Distribution):
+    """The distribution of the number of failures before the first success, with p = sigmoid(logits) for each trial.
 
     ``log p(k) = k log(1 - p) + log p`` for k = 0, 1, ...; a draw is ``floor(log u / log(1 - p))``, u ~ U(0, 1).
 
@@ -65,8 +110,6 @@ class Geometric(Distribution):
     """
 
     logits: Value = parameter(_ABOVE_MINUS_INFINITY)
-    support = COUNT
-    path = None
 
     def __init__(self, *, logits: Value | None = None, probs: Value | None = None) -> None:
         object.__setattr__(self, "logits", logits_from("Geometric", logits, probs, _POSITIVE_PROBABILITY))
@@ -74,6 +117,9 @@ class Geometric(Distribution):
 
     def transform(self, noise: Value) -> Value:
         return floor(-log(noise) / softplus(self.logits))
+
+    def search_up_to(self) -> Any:
+        return _highest_of_negative_binomial(1.0, self.logits)
 
     def log_density(self, x: Value) -> Value:
         return -times_log(x, softplus(self.logits)) - softplus(-self.logits)
@@ -92,39 +138,30 @@ class Geometric(Distribution):
         return exp(-logits) * softplus(logits) + softplus(-logits)
 
     def cdf(self, x: Value) -> Value:
-        return -expm1(-times_log(maximum(floor(x) + 1, 0.0), softplus(self.logits)))
+        return -expm1(-times_log(clamp(floor(x) + 1, 0.0), softplus(self.logits)))
 
 
 @dataclass(frozen=True, eq=False)
-class Poisson(Distribution):
-    """The Poisson law of the number of events in a unit of time.
+class Poisson(Counts, Distribution):
+    """The Poisson distribution of the number of events in a unit of time.
 
     ``log p(k) = k log(rate) - rate - log k!`` for k = 0, 1, ...; a draw is the smallest k with ``F(k) >= u``.
 
     Args:
-        rate: mean and variance, positive.
+        rate: mean and variance, from 0, where every draw is 0.
 
     >>> float(Poisson(2.0).sample(rng=tg.noise(0)))
     2.0
     """
 
-    rate: Value = parameter(POSITIVE)
-    support = COUNT
-    path = None
+    rate: Value = parameter(NONNEGATIVE)
 
-    def _highest(self) -> Array:
-        """Return a count that a draw never exceeds, by Bernstein's inequality."""
-        rate = value_of(self.rate)
-        return np.ceil(rate + _NEVER / 3 + np.sqrt(_NEVER**2 / 9 + 2 * _NEVER * rate))
-
-    def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, p)
-
-    def solve_cdf(self, p: Array) -> Array:
-        return smallest_count(self.cdf, p, self._highest())
+    def search_up_to(self) -> Any:
+        """By Bernstein's inequality."""
+        return np.ceil(self.rate + _NEVER / 3 + np.sqrt(_NEVER**2 / 9 + 2 * _NEVER * self.rate))
 
     def log_density(self, x: Value) -> Value:
-        return xlogy(x, self.rate) - self.rate - lgamma(x + 1)
+        return -deviance(x, self.rate, log_or_minus_infinity(self.rate)) - stirling_remainder(x)
 
     @property
     def mean(self) -> Value:
@@ -134,17 +171,20 @@ class Poisson(Distribution):
     def variance(self) -> Value:
         return self.rate + 0.0
 
-    def entropy(self) -> Value:
-        return _entropy_by_sum(self, self._highest())
-
     def cdf(self, x: Value) -> Value:
         k = floor(x)
-        return where(value_of(k) < 0, 0.0, 1 - gammainc(maximum(k, 0.0) + 1, self.rate))
+        return choose(k < 0, 0.0, in_float64(gammaincc, clamp(k, 0.0) + 1, self.rate))
+
+
+def log_or_minus_infinity(x: Value) -> Value:
+    """Return log x, and minus infinity at 0, where the gradient is 0."""
+    zero = x == 0
+    return choose(zero, -math.inf, log(choose(zero, 1.0, x)))
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class Binomial(Distribution):
-    """The law of the number of successes among ``total`` trials, with p = sigmoid(logits) for each.
+class Binomial(Counts, Distribution):
+    """The distribution of the number of successes among ``total`` trials, with p = sigmoid(logits) for each.
 
     ``log p(k) = log(n! / (k! (n - k)!)) + k log p + (n - k) log(1 - p)``; a draw is the smallest k with ``F(k) >= u``.
 
@@ -159,7 +199,6 @@ class Binomial(Distribution):
 
     total: Value = parameter(COUNT, moves_support=True)
     logits: Value = parameter(LOGIT)
-    path = None
 
     def __init__(self, total: Value, *, logits: Value | None = None, probs: Value | None = None) -> None:
         object.__setattr__(self, "total", total)
@@ -190,16 +229,16 @@ class Binomial(Distribution):
             "themselves, and enumerate each of these draws"
         )
 
-    def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, p)
+    @property
+    def highest_count(self) -> Any:
+        return stop_gradient(self.total)
 
-    def solve_cdf(self, p: Array) -> Array:
-        return smallest_count(self.cdf, p, self.total)
+    def search_up_to(self) -> Any:
+        return self.total
 
     def log_density(self, x: Value) -> Value:
-        others = self.total - x
-        ways = lgamma(self.total + 1) - lgamma(x + 1) - lgamma(others + 1)
-        return ways - times_log(x, softplus(-self.logits)) - times_log(others, softplus(self.logits))
+        l = self.logits
+        return log_binomial(x, self.total - x, sigmoid(l), -softplus(-l), sigmoid(-l), -softplus(l))
 
     @property
     def mean(self) -> Value:
@@ -210,22 +249,26 @@ class Binomial(Distribution):
         return self.total * (sigmoid(self.logits) * sigmoid(-self.logits))
 
     def entropy(self) -> Value:
-        return _entropy_by_sum(self, as_array(value_of(self.total)))
+        """Return the entropy of the rarer outcome, which is that of the other one too."""
+        rare = choose(self.logits > 0, -self.logits, self.logits)
+        return entropy_of_counts(Binomial(self.total, logits=rare))
 
     def cdf(self, x: Value) -> Value:
         k = floor(x)
-        inside = (value_of(k) >= 0) & (value_of(k) < value_of(self.total))
-        a, b = where(inside, self.total - k, 1.0), where(inside, k + 1, 1.0)
-        return where(value_of(k) < 0, 0.0, where(inside, betainc(a, b, sigmoid(-self.logits)), 1.0))
+        below, above = k < 0, k >= self.total
+        outside = logical_or(below, above)
+        a, b = choose(outside, 1.0, self.total - k), choose(outside, 1.0, k + 1)
+        inside = in_float64(betainc, a, b, sigmoid(-self.logits))
+        return choose(below, 0.0, choose(above, 1.0, inside))
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class NegativeBinomial(Distribution):
-    """The law of the number of failures before the ``total``-th success, with p = sigmoid(logits) for each trial.
+class NegativeBinomial(Counts, Distribution):
+    """The distribution of the number of failures before the ``total``-th success, p = sigmoid(logits) for each trial.
 
     ``log p(k) = log(Gamma(k + r) / (k! Gamma(r))) + r log p + k log(1 - p)`` for k = 0, 1, ..., with r = total, which
-    need not be whole; a draw is the smallest k with ``F(k) >= u``. It is a Poisson law whose rate follows
-    ``Gamma(r, p / (1 - p))``. With total = 1 it is ``Geometric``.
+    need not be whole; a draw is the smallest k with ``F(k) >= u``. It is a Poisson distribution whose rate is a
+    ``Gamma(r, p / (1 - p))`` number. With total = 1 it is ``Geometric``. PyTorch's p is 1 - p here.
 
     Args:
         total: r, positive.
@@ -238,29 +281,19 @@ class NegativeBinomial(Distribution):
 
     total: Value = parameter(POSITIVE)
     logits: Value = parameter(_ABOVE_MINUS_INFINITY)
-    support = COUNT
-    path = None
 
     def __init__(self, total: Value, *, logits: Value | None = None, probs: Value | None = None) -> None:
         object.__setattr__(self, "total", total)
         object.__setattr__(self, "logits", logits_from("NegativeBinomial", logits, probs, _POSITIVE_PROBABILITY))
         self.__post_init__()
 
-    def _highest(self) -> Array:
-        """Return a count that a draw never exceeds: ``P(k or more) <= (1 + sqrt q)^r q^(k/2)`` with q = 1 - p."""
-        logits, total = value_of(self.logits), value_of(self.total)
-        decay = softplus(logits)  # -log q
-        return np.ceil(2 * (_NEVER + total * np.log1p(np.exp(-0.5 * decay))) / decay)
-
-    def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, p)
-
-    def solve_cdf(self, p: Array) -> Array:
-        return smallest_count(self.cdf, p, self._highest())
+    def search_up_to(self) -> Any:
+        return _highest_of_negative_binomial(self.total, self.logits)
 
     def log_density(self, x: Value) -> Value:
-        ways = -betaln(self.total, x + 1) - log(x + self.total)
-        return ways - self.total * softplus(-self.logits) - times_log(x, softplus(self.logits))
+        l, r = self.logits, self.total
+        ways = log_binomial(x, r, sigmoid(-l), -softplus(l), sigmoid(l), -softplus(-l))
+        return ways + log(r) - log(x + r)
 
     @property
     def mean(self) -> Value:
@@ -271,9 +304,6 @@ class NegativeBinomial(Distribution):
         odds = exp(-self.logits)
         return self.total * odds * (1 + odds)
 
-    def entropy(self) -> Value:
-        return _entropy_by_sum(self, self._highest())
-
     def cdf(self, x: Value) -> Value:
         k = floor(x)
-        return where(value_of(k) < 0, 0.0, betainc(self.total, maximum(k, 0.0) + 1, sigmoid(self.logits)))
+        return choose(k < 0, 0.0, in_float64(betainc, self.total, clamp(k, 0.0) + 1, sigmoid(self.logits)))

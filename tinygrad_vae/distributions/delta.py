@@ -1,4 +1,4 @@
-"""The law of a number that is not random at all. It knows its formulas alone."""
+"""The distribution of a number that is not random at all."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 
 from ..core import Value, value_of
 from ..domains import REAL, Domain
-from ..ops import astype, greater_equal, where
+from ..ops import astype, greater_equal, isnan
+from .branches import choose
 from .distribution import Distribution, noise_dtype, parameter
 
 
 @dataclass(frozen=True, eq=False)
 class Delta(Distribution):
-    """The law of a constant: all probability lies at ``value``.
+    """The distribution of a constant: all probability lies at ``value``.
 
     ``log p(x) = 0`` at x = value: a probability, not a density. A draw is the value, and its derivative in the value
     is 1. The value moves the support, so there is no score function for it.
@@ -43,7 +44,7 @@ class Delta(Distribution):
         return self.value + 0.0 * noise
 
     def log_density(self, x: Value) -> Value:
-        return where(value_of(x) == value_of(self.value), 0.0 * self.value, -math.inf)
+        return choose(x == self.value, 0.0 * self.value, -math.inf)
 
     @property
     def mean(self) -> Value:
@@ -58,4 +59,4 @@ class Delta(Distribution):
 
     def cdf(self, x: Value) -> Value:
         dtype = noise_dtype([value_of(x), value_of(self.value)])
-        return astype(greater_equal(x, self.value), dtype)
+        return choose(isnan(x), math.nan, astype(greater_equal(x, self.value), dtype))

@@ -1,16 +1,13 @@
-"""Laws on finitely many values. A draw of one jumps as the parameters move, so it has no pathwise derivative.
-
-They know their formulas, and nothing of how a gradient gets past them.
-"""
+"""Distributions on finitely many values. A draw jumps as the parameters move, so it has no pathwise derivative."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import Value, is_array, namespace, value_of
+from ..core import Value, namespace, value_of
 from ..domains import BOOLEAN, LOGIT, LOGITS, ONE_HOT, SIMPLEX, UNIT, Domain, whole_numbers
 from ..ops import (
     abs,
@@ -20,6 +17,7 @@ from ..ops import (
     equal,
     exp,
     expand_dims,
+    isnan,
     less,
     log,
     log_softmax,
@@ -30,12 +28,13 @@ from ..ops import (
     sum,
     where,
 )
+from .branches import choose, probability
 from .distribution import Distribution, logits_from, noise_dtype, parameter, times_log
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class Bernoulli(Distribution):
-    """The law of one toss: 1 with probability p = sigmoid(logits), else 0.
+    """The distribution of one toss: 1 with probability p = sigmoid(logits), else 0.
 
     ``log p(x) = x log p + (1 - x) log(1 - p) = -softplus((1 - 2 x) logits)``; a draw is ``u > 1 - p``, u ~ U(0, 1).
 
@@ -62,7 +61,7 @@ class Bernoulli(Distribution):
         return astype(less(sigmoid(-self.logits), noise), noise.dtype)
 
     def log_density(self, x: Value) -> Value:
-        if is_array(value_of(x)) and value_of(x).dtype.kind in "iub":  # in bytes, 1 - 2 x would be 255
+        if getattr(x, "dtype", np.dtype(float)).kind in "iub":  # in bytes, 1 - 2 x would be 255
             x = astype(x, noise_dtype([value_of(self.logits)]))
         return bernoulli_log_prob(x, self.logits)
 
@@ -78,10 +77,32 @@ class Bernoulli(Distribution):
         size = minimum(abs(self.logits), 800.0)  # from there on p is 0 or 1, and infinity times 0 is avoided
         return softplus(-size) + size * sigmoid(-size)
 
+    def cdf(self, x: Value) -> Value:
+        return where(x < 0, 0.0, where(x < 1, sigmoid(-self.logits), choose(isnan(x), x, 1.0)))
+
+    def icdf(self, p: Value) -> Value:
+        p = probability(p, self)
+        return choose(isnan(p), p, self.transform(p))
+
+
+class _Choice:
+    """The parameter that the two distributions of a choice among K classes have in common."""
+
+    logits: Value
+    path: ClassVar[str | None] = None
+
+    def __init__(self, *, logits: Value | None = None, probs: Value | None = None) -> None:
+        object.__setattr__(self, "logits", logits_from(type(self).__name__, logits, probs, SIMPLEX))
+        self.__post_init__()  # type: ignore[attr-defined]
+
+    def entropy(self) -> Value:
+        log_p = log_softmax(self.logits)
+        return -sum(times_log(exp(log_p), log_p), axis=-1)
+
 
 @dataclass(frozen=True, eq=False, init=False)
-class Categorical(Distribution):
-    """The law of a choice among K classes, a whole number from 0 to K - 1.
+class Categorical(_Choice, Distribution):
+    """The distribution of a choice among K classes, a whole number from 0 to K - 1.
 
     ``log p(k) = log_softmax(logits)_k``; a draw is ``argmax(logits + Gumbel noise)``, the noise being
     ``-log(-log u)`` of K uniforms.
@@ -95,11 +116,6 @@ class Categorical(Distribution):
     """
 
     logits: Value = parameter(LOGITS)
-    path = None
-
-    def __init__(self, *, logits: Value | None = None, probs: Value | None = None) -> None:
-        object.__setattr__(self, "logits", logits_from("Categorical", logits, probs, SIMPLEX))
-        self.__post_init__()
 
     @property
     def support(self) -> Domain:
@@ -121,8 +137,7 @@ class Categorical(Distribution):
 
     @property
     def _classes(self) -> Value:
-        logits = value_of(self.logits)
-        return namespace(logits).arange(logits.shape[-1]).astype(logits.dtype)
+        return namespace(value_of(self.logits)).arange(self.logits.shape[-1]).astype(self.logits.dtype)
 
     @property
     def mean(self) -> Value:
@@ -133,14 +148,10 @@ class Categorical(Distribution):
         mean = expand_dims(self.mean, axis=-1)
         return sum(softmax(self.logits) * (self._classes - mean) ** 2, axis=-1)
 
-    def entropy(self) -> Value:
-        log_p = log_softmax(self.logits)
-        return -sum(times_log(exp(log_p), log_p), axis=-1)
-
 
 @dataclass(frozen=True, eq=False, init=False)
-class OneHotCategorical(Distribution):
-    """The law of a choice among K classes, a vector of K zeros with a 1 at the class chosen.
+class OneHotCategorical(_Choice, Distribution):
+    """The distribution of a choice among K classes, a vector of K zeros with a 1 at the class chosen.
 
     ``log p(x) = sum_k x_k log_softmax(logits)_k``; a draw is the one that ``Categorical`` makes of the same noise.
 
@@ -154,11 +165,6 @@ class OneHotCategorical(Distribution):
 
     logits: Value = parameter(LOGITS)
     support = ONE_HOT
-    path = None
-
-    def __init__(self, *, logits: Value | None = None, probs: Value | None = None) -> None:
-        object.__setattr__(self, "logits", logits_from("OneHotCategorical", logits, probs, SIMPLEX))
-        self.__post_init__()
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -182,7 +188,3 @@ class OneHotCategorical(Distribution):
     def variance(self) -> Value:
         p = softmax(self.logits)
         return p * (1 - p)
-
-    def entropy(self) -> Value:
-        log_p = log_softmax(self.logits)
-        return -sum(times_log(exp(log_p), log_p), axis=-1)

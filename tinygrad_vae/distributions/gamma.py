@@ -1,7 +1,4 @@
-"""The Gamma law and those made of it. A draw inverts the cdf, and its derivative in the shape is implicit.
-
-They know their formulas, and that a draw is the solution of an equation.
-"""
+"""The Gamma distribution and its relatives. A draw inverts the cdf, and its derivative in the shape is implicit."""
 
 from __future__ import annotations
 
@@ -10,17 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import Array, Value, value_of
+from ..core import Array, Value, special
 from ..domains import POSITIVE, POSITIVE_VECTOR, SIMPLEX
-from ..ops import digamma, exp, gammainc, gammaincinv, lgamma, log, log_softmax, maximum, sum, where
+from ..ops import exp, gammainc, gammaincc, lgamma, log, log_softmax, sum
+from .accurate import deviance, digamma_gap, in_float64, stirling_remainder
+from .branches import above_zero, choose, clamp, probability
 from .distribution import Distribution, parameter
-from .edges import above_zero
 from .implicit import inverse_cdf
+
+
+def _log_gamma_density(a: Value, y: Value, x: Value) -> Value:
+    """Return ``a log y - y - lgamma(a) - log x``: the log-density at x, or at 1 / x, where y is the scaled x."""
+    return log(a) - stirling_remainder(a) - deviance(a, y, log(y)) - log(x)
 
 
 @dataclass(frozen=True, eq=False)
 class Gamma(Distribution):
-    """The Gamma law of the waiting time for several events.
+    """The Gamma distribution of the waiting time for several events.
 
     ``log p(x) = a log(rate) + (a - 1) log x - rate x - log Gamma(a)`` for x > 0, with a = concentration.
 
@@ -38,8 +41,7 @@ class Gamma(Distribution):
     path = "implicit"
 
     def log_density(self, x: Value) -> Value:
-        y = self.rate * x
-        return self.concentration * log(y) - y - log(x) - lgamma(self.concentration)
+        return _log_gamma_density(self.concentration, self.rate * x, x)
 
     @property
     def mean(self) -> Value:
@@ -51,27 +53,27 @@ class Gamma(Distribution):
 
     def entropy(self) -> Value:
         a = self.concentration
-        return a - log(self.rate) + lgamma(a) + (1 - a) * digamma(a)
+        return stirling_remainder(a) + (a - 1) * digamma_gap(a) - log(self.rate)
 
     def cdf(self, x: Value) -> Value:
-        return gammainc(self.concentration, self.rate * maximum(x, 0.0))
+        return in_float64(gammainc, self.concentration, self.rate * clamp(x, 0.0))
 
     def icdf(self, p: Value) -> Value:
-        return above_zero(standard_gamma(self.concentration, p) / self.rate)
+        return above_zero(standard_gamma(self.concentration, probability(p, self)) / self.rate)
 
     def solve_cdf(self, p: Array) -> Array:
-        """Return the quantile of the law with rate 1."""
-        return above_zero(gammaincinv(self.concentration, p))
+        """Return the quantile for rate 1."""
+        return above_zero(special(p).gammaincinv(self.concentration, p.astype(np.float64)).astype(p.dtype))
 
 
 def standard_gamma(a: Value, p: Value) -> Value:
-    """Return the quantile of the Gamma law of shape a and rate 1."""
+    """Return the quantile of ``Gamma(a, 1)``."""
     return inverse_cdf(Gamma(a), p)
 
 
 @dataclass(frozen=True, eq=False)
 class Chi2(Distribution):
-    """The law of the sum of ``df`` squares of standard normal numbers: ``Gamma(df / 2, 1 / 2)``.
+    """The distribution of the sum of ``df`` squares of standard normal numbers: ``Gamma(df / 2, 1 / 2)``.
 
     Args:
         df: the degrees of freedom, positive; they need not be whole.
@@ -111,7 +113,7 @@ class Chi2(Distribution):
 
 @dataclass(frozen=True, eq=False)
 class InverseGamma(Distribution):
-    """The law of ``scale / g`` with g of the law ``Gamma(concentration, 1)``: of a variance, given Gaussian data.
+    """The distribution of ``scale / g`` with g ~ Gamma(concentration, 1): of a variance, given Gaussian data.
 
     ``log p(x) = a log(scale / x) - scale / x - log x - log Gamma(a)`` for x > 0, with a = concentration.
 
@@ -129,40 +131,41 @@ class InverseGamma(Distribution):
     path = "implicit"
 
     def log_density(self, x: Value) -> Value:
-        y = self.scale / x
-        return self.concentration * log(y) - y - log(x) - lgamma(self.concentration)
+        return _log_gamma_density(self.concentration, self.scale / x, x)
 
     @property
     def mean(self) -> Value:
-        exists = value_of(self.concentration) > 1
-        return where(exists, self.scale / where(exists, self.concentration - 1, 1.0), math.inf)
+        exists = self.concentration > 1
+        return choose(exists, self.scale / choose(exists, self.concentration - 1, 1.0), math.inf)
 
     @property
     def variance(self) -> Value:
-        exists = value_of(self.concentration) > 2
-        a = where(exists, self.concentration, 3.0)
+        exists = self.concentration > 2
+        a = choose(exists, self.concentration, 3.0)
         mean = self.scale / (a - 1)
-        return where(exists, mean * mean / (a - 2), math.inf)
+        return choose(exists, mean * mean / (a - 2), math.inf)
 
     def entropy(self) -> Value:
         a = self.concentration
-        return a + log(self.scale) + lgamma(a) - (1 + a) * digamma(a)
+        return stirling_remainder(a) + (a + 1) * digamma_gap(a) - 2 * log(a) + log(self.scale)
 
     def cdf(self, x: Value) -> Value:
-        above = value_of(x) > 0
-        return where(above, 1 - gammainc(self.concentration, self.scale / where(above, x, 1.0)), 0.0)
+        below = x <= 0
+        tail = in_float64(gammaincc, self.concentration, self.scale / choose(below, 1.0, x))
+        return choose(below, 0.0, tail)
 
     def icdf(self, p: Value) -> Value:
-        return self.scale * inverse_cdf(InverseGamma(self.concentration), p)
+        return self.scale * inverse_cdf(InverseGamma(self.concentration), probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
-        """Return the quantile of the law with scale 1, short of where the density underflows."""
-        return 1 / maximum(gammaincinv(self.concentration, 1 - p), float(np.finfo(p.dtype).tiny) ** 0.75)
+        """Return the quantile for scale 1, short of where the density underflows."""
+        g = special(p).gammainccinv(self.concentration, p.astype(np.float64))
+        return (1 / clamp(g, float(np.finfo(p.dtype).tiny) ** 0.75)).astype(p.dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class Dirichlet(Distribution):
-    """The Dirichlet law of probabilities: of K numbers from Gamma laws, divided by their sum.
+    """The Dirichlet distribution of probabilities: of K Gamma numbers, divided by their sum.
 
     ``log p(x) = sum_k (a_k - 1) log x_k + log Gamma(sum_k a_k) - sum_k log Gamma(a_k)`` on the simplex. The numbers are
     divided in logarithms, so that small concentrations give sparse draws and not zeros.
@@ -185,8 +188,8 @@ class Dirichlet(Distribution):
     def transform(self, noise: Value) -> Value:
         a = self.concentration
         g = standard_gamma(a, noise)
-        tiny = value_of(g) < 1e-20  # where F(g) = g^a / Gamma(a + 1) to the last bit
-        log_g = where(tiny, (log(noise) + lgamma(a + 1)) / a, log(where(tiny, 1.0, g)))
+        tiny = g < 1e-20  # where F(g) = g^a / Gamma(a + 1) to the last bit
+        log_g = choose(tiny, (log(noise) + lgamma(a + 1)) / a, log(choose(tiny, 1.0, g)))
         return above_zero(exp(log_softmax(log_g)))
 
     def _total(self) -> Value:
@@ -210,5 +213,7 @@ class Dirichlet(Distribution):
         return mean * (1 - mean) / (self._total() + 1)
 
     def entropy(self) -> Value:
-        a = self.concentration
-        return self.log_normaliser() - sum((a - 1) * (digamma(a) - digamma(self._total())), axis=-1)
+        a, classes = self.concentration, self.event_shape[0]
+        n = sum(a, axis=-1)
+        parts = sum(stirling_remainder(a) + (a - 1) * digamma_gap(a), axis=-1)
+        return parts - stirling_remainder(n) - (n - classes) * digamma_gap(n) - (classes - 1) * log(n)

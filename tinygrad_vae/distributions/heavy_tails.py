@@ -1,7 +1,4 @@
-"""Laws with tails that fall like a power: moments of high order do not exist.
-
-They know their formulas, and that their draws may invert a cdf.
-"""
+"""Distributions with tails that fall like a power: moments of high order do not exist."""
 
 from __future__ import annotations
 
@@ -10,40 +7,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import Array, Value, namespace, value_of
-from ..domains import POSITIVE, REAL, Domain, at_least
-from ..ops import (
-    atan2,
-    betainc,
-    betaincinv,
-    betaln,
-    cos,
-    digamma,
-    expm1,
-    hypot,
-    log,
-    log1p,
-    maximum,
-    minimum,
-    sin,
-    sqrt,
-    where,
-)
+from ..core import Array, Value, namespace, special, value_of
+from ..domains import NONNEGATIVE, POSITIVE, REAL, Domain, at_least
+from ..ops import atan, atan2, betainc, betaln, cos, expm1, hypot, log, log1p, minimum, ndtr, sin, sqrt, tan
+from .accurate import digamma_gap, in_float64
+from .branches import choose, clamp, exp_below_infinity, probability
 from .distribution import Distribution, parameter
-from .edges import exp_below_infinity
 from .implicit import inverse_cdf
+from .location_scale import LocationScale
+
+_NEARLY_NORMAL = 1e8
+"""Degrees of freedom from which on Student's distribution is a Gaussian one, with a correction of first order."""
 
 
 def _half_log_one_plus_square(d: Value) -> Value:
     """Return ``log(1 + d^2) / 2``, accurate near 0 and without overflow."""
-    small = abs(value_of(d)) < 1
-    near = where(small, d, 0.0)
-    return where(small, 0.5 * log1p(near * near), log(hypot(1.0, where(small, 1.0, d))))
+    small = abs(d) < 1
+    near = choose(small, d, 0.0)
+    return choose(small, 0.5 * log1p(near * near), log(hypot(1.0, choose(small, 1.0, d))))
 
 
 @dataclass(frozen=True, eq=False)
-class Cauchy(Distribution):
-    """The Cauchy law, the ratio of two independent centred Gaussians.
+class Cauchy(LocationScale, Distribution):
+    """The Cauchy distribution, the ratio of two independent centred Gaussians.
 
     ``log p(x) = -log(1 + d^2) - log(pi scale)`` with d = (x - loc) / scale; the inverse cdf is
     ``loc - scale / tan(pi p)``. It has neither mean nor variance: both are nan.
@@ -58,47 +44,74 @@ class Cauchy(Distribution):
 
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
-    support = REAL
+    standard_moments = math.nan, math.nan, math.log(4 * math.pi)
 
     def log_density(self, x: Value) -> Value:
-        d = (x - self.loc) / self.scale
-        return -2 * _half_log_one_plus_square(d) - log(math.pi * self.scale)
-
-    @property
-    def mean(self) -> Value:
-        return math.nan + 0.0 * (self.loc + self.scale)
-
-    @property
-    def variance(self) -> Value:
-        return math.nan + 0.0 * (self.loc + self.scale)
-
-    def entropy(self) -> Value:
-        return log(4 * math.pi * self.scale) + 0.0 * self.loc
+        return -2 * _half_log_one_plus_square(self.standardised(x)) - log(math.pi * self.scale)
 
     def cdf(self, x: Value) -> Value:
-        return atan2(1.0, (self.loc - x) / self.scale) / math.pi
+        return atan2(1.0, -self.standardised(x)) / math.pi
 
     def icdf(self, p: Value) -> Value:
+        p = probability(p, self)
         return self.loc - self.scale * (cos(math.pi * p) / sin(math.pi * minimum(p, 1 - p)))
 
 
 @dataclass(frozen=True, eq=False)
+class HalfCauchy(Distribution):
+    """The distribution of ``|c|`` with c ~ Cauchy(0, scale): a prior for standard deviations.
+
+    ``log p(x) = -log(1 + (x / scale)^2) - log(pi scale / 2)`` for x >= 0. Mean and variance are infinite.
+
+    Args:
+        scale: the median, positive.
+
+    >>> round(float(HalfCauchy(2.0).icdf(0.5)), 6)
+    2.0
+    """
+
+    scale: Value = parameter(POSITIVE, default=1.0)
+    support = NONNEGATIVE
+
+    def log_density(self, x: Value) -> Value:
+        return -2 * _half_log_one_plus_square(x / self.scale) - log(0.5 * math.pi * self.scale)
+
+    @property
+    def mean(self) -> Value:
+        return math.inf + 0.0 * self.scale
+
+    @property
+    def variance(self) -> Value:
+        return math.inf + 0.0 * self.scale
+
+    def entropy(self) -> Value:
+        return log(2 * math.pi * self.scale)
+
+    def cdf(self, x: Value) -> Value:
+        return (2 / math.pi) * atan(clamp(x, 0.0) / self.scale)
+
+    def icdf(self, p: Value) -> Value:
+        return self.scale * tan(0.5 * math.pi * probability(p, self))
+
+
+@dataclass(frozen=True, eq=False)
 class Pareto(Distribution):
-    """The Pareto law, whose tail is ``P(X > x) = (scale / x)^concentration``.
+    """The Pareto distribution, whose tail is ``P(X > x) = (scale / x)^concentration``.
 
     ``log p(x) = log(concentration / x) + concentration log(scale / x)`` for x >= scale. The scale moves the support,
-    so the score function would lose what happens at its edge: use the pathwise estimator for it.
+    so the score function would lose what happens at its edge: use the pathwise estimator for it. The parameters have
+    no order here; PyTorch's comes the other way round.
 
     Args:
         concentration: positive; the mean is infinite up to 1, the variance up to 2.
         scale: the smallest value, positive.
 
-    >>> float(Pareto(3.0, 2.0).mean)
+    >>> float(Pareto(concentration=3.0, scale=2.0).mean)
     3.0
     """
 
-    concentration: Value = parameter(POSITIVE)
-    scale: Value = parameter(POSITIVE, default=1.0, moves_support=True)
+    concentration: Value = parameter(POSITIVE, kw_only=True)
+    scale: Value = parameter(POSITIVE, default=1.0, moves_support=True, kw_only=True)
 
     @property
     def support(self) -> Domain:
@@ -109,30 +122,31 @@ class Pareto(Distribution):
 
     @property
     def mean(self) -> Value:
-        exists = value_of(self.concentration) > 1
-        a = where(exists, self.concentration, 2.0)
-        return where(exists, self.scale * (a / (a - 1)), math.inf)
+        exists = self.concentration > 1
+        a = choose(exists, self.concentration, 2.0)
+        return choose(exists, self.scale * (a / (a - 1)), math.inf)
 
     @property
     def variance(self) -> Value:
-        exists = value_of(self.concentration) > 2
-        a = where(exists, self.concentration, 3.0)
+        exists = self.concentration > 2
+        a = choose(exists, self.concentration, 3.0)
         ratio = self.scale / (a - 1)
-        return where(exists, ratio * ratio * (a / (a - 2)), math.inf)
+        return choose(exists, ratio * ratio * (a / (a - 2)), math.inf)
 
     def entropy(self) -> Value:
         return log(self.scale / self.concentration) + 1 / self.concentration + 1
 
     def cdf(self, x: Value) -> Value:
-        return -expm1(-self.concentration * log(maximum(x / self.scale, 1.0)))
+        return -expm1(-self.concentration * log(clamp(x / self.scale, 1.0)))
 
     def icdf(self, p: Value) -> Value:
-        return maximum(self.scale, exp_below_infinity(log(self.scale) - log1p(-p) / self.concentration))
+        x = exp_below_infinity(log(self.scale) - log1p(-probability(p, self)) / self.concentration)
+        return choose(x < self.scale, self.scale, x)
 
 
 @dataclass(frozen=True, eq=False)
-class StudentT(Distribution):
-    """Student's law: ``loc + scale n / sqrt(c / df)`` with n standard normal and c of the law ``Chi2(df)``.
+class StudentT(LocationScale, Distribution):
+    """Student's distribution: ``loc + scale n / sqrt(c / df)`` with n standard normal and c ~ Chi2(df).
 
     ``log p(x) = -(df + 1) / 2 log(1 + d^2 / df) - log(scale sqrt(df) B(1/2, df / 2))`` with d = (x - loc) / scale. A
     draw is the inverse cdf of a uniform; its derivative in df is implicit.
@@ -149,53 +163,64 @@ class StudentT(Distribution):
     df: Value = parameter(POSITIVE)
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
-    support = REAL
     path = "implicit"
 
     def _log_normaliser(self) -> Value:
         return log(self.scale) + 0.5 * log(self.df) + betaln(0.5, 0.5 * self.df)
 
     def log_density(self, x: Value) -> Value:
-        d = (x - self.loc) / self.scale
-        return -(self.df + 1) * _half_log_one_plus_square(d / sqrt(self.df)) - self._log_normaliser()
+        d = self.standardised(x) / sqrt(self.df)
+        return -(self.df + 1) * _half_log_one_plus_square(d) - self._log_normaliser()
 
     @property
     def mean(self) -> Value:
-        return where(value_of(self.df) > 1, self.loc, math.nan) + 0.0 * (self.df + self.scale)
+        return choose(self.df > 1, self.loc, math.nan) + 0.0 * (self.df + self.scale)
 
     @property
     def variance(self) -> Value:
-        finite = value_of(self.df) > 2
-        df = where(finite, self.df, 3.0)
-        spread = where(finite, self.scale * self.scale * (df / (df - 2)), math.inf)
-        return where(value_of(self.df) > 1, spread, math.nan) + 0.0 * self.loc
+        finite = self.df > 2
+        df = choose(finite, self.df, 3.0)
+        spread = choose(finite, self.scale * self.scale * (df / (df - 2)), math.inf)
+        return choose(self.df > 1, spread, math.nan) + 0.0 * self.loc
 
     def entropy(self) -> Value:
-        half = 0.5 * (self.df + 1)
-        return half * (digamma(half) - digamma(0.5 * self.df)) + self._log_normaliser() + 0.0 * self.loc
+        half = 0.5 * self.df
+        mean_log = log1p(1 / self.df) + digamma_gap(half) - digamma_gap(half + 0.5)
+        return (half + 0.5) * mean_log + self._log_normaliser() + 0.0 * self.loc
 
     def cdf(self, x: Value) -> Value:
-        r = (x - self.loc) / (self.scale * sqrt(self.df))
-        r = where(value_of(r) == 0, r + 1e-15, r)  # at the centre the formula is 0 times infinity
-        central, below = abs(value_of(r)) < 1, value_of(r) < 0
-        square = where(central, r, 1.0) ** 2
-        centre = 0.5 * betainc(0.5, 0.5 * self.df, square / (1 + square))
-        tail = 0.5 * betainc(0.5 * self.df, 0.5, hypot(1.0, where(central, 1.0, r)) ** -2)
-        return where(central, where(below, 0.5 - centre, 0.5 + centre), where(below, tail, 1 - tail))
+        return in_float64(_student_cdf, self.df, self.standardised(x))
 
     def icdf(self, p: Value) -> Value:
-        return self.loc + self.scale * inverse_cdf(StudentT(self.df), p)
+        return self.loc + self.scale * inverse_cdf(StudentT(self.df), probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
-        """Return the quantile of the law with loc 0 and scale 1, from that of a Beta law for ``t^2 / (df + t^2)``.
+        """Return the quantile for loc 0 and scale 1, from the quantile of ``t^2 / (df + t^2)``, which is a Beta number.
 
         It ends where the density would underflow, at 10^77, or 10^9 in float32.
         """
-        xp, half = namespace(p), 0.5 * self.df
-        wide = p.astype(np.float64)
+        xp, module = namespace(p), special(p)
+        df, wide = xp.asarray(self.df, np.float64), p.astype(np.float64)
+        half, large = 0.5 * xp.minimum(df, _NEARLY_NORMAL), xp.maximum(df, _NEARLY_NORMAL)
         tail = 2 * xp.minimum(wide, 1 - wide)
-        y = betaincinv(half, 0.5, xp.minimum(tail, 0.5))
-        w = betaincinv(0.5, half, 1 - xp.maximum(tail, 0.5))
-        ratio = xp.where(tail < 0.5, (1 - y) / xp.maximum(y, float(np.finfo(p.dtype).tiny) ** 0.5), w / (1 - w))
+        y, w = module.betaincinv(half, 0.5, tail), module.betaincinv(0.5, half, 1 - tail)
+        outside = (1 - y) / xp.maximum(y, float(np.finfo(p.dtype).tiny) ** 0.5)
+        ratio = xp.where((tail < 0.5) | (w > 0.5), outside, w / (1 - xp.minimum(w, 0.5)))
         t = xp.sqrt(2 * half * ratio)
+        z = module.ndtri(0.5 * tail) / (1 - 0.25 / large)  # the inverse of the approximation in the cdf
+        t = xp.where(df > _NEARLY_NORMAL, xp.sqrt(large * xp.expm1(z * z / large)), t)
         return xp.where(p < 0.5, -t, t).astype(p.dtype)
+
+
+def _student_cdf(df: Value, d: Value) -> Value:
+    """Return the cdf of Student's distribution at d, each tail by itself."""
+    normal, central, below = df > _NEARLY_NORMAL, abs(d) < 1, d < 0
+    d = d + choose(d == 0, 1e-15, 0.0)  # at the centre the derivative of the formula is 0 times infinity
+    n = choose(normal, _NEARLY_NORMAL, df)
+    r = d / sqrt(n)
+    square = choose(central, r, 1.0) ** 2
+    centre = 0.5 * betainc(0.5, 0.5 * n, square / (1 + square))
+    tail = 0.5 * betainc(0.5 * n, 0.5, hypot(1.0, choose(central, 1.0, r)) ** -2)
+    exact = choose(central, choose(below, 0.5 - centre, 0.5 + centre), choose(below, tail, 1 - tail))
+    size = sqrt(df) * sqrt(log1p((d / sqrt(df)) ** 2)) * (1 - 0.25 / df)  # Wallace 1959, exact to first order in 1 / df
+    return choose(normal, ndtr(choose(below, -size, size)), exact)

@@ -1,4 +1,4 @@
-"""Independent laws taken together as one law of a vector. It knows what any law declares."""
+"""Independent distributions taken together as one distribution of a vector."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .location_scale import Normal
 
 @dataclass(frozen=True, eq=False)
 class Independent(Distribution):
-    """A law whose last ``n`` batch axes are the axes of one draw: log-probabilities and entropies add up over them.
+    """A distribution whose last ``n`` batch axes belong to one draw: log-probabilities and entropies add up over them.
 
     ``log p(x) = sum over the last n axes of log p_base(x)``.
 
     Args:
-        base: the law of each element.
+        base: the distribution of each element.
         n: how many of its last batch axes become event axes.
 
     >>> Independent(Normal(np.zeros(3), 1.0), 1).log_prob(np.zeros(3)).shape
@@ -43,7 +43,7 @@ class Independent(Distribution):
 
     @classmethod
     def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> Independent:
-        """Return independent normal laws, two a draw, for tests."""
+        """Return two independent normal numbers, for tests."""
         return cls(Normal.example(rng, (*batch_shape, 2)), 1)
 
     @property
@@ -107,5 +107,5 @@ class Independent(Distribution):
         return [f"base.{name}" for name in self.base.moving()]
 
     def parameter_event_ndims(self) -> list[int]:
-        """Return the count of the base, and ``n`` more: over these axes the laws make up one draw."""
+        """Return the count of the base and ``n`` more: the axes that make up one draw."""
         return [self.n + own for own in self.base.parameter_event_ndims()]

@@ -1,12 +1,10 @@
-"""Location-scale laws on the real line: ``x = loc + scale * e`` with noise e of the standard law.
-
-They know their formulas alone.
-"""
+"""Distributions of ``loc + scale * e`` with standard noise e: Gaussian, Laplace, logistic, Gumbel."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,12 +13,38 @@ from ..domains import POSITIVE, REAL
 from ..ops import abs, exp, log, logit, maximum, minimum, ndtr, ndtri, normal_log_prob, sigmoid, softplus
 from .distribution import Distribution, parameter
 
-_LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
+LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
+_EULER = float(np.euler_gamma)
+
+
+class LocationScale:
+    """What the moments of ``loc + scale e`` have in common: those of e, shifted and scaled."""
+
+    loc: Value
+    scale: Value
+    support = REAL
+    standard_moments: ClassVar[tuple[float, float, float]]
+    """The mean, the variance and the entropy of e."""
+
+    def standardised(self, x: Value) -> Value:
+        """Return ``(x - loc) / scale``."""
+        return (x - self.loc) / self.scale
+
+    @property
+    def mean(self) -> Value:
+        return self.loc + self.standard_moments[0] * self.scale
+
+    @property
+    def variance(self) -> Value:
+        return 0.0 * self.loc + self.standard_moments[1] * (self.scale * self.scale)
+
+    def entropy(self) -> Value:
+        return self.standard_moments[2] + log(self.scale) + 0.0 * self.loc
 
 
 @dataclass(frozen=True, eq=False)
-class Normal(Distribution):
-    """The Gaussian law N(loc, scale^2).
+class Normal(LocationScale, Distribution):
+    """The Gaussian distribution N(loc, scale^2).
 
     ``log p(x) = -((x - loc) / scale)^2 / 2 - log(scale) - log(2 pi) / 2``; a draw is ``loc + scale e``, e ~ N(0, 1).
 
@@ -34,8 +58,8 @@ class Normal(Distribution):
 
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
-    support = REAL
     noise_law = NORMAL
+    standard_moments = 0.0, 1.0, 0.5 + LOG_SQRT_2_PI
 
     def transform(self, noise: Value) -> Value:
         return self.loc + self.scale * noise
@@ -43,27 +67,16 @@ class Normal(Distribution):
     def log_density(self, x: Value) -> Value:
         return normal_log_prob(x, self.loc, self.scale)
 
-    @property
-    def mean(self) -> Value:
-        return self.loc + 0.0 * self.scale
-
-    @property
-    def variance(self) -> Value:
-        return 0.0 * self.loc + self.scale * self.scale
-
-    def entropy(self) -> Value:
-        return 0.5 + _LOG_SQRT_2_PI + log(self.scale) + 0.0 * self.loc
-
     def cdf(self, x: Value) -> Value:
-        return ndtr((x - self.loc) / self.scale)
+        return ndtr(self.standardised(x))
 
     def icdf(self, p: Value) -> Value:
         return self.loc + self.scale * ndtri(p)
 
 
 @dataclass(frozen=True, eq=False)
-class Laplace(Distribution):
-    """The Laplace law, with two exponential tails.
+class Laplace(LocationScale, Distribution):
+    """The Laplace distribution, with two exponential tails.
 
     ``log p(x) = -|x - loc| / scale - log(2 scale)``; a draw is the inverse cdf of a uniform.
 
@@ -77,24 +90,13 @@ class Laplace(Distribution):
 
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
-    support = REAL
+    standard_moments = 0.0, 2.0, 1 + math.log(2)
 
     def log_density(self, x: Value) -> Value:
         return -abs(x - self.loc) / self.scale - log(2 * self.scale)
 
-    @property
-    def mean(self) -> Value:
-        return self.loc + 0.0 * self.scale
-
-    @property
-    def variance(self) -> Value:
-        return 0.0 * self.loc + 2 * self.scale * self.scale
-
-    def entropy(self) -> Value:
-        return 1 + log(2 * self.scale) + 0.0 * self.loc
-
     def cdf(self, x: Value) -> Value:
-        d = (x - self.loc) / self.scale
+        d = self.standardised(x)
         return 0.5 * exp(minimum(d, 0.0)) + (0.5 - 0.5 * exp(-maximum(d, 0.0)))
 
     def icdf(self, p: Value) -> Value:
@@ -102,8 +104,8 @@ class Laplace(Distribution):
 
 
 @dataclass(frozen=True, eq=False)
-class Logistic(Distribution):
-    """The logistic law, whose cdf is ``sigmoid((x - loc) / scale)``.
+class Logistic(LocationScale, Distribution):
+    """The logistic distribution, whose cdf is ``sigmoid((x - loc) / scale)``.
 
     ``log p(x) = -d - 2 log(1 + exp(-d)) - log(scale)`` with d = (x - loc) / scale.
 
@@ -117,33 +119,22 @@ class Logistic(Distribution):
 
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
-    support = REAL
+    standard_moments = 0.0, math.pi**2 / 3, 2.0
 
     def log_density(self, x: Value) -> Value:
-        d = (x - self.loc) / self.scale
+        d = self.standardised(x)
         return -softplus(d) - softplus(-d) - log(self.scale)
 
-    @property
-    def mean(self) -> Value:
-        return self.loc + 0.0 * self.scale
-
-    @property
-    def variance(self) -> Value:
-        return 0.0 * self.loc + (math.pi**2 / 3) * (self.scale * self.scale)
-
-    def entropy(self) -> Value:
-        return 2 + log(self.scale) + 0.0 * self.loc
-
     def cdf(self, x: Value) -> Value:
-        return sigmoid((x - self.loc) / self.scale)
+        return sigmoid(self.standardised(x))
 
     def icdf(self, p: Value) -> Value:
         return self.loc + self.scale * logit(p)
 
 
 @dataclass(frozen=True, eq=False)
-class Gumbel(Distribution):
-    """The Gumbel law of largest values, whose cdf is ``exp(-exp(-d))`` with d = (x - loc) / scale.
+class Gumbel(LocationScale, Distribution):
+    """The Gumbel distribution of largest values, whose cdf is ``exp(-exp(-d))`` with d = (x - loc) / scale.
 
     ``log p(x) = -d - exp(-d) - log(scale)``.
 
@@ -157,26 +148,14 @@ class Gumbel(Distribution):
 
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
-    support = REAL
+    standard_moments = _EULER, math.pi**2 / 6, 1 + _EULER
 
     def log_density(self, x: Value) -> Value:
-        d = (x - self.loc) / self.scale
+        d = self.standardised(x)
         return -d - exp(-d) - log(self.scale)
 
-    @property
-    def mean(self) -> Value:
-        return self.loc + float(np.euler_gamma) * self.scale
-
-    @property
-    def variance(self) -> Value:
-        return 0.0 * self.loc + (math.pi**2 / 6) * (self.scale * self.scale)
-
-    def entropy(self) -> Value:
-        return 1 + float(np.euler_gamma) + log(self.scale) + 0.0 * self.loc
-
     def cdf(self, x: Value) -> Value:
-        d = (x - self.loc) / self.scale
-        return exp(-exp(minimum(-d, 80.0)))  # 0 from there on, in float64 too
+        return exp(-exp(minimum(-self.standardised(x), 80.0)))  # 0 from there on, in float64 too
 
     def icdf(self, p: Value) -> Value:
         return self.loc - self.scale * log(-log(p))

@@ -1,4 +1,4 @@
-"""Mixtures of laws of one family, with the choice of the component summed away. They know what any law declares."""
+"""Mixtures of distributions of one family, with the choice of the component summed away."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from ..ops import (
 )
 from ..ops.declare import JUMP, op
 from .batch_axes import axes_kept_apart, structure_of
+from .branches import probability
 from .distribution import Distribution, parameter
 from .implicit import bisect, inverse_cdf
 from .location_scale import Normal
@@ -34,10 +35,10 @@ from .location_scale import Normal
 Labels = tuple[int | None, ...]
 
 
-def reachable(law: Distribution, x: Array) -> Array:
-    """Return which laws of the batch may draw x."""
-    inside = law.support.contains(x)
-    elements = len(law.event_shape) - law.support.event_ndim
+def reachable(dist: Distribution, x: Array) -> Array:
+    """Return which distributions of the batch may draw x."""
+    inside = dist.support.contains(x)
+    elements = len(dist.event_shape) - dist.support.event_ndim
     return inside.all(tuple(range(-elements, 0))) if elements else inside
 
 
@@ -49,13 +50,13 @@ def _batch_axes(i: int, labels: Labels, y: Value, x: Value, *parameters: Value, 
 
 @op(None, smoothness=JUMP, axes=_batch_axes)
 def may_draw(x: Value, /, *parameters: Value, law: Distribution) -> Value:
-    """Whether the law may draw x: it jumps where x crosses an end of the support, which the verdict is to see."""
+    """Whether the distribution may draw x. It jumps at the ends of the support, so that the guard sees the jump."""
     return reachable(trees.replace_leaves(law, parameters), x)
 
 
 @dataclass(frozen=True, eq=False)
 class MixtureSameFamily(Distribution):
-    """A mixture of K laws: the k-th with probability softmax(logits)_k.
+    """A mixture of K distributions: the k-th with probability softmax(logits)_k.
 
     ``log p(x) = log sum_k softmax(logits)_k p_k(x)``. For numbers with a cdf, a draw solves
     ``sum_k softmax(logits)_k F_k(x) = u``, and its derivative, in the logits too, is the implicit one. It is large for
@@ -70,8 +71,8 @@ class MixtureSameFamily(Distribution):
         logits: logarithms of the weights up to a constant, along the last axis, of length K.
         components: a distribution whose last batch axis has length K.
 
-    >>> law = MixtureSameFamily(np.zeros(2), tg.Normal(np.array([-2.0, 2.0]), np.ones(2)))
-    >>> float(law.mean), float(law.variance)
+    >>> d = MixtureSameFamily(np.zeros(2), tg.Normal(np.array([-2.0, 2.0]), np.ones(2)))
+    >>> float(d.mean), float(d.variance)
     (0.0, 5.0)
     """
 
@@ -91,7 +92,7 @@ class MixtureSameFamily(Distribution):
 
     @classmethod
     def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> MixtureSameFamily:
-        """Return a mixture of three normal laws, for tests."""
+        """Return a mixture of three normal distributions, for tests."""
         return cls(LOGITS.draw(rng, (*batch_shape, 3)), Normal.example(rng, (*batch_shape, 3)))
 
     # the K components stand along one axis: the last of their batch axes, in front of the event axes
@@ -206,7 +207,7 @@ class MixtureSameFamily(Distribution):
         return sum(softmax(self.logits) * self.components.cdf(expand_dims(x, axis=-1)), axis=-1)
 
     def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, p)
+        return inverse_cdf(self, probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
         """Return the quantile, which lies between the smallest and the largest of those of the components."""

@@ -1,4 +1,4 @@
-"""Laws of vectors whose elements depend on each other. They know their formulas and linear algebra."""
+"""Gaussian distributions of vectors whose elements depend on each other."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def _identity_like(x: Value) -> Value:
     return namespace(value_of(x)).eye(x.shape[-1], dtype=x.dtype)
 
 
-def _check_length(law: Distribution, **axes: int) -> None:
+def _check_length(dist: Distribution, **axes: int) -> None:
     """Raise where the parameters are not made for vectors of one length."""
     if len(set(axes.values())) > 1:
         found = ", ".join(f"{name} {length}" for name, length in axes.items())
-        raise ValueError(f"{type(law).__name__}: the parameters are for vectors of different lengths: {found}")
+        raise ValueError(f"{type(dist).__name__}: the parameters are for vectors of different lengths: {found}")
 
 
 @dataclass(frozen=True, eq=False)
 class MultivariateNormal(Distribution):
-    """The Gaussian law of a vector, with covariance ``L L^T`` for a lower triangular L.
+    """The Gaussian distribution of a vector, with covariance ``L L^T`` for a lower triangular L.
 
     ``log p(x) = -|L^-1 (x - loc)|^2 / 2 - sum_i log L_ii - (d / 2) log(2 pi)``; a draw is ``loc + L e``, e ~ N(0, I).
-    For a diagonal covariance ``Independent(Normal(loc, scale), 1)`` is the same law and faster.
+    For a diagonal covariance ``Independent(Normal(loc, scale), 1)`` is the same and faster.
 
     Args:
         loc: the mean, of shape (..., d).
         scale_tril: L, of shape (..., d, d), with a positive diagonal.
 
-    >>> law = MultivariateNormal(np.zeros(2), np.array([[1.0, 0.0], [2.0, 1.0]]))
-    >>> law.covariance
+    >>> d = MultivariateNormal(np.zeros(2), np.array([[1.0, 0.0], [2.0, 1.0]]))
+    >>> d.covariance
     array([[1., 2.],
            [2., 5.]])
     """
@@ -78,7 +78,7 @@ class MultivariateNormal(Distribution):
         return self._lower
 
     def whitening(self) -> tuple[Value, Value]:
-        """Return L^-1, which turns the law into a standard one, and the logarithm of the determinant of L."""
+        """Return L^-1, which turns a draw into a standard one, and the logarithm of the determinant of L."""
         return solve(self._lower, _identity_like(self._lower)), self._log_scale()
 
     def log_density(self, x: Value) -> Value:
@@ -105,18 +105,18 @@ class MultivariateNormal(Distribution):
 
 @dataclass(frozen=True, eq=False)
 class LowRankNormal(Distribution):
-    """The Gaussian law of a long vector, with covariance ``W W^T + diag(s^2)``, W of few columns.
+    """The Gaussian distribution of a long vector, with covariance ``W W^T + diag(s^2)``, W of few columns.
 
     A draw is ``loc + W e + s e'`` with e, e' ~ N(0, I). The density needs the inverse and the determinant of an
-    r x r matrix only, by the identities of Woodbury and of Sylvester. It is the law of factor analysis.
+    r x r matrix only, by the identities of Woodbury and of Sylvester. It is the distribution of factor analysis.
 
     Args:
         loc: the mean, of shape (..., d).
         factor: W, of shape (..., d, r).
         scale: s, the standard deviations of what is not shared, positive, of shape (..., d).
 
-    >>> law = LowRankNormal(np.zeros(3), np.ones((3, 1)), np.ones(3))
-    >>> law.variance
+    >>> d = LowRankNormal(np.zeros(3), np.ones((3, 1)), np.ones(3))
+    >>> d.variance
     array([2., 2., 2.])
     """
 
@@ -147,7 +147,7 @@ class LowRankNormal(Distribution):
         return concat([self.factor + 0.0 * own[..., :1], own + 0.0 * self.factor[..., :1]], axis=-1)
 
     def whitening(self) -> tuple[Value, Value]:
-        """Return a matrix that turns the law into a standard one, and minus the logarithm of its determinant."""
+        """Return a matrix that turns a draw into a standard one, and minus the logarithm of its determinant."""
         return MultivariateNormal(self.loc, cholesky(self.covariance)).whitening()
 
     def _whitened_factor(self) -> Value:

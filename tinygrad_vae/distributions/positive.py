@@ -1,4 +1,4 @@
-"""Laws on the positive numbers. They know their formulas, and the normal law that some of them are functions of."""
+"""Distributions on the positive numbers, with a cdf in closed form."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import NORMAL, Value, value_of
+from ..core import NORMAL, Value
 from ..domains import NONNEGATIVE, POSITIVE, REAL
-from ..ops import abs, erf, erfinv, exp, expm1, lgamma, log, log1p, maximum, ndtri, where
+from ..ops import abs, erf, erfinv, exp, expm1, lgamma, log, log1p, ndtri
+from .accurate import second_difference_of_lgamma
+from .branches import above_zero, choose, clamp, probability
 from .distribution import Distribution, parameter
-from .edges import above_zero
 from .location_scale import Normal
 
 
 @dataclass(frozen=True, eq=False)
 class Exponential(Distribution):
-    """The exponential law of waiting times.
+    """The exponential distribution of waiting times.
 
     ``log p(x) = log(rate) - rate x`` for x >= 0; a draw is ``-log(1 - u) / rate``, u ~ U(0, 1).
 
@@ -46,15 +47,15 @@ class Exponential(Distribution):
         return 1 - log(self.rate)
 
     def cdf(self, x: Value) -> Value:
-        return -expm1(-self.rate * maximum(x, 0.0))
+        return -expm1(-self.rate * clamp(x, 0.0))
 
     def icdf(self, p: Value) -> Value:
-        return -log1p(-p) / self.rate
+        return -log1p(-probability(p, self)) / self.rate
 
 
 @dataclass(frozen=True, eq=False)
 class LogNormal(Distribution):
-    """The law of ``exp(n)`` with n ~ N(loc, scale^2).
+    """The distribution of ``exp(n)`` with n ~ N(loc, scale^2).
 
     ``log p(x) = log N(log x; loc, scale^2) - log x`` for x > 0.
 
@@ -94,8 +95,8 @@ class LogNormal(Distribution):
         return self._log.entropy() + self.loc
 
     def cdf(self, x: Value) -> Value:
-        above = value_of(x) > 0
-        return where(above, self._log.cdf(log(where(above, x, 1.0))), 0.0)
+        below = x <= 0
+        return choose(below, 0.0, self._log.cdf(log(choose(below, 1.0, x))))
 
     def icdf(self, p: Value) -> Value:
         return exp(self.loc + self.scale * ndtri(p))
@@ -103,7 +104,7 @@ class LogNormal(Distribution):
 
 @dataclass(frozen=True, eq=False)
 class HalfNormal(Distribution):
-    """The law of ``|n|`` with n ~ N(0, scale^2).
+    """The distribution of ``|n|`` with n ~ N(0, scale^2).
 
     ``log p(x) = -(x / scale)^2 / 2 - log(scale) + log(2 / pi) / 2`` for x >= 0; a draw is ``scale |e|``, e ~ N(0, 1).
 
@@ -137,28 +138,29 @@ class HalfNormal(Distribution):
         return 0.5 + 0.5 * math.log(math.pi / 2) + log(self.scale)
 
     def cdf(self, x: Value) -> Value:
-        return erf(maximum(x, 0.0) / (math.sqrt(2) * self.scale))
+        return erf(clamp(x, 0.0) / (math.sqrt(2) * self.scale))
 
     def icdf(self, p: Value) -> Value:
-        return math.sqrt(2) * self.scale * erfinv(p)
+        return math.sqrt(2) * self.scale * erfinv(probability(p, self))
 
 
 @dataclass(frozen=True, eq=False)
 class Weibull(Distribution):
-    """The Weibull law of life times: ``(x / scale)^concentration`` is exponential of rate 1.
+    """The Weibull distribution of life times: ``(x / scale)^concentration`` is exponential of rate 1.
 
-    ``log p(x) = log(k / scale) + (k - 1) log(x / scale) - (x / scale)^k`` for x > 0, with k = concentration.
+    ``log p(x) = log(k / scale) + (k - 1) log(x / scale) - (x / scale)^k`` for x > 0, with k = concentration. The
+    parameters have no order here; PyTorch's comes the other way round.
 
     Args:
         concentration: positive; below 1 the hazard falls with age, above 1 it rises.
         scale: positive.
 
-    >>> float(Weibull(1.0, 2.0).mean)
+    >>> float(Weibull(concentration=1.0, scale=2.0).mean)
     2.0
     """
 
-    concentration: Value = parameter(POSITIVE)
-    scale: Value = parameter(POSITIVE, default=1.0)
+    concentration: Value = parameter(POSITIVE, kw_only=True)
+    scale: Value = parameter(POSITIVE, default=1.0, kw_only=True)
     support = POSITIVE
 
     def log_density(self, x: Value) -> Value:
@@ -172,15 +174,15 @@ class Weibull(Distribution):
 
     @property
     def variance(self) -> Value:
-        first, second = lgamma(1 + 1 / self.concentration), lgamma(1 + 2 / self.concentration)
-        return self.scale * self.scale * (exp(2 * first) * expm1(second - 2 * first))
+        mean = self.mean
+        return mean * mean * expm1(second_difference_of_lgamma(1.0, 1 / self.concentration))
 
     def entropy(self) -> Value:
         gap = 1 - 1 / self.concentration
         return float(np.euler_gamma) * gap + log(self.scale / self.concentration) + 1
 
     def cdf(self, x: Value) -> Value:
-        return -expm1(-((maximum(x, 0.0) / self.scale) ** self.concentration))
+        return -expm1(-((clamp(x, 0.0) / self.scale) ** self.concentration))
 
     def icdf(self, p: Value) -> Value:
         return above_zero(self.scale * exp(log(-log1p(-p)) / self.concentration))

@@ -1,27 +1,32 @@
-"""Continuous laws close to discrete ones: a draw is soft, and has a derivative.
+"""Continuous distributions close to discrete ones: a draw is soft, and has a derivative.
 
-They know their formulas, and the logistic law behind them. Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017.
+Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
 from ..core import Value
-from ..domains import OPEN_UNIT, POSITIVE, REAL, SIMPLEX, UNIT, VECTOR
+from ..domains import OPEN_UNIT, POSITIVE, REAL, SIMPLEX, VECTOR
 from ..ops import expand_dims, log, log1p, logsumexp, sigmoid, softmax, sum
+from .branches import above_zero, choose, inside_unit
 from .distribution import Distribution, logits_from, parameter
-from .edges import above_zero, inside_unit
 from .location_scale import Logistic
+
+_POSITIVE_SIMPLEX = dataclasses.replace(
+    SIMPLEX, name="a vector of positive numbers with sum 1", contains=lambda x: SIMPLEX.contains(x) & (x > 0).all(-1)
+)
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class RelaxedBernoulli(Distribution):
-    """The law of ``sigmoid((logits + e) / temperature)`` with logistic noise e: a toss that is not quite decided.
+    """The distribution of ``sigmoid((logits + e) / temperature)`` with logistic noise e: a soft toss.
 
-    At temperature 0 it would be ``Bernoulli(logits)``: a draw is above 1/2 just as often as that one is 1. Its mean
-    is another, and has no closed form.
+    At temperature 0 it would be ``Bernoulli(logits)``: a draw is above 1/2 as often as a toss of that one
+    is 1. Its mean differs, and has no closed form.
 
     Args:
         temperature: positive; the smaller, the closer draws lie to 0 and 1.
@@ -38,7 +43,7 @@ class RelaxedBernoulli(Distribution):
 
     def __init__(self, temperature: Value, *, logits: Value | None = None, probs: Value | None = None) -> None:
         object.__setattr__(self, "temperature", temperature)
-        object.__setattr__(self, "logits", logits_from("RelaxedBernoulli", logits, probs, UNIT))
+        object.__setattr__(self, "logits", logits_from("RelaxedBernoulli", logits, probs, OPEN_UNIT))
         self.__post_init__()
 
     @property
@@ -49,8 +54,9 @@ class RelaxedBernoulli(Distribution):
         return self._logit.log_density(log(x) - log1p(-x)) - log(x) - log1p(-x)
 
     def cdf(self, x: Value) -> Value:
-        x = inside_unit(x)
-        return self._logit.cdf(log(x) - log1p(-x))
+        below, above = x <= 0, x >= 1
+        x = choose(below, 0.5, choose(above, 0.5, x))
+        return choose(below, 0.0, choose(above, 1.0, self._logit.cdf(log(x) - log1p(-x))))
 
     def icdf(self, p: Value) -> Value:
         return inside_unit(sigmoid(self._logit.icdf(p)))
@@ -58,7 +64,7 @@ class RelaxedBernoulli(Distribution):
 
 @dataclass(frozen=True, eq=False, init=False)
 class RelaxedOneHotCategorical(Distribution):
-    """The law of ``softmax((logits + e) / temperature)`` with Gumbel noise e: a choice that is not quite decided.
+    """The distribution of ``softmax((logits + e) / temperature)`` with Gumbel noise e: a soft choice.
 
     ``log p(x) = log (K-1)! + (K-1) log t + sum_k (l_k - (t+1) log x_k) - K log sum_k exp(l_k - t log x_k)`` on the
     simplex. The largest element of a draw is that of class k with the probability that ``Categorical`` gives it.
@@ -68,8 +74,8 @@ class RelaxedOneHotCategorical(Distribution):
         logits: l, logarithms of the probabilities up to a constant, along the last axis; or
         probs: the probabilities, positive with sum 1 along the last axis.
 
-    >>> law = RelaxedOneHotCategorical(0.5, probs=np.array([0.2, 0.3, 0.5]))
-    >>> bool(np.isclose(law.sample(rng=tg.noise(0)).sum(), 1))
+    >>> d = RelaxedOneHotCategorical(0.5, probs=np.array([0.2, 0.3, 0.5]))
+    >>> bool(np.isclose(d.sample(rng=tg.noise(0)).sum(), 1))
     True
     """
 
@@ -79,7 +85,7 @@ class RelaxedOneHotCategorical(Distribution):
 
     def __init__(self, temperature: Value, *, logits: Value | None = None, probs: Value | None = None) -> None:
         object.__setattr__(self, "temperature", temperature)
-        object.__setattr__(self, "logits", logits_from("RelaxedOneHotCategorical", logits, probs, SIMPLEX))
+        object.__setattr__(self, "logits", logits_from("RelaxedOneHotCategorical", logits, probs, _POSITIVE_SIMPLEX))
         self.__post_init__()
 
     @property
@@ -88,7 +94,7 @@ class RelaxedOneHotCategorical(Distribution):
 
     @property
     def _temperature(self) -> Value:
-        """The temperature of each law, with an axis for the classes."""
+        """The temperature, with an axis for the classes."""
         return expand_dims(self.temperature + 0.0 * self.logits[..., 0], axis=-1)
 
     def transform(self, noise: Value) -> Value:

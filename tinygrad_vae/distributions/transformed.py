@@ -1,11 +1,9 @@
-"""Laws of functions of a random number, by the change of variables.
-
-They know what any law declares, and the bijections.
-"""
+"""Distributions of functions of a random number, by the change of variables."""
 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,29 +11,30 @@ import numpy as np
 
 from ..core import Array, NoiseLaw, Value, describe, trees, value_of
 from ..domains import Domain
-from ..ops import sum
+from ..ops import logical_or, sum
 from .bijections import Bijection, Exp
+from .branches import choose
 from .distribution import Distribution, is_same
 from .location_scale import Normal
 
 
 @dataclass(frozen=True, eq=False)
 class Transformed(Distribution):
-    """The law of ``f(x)`` with x of the law ``base`` and an increasing function f, made of one or more bijections.
+    """The distribution of ``f(x)`` with x ~ ``base`` and an increasing function f, made of one or more bijections.
 
-    ``log p(y) = log p_base(x) - log f'(x)`` at ``x = f^-1(y)``; of a discrete law the probabilities stay as they are. A
+    ``log p(y) = log p_base(x) - log f'(x)`` at ``x = f^-1(y)``; the probabilities of a discrete base stay. A
     draw is f of a draw of the base, with its path.
 
     A bijection that comes where the numbers have an end, as they do after ``Exp``, ``Sigmoid`` or ``Tanh``, moves the
-    support: its parameters have a path and no score function. That is refused too where the end would stay, or the
-    density vanish there, as that of a shifted log-normal number does.
+    support: its parameters have a path and no score function. They are refused even where the end
+    would stay or the density vanishes there, as it does for a shifted log-normal number.
 
     Args:
-        base: the law of x.
+        base: the distribution of x.
         bijections: a bijection, or a tuple of them, the first to be applied first.
 
-    >>> law = Transformed(tg.Normal(0.0, 1.0), tg.bijections.Exp())
-    >>> bool(np.isclose(law.log_prob(2.0), tg.LogNormal(0.0, 1.0).log_prob(2.0)))
+    >>> d = Transformed(tg.Normal(0.0, 1.0), tg.bijections.Exp())
+    >>> bool(np.isclose(d.log_prob(2.0), tg.LogNormal(0.0, 1.0).log_prob(2.0)))
     True
     """
 
@@ -54,7 +53,7 @@ class Transformed(Distribution):
 
     @classmethod
     def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> Transformed:
-        """Return the law of the exponential of a normal number, for tests."""
+        """Return the exponential of a normal number, for tests."""
         return cls(Normal.example(rng, batch_shape), Exp())
 
     @property
@@ -134,7 +133,7 @@ class Transformed(Distribution):
         return self.base.parameter_event_ndims() + own
 
     def same_function_as(self, other: Transformed) -> bool:
-        """Return whether the other law is made with the same bijections, of the same Tensors and of equal numbers.
+        """Return whether the bijections are the same, of the same Tensors and of equal numbers.
 
         Two Tensors with equal values are two parameters: each could move without the other.
         """
@@ -160,9 +159,13 @@ class Transformed(Distribution):
         return self.base.log_density(x) - total
 
     def cdf(self, x: Value) -> Value:
+        below: Value = x < -math.inf
+        above: Value = x > math.inf
         for f in reversed(self._steps):
+            low, high = f.image.bounds
+            below, above = logical_or(below, x <= low), logical_or(above, x >= high)
             x = f.inverse(f.nearest(x))
-        return self.base.cdf(x)
+        return choose(below, 0.0, choose(above, 1.0, self.base.cdf(x)))
 
     def icdf(self, p: Value) -> Value:
         x = self.base.icdf(p)

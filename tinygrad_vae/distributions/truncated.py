@@ -1,7 +1,4 @@
-"""The Gaussian law cut off at two bounds, in logarithms, so that it holds far out in a tail too.
-
-It knows its formulas alone.
-"""
+"""The Gaussian distribution cut off at two bounds, accurate far out in a tail and for narrow intervals."""
 
 from __future__ import annotations
 
@@ -11,18 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Value, value_of
+from ..core import Value, namespace, value_of
 from ..domains import LOGIT, POSITIVE, REAL, Domain
-from ..ops import clip, exp, expm1, log, log1p, log_ndtr, ndtri_exp, where
+from ..ops import exp, expand_dims, isfinite, log, log_ndtr, logical_and, logical_or, ndtri_exp, sqrt, sum
+from .accurate import gauss_legendre
+from .branches import choose, clamp, probability
 from .distribution import Distribution, parameter
-
-_LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
-
-
-def _log_one_minus_exp(x: Value) -> Value:
-    """Return ``log(1 - exp(x))`` for x < 0, accurate at both ends."""
-    near = value_of(x) > -math.log(2)
-    return where(near, log(-expm1(where(near, x, -1.0))), log1p(-exp(where(near, -1.0, x))))
+from .location_scale import LOG_SQRT_2_PI
 
 
 def _above(low: Any) -> Domain:
@@ -31,7 +23,7 @@ def _above(low: Any) -> Domain:
 
 @dataclass(frozen=True, eq=False)
 class TruncatedNormal(Distribution):
-    """The Gaussian law N(loc, scale^2), given that the number lies between ``low`` and ``high``.
+    """The Gaussian distribution N(loc, scale^2), given that the number lies between ``low`` and ``high``.
 
     ``log p(x) = log N(x; loc, scale^2) - log Z`` with Z the Gaussian probability of the interval; a draw is the inverse
     cdf of a uniform. The bounds move the support, so the score function would lose what happens there: use the
@@ -62,73 +54,74 @@ class TruncatedNormal(Distribution):
             bounds=(low, high),
         )
 
-    def _bounds(self) -> tuple[Value, Value, Value]:
-        """Return the bounds in standard deviations from loc, mirrored so that less lies below, and whether they are."""
+    def _standardised(self, bound: Value) -> Value:
+        """Return a bound in standard deviations from loc; infinite ones stay so and get no gradient."""
+        finite = isfinite(bound)
+        return choose(finite, (choose(finite, bound, 0.0) - self.loc) / self.scale, bound)
 
-        def standardised(bound: Value) -> Value:
-            finite = np.isfinite(value_of(bound))
-            return where(finite, (where(finite, bound, 0.0) - self.loc) / self.scale, bound)
+    def _mode(self, high: Value) -> tuple[Value, Value]:
+        """Return the mode between ``low`` and ``high``, and in standard deviations from loc."""
+        a, b = self._standardised(self.low), self._standardised(high)
+        at = choose(a > 0, self.low, choose(b < 0, high, self.loc))
+        return at + 0.0 * self.scale, choose(a > 0, a, choose(b < 0, b, 0.0))
 
-        a, b = standardised(self.low), standardised(self.high)
-        mirrored = value_of(a) > -value_of(b)
-        return where(mirrored, -b, a), where(mirrored, -a, b), mirrored
+    def _integrals(self, high: Value) -> tuple[Value, Value, Value, Value]:
+        """Return log Z relative to the mode, mean and variance of u, and the mean of u (u / 2 + mode).
 
-    def _log_masses(self) -> tuple[Value, Value, Value]:
-        """Return ``log Phi(b)``, ``Phi(a) / Phi(b)`` and log Z, for the mirrored bounds."""
-        a, b, _ = self._bounds()
-        finite = np.isfinite(value_of(a))
-        whole = log_ndtr(b)
-        gap = where(finite, log_ndtr(where(finite, a, -1.0)) - whole, -math.inf)
-        below = where(finite, exp(where(finite, gap, -1.0)), 0.0)
-        rest = where(finite, _log_one_minus_exp(where(finite, gap, -1.0)), 0.0)
-        return whole, below, whole + rest
+        With u the distance from the mode in standard deviations, the density is ``exp(-u (u / 2 + mode)) / Z``. The
+        integrals are sums over 64 points between ``low`` and ``high``, or up to where it has fallen to exp(-40).
+        """
+        a, b, mode = self._standardised(self.low), self._standardised(high), self._mode(high)[1]
+        both = logical_and(isfinite(self.low), isfinite(high))
+        width = choose(both, (choose(both, high, 0.0) - choose(both, self.low, 0.0)) / self.scale, math.inf)
+        reach = 80 / (sqrt(mode * mode + 80) + choose(mode > 0, mode, -mode))
+        below, above = choose(a > 0, 0.0, choose(b < 0, -width, a)), choose(b < 0, 0.0, choose(a > 0, width, b))
+        below, above = choose(below < -reach, -reach, below), choose(above > reach, reach, above)
+        points, weights = gauss_legendre(namespace(value_of(reach)), reach.dtype, 64)
+        half, mode = expand_dims(0.5 * (above - below), axis=-1), expand_dims(mode, axis=-1)
+        u = expand_dims(below, axis=-1) + half * (1 + points)
+        fall = u * (0.5 * u + mode)
+        density = weights * exp(-fall)
+        total = sum(density, axis=-1, keepdims=True)
+        density = density / total
+        mean = sum(density * u, axis=-1, keepdims=True)
+        variance, fall = sum(density * (u - mean) ** 2, axis=-1), sum(density * fall, axis=-1)
+        return log(half * total)[..., 0], mean[..., 0], variance, fall
 
-    def _edges(self) -> tuple[Value, Value, Value, Value]:
-        """Return the densities at the mirrored bounds, and their products with the bounds, which vanish at infinity."""
-        a, b, _ = self._bounds()
-        log_z = self.log_mass()
-
-        def at(bound: Value) -> tuple[Value, Value]:
-            finite = np.isfinite(value_of(bound))
-            inside = where(finite, bound, 0.0)
-            density = exp(where(finite, -0.5 * inside * inside - _LOG_SQRT_2_PI - log_z, -math.inf))
-            return density, inside * density
-
-        return *at(a), *at(b)
-
-    def log_mass(self) -> Value:
-        """Return log Z, the logarithm of the Gaussian probability of the interval."""
-        return self._log_masses()[2]
+    def log_mass(self, high: Value | None = None) -> Value:
+        """Return log Z, the logarithm of the Gaussian probability of the interval, or of its part up to ``high``."""
+        high = self.high if high is None else high
+        mode = self._mode(high)[1]
+        return self._integrals(high)[0] - 0.5 * mode * mode - LOG_SQRT_2_PI
 
     def log_density(self, x: Value) -> Value:
-        e = (x - self.loc) / self.scale
-        return -0.5 * (e * e) - log(self.scale) - _LOG_SQRT_2_PI - self.log_mass()
+        at, mode = self._mode(self.high)
+        u = (x - at) / self.scale
+        return -u * (0.5 * u + mode) - log(self.scale) - self._integrals(self.high)[0]
 
     @property
     def mean(self) -> Value:
-        at_a, _, at_b, _ = self._edges()
-        return self.loc + self.scale * where(self._bounds()[2], at_b - at_a, at_a - at_b)
+        return self._mode(self.high)[0] + self.scale * self._integrals(self.high)[1]
 
     @property
     def variance(self) -> Value:
-        at_a, a_at_a, at_b, b_at_b = self._edges()
-        mean = at_a - at_b
-        return self.scale * self.scale * (1 + a_at_a - b_at_b - mean * mean)
+        return self.scale * self.scale * self._integrals(self.high)[2]
 
     def entropy(self) -> Value:
-        _, a_at_a, _, b_at_b = self._edges()
-        return 0.5 + _LOG_SQRT_2_PI + log(self.scale) + self.log_mass() + 0.5 * (a_at_a - b_at_b)
+        log_z, _, _, fall = self._integrals(self.high)
+        return log(self.scale) + log_z + fall
 
     def cdf(self, x: Value) -> Value:
-        mirrored = self._bounds()[2]
-        whole, below, log_z = self._log_masses()
-        e = (clip(x, self.low, self.high) - self.loc) / self.scale
-        mass = exp(log_ndtr(where(mirrored, -e, e)) - log_z) - below * exp(whole - log_z)
-        return where(mirrored, 1 - mass, mass)
+        below, above = x <= self.low, x >= self.high
+        part = self.log_mass(choose(logical_or(below, above), self.high, x))
+        return choose(below, 0.0, choose(above, 1.0, exp(part - self.log_mass())))
 
     def icdf(self, p: Value) -> Value:
-        mirrored = self._bounds()[2]
-        whole, below, _ = self._log_masses()
-        q = where(mirrored, 1 - p, p)
-        e = ndtri_exp(whole + log(q + (1 - q) * below))
-        return clip(self.loc + self.scale * where(mirrored, -e, e), self.low, self.high)
+        """Return the quantile, from the side on which less of the interval lies beyond 0."""
+        low, high = self._standardised(self.low), self._standardised(self.high)
+        mirrored, p = low > -high, probability(p, self)
+        a, b, q = choose(mirrored, -high, low), choose(mirrored, -low, high), choose(mirrored, 1 - p, p)
+        finite, whole = isfinite(a), log_ndtr(b)
+        ratio = exp(choose(finite, log_ndtr(choose(finite, a, -1.0)) - whole, -math.inf))  # Phi(a) / Phi(b)
+        e = ndtri_exp(whole + log(q + (1 - q) * ratio))
+        return clamp(self.loc + self.scale * choose(mirrored, -e, e), self.low, self.high)

@@ -1,19 +1,19 @@
-"""The uniform law, whose parameters move its support. It knows its formulas alone."""
+"""The uniform distribution, whose parameters move its support."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..core import Value, value_of
 from ..domains import REAL, Domain, greater_than, interval
 from ..ops import clip, log
+from .branches import probability
 from .distribution import Distribution, parameter
 
 
 @dataclass(frozen=True, eq=False)
 class Uniform(Distribution):
-    """The uniform law on [low, high].
+    """The uniform distribution on [low, high].
 
     ``log p(x) = -log(high - low)`` inside; a draw is ``low + (high - low) u``, u ~ U(0, 1). Both parameters move
     the support, so the score function would lose the boundary terms: use the pathwise estimator.
@@ -42,8 +42,7 @@ class Uniform(Distribution):
 
     @property
     def variance(self) -> Value:
-        width: Any = self.high - self.low
-        return width * width / 12
+        return (self.high - self.low) ** 2 / 12
 
     def entropy(self) -> Value:
         return log(self.high - self.low)
@@ -52,4 +51,4 @@ class Uniform(Distribution):
         return clip((x - self.low) / (self.high - self.low), 0.0, 1.0)
 
     def icdf(self, p: Value) -> Value:
-        return self.low + (self.high - self.low) * p
+        return self.low + (self.high - self.low) * probability(p, self)

@@ -14,7 +14,7 @@ from .elementwise import (
     sqrt, square, subtract,
 )
 from .fused import adaptive_step, bernoulli_log_prob, moving_average, normal_kl, normal_log_prob
-from .incomplete import betainc, betaincinv, gammainc, gammaincinv
+from .incomplete import betainc, betaincinv, gammainc, gammaincc, gammaincinv
 from .indexing import argsort, diagonal, diff, getitem, put, searchsorted, sort, take, take_along_axis, tril, triu
 from .matrix import einsum, linear, matmul, outer, tensordot, vecdot
 from .reductions import (
@@ -38,8 +38,8 @@ __all__ = [
     "broadcast_to", "ceil", "clip", "concat", "copysign", "cos", "cosh", "count_nonzero", "cumulative_prod",
     "cumulative_sum", "diagonal", "diff", "digamma", "divide", "divide_or_zero", "einsum", "equal", "erf", "erfc",
     "erfcinv", "erfcx", "erfinv", "exp", "expand_dims", "expm1", "flip", "floor", "floor_divide", "full_like",
-    "gammainc", "gammaincinv", "gammaln", "getitem", "greater", "greater_equal", "hypot", "i0e", "i1e", "identity",
-    "inverse_mills", "isfinite", "isinf", "isnan", "less", "less_equal", "lgamma", "linalg", "linear", "log",
+    "gammainc", "gammaincc", "gammaincinv", "gammaln", "getitem", "greater", "greater_equal", "hypot", "i0e", "i1e",
+    "identity", "inverse_mills", "isfinite", "isinf", "isnan", "less", "less_equal", "lgamma", "linalg", "linear", "log",
     "log10", "log1p", "log2", "log_ndtr", "log_sigmoid", "log_softmax", "logaddexp", "logical_and", "logical_not",
     "logical_or", "logical_xor", "logit", "logsumexp", "matmul", "matrix_transpose", "max", "maximum", "mean",
     "meshgrid", "min", "minimum", "moveaxis", "moving_average", "multiply", "ndtr", "ndtri", "ndtri_exp",

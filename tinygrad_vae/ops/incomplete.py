@@ -68,6 +68,21 @@ def gammainc(a: Value, x: Value, /) -> Value:
 
 
 @elementwise(
+    lambda g, y, a, x: -g * by_quadrature(_gamma_slope, a, x),
+    lambda g, y, a, x: -g * gamma_density(a, x),
+    domain=(_SHAPE, POSITIVE),
+)
+@on_reals
+def gammaincc(a: Value, x: Value, /) -> Value:
+    """Upper tail of the Gamma(a, 1) distribution, ``1 - gammainc(a, x)`` with all its digits.
+
+    >>> round(float(gammaincc(1.0, 50.0)) * 1e22, 6)
+    1.92875
+    """
+    return special(a, x).gammaincc(a, x)
+
+
+@elementwise(
     lambda g, y, a, p: -g * divide_or_zero(by_quadrature(_gamma_slope, a, y), gamma_density(a, y)),
     lambda g, y, a, p: g * divide_or_zero(1.0, gamma_density(a, y)),
     domain=(_SHAPE, OPEN_UNIT),

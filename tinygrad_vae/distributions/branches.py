@@ -1,0 +1,82 @@
+"""Branches of formulas, and the ends of open supports.
+
+Every condition is recorded as an op. A graph that runs again at another point therefore chooses again. A formula that
+read its mask off the values would keep the branch of the point where the graph was made.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..core import Noise, Value, as_array, trees, value_of
+from ..ops import exp, logical_or, stop_gradient, where
+from .distribution import noise_dtype
+
+
+def choose(condition: Value, x: Value, y: Value) -> Value:
+    """Return ``x`` where the condition holds and ``y`` elsewhere, for formulas that agree where they meet.
+
+    ``stop_gradient`` says that nothing jumps there, so that a random condition does not block a pathwise gradient.
+
+    >>> x = tg.Tensor(2.0, "x")
+    >>> float(tg.replay(choose(x > 0, x, 0.0), {x: np.array(-1.0)}).value)
+    0.0
+    """
+    return where(stop_gradient(condition), x, y)
+
+
+def clamp(x: Value, low: Value, high: Value = math.inf) -> Value:
+    """Return ``x`` kept between two bounds, with derivative 0 beyond them. A nan stays a nan.
+
+    Unlike ``clip`` it declares no kink, so that second derivatives pass: no draw lies on a bound but by rounding.
+    """
+    x = choose(x < low, low, x)
+    return x if isinstance(high, float) and high == math.inf else choose(x > high, high, x)
+
+
+def above_zero(x: Value) -> Value:
+    """Return ``x``, raised to the smallest normal number of its dtype.
+
+    >>> bool(above_zero(np.float32(0.0)) == np.finfo(np.float32).tiny)
+    True
+    """
+    return clamp(x, float(_precision(x).tiny))
+
+
+def exp_below_infinity(x: Value) -> Value:
+    """Return ``exp(x)``, or a number close to the largest of its dtype where that would be infinite.
+
+    >>> bool(np.isfinite(exp_below_infinity(1000.0)))
+    True
+    """
+    largest = math.log(_precision(x).max) - 1
+    return exp(choose(x > largest, largest, x))
+
+
+def inside_unit(x: Value) -> Value:
+    """Return ``x`` clamped to the open interval (0, 1): at least one float away from each end.
+
+    >>> bool(inside_unit(1.0) < 1.0)
+    True
+    """
+    return clamp(x, float(_precision(x).tiny), 1 - float(_precision(x).epsneg))
+
+
+def probability(p: Value, *parameters: Value) -> Value:
+    """Return ``p`` as a Tensor or an array, with nan for numbers below 0 or above 1. Noise is taken as it is.
+
+    Args:
+        p: probabilities; a number gets the dtype of the parameters.
+        parameters: those of the distribution, or the distribution itself.
+    """
+    if isinstance(p, Noise):
+        return p
+    if not hasattr(p, "dtype"):
+        p = as_array(p).astype(noise_dtype([value_of(leaf) for leaf in trees.leaves(parameters)]))
+    return choose(logical_or(p < 0, p > 1), math.nan, p)
+
+
+def _precision(x: Value) -> np.finfo:
+    return np.finfo(getattr(x, "dtype", np.float64))
