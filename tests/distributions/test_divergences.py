@@ -109,7 +109,7 @@ def test_the_mean_over_draws_that_were_rounded_to_an_edge_is_refused(p, q):
         (tg.Uniform(-1.0, 0.5), tg.Exponential(1.0)),
         (tg.Uniform(0.5, 1.5), tg.Beta(2.0, 3.0)),
         (tg.Beta(2.0, 3.0), tg.Uniform(0.0, 0.5)),
-        (tg.Pareto(2.0, 1.0), tg.Pareto(2.0, 1.5)),
+        (tg.Pareto(concentration=2.0, scale=1.0), tg.Pareto(concentration=2.0, scale=1.5)),
         (tg.TruncatedNormal(0.0, 1.0, -1.0, 2.0), tg.TruncatedNormal(0.0, 1.0, -1.0, 1.0)),
         (tg.TruncatedNormal(0.0, 1.0, -math.inf, 2.0), tg.Exponential(1.0)),
         (tg.Bernoulli(probs=0.5), tg.Bernoulli(probs=0.0)),
@@ -149,7 +149,7 @@ def test_without_a_closed_form_the_estimate_is_offered_and_works():
         (
             tg.MultivariateNormal(np.zeros(2), np.eye(2)),
             tg.Independent(tg.Laplace(np.zeros(2)), 1),
-            "unless the independent laws are normal",
+            "unless the independent elements are normal",
         ),
         (
             tg.Transformed(tg.Normal(), tg.bijections.Exp()),
@@ -216,7 +216,10 @@ def test_the_reparameterized_estimate_has_the_gradient_of_the_closed_form():
             ),
             r"one draw of p has shape \(2,\), one of q \(\); make batch axes event axes with Independent",
         ),
-        (lambda: tg.kl_divergence(*(tg.Categorical(logits=np.zeros(k)) for k in (1, 3))), "on 1 and on 3 classes"),
+        (
+            lambda: tg.kl_divergence(*(tg.Categorical(logits=np.zeros(k)) for k in (1, 3))),
+            "among 1 and among 3 classes",
+        ),
         (lambda: tg.monte_carlo_kl(tg.Normal(), tg.Normal(), rng=tg.noise(0), samples=0), "at least 1, found 0"),
         (
             lambda: tg.monte_carlo_kl(tg.Normal(), tg.LogNormal(), rng=tg.noise(0), samples=50),
@@ -235,7 +238,7 @@ def test_totals_that_are_two_parameters_have_no_gradient_in_a_closed_form(kind):
     p, q = kind(r, logits=logits), kind(same, logits=-1.0)
     for a, b in ((p, q), (p, kind(3.0, logits=-1.0)), (kind(3.0, logits=-1.0), p)):
         divergence = tg.kl_divergence(a, b)
-        with pytest.raises(tg.InvalidGradientError, match="give both laws one Tensor for their total"):
+        with pytest.raises(tg.InvalidGradientError, match="give both one Tensor for their total"):
             tg.gradients(divergence, [r])
         expected = tg.kl_divergence(*(kind(3.0, logits=tg.values(x.logits)) for x in (a, b)))
         assert divergence.value == pytest.approx(float(expected), rel=1e-12)

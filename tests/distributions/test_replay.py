@@ -1,0 +1,224 @@
+"""A formula chooses its branch anew when its graph runs again: by replay, in a compiled step, or under enumeration."""
+
+import ast
+import pathlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from standard_errors import LAWS
+
+import tinygrad_vae as tg
+from tinygrad_vae import domains
+from tinygrad_vae.core import topological_order, trees
+from tinygrad_vae.distributions.distribution import Distribution, domain_of, parameters
+from tinygrad_vae.distributions.divergences import CLOSED_FORMS
+
+BATCH = 24
+SEEDS = st.integers(0, 2**32 - 1)
+FORMULAS = ("draw", "log_prob", "cdf", "icdf", "mean", "variance", "entropy")
+WIDE = [
+    (domains.REAL, lambda rng: rng.normal(size=BATCH) * rng.choice([0.3, 5.0], BATCH)),
+    (domains.POSITIVE, lambda rng: np.exp(rng.uniform(-4, 4, BATCH)) * rng.choice([1.0, 1e6], BATCH, p=[0.9, 0.1])),
+    (domains.NONNEGATIVE, lambda rng: np.exp(rng.uniform(-4, 8, BATCH)) * rng.choice([0.0, 1.0], BATCH, p=[0.1, 0.9])),
+    (domains.COUNT, lambda rng: rng.integers(0, 300, BATCH).astype(float)),
+    (domains.LOGIT, lambda rng: rng.normal(size=BATCH) * rng.choice([1.0, 6.0], BATCH)),
+]
+
+
+def wide(law, rng):
+    """Return a batch of distributions whose parameters lie on all sides of the borders between formulas."""
+    d = law.example(rng, (BATCH,))
+    for f in parameters(d):
+        domain = domain_of(d, f)
+        if domain.event_ndim == 0:
+            own = [draw for known, draw in WIDE if known is domain]
+            object.__setattr__(d, f.name, own[0](rng) if own else domain.draw(rng, (BATCH,)))
+    return d
+
+
+def argument(formula, d, rng):
+    """Return what the formula takes besides the parameters: noise, a value, a probability, or nothing."""
+    if formula == "draw":
+        return d.noise_law.draw(tg.noise(int(rng.integers(2**31))), d.noise_shape(), np.dtype(float))
+    if formula == "log_prob":
+        return np.asarray(d.sample(rng=tg.noise(int(rng.integers(2**31)))), float)
+    if formula == "cdf":
+        x = rng.normal(size=BATCH) * rng.choice([0.3, 30.0], BATCH)
+        return np.where(rng.random(BATCH) < 0.5, x, d.sample(rng=tg.noise(int(rng.integers(2**31)))))
+    return rng.uniform(0, 1, BATCH) ** rng.choice([1, 8], BATCH) if formula == "icdf" else np.zeros(())
+
+
+def declared(law):
+    d = law.example(np.random.default_rng(0))
+    names = {"draw": "transform", "log_prob": "log_density"}
+    for formula in FORMULAS:
+        own = getattr(law, names.get(formula, formula)) is not getattr(Distribution, names.get(formula, formula))
+        if formula == "draw" or (own and not (formula in ("cdf", "icdf") and d.event_shape)):
+            yield formula
+
+
+CASES = pytest.mark.parametrize(
+    ("law", "formula"), [(law, f) for law in LAWS for f in declared(law)], ids=lambda x: getattr(x, "__name__", x)
+)
+PAIRS = pytest.mark.parametrize("pair", list(CLOSED_FORMS), ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")
+
+
+def evaluate(formula, structure, leaves, x):
+    d = trees.replace_leaves(structure, leaves)
+    if formula == "draw":
+        return d.transform(x)
+    if formula == "log_prob":
+        return d.log_density(x)
+    found = getattr(d, formula)
+    return found if formula in ("mean", "variance") else found(x) if formula in ("cdf", "icdf") else found()
+
+
+def two_points(formula, law, seed):
+    rng = np.random.default_rng(seed)
+    points = []
+    for d in (wide(law, rng), wide(law, rng)):
+        points.append([*trees.leaves(d), argument(formula, d, rng)])
+    return d, points
+
+
+def check_replay(function, a, b):
+    """Assert that a graph made at one point and run again at another is the graph made there, and so its gradient."""
+    leaves = [tg.Tensor(x, f"leaf {i}") for i, x in enumerate(a)]
+    there = [tg.Tensor(x, f"leaf {i}") for i, x in enumerate(b)]
+    made = function(leaves)
+    present = {id(x) for x in topological_order([made])}
+    swaps = {old: new for old, new in zip(leaves, there, strict=True) if id(old) in present}
+    again, expected = tg.replay(made, swaps), function(there)
+    np.testing.assert_array_equal(again.value, expected.value)
+    used = [x for x in there if id(x) in {id(node) for node in topological_order([expected])}]
+    if made.dtype.kind != "f":
+        return
+    for found, truth in zip(*(tg.gradients(tg.sum(y), used) for y in (again, expected)), strict=True):
+        np.testing.assert_array_equal(found, truth)
+
+
+@CASES
+@given(seed=SEEDS)
+@settings(max_examples=3, deadline=None)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_graph_that_is_replayed_elsewhere_is_the_graph_made_there(law, formula, seed):
+    d, (a, b) = two_points(formula, law, seed)
+    check_replay(lambda leaves: evaluate(formula, d, leaves[:-1], leaves[-1]), a, b)
+
+
+@CASES
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_compiled_step_chooses_its_branches_at_every_call(law, formula):
+    d, (a, b) = two_points(formula, law, 0)
+
+    def function(*leaves):
+        return evaluate(formula, d, leaves[:-1], leaves[-1]) + 0.0
+
+    step = tg.plan(function, compiled=False)
+    for point in (a, a, b):
+        np.testing.assert_array_equal(step(*point), function(*point))
+
+
+@CASES
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_expectation_over_a_toss_in_front_sees_both_branches(law, formula):
+    d, (a, b) = two_points(formula, law, 1)
+
+    def function(toss):
+        """Return the formula at the first point where the toss is 0, and at the second where it is 1."""
+        leaves = [tg.where(toss > 0.5, y, x) for x, y in zip(a, b, strict=True)]
+        return evaluate(formula, d, leaves[:-1], leaves[-1]) * 1.0
+
+    ends = [function(np.array(t)) for t in (0.0, 1.0)]
+    finite = np.nonzero(np.isfinite(ends[0] + ends[1]))
+    p = tg.Tensor(0.3, "p")
+    toss = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="toss")
+    found = tg.estimate(function(toss)[finite], {"toss": "enumeration"})
+    low, high = (end[finite] for end in ends)
+    np.testing.assert_allclose(found.value, 0.7 * low + 0.3 * high, rtol=1e-12)
+    assert tg.gradients(tg.sum(found), p) == pytest.approx(np.sum(high - low), rel=1e-9)
+
+
+@PAIRS
+@given(seed=SEEDS)
+@settings(max_examples=3, deadline=None)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_divergence_that_is_replayed_elsewhere_is_the_one_made_there(pair, seed):
+    rng = np.random.default_rng(seed)
+
+    def both():
+        p, q = (wide(law, rng) for law in pair)
+        if tg.Independent in pair and pair != (tg.Independent, tg.Independent):
+            normal = tg.Independent(tg.Normal.example(rng, (BATCH, 3)), 1)
+            p, q = (normal, q) if pair[0] is tg.Independent else (p, normal)
+        return p, q
+
+    (p, q), (r, s) = both(), both()
+    structure = (p, q)
+    total = hasattr(p, "total") and "total" in {f.name for f in parameters(p)}
+
+    def function(leaves):
+        first, second = trees.replace_leaves(structure, leaves)
+        if total:
+            second = type(second)(first.total, logits=second.logits)
+        return tg.kl_divergence(first, second)
+
+    check_replay(function, trees.leaves((p, q)), trees.leaves((r, s)))
+
+
+# ------------------------------------------------------------------------------------- the source
+
+FREE = {
+    "support": "a domain is asked for errors alone",
+    "_bounds": "the ends in that domain",
+    "enumerate_support": "how many values there are",
+    "why_not_enumerated": "the words of an error",
+    "batch_shape": "a shape",
+    "parameter_event_ndims": "a number of axes",
+    "_apart": "constants only: a Tensor is taken for one that may move",
+    "same_function_as": "words of an error",
+    "solve_cdf": "runs on arrays inside an op",
+    "monte_carlo_kl": "values to raise an error, and a standard error",
+    "__str__": "words",
+    "__post_init__": "checks that raise",
+}
+ABOUT_AN_ARRAY = {"namespace", "noise_dtype", "shape", "check_inside", "ndim"}
+"""Functions that look at where an array lives, at its dtype or its shape, or that raise."""
+
+
+def reads_of_values(path):
+    """Yield the places in a file where a value is read off a Tensor, but to raise an error."""
+    tree = ast.parse(path.read_text())
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    for node in ast.walk(tree):
+        called = (
+            isinstance(node, ast.Name) and node.id == "value_of" and isinstance(parents[node], (ast.Call, ast.keyword))
+        )
+        attribute = isinstance(node, ast.Attribute) and node.attr == "value" and ast.unparse(node.value) != "self"
+        if not called and not attribute:
+            continue
+        above, allowed = node, False
+        while above in parents and not allowed:
+            below, above = above, parents[above]
+            if isinstance(above, ast.Call) and above is not parents[node]:
+                allowed = ast.unparse(above.func).rpartition(".")[2] in ABOUT_AN_ARRAY | {"parameter"}
+            elif isinstance(above, ast.FunctionDef):
+                allowed = above.name in FREE
+            elif isinstance(above, ast.If):
+                allowed = below is above.test and isinstance(above.body[0], ast.Raise)
+        if not allowed:
+            yield f"{path.name}:{node.lineno} {ast.unparse(parents[node])}"
+
+
+def test_no_formula_reads_a_value_off_a_tensor():
+    folder = pathlib.Path(tg.__file__).parent / "distributions"
+    files = [path for path in folder.glob("*.py") if path.name not in ("distribution.py", "implicit.py")]
+    assert len(files) > 10
+    assert [read for path in files for read in reads_of_values(path)] == []
+
+
+def test_a_mask_of_values_is_found(tmp_path):
+    (tmp_path / "mask.py").write_text("def cdf(self, x):\n    return where(value_of(x) > 0, x, self.a.value)\n")
+    assert len(list(reads_of_values(tmp_path / "mask.py"))) == 2

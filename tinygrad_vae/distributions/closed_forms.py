@@ -1,0 +1,395 @@
+"""KL(p || q) in closed form: one formula for each pair of families that has one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core import Tensor, Value, describe, namespace, value_of
+from ..ops import (
+    abs,
+    betaln,
+    clip,
+    erf,
+    exp,
+    expand_dims,
+    i0e,
+    lgamma,
+    log,
+    log_softmax,
+    logical_and,
+    matmul,
+    normal_kl,
+    sigmoid,
+    sin,
+    softplus,
+    sum,
+    xlogy,
+)
+from ..refusals import refuse_gradient
+from .accurate import deviance, digamma_gap, stirling_remainder
+from .bounded import Beta, ContinuousBernoulli, Kumaraswamy
+from .branches import choose
+from .circular import VonMises
+from .counts import Binomial, Geometric, NegativeBinomial, Poisson, log_or_minus_infinity
+from .discrete import Bernoulli, Categorical, OneHotCategorical
+from .distribution import Distribution, is_same, times_log
+from .gamma import Chi2, Dirichlet, Gamma, InverseGamma
+from .heavy_tails import Cauchy, Pareto
+from .independent import Independent
+from .location_scale import LOG_SQRT_2_PI, Gumbel, Laplace, Logistic, Normal
+from .multivariate import LowRankNormal, MultivariateNormal
+from .positive import Exponential, HalfNormal, LogNormal, Weibull
+from .transformed import Transformed
+from .truncated import TruncatedNormal
+from .uniform import Uniform
+
+_EULER = float(np.euler_gamma)
+
+Family = type[Distribution]
+Formula = Callable[[Any, Any], Value]
+
+CLOSED_FORMS: dict[tuple[Family, Family], Formula] = {}
+"""The pairs of families with a closed form. The tests compare each with the Monte Carlo estimate."""
+
+
+def closed_form(*pairs: Any) -> Callable[[Formula], Formula]:
+    """Declare the formula of ``KL(p || q)`` for pairs of families."""
+
+    def declare(formula: Formula) -> Formula:
+        CLOSED_FORMS.update(dict.fromkeys(pairs, formula))
+        return formula
+
+    return declare
+
+
+def kl_divergence(p: Distribution, q: Distribution) -> Value:
+    """Return ``KL(p || q) = E_p [log p(x) - log q(x)]`` in nats, from a closed form.
+
+    It is infinite where p draws values that q excludes.
+
+    Args:
+        p, q: two distributions with batch shapes that broadcast.
+
+    Returns:
+        One number for each distribution of the batch.
+
+    Raises:
+        NotImplementedError: there is no closed form; the message offers ``monte_carlo_kl``.
+
+    >>> float(kl_divergence(tg.Normal(1.0, 1.0), tg.Normal(0.0, 1.0)))
+    0.5
+    """
+    check_same_event(p, q)
+    formula = CLOSED_FORMS.get((type(p), type(q)))
+    if formula is None:
+        raise _no_closed_form(p, q)
+    divergence = formula(p, q)
+    if p.event_shape:  # formulas for vectors come back here for their elements
+        return divergence
+    (p_low, p_high), (q_low, q_high) = _ends(p), _ends(q)
+    nested = logical_and(p_low >= q_low, p_high <= q_high)
+    if not isinstance(nested, Tensor) and np.all(nested):
+        return divergence
+    return choose(nested, divergence, math.inf)
+
+
+def _ends(dist: Distribution) -> tuple[Value, Value]:
+    """Return the ends of the support, as Tensors where parameters move them."""
+    match dist:
+        case Uniform() | TruncatedNormal():
+            return dist.low, dist.high
+        case Pareto():
+            return dist.scale, math.inf
+        case Binomial() | Transformed():  # their formulas need equal totals, or compare the bases
+            return -math.inf, math.inf
+    return dist.support.bounds
+
+
+def _no_closed_form(p: Distribution, q: Distribution, unless: str = "") -> NotImplementedError:
+    return NotImplementedError(
+        f"KL({type(p).__name__} || {type(q).__name__}) has no closed form here{unless}; "
+        "monte_carlo_kl(p, q, rng=..., samples=...) estimates it from draws of p"
+    )
+
+
+def check_same_event(p: Distribution, q: Distribution) -> None:
+    """Raise where p or q is no distribution, or their draws have different shapes."""
+    for dist in (p, q):
+        if not isinstance(dist, Distribution):
+            raise TypeError(f"KL(p || q) takes two distributions, found {describe(dist)}")
+    if p.event_shape != q.event_shape:
+        raise ValueError(
+            f"KL({type(p).__name__} || {type(q).__name__}): one draw of p has shape {p.event_shape}, one of q "
+            f"{q.event_shape}; make batch axes event axes with Independent(dist, n)"
+        )
+
+
+# ------------------------------------------------------------------------- within one family
+
+
+def _cross_entropy_of_normal(p: Any, q: Any) -> Value:
+    """Return ``-E_p log N(x; loc_q, scale_q^2)``, which depends on p by its mean and variance only."""
+    distance = p.mean - q.loc
+    return LOG_SQRT_2_PI + log(q.scale) + 0.5 * (p.variance + distance * distance) / (q.scale * q.scale)
+
+
+@closed_form((Normal, Normal))
+def _normal(p: Normal, q: Normal) -> Value:
+    return normal_kl(p.loc, p.scale, q.loc, q.scale)
+
+
+@closed_form((LogNormal, LogNormal))
+def _log_normal(p: LogNormal, q: LogNormal) -> Value:
+    return _normal(Normal(p.loc, p.scale), Normal(q.loc, q.scale))
+
+
+@closed_form((HalfNormal, HalfNormal))
+def _half_normal(p: HalfNormal, q: HalfNormal) -> Value:
+    return _normal(Normal(0.0, p.scale), Normal(0.0, q.scale))
+
+
+@closed_form((TruncatedNormal, TruncatedNormal))
+def _truncated_normal(p: TruncatedNormal, q: TruncatedNormal) -> Value:
+    return _cross_entropy_of_normal(p, q) + q.log_mass() - p.entropy()
+
+
+@closed_form((Laplace, Laplace))
+def _laplace(p: Laplace, q: Laplace) -> Value:
+    distance = abs(p.loc - q.loc)
+    return log(q.scale / p.scale) + (p.scale * exp(-distance / p.scale) + distance) / q.scale - 1
+
+
+@closed_form((Gumbel, Gumbel))
+def _gumbel(p: Gumbel, q: Gumbel) -> Value:
+    ratio, distance = p.scale / q.scale, (p.loc - q.loc) / q.scale
+    tail = exp(lgamma(1 + ratio) - distance)
+    return -log(ratio) + _EULER * (ratio - 1) + distance + tail - 1
+
+
+@closed_form((Cauchy, Cauchy))
+def _cauchy(p: Cauchy, q: Cauchy) -> Value:
+    width, distance = (p.scale + q.scale), (p.loc - q.loc)
+    return log((width * width + distance * distance) / (4 * p.scale * q.scale))
+
+
+@closed_form((Weibull, Weibull))
+def _weibull(p: Weibull, q: Weibull) -> Value:
+    k, mean_log = q.concentration, log(p.scale) - _EULER / p.concentration
+    power = exp(k * log(p.scale / q.scale) + lgamma(1 + k / p.concentration))
+    return power - log(k) + k * log(q.scale) - (k - 1) * mean_log - p.entropy()
+
+
+@closed_form((Pareto, Pareto))
+def _pareto(p: Pareto, q: Pareto) -> Value:
+    ratio = q.concentration / p.concentration
+    return ratio - 1 - log(ratio) + q.concentration * log(p.scale / q.scale)
+
+
+@closed_form((Beta, Beta))
+def _beta(p: Beta, q: Beta) -> Value:
+    n, m = p.a + p.b, q.a + q.b
+    return _dirichlet_part(p.a, q.a, n, m) + _dirichlet_part(p.b, q.b, n, m) - _beside_digamma(n, m)
+
+
+@closed_form((ContinuousBernoulli, ContinuousBernoulli))
+def _continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> Value:
+    return q.log_normaliser() - p.log_normaliser() + (p.logits - q.logits) * p.mean
+
+
+@closed_form((Uniform, Uniform))
+def _uniform(p: Uniform, q: Uniform) -> Value:
+    return log((q.high - q.low) / (p.high - p.low))
+
+
+@closed_form((VonMises, VonMises))
+def _von_mises(p: VonMises, q: VonMises) -> Value:
+    k, half = q.off_zero, sin(0.5 * (p.loc - q.loc))
+    along = 1 - p.circular_variance
+    cross = log(2 * math.pi * i0e(k)) + k * (p.circular_variance + 2 * along * half * half)
+    return cross - p.entropy()
+
+
+def _as_gamma(dist: Any) -> Gamma:
+    """Return a relative of Gamma as a Gamma distribution; for InverseGamma, the distribution of 1 / x."""
+    match dist:
+        case Exponential():
+            return Gamma(1.0 + 0.0 * dist.rate, dist.rate)
+        case Chi2():
+            return Gamma(0.5 * dist.df, 0.5 + 0.0 * dist.df)
+        case InverseGamma():
+            return Gamma(dist.concentration, dist.scale)
+    return dist
+
+
+@closed_form(*itertools.product((Gamma, Exponential, Chi2), repeat=2), (InverseGamma, InverseGamma))
+def _gamma_family(p: Distribution, q: Distribution) -> Value:
+    p, q = _as_gamma(p), _as_gamma(q)
+    a, b, mean = p.concentration, q.concentration, p.concentration * (q.rate / p.rate)
+    return _beside_digamma(a, b) + deviance(b, mean, log(mean))
+
+
+def _beside_digamma(a: Value, b: Value) -> Value:
+    """Return ``lgamma(b) - lgamma(a) + (a - b) digamma(a)`` without ``b log(b / a) + a - b``, its large part."""
+    return stirling_remainder(b) - stirling_remainder(a) + (b - a) * digamma_gap(a) + log(a / b)
+
+
+def _dirichlet_part(a: Value, b: Value, a_total: Value, b_total: Value) -> Value:
+    mean = b_total * (a / a_total)
+    return _beside_digamma(a, b) + deviance(b, mean, log(mean))
+
+
+# ------------------------------------------------------------------------- whole numbers, and choices
+
+
+@closed_form((Bernoulli, Bernoulli))
+def _bernoulli(p: Any, q: Any) -> Value:
+    heads = times_log(sigmoid(p.logits), softplus(-q.logits)) - times_log(sigmoid(p.logits), softplus(-p.logits))
+    tails = times_log(sigmoid(-p.logits), softplus(q.logits)) - times_log(sigmoid(-p.logits), softplus(p.logits))
+    return heads + tails
+
+
+@closed_form((Binomial, Binomial))
+def _binomial(p: Binomial, q: Binomial) -> Value:
+    return _same_total(p, q) * _bernoulli(p, q)
+
+
+@closed_form((Geometric, Geometric))
+def _geometric(p: Geometric, q: Geometric) -> Value:
+    return softplus(-q.logits) + times_log(p.mean, softplus(q.logits)) - p.entropy()
+
+
+@closed_form((NegativeBinomial, NegativeBinomial))
+def _negative_binomial(p: NegativeBinomial, q: NegativeBinomial) -> Value:
+    return _same_total(p, q) * _geometric(Geometric(logits=p.logits), Geometric(logits=q.logits))
+
+
+def _same_total(p: Any, q: Any) -> Value:
+    """Return the total of both; where they are two parameters, without a gradient, as each moves without the other.
+
+    Raises:
+        NotImplementedError: the totals differ. In a graph that runs again, totals that differ give nan.
+    """
+    if not np.all(np.equal(value_of(p.total), value_of(q.total))):
+        raise _no_closed_form(p, q, " unless the totals are equal")
+    if is_same(p.total, q.total):
+        return p.total
+    reason = (
+        "kl_divergence: the totals of the two distributions are equal now; where they differ there is no closed form, "
+        "so the derivative in one of them is not known; use monte_carlo_kl, or give both one Tensor for their total"
+    )
+    a, b = (refuse_gradient(x, reason=reason) if isinstance(x, Tensor) else x for x in (p.total, q.total))
+    return choose(a == b, 0.5 * (a + b), math.nan)
+
+
+@closed_form((Poisson, Poisson))
+def _poisson(p: Poisson, q: Poisson) -> Value:
+    return deviance(p.rate, q.rate, log_or_minus_infinity(q.rate))
+
+
+@closed_form((Categorical, Categorical), (OneHotCategorical, OneHotCategorical))
+def _categorical(p: Any, q: Any) -> Value:
+    if p.logits.shape[-1] != q.logits.shape[-1]:
+        raise ValueError(f"KL of choices among {p.logits.shape[-1]} and among {q.logits.shape[-1]} classes")
+    log_p, log_q = log_softmax(p.logits), log_softmax(q.logits)
+    return sum(times_log(exp(log_p), log_p) - times_log(exp(log_p), log_q), axis=-1)
+
+
+# ------------------------------------------------------------------------------------------- vectors
+
+
+@closed_form((Dirichlet, Dirichlet))
+def _dirichlet(p: Dirichlet, q: Dirichlet) -> Value:
+    a, b = p.concentration, q.concentration
+    n, m = sum(a, axis=-1, keepdims=True), sum(b, axis=-1, keepdims=True)
+    return sum(_dirichlet_part(a, b, n, m), axis=-1) - _beside_digamma(n, m)[..., 0]
+
+
+@closed_form((Independent, Independent))
+def _independent(p: Independent, q: Independent) -> Value:
+    if p.n != q.n:
+        raise ValueError(f"KL of Independent distributions needs the same number of event axes, found {p.n} and {q.n}")
+    base = kl_divergence(p.base, q.base)
+    return sum(base, axis=tuple(range(-p.n, 0))) if p.n else base
+
+
+@closed_form(
+    *itertools.product((LowRankNormal, MultivariateNormal), repeat=2),
+    (Independent, LowRankNormal),
+    (Independent, MultivariateNormal),
+)
+def _gaussian_vectors(p: Any, q: Any) -> Value:
+    if isinstance(p, Independent):
+        scale = _independent_normals(p, p, q).scale + 0.0 * p.base.mean
+        root = expand_dims(scale, axis=-1) * namespace(value_of(scale)).eye(scale.shape[-1], dtype=scale.dtype)
+    else:
+        root = p.root()
+    whiten, log_scale = q.whitening()
+    spread, distance = matmul(whiten, root), matmul(whiten, expand_dims(p.mean - q.mean, axis=-1))
+    square = sum(spread * spread, axis=(-2, -1)) + sum(distance * distance, axis=(-2, -1))
+    return 0.5 * square + log_scale + LOG_SQRT_2_PI * p.event_shape[0] - p.entropy()
+
+
+@closed_form((LowRankNormal, Independent), (MultivariateNormal, Independent))
+def _gaussian_vector_against_numbers(p: Any, q: Independent) -> Value:
+    return sum(_cross_entropy_of_normal(p, _independent_normals(q, p, q)), axis=-1) - p.entropy()
+
+
+def _independent_normals(dist: Independent, p: Distribution, q: Distribution) -> Normal:
+    if not isinstance(dist.base, Normal):
+        raise _no_closed_form(p, q, " unless the independent elements are normal")
+    return dist.base
+
+
+# ------------------------------------------------------------- one family against another, by its entropy
+
+
+_WITH_MOMENTS = Beta, Exponential, Gamma, Gumbel, HalfNormal, Laplace, Logistic, TruncatedNormal, Uniform
+
+
+@closed_form(*itertools.product(_WITH_MOMENTS, (Normal,)))
+def _against_normal(p: Distribution, q: Normal) -> Value:
+    return _cross_entropy_of_normal(p, q) - p.entropy()
+
+
+@closed_form(*itertools.product((HalfNormal, LogNormal, TruncatedNormal, Uniform, Weibull), (Exponential,)))
+def _against_exponential(p: Distribution, q: Exponential) -> Value:
+    return q.rate * p.mean - log(q.rate) - p.entropy()
+
+
+@closed_form((Beta, Uniform), (ContinuousBernoulli, Uniform), (Kumaraswamy, Uniform), (TruncatedNormal, Uniform))
+def _against_uniform(p: Distribution, q: Uniform) -> Value:
+    return log(q.high - q.low) - p.entropy()
+
+
+@closed_form((Uniform, Beta))
+def _uniform_against_beta(p: Uniform, q: Beta) -> Value:
+    low, high, width = clip(p.low, 0.0, 1.0), clip(p.high, 0.0, 1.0), p.high - p.low
+    mean_log = (xlogy(high, high) - xlogy(low, low)) / width - 1
+    mean_log_rest = (xlogy(1 - low, 1 - low) - xlogy(1 - high, 1 - high)) / width - 1
+    return betaln(q.a, q.b) - (q.a - 1) * mean_log - (q.b - 1) * mean_log_rest - log(width)
+
+
+@closed_form((Normal, Laplace))
+def _normal_against_laplace(p: Normal, q: Laplace) -> Value:
+    d = (p.loc - q.loc) / p.scale
+    distance = p.scale * (math.sqrt(2 / math.pi) * exp(-0.5 * d * d) + d * erf(d / math.sqrt(2)))
+    return distance / q.scale + log(2 * q.scale) - p.entropy()
+
+
+@closed_form((LogNormal, Gamma))
+def _log_normal_against_gamma(p: LogNormal, q: Gamma) -> Value:
+    a = q.concentration
+    return q.rate * p.mean - a * log(q.rate) - (a - 1) * p.loc + lgamma(a) - p.entropy()
+
+
+@closed_form((Transformed, Transformed))
+def _transformed(p: Transformed, q: Transformed) -> Value:
+    """The same function of both changes nothing."""
+    if not p.same_function_as(q):
+        raise _no_closed_form(p, q, " unless both are made with the same bijections, of the same Tensors or numbers")
+    return kl_divergence(p.base, q.base)
