@@ -33,10 +33,9 @@ from .core import (
     reparameterize,
     replay,
     rewrite,
-    to_device,
-    to_host,
     trees,
 )
+from .devices import to_device, to_host
 from .distributions import (
     Bernoulli,
     Beta,

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .core import Array, as_array, to_host
+from .core import Array, as_array
+from .devices import to_host
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .calculus import values
-from .core import Array, Tensor, Value, as_array, describe, is_array, namespace, to_host, trees, value_of
+from .core import Array, Tensor, Value, as_array, describe, is_array, namespace, trees, value_of
+from .devices import to_host
 from .ops import adaptive_step, astype, clip, isfinite, logical_and, moving_average, sqrt, square, where
 from .ops import sum as total
 

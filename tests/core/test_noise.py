@@ -242,5 +242,5 @@ def test_a_place_named_by_numpy_is_the_same_as_one_named_by_python(kind):
 def test_what_counts_from_zero_is_not_negative():
     with pytest.raises(ValueError, match="from 0 on, found -1"):
         tg.noise(-1)
-    with pytest.raises(ValueError, match="counted from 0, found -1"):
+    with pytest.raises(ValueError, match="from 0 on, found -1"):
         tg.noise(0).at("step", -1)

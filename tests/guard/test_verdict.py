@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from standard_errors import assert_agrees
 
 import tinygrad_vae as tg
-from tinygrad_vae.core import topological_order
+from tinygrad_vae.core import new_noise, topological_order
 from tinygrad_vae.guard.axes import surviving_axes
 
 DRAWS = 20_000
@@ -324,7 +324,7 @@ def test_noise_that_was_made_of_a_parameter_or_of_other_noise_is_for_paths_alone
     t, m = tg.Tensor(np.full(DRAWS, 1.5), "t"), tg.Tensor(np.ones(DRAWS), "m")
     rng = tg.noise(1)
     z, y = (tg.Normal(m, 1.0).sample(rng=rng, name=name) for name in "zy")
-    other = tg.Noise.drawn_from(rng, z.noise.law, z.shape, z.dtype)
+    other = new_noise(rng, z.noise.law, z.shape, z.dtype)
     swaps = {z.noise: t * z.noise}, {z.noise: 1.0 * z.noise, y.noise: 0.6 * other + 0.8 * z.noise}
 
     def gradients_of(opened, cost, swap):

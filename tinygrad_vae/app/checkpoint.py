@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..core import Array, to_host, trees
+from ..core import Array, trees
+from ..devices import to_host
 from ..optional import require
 
 Tree = TypeVar("Tree")

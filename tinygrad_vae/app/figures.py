@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..core import Array, to_host
+from ..core import Array
+from ..devices import to_host
 from ..optional import require
 
 Target = str | Path | BinaryIO

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from ..core import Array, NoiseStream, to_host
+from ..core import Array, NoiseStream
+from ..devices import to_host
 from ..distributions import Categorical
 from ..vae import VAE, kl_of_each_latent
 from . import figures

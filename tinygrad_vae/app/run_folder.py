@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import scipy
 
-from ..core import Array, GradientRefusedError, to_device, trees
+from ..core import Array, GradientRefusedError, trees
+from ..devices import to_device
 from ..guard.report import ESTIMATORS
 from ..guard.verdict import BiasedGradientWarning
 from ..vae import VAE

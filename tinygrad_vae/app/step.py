@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..compiled.plan import PlanError
-from ..core import Array, GradientRefusedError, beside, noise, trees
+from ..core import Array, GradientRefusedError, noise, trees
+from ..devices import beside
 from ..vae import evaluate
 from .images import binarise
 from .run import HeldOutPixels, Run, State, Update

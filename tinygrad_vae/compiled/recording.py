@@ -14,18 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import (
-    Array,
-    NoiseStream,
-    Tensor,
-    describe,
-    is_array,
-    namespace,
-    to_host,
-    topological_order,
-    trees,
-    value_of,
-)
+from ..core import Array, NoiseStream, Tensor, describe, is_array, namespace, topological_order, trees, value_of
+from ..devices import to_host
 
 _Change = Callable[[bool, Array], Array]
 """Makes another draw of one: whether its distribution is the normal one, and the draw."""

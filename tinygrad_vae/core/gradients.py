@@ -12,16 +12,13 @@ from .arrays import Value, as_array, owned
 from .tensor import BLOCKED, Op, Tensor
 
 Tree = TypeVar("Tree")
+Marking = Callable[[list[Tensor]], list[Tensor]]
 
 
 def topological_order(roots: Sequence[Tensor]) -> list[Tensor]:
     """Return every node that the roots depend on, inputs before the nodes made from them.
 
-    The stack stands in the place of recursion: a graph may be a million nodes deep.
-
-    >>> x = Tensor(1.0, "x")
-    >>> topological_order([x + x])
-    [Tensor(1., name='x'), Tensor(2., made by add)]
+    A stack takes the place of recursion: a graph may be a million nodes deep.
     """
     order: list[Tensor] = []
     seen: set[int] = set()
@@ -44,11 +41,12 @@ class GradientRefusedError(RuntimeError):
     """A gradient was asked for that would have been silently wrong."""
 
 
-class BlockedGradientError(GradientRefusedError):
-    """The gradient would have to pass through a node that has a value and no derivative.
+class InvalidGradientError(GradientRefusedError):
+    """An estimator was used where its conditions do not hold."""
 
-    The message is written when somebody reads it, so the error keeps the graph until then.
-    """
+
+class BlockedGradientError(GradientRefusedError):
+    """The gradient would have to pass through a node without a derivative. The message is written when it is read."""
 
     def __init__(self, node: Tensor, output: Tensor, wrt: Sequence[Tensor]) -> None:
         super().__init__(node, output, wrt)
@@ -60,23 +58,11 @@ class BlockedGradientError(GradientRefusedError):
         return GradientRefusedError, (str(self),)
 
 
-class InvalidGradientError(GradientRefusedError):
-    """An estimator was used where its conditions do not hold."""
-
-
 class Guard:
     """Looks at a gradient before it is taken. This one lets everything pass; ``guard/`` installs a stricter one."""
 
-    def look(
-        self, order: list[Tensor], wrt: Sequence[Tensor], cotangent: Value
-    ) -> Callable[[list[Tensor]], list[Tensor]] | None:
-        """Raise where the gradient would be wrong; may return a function that recorded gradients go through.
-
-        Args:
-            order: every node that the output depends on, the output last.
-            wrt: the Tensors to differentiate by.
-            cotangent: the weights of the output's elements.
-        """
+    def look(self, order: list[Tensor], wrt: Sequence[Tensor], cotangent: Value) -> Marking | None:
+        """Raise where the gradient of the last node of the order would be wrong; may return marks for recorded ones."""
         return None
 
     def report(self, node: Tensor, output: Tensor, wrt: Sequence[Tensor]) -> str:
@@ -96,24 +82,22 @@ def install(new: Guard) -> None:
 def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, record: bool = False) -> Tree:
     """Return the gradient of ``output`` with respect to each Tensor in ``wrt``.
 
-    Reverse mode: with ``g(y)`` the derivative of the output with respect to node y, and ``g(output) = 1``,
-    ``g(x) = sum over the nodes y made from x of vjp(g(y))``, each node after all those made from it.
+    Reverse mode: the derivative of the output in a node x is ``g(x) = sum over the nodes y made from x of vjp(g(y))``,
+    beginning with ``g(output) = 1``; each node comes after all those made from it.
 
     Args:
         output: a Tensor without axes, or any Tensor together with ``cotangent``.
         wrt: a Tensor or a tree of Tensors (a list, a dict, a model); leaves or nodes in between.
-        cotangent: the weights of the output's elements, an array of the output's shape.
+        cotangent: weights for the elements of the output, of its shape.
         record: return Tensors that can be differentiated again, instead of arrays.
 
     Returns:
-        The structure of ``wrt``, each gradient with the shape and dtype of its Tensor. Zeros where the output does not
-        depend on it.
+        The structure of ``wrt``, each gradient in the shape and dtype of its Tensor; zeros where nothing depends on it.
 
     Raises:
         BlockedGradientError: a path from ``wrt`` to the output runs through a random draw.
         InvalidGradientError: the gradient would be wrong for another reason.
-        TypeError, ValueError: the output is no Tensor or has axes; one of ``wrt`` is no Tensor of floats; or ``wrt``
-            was wrapped again after the output was computed.
+        TypeError, ValueError: the output is no Tensor or has axes; or ``wrt`` holds no Tensors of floats, or others.
 
     >>> x = Tensor(np.array([1.0, 2.0]))
     >>> gradients(tg.sum(x * x), [x])
@@ -123,7 +107,7 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
     if cotangent is not None and not isinstance(cotangent, Tensor):
         cotangent = as_array(cotangent)
     words.check_request(output, targets, cotangent, Tensor)
-    seed = np.ones_like(output.value) if cotangent is None else cast(cotangent, output.dtype)
+    seed = np.ones_like(output.value) if cotangent is None else astype(cotangent, output.dtype)
     order = topological_order([output])
     after = guard.look(order, targets, seed)
     wanted = {id(t) for t in targets}
@@ -140,11 +124,10 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
         words.check_reached(targets, order)
     cotangents: dict[int, Value] = {id(output): seed}
     for node, ways in reversed(steps):
-        key = id(node)
+        key, op = id(node), node.op
         g = cotangents.get(key) if key in wanted else cotangents.pop(key, None)
-        if g is None:
+        if g is None or op is None:
             continue  # the output does not depend on this node
-        op: Op[..., Any] = node.op  # type: ignore[assignment]
         y: Value = node if record else node.value
         inputs = node.inputs if record else [x.value if isinstance(x, Tensor) else x for x in node.inputs]
         for i in ways:
@@ -166,50 +149,23 @@ def pull_back(op: Op[..., Any], i: int, g: Value, y: Value, inputs: Sequence[Val
     x = inputs[i]
     if gx.shape != x.shape:
         if not op.elementwise:
-            raise ValueError(words.wrong_cotangent(op, i, gx.shape, x.shape))
+            raise ValueError(
+                f"the vjp of {op.name} in {op.input_name(i)} gave shape {gx.shape} for an input of shape {x.shape}; "
+                "a cotangent has the shape of its input"
+            )
         gx = sum_to(gx, x.shape)  # broadcasting is undone here, and only here
-    return cast(gx, x.dtype)
+    return gx if gx.dtype == x.dtype else astype(gx, x.dtype)
 
 
-# ---------------------------------------------------------------------------- the ops that the engine itself needs
-
-
-def cast(g: Value, dtype: Any) -> Value:
-    """Return a cotangent in the dtype of its node."""
-    return g if g.dtype == dtype else astype(g, dtype)
-
-
-def _op(*vjps: Callable[..., Any] | None, elementwise: bool = False) -> Callable[[Callable[..., Any]], Op[..., Any]]:
-    return lambda forward: Op(forward, vjps, elementwise=elementwise)
-
-
-@_op(lambda g, z, x, y: g, lambda g, z, x, y: g, elementwise=True)
-def add(x: Value, y: Value, /) -> Value:
-    """``x + y``. Derivatives 1 and 1.
-
-    >>> float(add(1.0, 2.0))
-    3.0
-    """
+def _add(x: Value, y: Value, /) -> Value:
     return np.add(x, y)
 
 
-@_op(lambda g, y, x, dtype: astype(g, x.dtype))
-def astype(x: Value, /, dtype: Any) -> Value:
-    """``x`` with another dtype. Derivative 1 between floats.
-
-    >>> astype(np.ones(2), np.float32).dtype
-    dtype('float32')
-    """
+def _astype(x: Value, /, dtype: Any) -> Value:
     return np.asarray(x).astype(dtype) if isinstance(x, (bool, int, float)) else x.astype(dtype)
 
 
-@_op(lambda g, y, x, shape: broadcast_to(g, x.shape))
-def sum_to(x: Value, /, shape: tuple[int, ...]) -> Value:
-    """The sum over everything that ``broadcast_to`` would repeat: its transpose.
-
-    >>> sum_to(np.ones((2, 3)), (3,))
-    array([2., 2., 2.])
-    """
+def _sum_to(x: Value, /, shape: tuple[int, ...]) -> Value:
     extra = x.ndim - len(shape)
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
         raise ValueError(f"an array of shape {x.shape} does not come from broadcasting shape {shape}")
@@ -217,11 +173,11 @@ def sum_to(x: Value, /, shape: tuple[int, ...]) -> Value:
     return np.reshape(np.sum(x, axis=axes), shape) if axes else x
 
 
-@_op(lambda g, y, x, shape: sum_to(g, x.shape))
-def broadcast_to(x: Value, /, shape: tuple[int, ...]) -> Value:
-    """x repeated along new axes in front, and along axes of length 1. Derivative: the sum over the repetitions.
-
-    >>> broadcast_to(np.ones(3), (2, 3)).shape
-    (2, 3)
-    """
+def _broadcast_to(x: Value, /, shape: tuple[int, ...]) -> Value:
     return np.broadcast_to(x, shape)
+
+
+add: Op[..., Any] = Op(_add, [lambda g, z, x, y: g, lambda g, z, x, y: g], elementwise=True)
+astype: Op[..., Any] = Op(_astype, [lambda g, y, x, dtype: astype(g, x.dtype)])
+sum_to: Op[..., Any] = Op(_sum_to, [lambda g, y, x, shape: broadcast_to(g, x.shape)])
+broadcast_to: Op[..., Any] = Op(_broadcast_to, [lambda g, y, x, shape: sum_to(g, x.shape)])

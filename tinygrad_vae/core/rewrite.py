@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from . import trees
 from .arrays import Array, Value, describe
 from .gradients import topological_order
-from .random import Sample, SourceLine
+from .sample import Sample, SourceLine
 from .tensor import Op, Tensor, make_node, value_of
 
 Tree = TypeVar("Tree")
@@ -21,10 +21,6 @@ def rewrite(roots: Tree, rule: Callable[[Tensor, tuple[Any, ...]], Tensor | None
     From the leaves up, ``rule(node, inputs)`` is called with each node and its rewritten inputs. It returns the node to
     stand there, or ``None`` to keep it. A kept node whose inputs are unchanged is shared with the original. One whose
     inputs are other nodes with the very same values keeps its value; all others are computed again.
-
-    Args:
-        roots: a Tensor or a tree of Tensors.
-        rule: what to put in a node's place.
 
     >>> x = Tensor(2.0)
     >>> swap = rewrite(tg.sin(x) + 1, lambda node, inputs: tg.cos(*inputs) if node.op is tg.sin else None)
@@ -57,12 +53,7 @@ def replay(roots: Tree, swaps: Mapping[Tensor, Tensor | Array]) -> Tree:
 
     The same noise with other parameters gives common random numbers; other noise gives a new draw.
 
-    Args:
-        roots: a Tensor or a tree of Tensors.
-        swaps: what to put in a node's place; an array becomes a leaf of the same name.
-
-    Raises:
-        ValueError: a node to swap is not part of the graph.
+    An array becomes a leaf of the same name. A node that is not part of the graph is a ValueError.
 
     >>> x = Tensor(2.0)
     >>> float(replay(x * x, {x: 5.0}).value)
@@ -79,9 +70,6 @@ def replay(roots: Tree, swaps: Mapping[Tensor, Tensor | Array]) -> Tree:
     return rewrite(roots, lambda node, inputs: new.get(id(node)))
 
 
-# ------------------------------------------------------------------------------------- the reparameterization trick
-
-
 def reparameterize(cost: Tensor) -> Tensor:
     """Put the transform of every draw into the graph: ``z = loc + scale * noise`` in the place of a number.
 
@@ -89,18 +77,6 @@ def reparameterize(cost: Tensor) -> Tensor:
     what is random is now a leaf, and from the parameters to the cost there are only ops with a derivative. It is the
     same draw, and every value stays what it was, bit for bit. Draws whose transform has no derivative (discrete ones)
     stay blocked: ``score_function`` of the result takes care of them.
-
-    Price 1958 and Bonnet 1964 (Gaussian), Ho and Cao 1983 and Glasserman 1991 (perturbation analysis), Kingma and
-    Welling 2014, Rezende, Mohamed and Wierstra 2014, Titsias and Lazaro-Gredilla 2014.
-
-    Args:
-        cost: a Tensor of any shape.
-
-    Returns:
-        The cost, with the transform of each draw in the graph; the very same object where there is nothing to open.
-
-    Raises:
-        TypeError: the cost is no Tensor.
 
     >>> mu = tg.Tensor(2.0, "mu")
     >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))
@@ -125,33 +101,24 @@ def opened(z: Sample, inputs: tuple[Any, ...], drawn: Drawn | None = None) -> Te
 
 @dataclass(frozen=True)
 class Drawn:
-    """What is remembered of a random node once an estimator has taken care of it.
-
-    ``weighs`` where the estimator weighs the whole cost that follows, so that the cost may only be summed afterwards;
-    ``biased`` is the reason where the gradient is not that of the expectation; ``origin`` is shared by everything that
-    was made of one draw.
-    """
+    """What is remembered of a random node once an estimator has taken care of it."""
 
     name: str | None
     dist: str
     line: SourceLine
     estimator: str
     note: str = ""
-    weighs: bool = False
-    biased: str = ""
-    origin: Hashable = None
+    weighs: bool = False  # it weighs the whole cost that follows, which may only be summed afterwards
+    biased: str = ""  # why the gradient is not that of the expectation
+    origin: Hashable = None  # shared by everything that was made of one draw
 
     def __repr__(self) -> str:
         return f"{self.estimator} for {self.name or 'a draw'} at {self.line}"
 
 
 def _taken_care_of(x: Value, /, *, drawn: Drawn) -> Value:
-    """``x``, with a note of the random node that it stands for and of the estimator that was chosen for it.
-
-    Derivative 1. For the pathwise estimator x is the opened draw, for the score function its log-probability.
-    """
+    """``x``, an opened draw or its log-probability, with a note of the draw and the estimator. Derivative 1."""
     return x
 
 
 taken_care_of = Op(_taken_care_of, [lambda g, y, x, *, drawn: g])
-taken_care_of.name = "taken_care_of"

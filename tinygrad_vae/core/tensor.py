@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from . import words
-from .arrays import Array, Value, as_array, to_host
+from .arrays import Array, Value, as_array, host
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,18 +32,12 @@ class Tensor(Attached):  # type: ignore[misc]
     """A node of the graph: a value, the op that made it, its inputs and its attributes. A leaf has no op.
 
     A node is never edited once it is made, and it points to its inputs only, so whatever you no longer hold is freed.
-    Operators take arrays and numbers on either side.
-
-    The array is not copied. If you edit it in place before the gradient is taken, the derivatives are computed from
-    the new numbers and the cost from the old ones, and nothing can notice. Pass ``array.copy()`` where you will edit
-    the array, or let NumPy refuse the edit with ``array.flags.writeable = False``.
+    The array is not copied: pass ``array.copy()`` if you will edit it, or the derivatives are computed from other
+    numbers than the cost, and nothing can notice. Operators take arrays and numbers on either side.
 
     Args:
         value: an array or a number. Integers and booleans are constants to every gradient.
         name: what to call it in messages and drawings.
-
-    Raises:
-        TypeError: the value is no array and no number (a list, text, complex numbers, another Tensor).
 
     >>> x = Tensor(3.0, "x")
     >>> tg.gradients(x * x + x, [x])
@@ -60,9 +54,7 @@ class Tensor(Attached):  # type: ignore[misc]
 
     def __init__(self, value: Array, name: str | None = None) -> None:
         if isinstance(value, Tensor):
-            raise TypeError(
-                "Tensor(value) takes an array, found a Tensor: use it as it is, or cut it with stop_gradient(tensor)"
-            )
+            raise TypeError("Tensor(value) takes an array, found a Tensor: use it as it is, or stop_gradient(tensor)")
         self.value, self.op, self.inputs, self.attrs, self.name = as_array(value), None, (), NO_ATTRS, name
 
     shape = property(lambda self: self.value.shape)
@@ -77,19 +69,14 @@ class Tensor(Attached):  # type: ignore[misc]
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
         made_by = f", made by {self.op.name}" if self.op else ""
-        return f"Tensor({np.array2string(to_host(self.value), threshold=10, precision=6)}{name}{made_by})"
+        return f"Tensor({np.array2string(host(self.value), threshold=10, precision=6)}{name}{made_by})"
 
 
 def make_node(
-    value: Array,
-    op: Op[..., Any],
-    inputs: tuple[Any, ...],
-    attrs: Mapping[str, Any] = NO_ATTRS,
-    name: str | None = None,
-    kind: type[Tensor] = Tensor,
+    value: Array, op: Any, inputs: tuple[Any, ...], attrs: Any = NO_ATTRS, name: Any = None, kind: Any = Tensor
 ) -> Tensor:
     """Return a node whose value is known already."""
-    node = kind.__new__(kind)
+    node: Tensor = kind.__new__(kind)
     node.value, node.op, node.inputs, node.attrs, node.name = value, op, inputs, attrs, name
     return node
 
@@ -99,36 +86,28 @@ def value_of(x: Value) -> Any:
     return x.value if isinstance(x, Tensor) else x
 
 
-class _Blocked:
-    def __repr__(self) -> str:
-        return "BLOCKED"
-
-
-BLOCKED: Any = _Blocked()
+BLOCKED: Any = object()
 """In the place of a vjp: the value does depend on this input, and has no derivative. Asking for one is an error."""
 
 
 class Op(Generic[P, R]):
-    """A function on arrays with one vjp for each of its inputs.
+    """A function on arrays with one vjp for each of its inputs, which are its positional-only parameters.
 
     A vjp (vector-Jacobian product) answers: if the cost changes by ``g`` when the output ``y`` changes by 1, by how
     much does it change when this input does? It is called as ``vjp(g, y, *inputs, **attrs)``, with the number of the
     input in front for an op with ``*inputs``, and is written with ops, so that it can be differentiated again. ``None``
-    stands where nothing flows: the input is a constant, or the value jumps with it.
-
-    The inputs are the positional-only parameters of the function; its other parameters are attributes.
+    stands where nothing flows: the value jumps with the input, or is cut from it.
     """
 
-    node: type[Tensor] = Tensor
-    """The kind of node that a call records."""
-    declared: Any = None
-    """What others need to know of the op (see ``ops/declare.py``). The engine never reads it."""
+    node: type[Tensor] = Tensor  # the kind of node that a call records
+    declared: Any = None  # what others need to know of the op (ops/declare.py); the engine never reads it
 
     def __init__(
         self, forward: Callable[P, R], vjps: Sequence[Callable[..., Any] | None], *, elementwise: bool = False
     ) -> None:
         functools.update_wrapper(self, forward)
-        self.forward, self.vjps, self.elementwise, self.name = forward, tuple(vjps), elementwise, forward.__name__
+        self.forward, self.vjps, self.elementwise = forward, tuple(vjps), elementwise
+        self.name = self.__name__ = forward.__name__.removeprefix("_")
         parameters = inspect.signature(forward).parameters.values()
         others = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         self.input_names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL)]
@@ -156,6 +135,9 @@ class Op(Generic[P, R]):
 
     def record(self, args: tuple[Any, ...], attrs: Mapping[str, Any], name: str | None = None) -> Tensor:
         """Compute the value from the values of the inputs, and return the node that remembers how."""
+        if not self.variadic and len(args) > len(self.input_names):  # attributes that were given by position
+            attrs = dict(zip(self.attr_names, args[len(self.input_names) :], strict=False)) | dict(attrs)
+            args = args[: len(self.input_names)]
         values, narrow = [], False
         for x in args:
             if isinstance(x, Tensor):
@@ -172,9 +154,6 @@ class Op(Generic[P, R]):
             value = as_array(value)
         if narrow and self.elementwise and value.dtype.char == "d":
             words.check_not_widened(self, values)
-        if not self.variadic and len(args) > len(self.input_names):  # attributes that were given by position
-            attrs = dict(zip(self.attr_names, args[len(self.input_names) :], strict=False)) | dict(attrs)
-            args = args[: len(self.input_names)]
         attrs = {**self.defaults, **attrs} if self.defaults or attrs else NO_ATTRS
         return make_node(value, self, args, attrs, name, self.node)
 

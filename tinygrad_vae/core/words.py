@@ -12,21 +12,18 @@ from .arrays import as_array, describe, is_array
 
 def check_constant(op: Any, x: Any, args: Sequence[Any], attrs: Mapping[str, Any]) -> None:
     """Refuse an input that is neither a Tensor nor an array nor a number: a list, text, an object."""
-    if any(x is given for given in (args if op.variadic else args[: len(op.input_names)])):
-        try:
-            as_array(x)
-        except TypeError as error:
-            raise of_failed_call(op, error, args, attrs) from None
+    try:
+        as_array(x)
+    except TypeError as error:
+        raise of_failed_call(op, error, args, attrs) from None
 
 
 def check_not_widened(op: Any, values: Sequence[Any]) -> None:
     """Refuse a float64 result of float32 arrays, which NumPy makes of float32 and integers without a word."""
     dtypes = [x.dtype for x in values if hasattr(x, "dtype")]
     if not any(d.char == "d" for d in dtypes):
-        raise TypeError(
-            f"{op.name}: {' and '.join(map(str, dtypes))} would give float64; "
-            "convert integers with tg.astype(x, numpy.float32)"
-        )
+        found = " and ".join(map(str, dtypes))
+        raise TypeError(f"{op.name}: {found} would give float64; convert integers with tg.astype(x, numpy.float32)")
 
 
 def of_failed_call(op: Any, error: Exception, args: Sequence[Any], attrs: Mapping[str, Any]) -> Exception:
@@ -45,51 +42,32 @@ def of_failed_call(op: Any, error: Exception, args: Sequence[Any], attrs: Mappin
 
 def check_request(output: Any, targets: Sequence[Any], cotangent: Any, tensor: Any) -> None:
     """Raise where a gradient that was asked for makes no sense."""
+    call = "gradients(output, wrt)"
     if not isinstance(output, tensor):
-        raise TypeError(
-            f"gradients(output, wrt): the output is {describe(output)}, which records nothing; "
-            "wrap the parameters with Tensor(array) before computing it"
-        )
+        advice = "wrap the parameters with Tensor(array) before computing it"
+        raise TypeError(f"{call}: the output is {describe(output)}, which records nothing; {advice}")
     for t in targets:
         if not isinstance(t, tensor):
-            raise TypeError(
-                f"gradients(output, wrt): wrt holds {describe(t)}; pass the Tensors that the output was computed from"
-            )
+            raise TypeError(f"{call}: wrt holds {describe(t)}; pass the Tensors that the output was computed from")
         if t.dtype.kind != "f":
-            raise TypeError(
-                f"gradients(output, wrt): {t.name or 'a Tensor'} of wrt holds {t.dtype}; only floats have a gradient"
-            )
+            raise TypeError(f"{call}: {t.name or 'a Tensor'} of wrt holds {t.dtype}; only floats have a gradient")
     if output.dtype.kind != "f":
-        raise TypeError(f"gradients(output, wrt): the output holds {output.dtype}; only floats have a gradient")
+        raise TypeError(f"{call}: the output holds {output.dtype}; only floats have a gradient")
     if cotangent is None and output.shape != ():
         raise ValueError(
-            f"gradients(output, wrt): the output has shape {output.shape}, and only a number has a gradient; "
+            f"{call}: the output has shape {output.shape}, and only a number has a gradient; "
             "reduce it with tg.mean or tg.sum, give cotangent= for a vector-Jacobian product, or use tg.jacobian"
         )
     if cotangent is not None and cotangent.shape != output.shape:
-        raise ValueError(
-            f"gradients(output, wrt): the cotangent has shape {cotangent.shape}, the output has {output.shape}"
-        )
+        raise ValueError(f"{call}: the cotangent has shape {cotangent.shape}, the output has {output.shape}")
 
 
 def check_reached(targets: Sequence[Any], order: Sequence[Any]) -> None:
     """Raise where the output depends on no target, but on other leaves that hold the very arrays of the targets."""
-    wanted = {id(t) for t in targets}
-    if any(id(node) in wanted for node in order):
-        return
-    arrays = {id(t.value) for t in targets}
-    twins = [node for node in order if node.op is None and id(node.value) in arrays]
-    if twins:
+    arrays, wanted = {id(t.value) for t in targets}, {id(t) for t in targets}
+    twins = [node.name or "unnamed" for node in order if node.op is None and id(node.value) in arrays]
+    if twins and not any(id(node) in wanted for node in order):
         raise ValueError(
-            f"gradients(output, wrt): the output does not depend on wrt, but on other Tensors of the same arrays "
-            f"({', '.join(x.name or 'unnamed' for x in twins[:3])}); a tree was wrapped twice: pass the Tensors that "
-            "the output was computed from"
+            "gradients(output, wrt): the output does not depend on wrt, but on other Tensors of the same arrays "
+            f"({', '.join(twins[:3])}); a tree was wrapped twice: pass the Tensors that the output was computed from"
         )
-
-
-def wrong_cotangent(op: Any, i: int, found: tuple[int, ...], expected: tuple[int, ...]) -> str:
-    """Say that a vjp gave a cotangent of the wrong shape."""
-    return (
-        f"the vjp of {op.name} in {op.input_name(i)} gave shape {found} for an input of shape {expected}; "
-        "a cotangent has the shape of its input"
-    )

@@ -27,6 +27,7 @@ from ..core import (
     is_array,
     make_node,
     namespace,
+    new_noise,
     taken_care_of,
     trees,
     value_of,
@@ -213,7 +214,7 @@ class Distribution:
         leaves = [value_of(leaf) for leaf in trees.leaves(self)]
         called, counting = f"noise of {name}" if name else None, len(shape) + len(self.batch_shape)
         noise_shape, dtype = self.noise_shape(shape), noise_dtype(leaves)
-        return Noise.drawn_from(rng, self.noise_law, noise_shape, dtype, leaves, called, counting=counting)
+        return new_noise(rng, self.noise_law, noise_shape, dtype, leaves, called, counting)
 
     # densities ------------------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core import Array, NoiseStream, Value, to_host, value_of
+from ..core import Array, NoiseStream, Value, value_of
+from ..devices import to_host
 from ..ops import mean
 from .closed_forms import CLOSED_FORMS as CLOSED_FORMS
 from .closed_forms import check_same_event

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Array, as_array, describe, namespace, to_host
+from ..core import Array, as_array, describe, namespace
+from ..devices import to_host
 from ..domains import Domain
 
 

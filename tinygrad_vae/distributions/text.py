@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Tensor, is_array, to_host, value_of
+from ..core import Tensor, is_array, value_of
+from ..devices import to_host
 
 
 def in_short(value: Any) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Tensor, as_array, describe, to_host
+from ..core import Tensor, as_array, describe
+from ..devices import to_host
 from .folding import kept_input
 
 SYMBOLS = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "pow": "^"}  # noqa: RUF001

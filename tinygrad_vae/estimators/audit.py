@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Array, InvalidGradientError, NoiseStream, to_host, trees
+from ..core import Array, InvalidGradientError, NoiseStream, trees
+from ..devices import to_host
 from .compare import Program, check_comparison, compare_estimators
 from .estimator import Estimator
 from .measurement import ALLOWED, Measurement

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import Array, Value, as_array, to_host, trees, value_of
+from ..core import Array, Value, as_array, trees, value_of
+from ..devices import to_host
 
 
 @dataclass(frozen=True)

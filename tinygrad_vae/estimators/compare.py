@@ -28,10 +28,10 @@ from ..core import (
     gradients,
     noise,
     replay,
-    to_host,
     topological_order,
     trees,
 )
+from ..devices import to_host
 from ..guard.names import name_of_draw
 from ..guard.paths import live_nodes, live_samples, path_after
 from ..guard.report import ESTIMATORS

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..core import UNIFORM, InvalidGradientError, Noise, NoiseStream, Sample, Tensor, Value
+from ..core import UNIFORM, InvalidGradientError, NoiseStream, Sample, Tensor, Value, new_noise
 from ..guard.axes import surviving_axes
 from ..guard.names import name_of_draw
 from ..guard.paths import depends_on
@@ -75,7 +75,7 @@ class RELAX(Estimator):
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         law, stopped = element_law(z), stop_gradient(z)
-        v = Noise.drawn_from(self.rng, UNIFORM, z.shape, z.dtype, (z.value,))
+        v = new_noise(self.rng, UNIFORM, z.shape, z.dtype, (z.value,))
         c = self.controlled(noisy_logits(law, z.noise), z, cost, rest)
         c_again = self.controlled(noisy_logits_given(law, stopped, v), z, cost, rest)
         weight = exp(zero(self.noted(aligned(law.log_density(stopped), z, cost), z)))

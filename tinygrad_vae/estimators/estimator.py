@@ -223,7 +223,7 @@ def with_inputs(z: Sample, inputs: tuple[Any, ...]) -> Sample:
     """Return the random node with rewritten inputs, which have the values of the old ones."""
     if all(a is b for a, b in zip(inputs, z.inputs, strict=True)):
         return z
-    new = make_node(z.value, z.op, inputs, z.attrs, z.name, Sample)  # type: ignore[arg-type]
+    new = make_node(z.value, z.op, inputs, z.attrs, z.name, Sample)
     assert isinstance(new, Sample)
     return new
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..calculus import values
-from ..core import NORMAL, UNIFORM, Noise, NoiseLaw, NoiseStream, Sample, Tensor, Value, trees
+from ..core import NORMAL, UNIFORM, NoiseLaw, NoiseStream, Sample, Tensor, Value, new_noise, trees
 from ..distributions import Exponential, Gamma, LogNormal, Normal, Poisson, Weibull
 from ..distributions.distribution import Distribution, parameters
 from ..ops import exp, full_like, log, ones_like, sqrt, stop_gradient, where
@@ -130,7 +130,7 @@ class MeasureValued(Estimator):
         pairs = WEAK_DERIVATIVES[type(law)](
             trees.map_leaves(stop_gradient, law),
             stopped,
-            lambda noise: Noise.drawn_from(self.rng, noise, z.shape, z.dtype, (z.value,)),
+            lambda noise: new_noise(self.rng, noise, z.shape, z.dtype, (z.value,)),
         )
         for name, (c, plus, minus) in pairs.items():
             parameter = getattr(law, name)

@@ -13,8 +13,9 @@ class Pathwise(Estimator):
 
     Valid where the draw has a path and every live way from it to the cost is continuous; ``gradients`` looks at that.
     Where the transform solves ``F(z; theta) = u``, its derivative is the implicit one, ``-(dF/dtheta) / density``.
-    ``tg.reparameterize`` does the same for every random node. Kingma and Welling 2014; Rezende, Mohamed and Wierstra
-    2014; implicit: Figurnov, Mohamed and Mnih 2018.
+    ``tg.reparameterize`` does the same for every random node. Price 1958 and Bonnet 1964 (Gaussian), Ho and Cao 1983
+    and Glasserman 1991 (perturbation analysis), Kingma and Welling 2014, Rezende, Mohamed and Wierstra 2014, Titsias
+    and Lazaro-Gredilla 2014; implicit: Figurnov, Mohamed and Mnih 2018.
 
     >>> a = tg.Tensor(np.full(4, 2.0), "a")
     >>> z = tg.Gamma(a, 1.0).sample(rng=tg.noise(0), name="z")

@@ -126,7 +126,7 @@ def weigh_terms(cost: Tensor, draws: Sequence[Tensor], weigh: Callable[[Tensor, 
             new[id(node)] = weigh(node, [k for k in range(len(draws)) if found[id(node)] >> k & 1])
         elif id(node) in wanted and any(id(x) in new for x in node.inputs):
             inputs = tuple(new.get(id(x), x) for x in node.inputs)
-            new[id(node)] = make_node(node.value, node.op, inputs, node.attrs, node.name)  # type: ignore[arg-type]
+            new[id(node)] = make_node(node.value, node.op, inputs, node.attrs, node.name)
     return new.get(id(cost), cost)
 
 

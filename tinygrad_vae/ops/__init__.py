@@ -1,7 +1,7 @@
 """The library of ops: one declaration each, in files by kind."""
 
 # fmt: off
-# ruff: noqa: I001, RUF022
+# ruff: noqa: RUF022
 from . import linalg
 from .choices import (
     astype, equal, greater, greater_equal, identity, less, less_equal, logical_and, logical_not, logical_or,

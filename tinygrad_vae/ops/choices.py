@@ -72,6 +72,11 @@ def where(condition: Value, x: Value, y: Value, /) -> Value:
 
 astype = declare(
     core.astype,
+    doc="""``x`` with another dtype. Derivative 1 between floats.
+
+    >>> tg.astype(np.ones(2), np.float32).dtype
+    dtype('float32')
+    """,
     linear=True,
     axes=lambda i, labels, y, x, dtype: labels,
     cases=[case((2, 3), dtype=np.float64)],

@@ -159,8 +159,10 @@ def declare(
     linear: Linear = False,
     axes: Callable[..., Labels] | None = None,
     cases: Sequence[Case] = (),
+    doc: str | None = None,
 ) -> Op[P, R]:
     """Say what others need to know of an op, and enter it in ``OPS``; the arguments are those of ``op``."""
+    op.__doc__ = doc or op.__doc__
     enter(OPS, op.name, op, "an op")
     kinds = (smoothness,) * len(op.input_names) if isinstance(smoothness, str) else smoothness
     domains = (domain,) if isinstance(domain, Domain) else domain

@@ -14,7 +14,15 @@ from .declare import JUMP, KINK, declare, elementwise
 from .reals import on_reals
 from .rounding import floor_divide, isinf, remainder_value, sign, signbit
 
-add = declare(core.add, linear=True)
+add = declare(
+    core.add,
+    doc="""``x + y``. Derivatives 1 and 1.
+
+    >>> float(tg.add(1.0, 2.0))
+    3.0
+    """,
+    linear=True,
+)
 
 
 @elementwise(lambda g, z, x, y: g, lambda g, z, x, y: -g, linear=True)

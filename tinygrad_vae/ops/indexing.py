@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core import Array, Tensor, Value, is_array, namespace, to_host, value_of
+from ..core import Array, Tensor, Value, is_array, namespace, value_of
+from ..devices import to_host
 from ..domains import REAL, whole_numbers
 from .choices import where
 from .declare import JUMP, KINK, SMOOTH, case, op

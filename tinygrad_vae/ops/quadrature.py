@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Tensor, Value, beside, namespace, value_of
+from ..core import Tensor, Value, namespace, value_of
+from ..devices import beside
 from .choices import astype
 from .shaping import expand_dims
 

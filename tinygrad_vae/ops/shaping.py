@@ -90,12 +90,22 @@ def _kept_by_sum_to(i: int, labels: Labels, y: Value, x: Value, shape: tuple[int
 
 broadcast_to = declare(
     core.broadcast_to,
+    doc="""x repeated along new axes, and along axes of length 1. Derivative: the sum over the repetitions.
+
+    >>> tg.broadcast_to(np.ones(3), (2, 3)).shape
+    (2, 3)
+    """,
     linear=True,
     axes=lambda i, labels, y, x, shape: unmixed_by_broadcast(labels, x.shape, y.shape),
     cases=[case((3,), shape=(2, 3)), case((2, 1), shape=(4, 2, 3)), case((), shape=(2,))],
 )
 sum_to = declare(
     core.sum_to,
+    doc="""The sum over everything that ``broadcast_to`` would repeat: its transpose.
+
+    >>> tg.sum_to(np.ones((2, 3)), (3,))
+    array([2., 2., 2.])
+    """,
     linear=True,
     axes=_kept_by_sum_to,
     cases=[case((2, 3), shape=(3,)), case((4, 2, 3), shape=(2, 1)), case((2,), shape=())],

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..calculus import values
-from ..core import Array, NoiseStream, beside, to_host, trees
+from ..core import Array, NoiseStream, trees
+from ..devices import beside, to_host
 from ..distributions.distribution import Distribution
 from ..distributions.divergences import kl_divergence
 from .bounds import LatentVariableModel, check_count, in_dtype_of, kl_of_each_latent

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..core import Array, describe, namespace, to_host, trees, value_of
+from ..core import Array, describe, namespace, trees, value_of
+from ..devices import to_host
 
 Model = TypeVar("Model")
 

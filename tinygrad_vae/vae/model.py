@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import NoiseStream, Value, as_array, describe, to_host, value_of
+from ..core import NoiseStream, Value, as_array, describe, value_of
+from ..devices import to_host
 from ..distributions.distribution import Distribution
 from ..nn import MLP, Layer
 from ..ops import astype, reshape

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from ...core import Array, Op, Tensor, is_array, namespace, to_host, value_of
+from ...core import Array, Op, Tensor, is_array, namespace, value_of
+from ...devices import to_host
 from ...ops.matrix import linear, matmul
 from ..recording import identity
 from ..trace import check_shape
