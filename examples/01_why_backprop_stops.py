@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_vae as tg
+from tinygrad_vae.core import BLOCKED
 
 parameters = tg.wrap({"mu": 1.0, "sigma": 0.5, "w": 2.0})  # from here on, what is computed is recorded
 
@@ -82,8 +83,8 @@ except tg.BlockedGradientError as error:
 #   its probability.
 
 # %%
-assert isinstance(z, tg.Sample)  # the node keeps its law, its parameters and its noise
-assert z.op.vjps == (None,)  # and has no derivative: that is all there is to the cut
+assert isinstance(z, tg.Sample)  # the node keeps its distribution, its parameters and its noise
+assert z.op.vjps == (BLOCKED,)  # this stands where a derivative would: that is all there is to the cut
 
 # %% [markdown]
 # ## What happens where nobody refuses
