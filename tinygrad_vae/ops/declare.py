@@ -6,7 +6,6 @@ which axes it keeps apart, where its inputs may lie, and shapes to try it with.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -60,11 +59,11 @@ class Declaration:
     linear: Linear
     axes: Callable[..., Labels] | None
     cases: tuple[Case, ...]
+    jumps: bool = field(init=False)
+    """Whether the value may jump with one of the inputs."""
 
-    @functools.cached_property
-    def jumps(self) -> bool:
-        """Whether the value may jump with one of the inputs."""
-        return JUMP in self.smoothness or PIECEWISE in self.smoothness
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "jumps", JUMP in self.smoothness or PIECEWISE in self.smoothness)
 
     def smoothness_in(self, i: int) -> str:
         """Return how the value depends on input ``i``, in one of the words from ``smooth`` to ``blocked``."""
