@@ -1,8 +1,4 @@
-"""Sets of numbers: the domains of ops and parameters, and the supports of distributions.
-
-A domain tells whether it contains a value, and draws values well inside it for tests. It knows
-nothing of ops or distributions.
-"""
+"""Sets of numbers: the domains of ops and parameters, and the supports of distributions."""
 
 from __future__ import annotations
 
@@ -15,6 +11,8 @@ import numpy as np
 from .core import Array, as_array
 from .devices import to_host
 
+Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -22,13 +20,13 @@ class Domain:
 
     ``contains(x)`` gives a boolean for each element (for each vector where ``event_ndim`` is 1);
     ``draw(rng, shape)`` gives values inside, away from the edge, from a ``numpy.random.Generator``; ``bounds`` are
-    two numbers or arrays between which all elements lie. A ``name`` with numbers of an array in it is a function, which
-    is called once somebody wants to read it.
+    two numbers or arrays between which all elements lie. ``name`` may be a function: it is called only when a message
+    is printed, since it looks at the numbers of an array.
     """
 
     name: str | Callable[[], str]
     contains: Callable[[Array], Array]
-    draw: Callable[[np.random.Generator, tuple[int, ...]], Array]
+    draw: Draw
     event_ndim: int = 0
     discrete: bool = False
     bounds: tuple[Any, Any] = (-np.inf, np.inf)
@@ -37,28 +35,24 @@ class Domain:
         return self.name if isinstance(self.name, str) else self.name()
 
 
-def _is_whole(x: Array) -> Array:
-    return np.floor(x) == x
+def _between(low: float, high: float) -> Draw:
+    return lambda rng, shape: rng.uniform(low, high, shape)
+
+
+def _above(low: Any, spread: float) -> Draw:
+    return lambda rng, shape: low + np.exp(rng.uniform(-spread, spread, shape))
 
 
 def greater_than(bound: Any) -> Domain:
     """Return the numbers above ``bound``, which may be an array."""
-    return Domain(
-        lambda: f"greater than {_short(bound)}",
-        lambda x: (x > bound) & (x < np.inf),
-        lambda rng, shape: bound + np.exp(rng.uniform(-1, 1, shape)),
-        bounds=(bound, np.inf),
-    )
+    name = lambda: f"greater than {_short(bound)}"  # noqa: E731
+    return Domain(name, lambda x: (x > bound) & (x < np.inf), _above(bound, 1), bounds=(bound, np.inf))
 
 
 def at_least(bound: Any) -> Domain:
     """Return the numbers from ``bound`` on, which is included and may be an array."""
-    return Domain(
-        lambda: f"at least {_short(bound)}",
-        lambda x: (x >= bound) & (x < np.inf),
-        lambda rng, shape: bound + np.exp(rng.uniform(-1, 1, shape)),
-        bounds=(bound, np.inf),
-    )
+    name = lambda: f"at least {_short(bound)}"  # noqa: E731
+    return Domain(name, lambda x: (x >= bound) & (x < np.inf), _above(bound, 1), bounds=(bound, np.inf))
 
 
 def interval(low: Any, high: Any) -> Domain:
@@ -75,7 +69,7 @@ def whole_numbers(low: int, high: int) -> Domain:
     """Return the whole numbers from ``low`` to ``high``, both included."""
     return Domain(
         f"whole numbers from {low} to {high}",
-        lambda x: (x >= low) & (x <= high) & _is_whole(x),
+        lambda x: (x >= low) & (x <= high) & (np.floor(x) == x),
         lambda rng, shape: rng.integers(low, high + 1, shape),
         discrete=True,
         bounds=(low, high),
@@ -89,46 +83,24 @@ def _short(bound: Any) -> str:
     return f"{values.item():g}" if values.size == 1 else f"{values.min():g}..{values.max():g}"
 
 
-REAL = Domain("real", lambda x: np.isfinite(x), lambda rng, shape: rng.uniform(-3, 3, shape))
-POSITIVE = Domain(
-    "positive",
-    lambda x: (x > 0) & (x < np.inf),
-    lambda rng, shape: np.exp(rng.uniform(-1.2, 1.2, shape)),
-    bounds=(0, np.inf),
-)
-NONNEGATIVE = Domain(
-    "nonnegative",
-    lambda x: (x >= 0) & (x < np.inf),
-    lambda rng, shape: np.exp(rng.uniform(-1.2, 1.2, shape)),
-    bounds=(0, np.inf),
-)
+REAL = Domain("real", lambda x: np.isfinite(x), _between(-3, 3))
+POSITIVE = Domain("positive", lambda x: (x > 0) & (x < np.inf), _above(0, 1.2), bounds=(0, np.inf))
+NONNEGATIVE = Domain("nonnegative", lambda x: (x >= 0) & (x < np.inf), _above(0, 1.2), bounds=(0, np.inf))
 NONZERO = Domain(
     "nonzero",
     lambda x: np.isfinite(x) & (x != 0),
     lambda rng, shape: np.exp(rng.uniform(-1, 1, shape)) * rng.choice([-1.0, 1.0], shape),
 )
-ABOVE_MINUS_ONE = Domain(
-    "greater than -1", lambda x: (x > -1) & (x < np.inf), lambda rng, shape: rng.uniform(-0.7, 3, shape)
-)
+ABOVE_MINUS_ONE = Domain("greater than -1", lambda x: (x > -1) & (x < np.inf), _between(-0.7, 3))
 COUNT = Domain(
     "a whole number from 0 on",
-    lambda x: (x >= 0) & (x < np.inf) & _is_whole(x),
+    lambda x: (x >= 0) & (x < np.inf) & (np.floor(x) == x),
     lambda rng, shape: rng.integers(0, 8, shape),
     discrete=True,
     bounds=(0, np.inf),
 )
-UNIT = Domain(
-    "between 0 and 1",
-    lambda x: (x >= 0) & (x <= 1),
-    lambda rng, shape: rng.uniform(0.1, 0.9, shape),
-    bounds=(0, 1),
-)
-OPEN_UNIT = Domain(
-    "between 0 and 1, both excluded",
-    lambda x: (x > 0) & (x < 1),
-    lambda rng, shape: rng.uniform(0.1, 0.9, shape),
-    bounds=(0, 1),
-)
+UNIT = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), _between(0.1, 0.9), bounds=(0, 1))
+OPEN_UNIT = Domain("between 0 and 1, both excluded", lambda x: (x > 0) & (x < 1), _between(0.1, 0.9), bounds=(0, 1))
 BOOLEAN = Domain(
     "0 or 1",
     lambda x: (x == 0) | (x == 1),
@@ -139,7 +111,7 @@ BOOLEAN = Domain(
 TRUTH = Domain(
     "true or false", lambda x: (x == 0) | (x == 1), lambda rng, shape: rng.random(shape) < 0.5, discrete=True
 )
-LOGIT = Domain("real or infinite", lambda x: ~np.isnan(x), lambda rng, shape: rng.uniform(-3, 3, shape))
+LOGIT = Domain("real or infinite", lambda x: ~np.isnan(x), _between(-3, 3))
 LOGITS = Domain(
     "a vector of numbers below infinity, at least one of them finite",
     lambda x: (~np.isnan(x) & (x < np.inf)).all(-1) & np.isfinite(x).any(-1),

@@ -1,7 +1,6 @@
 """``python -m tinygrad_vae.ops``: the table of ops; with names behind it, those ops with their examples.
 
-It knows ops by their declarations. A derivative is shown by running the op's vjp on named Tensors and writing out the
-graph that it records.
+A derivative is shown by running the op's vjp on named Tensors and writing out the graph that it records.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Inputs to try an op with, drawn from what it declares: for tests, and for the table of ops.
-
-It knows ops by their declarations, and no op by name.
-"""
+"""Inputs to try an op with, drawn from what it declares: for tests, and for the table of ops."""
 
 from __future__ import annotations
 
@@ -39,8 +36,7 @@ def cases_of(op: Op[..., Any]) -> Iterator[Case]:
 def draw_inputs(op: Op[..., Any], trial: Case, rng: np.random.Generator) -> list[Array]:
     """Return inputs for a case, drawn from the op's domains.
 
-    For an op with kinks they are drawn until all numbers are some way from 0 and from each other, which is where the
-    kinks of this library lie (abs, maximum, sort).
+    For an op with kinks all numbers stay away from 0 and from each other, where kinks lie (abs, maximum, sort).
 
     Raises:
         ValueError: there are too many numbers to keep apart.

@@ -9,10 +9,10 @@ import numpy as np
 from .. import core
 from ..core import Value
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE
-from .choices import equal, logical_and, logical_xor, stop_gradient, surrogate, where
+from .choices import stop_gradient, surrogate, where
 from .declare import JUMP, KINK, declare, elementwise
-from .reals import on_reals
-from .rounding import floor_divide, isinf, remainder_value, sign, signbit
+from .jumps import equal, floor_divide, isinf, logical_and, logical_xor, remainder_value, sign, signbit
+from .reals import real
 
 add = declare(
     core.add,
@@ -60,13 +60,12 @@ def _nan_at_zero(y: Value) -> Value:
     return where(stop_gradient(equal(y, 0)), math.nan, y)
 
 
-@elementwise(
+@real(
     lambda g, z, x, y: g / _nan_at_zero(y),
     lambda g, z, x, y: -g * z / _nan_at_zero(y),
     domain=(NONZERO, NONZERO),
     linear=((0,),),
 )
-@on_reals
 def divide_or_zero(x: Value, y: Value, /) -> Value:
     """``x / y``, and 0 where y is 0: the convention for slopes where there is none. Its derivative there is NaN.
 
@@ -77,8 +76,7 @@ def divide_or_zero(x: Value, y: Value, /) -> Value:
     return np.where(vanishes, 0.0, x / np.where(vanishes, 1.0, y))
 
 
-@elementwise(lambda g, y, x: -g * y * y, domain=NONZERO)
-@on_reals
+@real(lambda g, y, x: -g * y * y, domain=NONZERO)
 def reciprocal(x: Value, /) -> Value:
     """``1 / x``. Derivative -1 / x^2.
 
@@ -160,13 +158,12 @@ def abs(x: Value, /) -> Value:
     return np.abs(x)
 
 
-@elementwise(
+@real(
     lambda g, z, x, y: where(logical_xor(signbit(x), signbit(y)), -g, g),
     None,
     smoothness=(KINK, JUMP),
     domain=(NONZERO, NONZERO),
 )
-@on_reals
 def copysign(x: Value, y: Value, /) -> Value:
     """``|x|`` with the sign of y. Derivative 1 in x where the signs agree, -1 where not; a jump in y.
 
@@ -176,13 +173,12 @@ def copysign(x: Value, y: Value, /) -> Value:
     return np.copysign(x, y)
 
 
-@elementwise(
+@real(
     lambda g, z, x, y: g * divide_or_zero(x, z),
     lambda g, z, x, y: g * divide_or_zero(y, z),
     smoothness=KINK,
     domain=NONZERO,
 )
-@on_reals
 def hypot(x: Value, y: Value, /) -> Value:
     """``sqrt(x^2 + y^2)``, without overflow. Derivatives x / hypot and y / hypot, 0 at the origin.
 
@@ -202,8 +198,7 @@ def square(x: Value, /) -> Value:
     return np.square(x)
 
 
-@elementwise(lambda g, y, x: 0.5 * g / y, domain=POSITIVE)
-@on_reals
+@real(lambda g, y, x: 0.5 * g / y, domain=POSITIVE)
 def sqrt(x: Value, /) -> Value:
     """``x ** (1/2)`` for x >= 0. Derivative 1 / (2 sqrt x), infinite at 0.
 
@@ -213,8 +208,7 @@ def sqrt(x: Value, /) -> Value:
     return np.sqrt(x)
 
 
-@elementwise(lambda g, y, x: g * y)
-@on_reals
+@real(lambda g, y, x: g * y)
 def exp(x: Value, /) -> Value:
     """``e ** x``. Derivative e^x.
 
@@ -224,8 +218,7 @@ def exp(x: Value, /) -> Value:
     return np.exp(x)
 
 
-@elementwise(lambda g, y, x: g * exp(x))
-@on_reals
+@real(lambda g, y, x: g * exp(x))
 def expm1(x: Value, /) -> Value:
     """``e ** x - 1``, accurate near 0. Derivative e^x.
 
@@ -235,8 +228,7 @@ def expm1(x: Value, /) -> Value:
     return np.expm1(x)
 
 
-@elementwise(lambda g, y, x: g / x, domain=POSITIVE)
-@on_reals
+@real(lambda g, y, x: g / x, domain=POSITIVE)
 def log(x: Value, /) -> Value:
     """Natural logarithm, for x > 0. Derivative 1 / x.
 
@@ -246,8 +238,7 @@ def log(x: Value, /) -> Value:
     return np.log(x)
 
 
-@elementwise(lambda g, y, x: g / (x * math.log(2)), domain=POSITIVE)
-@on_reals
+@real(lambda g, y, x: g / (x * math.log(2)), domain=POSITIVE)
 def log2(x: Value, /) -> Value:
     """Logarithm to the base 2, for x > 0. Derivative 1 / (x log 2).
 
@@ -257,8 +248,7 @@ def log2(x: Value, /) -> Value:
     return np.log2(x)
 
 
-@elementwise(lambda g, y, x: g / (x * math.log(10)), domain=POSITIVE)
-@on_reals
+@real(lambda g, y, x: g / (x * math.log(10)), domain=POSITIVE)
 def log10(x: Value, /) -> Value:
     """Logarithm to the base 10, for x > 0. Derivative 1 / (x log 10).
 
@@ -274,11 +264,10 @@ def _distance(x: Value, y: Value) -> Value:
     return where(same, 0.0, x) - where(same, 0.0, y)
 
 
-@elementwise(
+@real(
     lambda g, z, x, y: g * sigmoid(_distance(x, y)),
     lambda g, z, x, y: g * sigmoid(_distance(y, x)),
 )
-@on_reals
 def logaddexp(x: Value, y: Value, /) -> Value:
     """``log(exp(x) + exp(y))``, without overflow. Derivatives sigmoid(x - y) and sigmoid(y - x).
 
@@ -288,8 +277,7 @@ def logaddexp(x: Value, y: Value, /) -> Value:
     return np.logaddexp(x, y)
 
 
-@elementwise(lambda g, y, x: g / (1 + x), domain=ABOVE_MINUS_ONE)
-@on_reals
+@real(lambda g, y, x: g / (1 + x), domain=ABOVE_MINUS_ONE)
 def log1p(x: Value, /) -> Value:
     """``log(1 + x)``, accurate near 0, for x > -1. Derivative 1 / (1 + x).
 
@@ -299,8 +287,7 @@ def log1p(x: Value, /) -> Value:
     return np.log1p(x)
 
 
-@elementwise(lambda g, y, x: g * (y * sigmoid(-x)))
-@on_reals
+@real(lambda g, y, x: g * (y * sigmoid(-x)))
 def sigmoid(x: Value, /) -> Value:
     """``1 / (1 + exp(-x))``, accurate in both tails. Derivative sigmoid(x) sigmoid(-x).
 
@@ -313,8 +300,7 @@ def sigmoid(x: Value, /) -> Value:
     return np.abs(np.less(0, x) - tail / (1 + tail))
 
 
-@elementwise(lambda g, y, x: g * -expm1(-y))
-@on_reals
+@real(lambda g, y, x: g * -expm1(-y))
 def softplus(x: Value, /) -> Value:
     """``log(1 + exp(x))``, without overflow. Derivative sigmoid(x), which is 1 - exp(-softplus(x)).
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..core import Value
 from ..domains import POSITIVE, REAL
-from .declare import case, elementwise, op
+from .declare import case, op
 from .elementwise import sigmoid, softplus, sqrt
-from .reals import on_reals
+from .reals import on_reals, real
 from .reductions import sum as total
 
 Labels = tuple[int | None, ...]
@@ -21,11 +21,10 @@ Labels = tuple[int | None, ...]
 _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 
 
-@elementwise(
+@real(
     lambda g, y, x, logits: g * (2 * logits * sigmoid((1 - 2 * x) * logits)),
     lambda g, y, x, logits: g * ((2 * x - 1) * sigmoid((1 - 2 * x) * logits)),
 )
-@on_reals
 def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     """``x log p + (1 - x) log(1 - p)`` with p = sigmoid(logits), for x of 0 and 1: ``-softplus((1 - 2 x) logits)``.
 
@@ -38,13 +37,12 @@ def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     return np.negative(softplus((1 - 2 * x) * logits))
 
 
-@elementwise(
+@real(
     lambda g, y, x, loc, scale: g * ((loc - x) / scale / scale),
     lambda g, y, x, loc, scale: g * ((x - loc) / scale / scale),
     lambda g, y, x, loc, scale: g * ((((x - loc) / scale) ** 2 - 1) / scale),
     domain=(REAL, REAL, POSITIVE),
 )
-@on_reals
 def normal_log_prob(x: Value, loc: Value, scale: Value, /) -> Value:
     """``-((x - loc) / scale)^2 / 2 - log(scale) - log(2 pi) / 2``: the log-density of N(loc, scale^2).
 
@@ -57,14 +55,13 @@ def normal_log_prob(x: Value, loc: Value, scale: Value, /) -> Value:
     return -0.5 * (e * e) - np.log(scale) - _LOG_SQRT_2_PI
 
 
-@elementwise(
+@real(
     lambda g, y, loc, scale, loc2, scale2: g * ((loc - loc2) / scale2 / scale2),
     lambda g, y, loc, scale, loc2, scale2: g * (scale / scale2 / scale2 - 1 / scale),
     lambda g, y, loc, scale, loc2, scale2: g * ((loc2 - loc) / scale2 / scale2),
     lambda g, y, loc, scale, loc2, scale2: g * ((1 - (scale / scale2) ** 2 - ((loc - loc2) / scale2) ** 2) / scale2),
     domain=(REAL, POSITIVE, REAL, POSITIVE),
 )
-@on_reals
 def normal_kl(loc: Value, scale: Value, loc2: Value, scale2: Value, /) -> Value:
     """``KL(N(loc, scale^2) || N(loc2, scale2^2))``, in nats.
 

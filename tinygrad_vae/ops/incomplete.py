@@ -9,15 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import Value, special
-from ..domains import POSITIVE, Domain
+from ..domains import OPEN_UNIT, POSITIVE, Domain
 from .choices import stop_gradient, where
-from .declare import elementwise
 from .elementwise import divide_or_zero, exp, expm1, log, log1p, maximum, minimum, sqrt
+from .jumps import isinf, isnan
 from .quadrature import by_quadrature, nodes_and_weights
-from .reals import on_reals
+from .reals import real
 from .reductions import sum
-from .rounding import isinf, isnan
-from .special import OPEN_UNIT, betaln, digamma, gammaln, xlog1py, xlogy
+from .special import betaln, digamma, gammaln, xlog1py, xlogy
 
 _SHAPE = Domain("positive", lambda x: (x > 0) & (x < np.inf), lambda rng, shape: rng.uniform(0.5, 4, shape))
 
@@ -52,12 +51,11 @@ def _gamma_slope(a: Value, x: Value) -> Value:
     return where(inside, front * integral, where(stop_gradient(isnan(x)), x, 0.0))
 
 
-@elementwise(
+@real(
     lambda g, y, a, x: g * by_quadrature(_gamma_slope, a, x),
     lambda g, y, a, x: g * gamma_density(a, x),
     domain=(_SHAPE, POSITIVE),
 )
-@on_reals
 def gammainc(a: Value, x: Value, /) -> Value:
     """Cdf of the Gamma(a, 1) distribution, for a > 0 and x >= 0. Derivative in x x^(a-1) e^-x / Gamma(a).
 
@@ -67,12 +65,11 @@ def gammainc(a: Value, x: Value, /) -> Value:
     return special(a, x).gammainc(a, x)
 
 
-@elementwise(
+@real(
     lambda g, y, a, x: -g * by_quadrature(_gamma_slope, a, x),
     lambda g, y, a, x: -g * gamma_density(a, x),
     domain=(_SHAPE, POSITIVE),
 )
-@on_reals
 def gammaincc(a: Value, x: Value, /) -> Value:
     """Upper tail of the Gamma(a, 1) distribution, ``1 - gammainc(a, x)`` with all its digits.
 
@@ -82,12 +79,11 @@ def gammaincc(a: Value, x: Value, /) -> Value:
     return special(a, x).gammaincc(a, x)
 
 
-@elementwise(
+@real(
     lambda g, y, a, p: -g * divide_or_zero(by_quadrature(_gamma_slope, a, y), gamma_density(a, y)),
     lambda g, y, a, p: g * divide_or_zero(1.0, gamma_density(a, y)),
     domain=(_SHAPE, OPEN_UNIT),
 )
-@on_reals
 def gammaincinv(a: Value, p: Value, /) -> Value:
     """Quantile of the Gamma(a, 1) distribution: the y with ``gammainc(a, y) = p``, for a > 0 and 0 <= p <= 1.
 
@@ -145,13 +141,12 @@ def _in_b(a: Value, b: Value, x: Value) -> Value:
     return by_quadrature(lambda *inputs: _beta_slope(False, *inputs), a, b, x)
 
 
-@elementwise(
+@real(
     lambda g, y, a, b, x: g * _in_a(a, b, x),
     lambda g, y, a, b, x: g * _in_b(a, b, x),
     lambda g, y, a, b, x: g * beta_density(a, b, x),
     domain=(_SHAPE, _SHAPE, OPEN_UNIT),
 )
-@on_reals
 def betainc(a: Value, b: Value, x: Value, /) -> Value:
     """Cdf of the Beta(a, b) distribution, for a, b > 0 and 0 <= x <= 1. Derivative in x its density.
 
@@ -161,13 +156,12 @@ def betainc(a: Value, b: Value, x: Value, /) -> Value:
     return special(a, b, x).betainc(a, b, x)
 
 
-@elementwise(
+@real(
     lambda g, y, a, b, p: -g * divide_or_zero(_in_a(a, b, y), beta_density(a, b, y)),
     lambda g, y, a, b, p: -g * divide_or_zero(_in_b(a, b, y), beta_density(a, b, y)),
     lambda g, y, a, b, p: g * divide_or_zero(1.0, beta_density(a, b, y)),
     domain=(_SHAPE, _SHAPE, OPEN_UNIT),
 )
-@on_reals
 def betaincinv(a: Value, b: Value, p: Value, /) -> Value:
     """Quantile of the Beta(a, b) distribution: the y with ``betainc(a, b, y) = p``, for a, b > 0 and 0 <= p <= 1.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core import Tensor, is_array
-from . import choices, elementwise, indexing, matrix, reductions, rounding, shaping
+from . import choices, elementwise, indexing, jumps, matrix, reductions, shaping
 
 
 def _binary(function: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
@@ -28,16 +28,16 @@ class _Operators:
     __mul__, __rmul__ = _binary(elementwise.multiply)
     __truediv__, __rtruediv__ = _binary(elementwise.divide)
     __pow__, __rpow__ = _binary(elementwise.pow)
-    __floordiv__, __rfloordiv__ = _binary(rounding.floor_divide)
+    __floordiv__, __rfloordiv__ = _binary(jumps.floor_divide)
     __mod__, __rmod__ = _binary(elementwise.remainder)
     __matmul__, __rmatmul__ = _binary(matrix.matmul)
-    __lt__, __gt__ = _binary(choices.less)
-    __le__, __ge__ = _binary(choices.less_equal)
-    __eq__, _ = _binary(choices.equal)
-    __ne__, _ = _binary(choices.not_equal)
-    __and__, __rand__ = _binary(choices.logical_and)
-    __or__, __ror__ = _binary(choices.logical_or)
-    __xor__, __rxor__ = _binary(choices.logical_xor)
+    __lt__, __gt__ = _binary(jumps.less)
+    __le__, __ge__ = _binary(jumps.less_equal)
+    __eq__, _ = _binary(jumps.equal)
+    __ne__, _ = _binary(jumps.not_equal)
+    __and__, __rand__ = _binary(jumps.logical_and)
+    __or__, __ror__ = _binary(jumps.logical_or)
+    __xor__, __rxor__ = _binary(jumps.logical_xor)
 
     def __neg__(self) -> Any:
         return elementwise.negative(self)
@@ -49,10 +49,10 @@ class _Operators:
         return elementwise.abs(self)
 
     def __invert__(self) -> Any:
-        return choices.logical_not(self)
+        return jumps.logical_not(self)
 
     def __round__(self, digits: int = 0) -> Any:
-        return rounding.round(self * 10.0**digits) / 10.0**digits if digits else rounding.round(self)
+        return jumps.round(self * 10.0**digits) / 10.0**digits if digits else jumps.round(self)
 
     sum, mean, prod = map(_reduction, (reductions.sum, reductions.mean, reductions.prod))
     std, var, max, min = map(_reduction, (reductions.std, reductions.var, reductions.max, reductions.min))

@@ -8,7 +8,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from ..core import Value, is_array, namespace
+from ..core import Op, Value, is_array, namespace
+from .declare import elementwise
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +37,11 @@ def on_reals(forward: Callable[P, R]) -> Callable[P, R]:
         return forward(*inputs, **attrs)
 
     return on_floats
+
+
+def real(*vjps: Callable[..., Any] | None, **words: Any) -> Callable[[Callable[P, R]], Op[P, R]]:
+    """Declare an elementwise op on real numbers: ``elementwise`` of a function ``on_reals``."""
+    return lambda forward: elementwise(*vjps, **words)(on_reals(forward))
 
 
 def _floats(inputs: tuple[Any, ...]) -> list[Value]:

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..core import Value, namespace, value_of
 from ..domains import LOGITS, NONZERO, TRUTH
-from .choices import astype, logical_or, stop_gradient, where
+from .choices import astype, stop_gradient, where
 from .cumulative import cumulative_prod
 from .declare import JUMP, KINK, case, op
 from .elementwise import divide_or_zero, exp, maximum
 from .indexing import take_along_axis
+from .jumps import isinf, isnan, logical_or
 from .reals import on_reals
-from .rounding import isinf, isnan
 from .shaping import broadcast_to, expand_dims, flatten_from, moveaxis, permute_dims, reshape
 
 Axis = int | Sequence[int] | None

@@ -7,26 +7,22 @@ import math
 import numpy as np
 
 from ..core import Array, Value, is_array, namespace, special
-from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE, Domain
-from .choices import equal, logical_and, stop_gradient, where
+from ..domains import ABOVE_MINUS_ONE, NONZERO, OPEN_UNIT, POSITIVE, Domain
+from .choices import stop_gradient, where
 from .declare import JUMP, KINK, SMOOTH, elementwise
 from .elementwise import divide_or_zero, exp, log, log1p
+from .jumps import equal, logical_and, sign
 from .quadrature import by_quadrature, nodes_and_weights
-from .reals import on_reals
-from .rounding import sign
+from .reals import real
 from .trigonometric import INSIDE_ONE
 
-OPEN_UNIT = Domain(
-    "between 0 and 1, exclusive", lambda x: (x > 0) & (x < 1), lambda rng, shape: rng.uniform(0.1, 0.9, shape)
-)
 _BELOW_TWO = Domain(
     "between 0 and 2, exclusive", lambda x: (x > 0) & (x < 2), lambda rng, shape: rng.uniform(0.2, 1.8, shape)
 )
 _NEGATIVE = Domain("negative", lambda x: x < 0, lambda rng, shape: -np.exp(rng.uniform(-2, 3, shape)))
 
 
-@elementwise(lambda g, y, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
-@on_reals
+@real(lambda g, y, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
 def erf(x: Value, /) -> Value:
     """Error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x. Derivative 2 / sqrt(pi) exp(-x^2).
 
@@ -36,8 +32,7 @@ def erf(x: Value, /) -> Value:
     return special(x).erf(x)
 
 
-@elementwise(lambda g, y, x: -g * (2 / math.sqrt(math.pi)) * exp(-x * x))
-@on_reals
+@real(lambda g, y, x: -g * (2 / math.sqrt(math.pi)) * exp(-x * x))
 def erfc(x: Value, /) -> Value:
     """``1 - erf(x)``, accurate for large x. Derivative -2 / sqrt(pi) exp(-x^2).
 
@@ -47,8 +42,7 @@ def erfc(x: Value, /) -> Value:
     return special(x).erfc(x)
 
 
-@elementwise(lambda g, y, x: -2 * g * erfcx_integral(x, order=1))
-@on_reals
+@real(lambda g, y, x: -2 * g * erfcx_integral(x, order=1))
 def erfcx(x: Value, /) -> Value:
     """``exp(x^2) erfc(x)``, which falls as 1 / x where ``erfc`` underflows. Derivative 2 x erfcx(x) - 2 / sqrt(pi).
 
@@ -58,8 +52,7 @@ def erfcx(x: Value, /) -> Value:
     return special(x).erfcx(x)
 
 
-@elementwise(lambda g, y, x, *, order: -2 * (order + 1) * g * erfcx_integral(x, order=order + 1))
-@on_reals
+@real(lambda g, y, x, *, order: -2 * (order + 1) * g * erfcx_integral(x, order=order + 1))
 def erfcx_integral(x: Value, /, *, order: int = 1) -> Value:
     """``2 / (sqrt(pi) n!)`` times the integral of t^n exp(-t^2 - 2 x t) from 0 on: ``erfcx`` for the order n = 0.
 
@@ -83,8 +76,7 @@ def _erfcx_integral(x: Array, order: int) -> Array:
     return xp.where(x < 0, now, 2 / math.sqrt(math.pi) / math.factorial(order) / (1 + 2 * above) * integral)
 
 
-@elementwise(lambda g, y, x: g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=INSIDE_ONE)
-@on_reals
+@real(lambda g, y, x: g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=INSIDE_ONE)
 def erfinv(x: Value, /) -> Value:
     """Inverse of ``erf``, for -1 < x < 1. Derivative sqrt(pi) / 2 exp(erfinv(x)^2).
 
@@ -94,8 +86,7 @@ def erfinv(x: Value, /) -> Value:
     return special(x).erfinv(x)
 
 
-@elementwise(lambda g, y, x: -g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=_BELOW_TWO)
-@on_reals
+@real(lambda g, y, x: -g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=_BELOW_TWO)
 def erfcinv(x: Value, /) -> Value:
     """Inverse of ``erfc``, for 0 < x < 2, accurate near 0. Derivative -sqrt(pi) / 2 exp(erfcinv(x)^2).
 
@@ -105,8 +96,7 @@ def erfcinv(x: Value, /) -> Value:
     return special(x).erfcinv(x)
 
 
-@elementwise(lambda g, y, x: g * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
-@on_reals
+@real(lambda g, y, x: g * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
 def ndtr(x: Value, /) -> Value:
     """Cdf of the standard normal distribution. Derivative its density, exp(-x^2 / 2) / sqrt(2 pi).
 
@@ -116,8 +106,7 @@ def ndtr(x: Value, /) -> Value:
     return special(x).ndtr(x)
 
 
-@elementwise(lambda g, y, x: -math.sqrt(math.pi) * g * y * y * erfcx_integral(-x / math.sqrt(2), order=1))
-@on_reals
+@real(lambda g, y, x: -math.sqrt(math.pi) * g * y * y * erfcx_integral(-x / math.sqrt(2), order=1))
 def inverse_mills(x: Value, /) -> Value:
     """``density(x) / ndtr(x)`` of the standard normal distribution, inverse Mills ratio: -x for far negative x.
 
@@ -129,8 +118,7 @@ def inverse_mills(x: Value, /) -> Value:
     return math.sqrt(2 / math.pi) / special(x).erfcx(-x / math.sqrt(2))
 
 
-@elementwise(lambda g, y, x: g * inverse_mills(x))
-@on_reals
+@real(lambda g, y, x: g * inverse_mills(x))
 def log_ndtr(x: Value, /) -> Value:
     """``log(ndtr(x))``, also where ``ndtr`` underflows. Derivative inverse_mills(x).
 
@@ -140,8 +128,7 @@ def log_ndtr(x: Value, /) -> Value:
     return special(x).log_ndtr(x)
 
 
-@elementwise(lambda g, y, x: g / inverse_mills(y), domain=_NEGATIVE)
-@on_reals
+@real(lambda g, y, x: g / inverse_mills(y), domain=_NEGATIVE)
 def ndtri_exp(x: Value, /) -> Value:
     """Inverse of ``log_ndtr``, for x < 0: ``ndtri(exp(x))`` without underflow. Derivative 1 / inverse_mills(y).
 
@@ -168,8 +155,7 @@ def _ndtri_exp(x: Array) -> Array:
     return xp.where(y == -np.inf, y, z).astype(x.dtype)
 
 
-@elementwise(lambda g, y, x: g * math.sqrt(2 * math.pi) * exp(0.5 * y * y), domain=OPEN_UNIT)
-@on_reals
+@real(lambda g, y, x: g * math.sqrt(2 * math.pi) * exp(0.5 * y * y), domain=OPEN_UNIT)
 def ndtri(x: Value, /) -> Value:
     """Inverse cdf of the standard normal distribution, for 0 < x < 1. Derivative sqrt(2 pi) exp(ndtri(x)^2 / 2).
 
@@ -179,8 +165,7 @@ def ndtri(x: Value, /) -> Value:
     return special(x).ndtri(x)
 
 
-@elementwise(lambda g, y, x: g / (x * (1 - x)), domain=OPEN_UNIT)
-@on_reals
+@real(lambda g, y, x: g / (x * (1 - x)), domain=OPEN_UNIT)
 def logit(x: Value, /) -> Value:
     """``log(x / (1 - x))``, inverse of ``sigmoid``, for 0 <= x <= 1. Derivative 1 / (x (1 - x)).
 
@@ -190,12 +175,11 @@ def logit(x: Value, /) -> Value:
     return special(x).logit(x)
 
 
-@elementwise(
+@real(
     lambda g, z, x, y: g * log(where(stop_gradient(logical_and(equal(x, 0), equal(y, 0))), 1.0, y)),
     lambda g, z, x, y: g * x / where(stop_gradient(logical_and(equal(x, 0), equal(y, 0))), math.inf, y),
     domain=(NONZERO, POSITIVE),
 )
-@on_reals
 def xlogy(x: Value, y: Value, /) -> Value:
     """``x log(y)``, and 0 where x is 0. Derivatives log(y) and x / y; at x = y = 0 both are taken for 0.
 
@@ -205,12 +189,11 @@ def xlogy(x: Value, y: Value, /) -> Value:
     return special(x, y).xlogy(x, y)
 
 
-@elementwise(
+@real(
     lambda g, z, x, y: g * log1p(where(stop_gradient(logical_and(equal(x, 0), equal(y, -1))), 0.0, y)),
     lambda g, z, x, y: g * x / where(stop_gradient(logical_and(equal(x, 0), equal(y, -1))), math.inf, 1 + y),
     domain=(NONZERO, ABOVE_MINUS_ONE),
 )
-@on_reals
 def xlog1py(x: Value, y: Value, /) -> Value:
     """``x log(1 + y)``, and 0 where x is 0. Derivatives log(1 + y), x / (1 + y); at x = 0, y = -1 taken for 0.
 
@@ -220,8 +203,7 @@ def xlog1py(x: Value, y: Value, /) -> Value:
     return special(x, y).xlog1py(x, y)
 
 
-@elementwise(lambda g, y, x: g * digamma(x), domain=POSITIVE)
-@on_reals
+@real(lambda g, y, x: g * digamma(x), domain=POSITIVE)
 def gammaln(x: Value, /) -> Value:
     """Logarithm of the gamma function, for x > 0. Derivative digamma(x). Also called ``lgamma``.
 
@@ -234,8 +216,7 @@ def gammaln(x: Value, /) -> Value:
 lgamma = gammaln
 
 
-@elementwise(lambda g, y, x: g * polygamma(1, x), domain=POSITIVE)
-@on_reals
+@real(lambda g, y, x: g * polygamma(1, x), domain=POSITIVE)
 def digamma(x: Value, /) -> Value:
     """Derivative of ``gammaln``, for x > 0. Its own derivative is polygamma(1, x), the trigamma function.
 
@@ -266,12 +247,11 @@ def polygamma(n: Value, x: Value, /) -> Value:
     return y.astype(x.dtype) if is_array(x) and x.dtype.kind == "f" else y
 
 
-@elementwise(
+@real(
     lambda g, y, a, b: g * (digamma(a) - digamma(a + b)),
     lambda g, y, a, b: g * (digamma(b) - digamma(a + b)),
     domain=POSITIVE,
 )
-@on_reals
 def betaln(a: Value, b: Value, /) -> Value:
     """Logarithm of the beta function, ``gammaln(a) + gammaln(b) - gammaln(a + b)``, for a, b > 0.
 
@@ -283,8 +263,7 @@ def betaln(a: Value, b: Value, /) -> Value:
     return special(a, b).betaln(a, b)
 
 
-@elementwise(lambda g, y, x: g * (i1e(x) - sign(x) * y), smoothness=KINK)
-@on_reals
+@real(lambda g, y, x: g * (i1e(x) - sign(x) * y), smoothness=KINK)
 def i0e(x: Value, /) -> Value:
     """``exp(-|x|) I0(x)``, the modified Bessel function of order 0 without its growth.
 
@@ -296,11 +275,10 @@ def i0e(x: Value, /) -> Value:
     return special(x).i0e(x)
 
 
-@elementwise(
+@real(
     lambda g, y, x: g * (i0e(x) - sign(x) * y - where(stop_gradient(equal(x, 0)), 0.5, divide_or_zero(y, x))),
     smoothness=KINK,
 )
-@on_reals
 def i1e(x: Value, /) -> Value:
     """``exp(-|x|) I1(x)``, the modified Bessel function of order 1 without its growth.
 

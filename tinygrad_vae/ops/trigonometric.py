@@ -6,9 +6,9 @@ import numpy as np
 
 from ..core import Value
 from ..domains import NONZERO, Domain, greater_than
-from .declare import PIECEWISE, elementwise
+from .declare import PIECEWISE
 from .elementwise import divide_or_zero, hypot, reciprocal, sigmoid, sqrt
-from .reals import on_reals
+from .reals import real
 
 INSIDE_ONE = Domain(
     "between -1 and 1, exclusive", lambda x: abs(x) < 1, lambda rng, shape: rng.uniform(-0.9, 0.9, shape)
@@ -18,8 +18,7 @@ _NOT_A_POLE = Domain(
 )
 
 
-@elementwise(lambda g, y, x: g * cos(x))
-@on_reals
+@real(lambda g, y, x: g * cos(x))
 def sin(x: Value, /) -> Value:
     """Sine of an angle in radians. Derivative cos x.
 
@@ -29,8 +28,7 @@ def sin(x: Value, /) -> Value:
     return np.sin(x)
 
 
-@elementwise(lambda g, y, x: -g * sin(x))
-@on_reals
+@real(lambda g, y, x: -g * sin(x))
 def cos(x: Value, /) -> Value:
     """Cosine of an angle in radians. Derivative -sin x.
 
@@ -40,8 +38,7 @@ def cos(x: Value, /) -> Value:
     return np.cos(x)
 
 
-@elementwise(lambda g, y, x: g * (4 * sigmoid(2 * x) * sigmoid(-2 * x)))
-@on_reals
+@real(lambda g, y, x: g * (4 * sigmoid(2 * x) * sigmoid(-2 * x)))
 def tanh(x: Value, /) -> Value:
     """Hyperbolic tangent. Derivative 1 - tanh(x)^2 = 4 sigmoid(2 x) sigmoid(-2 x).
 
@@ -51,8 +48,7 @@ def tanh(x: Value, /) -> Value:
     return np.tanh(x)
 
 
-@elementwise(lambda g, y, x: g * (1 + y * y), domain=_NOT_A_POLE)
-@on_reals
+@real(lambda g, y, x: g * (1 + y * y), domain=_NOT_A_POLE)
 def tan(x: Value, /) -> Value:
     """Tangent of an angle in radians. Derivative 1 + tan(x)^2.
 
@@ -62,8 +58,7 @@ def tan(x: Value, /) -> Value:
     return np.tan(x)
 
 
-@elementwise(lambda g, y, x: g * cosh(x))
-@on_reals
+@real(lambda g, y, x: g * cosh(x))
 def sinh(x: Value, /) -> Value:
     """Hyperbolic sine. Derivative cosh x.
 
@@ -73,8 +68,7 @@ def sinh(x: Value, /) -> Value:
     return np.sinh(x)
 
 
-@elementwise(lambda g, y, x: g * sinh(x))
-@on_reals
+@real(lambda g, y, x: g * sinh(x))
 def cosh(x: Value, /) -> Value:
     """Hyperbolic cosine. Derivative sinh x.
 
@@ -84,8 +78,7 @@ def cosh(x: Value, /) -> Value:
     return np.cosh(x)
 
 
-@elementwise(lambda g, y, x: g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE)
-@on_reals
+@real(lambda g, y, x: g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE)
 def asin(x: Value, /) -> Value:
     """Inverse sine, for -1 <= x <= 1. Derivative 1 / sqrt(1 - x^2), infinite at -1 and 1.
 
@@ -95,8 +88,7 @@ def asin(x: Value, /) -> Value:
     return np.arcsin(x)
 
 
-@elementwise(lambda g, y, x: -g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE)
-@on_reals
+@real(lambda g, y, x: -g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE)
 def acos(x: Value, /) -> Value:
     """Inverse cosine, for -1 <= x <= 1. Derivative -1 / sqrt(1 - x^2), infinite at -1 and 1.
 
@@ -106,8 +98,7 @@ def acos(x: Value, /) -> Value:
     return np.arccos(x)
 
 
-@elementwise(lambda g, y, x: g * reciprocal(hypot(1.0, x)) / hypot(1.0, x))
-@on_reals
+@real(lambda g, y, x: g * reciprocal(hypot(1.0, x)) / hypot(1.0, x))
 def atan(x: Value, /) -> Value:
     """Inverse tangent. Derivative 1 / (1 + x^2).
 
@@ -117,8 +108,7 @@ def atan(x: Value, /) -> Value:
     return np.arctan(x)
 
 
-@elementwise(lambda g, y, x: g / hypot(1.0, x))
-@on_reals
+@real(lambda g, y, x: g / hypot(1.0, x))
 def asinh(x: Value, /) -> Value:
     """Inverse hyperbolic sine. Derivative 1 / sqrt(1 + x^2).
 
@@ -128,8 +118,7 @@ def asinh(x: Value, /) -> Value:
     return np.arcsinh(x)
 
 
-@elementwise(lambda g, y, x: g / (sqrt(x - 1) * sqrt(x + 1)), domain=greater_than(1.0))
-@on_reals
+@real(lambda g, y, x: g / (sqrt(x - 1) * sqrt(x + 1)), domain=greater_than(1.0))
 def acosh(x: Value, /) -> Value:
     """Inverse hyperbolic cosine, for x >= 1. Derivative 1 / sqrt(x^2 - 1), infinite at 1.
 
@@ -139,8 +128,7 @@ def acosh(x: Value, /) -> Value:
     return np.arccosh(x)
 
 
-@elementwise(lambda g, y, x: g / ((1 - x) * (1 + x)), domain=INSIDE_ONE)
-@on_reals
+@real(lambda g, y, x: g / ((1 - x) * (1 + x)), domain=INSIDE_ONE)
 def atanh(x: Value, /) -> Value:
     """Inverse hyperbolic tangent, for -1 < x < 1. Derivative 1 / (1 - x^2).
 
@@ -150,13 +138,12 @@ def atanh(x: Value, /) -> Value:
     return np.arctanh(x)
 
 
-@elementwise(
+@real(
     lambda g, z, y, x: g * divide_or_zero(divide_or_zero(x, hypot(y, x)), hypot(y, x)),
     lambda g, z, y, x: -g * divide_or_zero(divide_or_zero(y, hypot(y, x)), hypot(y, x)),
     smoothness=PIECEWISE,
     domain=NONZERO,
 )
-@on_reals
 def atan2(y: Value, x: Value, /) -> Value:
     """Angle of the point (x, y), from -pi to pi. Derivatives x / (x^2 + y^2) and -y / (x^2 + y^2), 0 at the origin.
 

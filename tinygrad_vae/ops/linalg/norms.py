@@ -12,9 +12,9 @@ from ..choices import astype
 from ..declare import KINK, case, op
 from ..elementwise import abs, divide_or_zero, pow
 from ..indexing import diagonal, take
+from ..jumps import sign
 from ..reals import on_reals
 from ..reductions import Axis, as_axes, count_nonzero, largest, max, min, reduced, remaining_axes, sum
-from ..rounding import sign
 from ..shaping import axis_of, reshape
 from .decompositions import svdvals
 from .square import spread
