@@ -244,3 +244,25 @@ def moves_only(op, inputs, i, a, c, k, attrs, value):
     changed[(slice(None),) * a + (k,)] *= 0.9
     moved = np.asarray(op(*inputs[:i], changed, *inputs[i + 1 :], **attrs)) != value
     return moved.any() and not np.delete(moved, k, axis=c).any()
+
+
+@pytest.mark.parametrize("op", SMOOTH, ids=lambda op: op.name)
+def test_an_op_that_is_linear_in_an_input_says_so(op):
+    trial, rng = next(cases_of(op)), np.random.default_rng(0)
+    inputs = draw_inputs(op, trial, rng)
+    for i, x in enumerate(inputs):
+        if x.dtype.kind != "f" or op.declared.smoothness_in(i) not in DIFFERENTIABLE or op is tg.OPS["undefined_slope"]:
+            continue
+        a, b = rng.normal(size=x.shape), rng.normal(size=x.shape)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            points = (0 * a, a, b, a + 2 * b, a - b)
+            try:
+                origin, *found = (op(*inputs[:i], z, *inputs[i + 1 :], **trial.attrs) for z in points)
+            except ValueError:  # of a matrix of zeros
+                continue
+        if not all(np.isfinite(y).all() for y in (origin, *found)):
+            continue
+        of_a, of_b, far, back = (y - origin for y in found)
+        if np.allclose(far, of_a + 2 * of_b, atol=1e-9) and np.allclose(back, of_a - of_b, atol=1e-9):
+            assert op.declared.linear_with(i, len(inputs)), op.declared.linear

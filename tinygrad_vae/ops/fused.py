@@ -89,6 +89,7 @@ def _coarse(dtype: Any) -> float:
 @op(
     lambda g, y, average, x, *, decay: decay * g,
     lambda g, y, average, x, *, decay: (1 - decay) * g,
+    linear=True,
     axes=lambda i, labels, y, average, x, *, decay: labels,
     cases=[case((2, 3), (2, 3), decay=0.9), case((), (), decay=0.0)],
 )
@@ -131,6 +132,7 @@ def _only_numbers_mix(i: int, labels: Labels, y: Value, *_: Value) -> Labels:
     lambda g, y, p, mean, square, scale, shift: total(g * mean * sqrt(square) / _divisor(square, scale, shift) ** 2),
     lambda g, y, p, mean, square, scale, shift: total(g * mean / _divisor(square, scale, shift) ** 2),
     domain=(REAL, REAL, POSITIVE, POSITIVE, POSITIVE),
+    linear=((0, 1),),
     axes=_only_numbers_mix,
     cases=[case((2, 3), (2, 3), (2, 3), (), ()), case((), (), (), (), ())],
 )

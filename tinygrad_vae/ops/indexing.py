@@ -184,6 +184,7 @@ _ALONG = [case((2, 3), (2, 3), axis=1), case((3, 2), (1, 2), axis=0), case((1, 3
     None,
     smoothness=(SMOOTH, JUMP),
     domain=(REAL, _POSITION),
+    linear=((0,),),
     axes=_axes_along,
     cases=_ALONG,
 )
@@ -206,6 +207,7 @@ def take_along_axis(x: Value, indices: Value, /, *, axis: int = -1) -> Value:
     None,
     smoothness=(SMOOTH, JUMP),
     domain=(REAL, _POSITION),
+    linear=((0,),),
     axes=_axes_of_put_along,
     cases=[case((2, 3), (2, 3), axis=1, shape=(2, 3)), case((2, 2), (2, 2), axis=0, shape=(3, 2))],
 )

@@ -179,6 +179,7 @@ def logit(x: Value, /) -> Value:
     lambda g, z, x, y: g * log(where(stop_gradient(logical_and(equal(x, 0), equal(y, 0))), 1.0, y)),
     lambda g, z, x, y: g * x / where(stop_gradient(logical_and(equal(x, 0), equal(y, 0))), math.inf, y),
     domain=(NONZERO, POSITIVE),
+    linear=((0,),),
 )
 def xlogy(x: Value, y: Value, /) -> Value:
     """``x log(y)``, and 0 where x is 0. Derivatives log(y) and x / y; at x = y = 0 both are taken for 0.
@@ -193,6 +194,7 @@ def xlogy(x: Value, y: Value, /) -> Value:
     lambda g, z, x, y: g * log1p(where(stop_gradient(logical_and(equal(x, 0), equal(y, -1))), 0.0, y)),
     lambda g, z, x, y: g * x / where(stop_gradient(logical_and(equal(x, 0), equal(y, -1))), math.inf, 1 + y),
     domain=(NONZERO, ABOVE_MINUS_ONE),
+    linear=((0,),),
 )
 def xlog1py(x: Value, y: Value, /) -> Value:
     """``x log(1 + y)``, and 0 where x is 0. Derivatives log(1 + y), x / (1 + y); at x = 0, y = -1 taken for 0.
