@@ -108,6 +108,8 @@ from .guard.report import ESTIMATORS, explain
 from .guard.verdict import BiasedGradientWarning
 from .numerics import graph_memory, watch_numerics
 from .ops import *
-from .ops import operators
 from .ops.declare import OPS, case, elementwise, op
 from .vae import VAE, elbo, importance_weighted_bound
+
+for _error in (BlockedGradientError, GradientRefusedError, InvalidGradientError, BiasedGradientWarning):
+    _error.__module__ = __name__  # a traceback says where to import it from

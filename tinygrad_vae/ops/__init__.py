@@ -2,7 +2,7 @@
 
 # fmt: off
 # ruff: noqa: RUF022
-from . import linalg
+from . import linalg, operators
 from .choices import astype, identity, stop_gradient, surrogate, where
 from .cumulative import cumulative_prod, cumulative_sum
 from .elementwise import (
