@@ -587,7 +587,7 @@ def test_the_step_of_delta_is_a_jump_for_a_random_value():
     mu, step = tg.Tensor(0.0, "mu"), tg.Tensor(0.0, "l")
     x = tg.Normal(mu, 1.0).rsample(rng=tg.noise(0))
     for parameter in (mu, step):
-        with pytest.raises(tg.InvalidGradientError, match="less_equal jumps"):
+        with pytest.raises(tg.InvalidGradientError, match=r"l <= \.\.\. jumps"):
             tg.gradients(tg.Delta(step).cdf(x), parameter)
 
 
