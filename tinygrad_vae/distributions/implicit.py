@@ -1,7 +1,4 @@
-"""Draws that solve ``F(z; theta) = u``, where the cdf F has no inverse in closed form, and their implicit derivatives.
-
-It knows of a law what it declares: a cdf, a log-density, and how to solve the equation on arrays.
-"""
+"""Draws that solve ``F(z; theta) = u``, where the cdf F has no inverse in closed form, and their implicit derivatives."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Credit: which part of a cost a draw can have influenced, followed axis by axis through the graph.
 
-It knows what each op declares of its axes, and nothing of estimators. For a batch, the cost of example i usually
-depends on the draw of example i alone. Where that can be read off the graph, a score function needs to weigh each
-example only with its own log-probability.
+For a batch, the cost of example i usually depends on the draw of example i alone. Where that can be read off the graph,
+a score function needs to weigh each example only with its own log-probability.
 """
 
 from __future__ import annotations
