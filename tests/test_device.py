@@ -241,13 +241,13 @@ def test_derivatives_of_functions_run_on_a_device(gpu):
     _all_close(_on_both(run, rng.normal(size=3), rng.normal(size=3)), 1e-12)
 
 
-def test_an_eager_step_waits_once_for_each_law_and_once_for_the_update(gpu):
+def test_an_eager_step_waits_once_for_pixels_distributions_and_update(gpu):
     model, x, adam = tg.to_device(small_model()), tg.to_device(IMAGES), tg.optim.Adam(0.01)
     state, step = adam.init(model), training_step(adam)
     gpu.clear()
     step(model, state, x, tg.noise(1))
-    posterior = prior = likelihood = log_prob = update = 1
-    assert gpu.synchronizations == ["__bool__"] * (posterior + prior + likelihood + log_prob + update)
+    pixels = posterior = prior = likelihood = log_prob = update = 1
+    assert gpu.synchronizations == ["__bool__"] * (pixels + posterior + prior + likelihood + log_prob + update)
     assert gpu.copies == ["asarray"]  # the noise
 
 

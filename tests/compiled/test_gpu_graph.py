@@ -96,7 +96,7 @@ def test_every_op_runs_in_a_plan_as_it_does_eagerly(op, gpu):
         calls = program_of(run).calls
         if op.name in BETWEEN or (".linalg." in op.__module__ and op.name != "power_norm"):
             assert len(calls) > 1
-        elif gpu.has_cublas and op.name not in ("matmul", "linear"):
+        elif gpu.has_cublas and op.name not in ("matmul", "linear", "erfcx_integral"):
             assert len(calls) == 1
 
 
