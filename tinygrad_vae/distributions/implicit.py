@@ -1,4 +1,4 @@
-"""Draws that solve ``F(z; theta) = u``, where the cdf F has no inverse in closed form, and their implicit derivatives."""
+"""Draws that solve ``F(z; theta) = u`` for a cdf without an inverse in closed form, and their implicit derivatives."""
 
 from __future__ import annotations
 
