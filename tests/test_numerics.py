@@ -44,6 +44,20 @@ def test_outside_of_the_block_nothing_is_watched_even_after_an_error():
     assert np.isinf(tg.exp(np.array([np.inf])))
 
 
+def test_blocks_that_overlap_watch_until_the_last_one_ends():
+    first, second = tg.watch_numerics(), tg.watch_numerics()
+    before = tg.Op.__call__, tg.Op.record
+    with np.errstate(divide="ignore"):
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        with pytest.raises(FloatingPointError, match="log gave 1 infinite"):
+            tg.log(np.zeros(1))
+        second.__exit__(None, None, None)
+        tg.log(np.zeros(1))
+    assert (tg.Op.__call__, tg.Op.record) == before
+
+
 def test_graph_memory_counts_shared_memory_once():
     x = tg.Tensor(np.ones((100, 10)), "x")
     view = tg.reshape(x, (1000,))

@@ -1,8 +1,10 @@
 """A plan gives what its step gives, bit for bit, call after call, or says why it cannot."""
 
+import copy
 import dataclasses
 import functools
 import gc
+import pickle
 import tracemalloc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -567,3 +569,32 @@ def test_a_plan_keeps_its_arena_and_nothing_of_what_it_was_made_from():
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < program_of(run).arena.nbytes + x.nbytes  # the arrays of the chain would be some sixty times x
+
+
+def _total(total, x):
+    return (total + x,)
+
+
+def test_a_step_can_be_copied_and_each_copy_has_its_own_memory():
+    run = tg.plan(_total, carry=1)
+    for _ in range(3):
+        (a,) = run(np.zeros(2), np.ones(2))
+    for other in (copy.copy(run), copy.deepcopy(run), pickle.loads(pickle.dumps(run))):
+        b = np.full(2, 10.0)
+        for _ in range(3):
+            (b,) = other(b, np.ones(2))
+        np.testing.assert_array_equal(b, 13.0)
+    np.testing.assert_array_equal(a, 1.0)
+
+
+def test_a_step_is_watched_inside_watch_numerics():
+    run = tg.plan(lambda w, x: (w + 1.0, tg.log(x)), carry=1)
+    w, good = np.zeros(1), np.ones(1)
+    for _ in range(3):
+        w, _ = run(w, good)
+    with tg.watch_numerics(), np.errstate(all="ignore"):
+        w, _ = run(w, good)
+        with pytest.raises(FloatingPointError, match="log gave 1 infinite"):
+            run(w, np.zeros(1))
+    w, found = run(w, good)
+    assert (w, found) == (5.0, 0.0)
