@@ -17,7 +17,6 @@ import ctypes
 import functools
 import inspect
 import json
-import re
 import sys
 import types
 import weakref
@@ -504,50 +503,6 @@ class Graph:
         pass
 
 
-class ElementwiseKernel:
-    """A kernel by what it does with an element, in a C that is Python too but for its types."""
-
-    def __init__(self, in_params, out_params, operation, name="kernel", preamble=""):
-        self.inputs, self.outputs = ([part.split() for part in text.split(", ")] for text in (in_params, out_params))
-        lines = [re.sub(r"^(?:float|double|bool) (\w+) = ", r"\1 = ", line) for line in operation.split(";\n")]
-        self.program = compile("\n".join(lines), name, "exec")
-
-    def __call__(self, *args):
-        if len(args) not in (len(self.inputs), len(self.inputs) + len(self.outputs)):
-            raise TypeError(f"Wrong number of arguments: {len(args)}")
-        args, outs = args[: len(self.inputs)], args[len(self.inputs) :]
-        hosts = [x.host if isinstance(x, ndarray) else x for x in args]
-        for (kind, name), x in zip(self.inputs, hosts, strict=True):
-            if isinstance(x, np.ndarray) and x.dtype != np.dtype(kind):
-                raise TypeError(f"Type is mismatched. {name} {x.dtype} {kind}")
-
-        def run(*hosts):
-            known = {name: np.asarray(x, kind)[()] for (kind, name), x in zip(self.inputs, hosts, strict=True)}
-            known |= C_TYPES | C_FUNCTIONS
-            exec(self.program, known)
-            shape = np.broadcast_shapes(*(np.shape(x) for x in hosts))
-            made = (np.array(np.broadcast_to(known[n], shape), kind) for kind, n in self.outputs)
-            return tuple(made)
-
-        if outs:
-            into = [x.host for x in outs]
-
-            def write(*hosts, out):
-                for place, x in zip(out, run(*hosts), strict=True):
-                    np.copyto(place, x)
-
-            _launch("elementwise", write, *hosts, out=into)
-        found = outs or _wrapped(_launch("elementwise", run, *hosts))
-        return found if len(found) > 1 else found[0]
-
-
-C_TYPES = {"float": np.float32, "double": np.float64, "bool": np.bool_}
-C_FUNCTIONS = {name: getattr(np, name) for name in ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh")}
-C_FUNCTIONS |= {"floor": np.floor, "fabs": np.abs, "larger": np.maximum, "smaller": np.minimum, "pow": np.power}
-C_FUNCTIONS |= {"isfinite": np.isfinite, "isnan": np.isnan, "choose": np.where, "both": np.logical_and}
-C_FUNCTIONS |= {"either": np.logical_or, "none": np.logical_not}
-
-
 class MemoryPool:
     """Memory of its own, which here only counts what was taken."""
 
@@ -681,7 +636,6 @@ def _make_modules():
     for name in ("pi", "inf", "nan", "e", "newaxis", "euler_gamma"):
         setattr(cupy, name, getattr(np, name))
     cupy.ndarray, cupy.linalg, cupy.cuda, cupy.copyto = ndarray, linalg, cuda, _copyto
-    cupy.ElementwiseKernel = ElementwiseKernel
     cupy.ogrid, cupy.mgrid = _Grid(np.ogrid), _Grid(np.mgrid)
     cuda.Stream, cuda.Graph, cuda.MemoryPool, cuda.using_allocator = Stream, Graph, MemoryPool, using_allocator
     cuda.runtime = types.SimpleNamespace(

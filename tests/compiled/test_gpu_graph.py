@@ -272,8 +272,8 @@ def _op_that_fails_when_called_for_the_time(number):
 
 
 def test_a_step_whose_capture_fails_runs_op_by_op_with_one_warning(gpu):
-    record, again, in_a_kernel, warm, tried = 1, 1, 1, 1, 1
-    moody = _op_that_fails_when_called_for_the_time(record + again + in_a_kernel + warm + tried + 1)
+    record, again, warm, tried = 1, 1, 1, 1
+    moody = _op_that_fails_when_called_for_the_time(record + again + warm + tried + 1)
     run, x = tg.plan(lambda x: moody(x) * 2), tg.to_device(np.ones(2))
     run(x)
     with pytest.warns(UserWarning, match="capturing a CUDA graph failed, so the step runs op by op .in a mood"):
@@ -307,78 +307,3 @@ def test_the_table_of_what_cupy_has_is_that_of_cupy_itself():
     assert all(hasattr(cupy.cuda, name) for name in ("Stream", "MemoryPool", "using_allocator", "get_current_stream"))
     assert all(hasattr(cupy.cuda.Stream, name) for name in ("begin_capture", "end_capture", "synchronize"))
     assert hasattr(cupy.cuda.Graph, "launch")
-
-
-# ----------------------------------------------------------------------------------------- kernels
-
-
-def _kernels(step, *args, **options):
-    """Return how many kernels one launch of a step runs, after a look at what it gives."""
-    run = tg.plan(step, **options)
-    for _ in range(3):
-        found = run(*tg.to_device(args))
-    expected = step(*args)
-    for x, y in zip(trees.leaves(found), trees.leaves(expected), strict=True):
-        _equal_to_rounding(x, y)
-    return sum(len(call.__self__.calls) for call in program_of(run).calls)
-
-
-@pytest.fixture
-def with_cublas():
-    with pretend() as counts:
-        yield counts
-
-
-X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    ("step", "count"),
-    [
-        (lambda x: tg.exp(tg.sin(x) * 2 + 1) - x, 1),
-        (lambda x: (tg.exp(x), tg.exp(x) + 1, tg.sigmoid(x) * tg.softplus(x)), 1),
-        (lambda x: tg.exp(x - tg.max(x, axis=-1, keepdims=True)) / 2, 2),  # a reduction ends what it reads
-        (lambda x: tg.sum(tg.exp(x) * x) + 1, 3),
-        (lambda x: (x + 1) @ (x * 2).T + 1, 4),  # the transpose is there before x + 1
-        (lambda x: tg.where(x > 0, x, 0.0) * tg.maximum(x, tg.abs(x) - 1), 1),
-        (lambda x: tg.astype(tg.astype(x, np.float64) ** 2 / 3, np.float32) * x, 1),
-        (lambda x: tg.log(x) + tg.minimum(tg.sqrt(x), 0.0) + tg.isfinite(x), 1),  # nan where x < 0
-        (lambda x: (x[0] * 2 + 1, x * 2 + x[0]), 2),  # one for each shape
-        (lambda x: tg.erf(x) + 1, 2),  # erf is not known in a kernel
-        (lambda x: functools.reduce(lambda y, _: tg.sin(y) * 0.5, range(300), x), 3),  # as long as may be
-    ],
-)
-def test_elementwise_nodes_are_one_kernel(step, count, with_cublas):
-    with np.errstate(all="ignore"):
-        assert _kernels(step, X) == count
-
-
-def test_a_training_step_is_few_kernels(with_cublas):
-    model, adam = _model(), tg.optim.Adam(0.01)
-    count = _kernels(lambda *given: _step(*given, tg.noise(0)), model, adam.init(model), IMAGES, carry=2)
-    products, sums = 14, 11
-    assert products + sums < count < 60
-
-
-def test_where_a_kernel_does_not_compile_its_nodes_run_by_themselves(with_cublas, monkeypatch):
-    def fails(*_, **__):
-        raise RuntimeError("NVRTC_ERROR_COMPILATION")
-
-    monkeypatch.setattr(device_array.module, "ElementwiseKernel", fails)
-    assert _kernels(lambda x: tg.exp(tg.sin(x) * 2 + 1) - x, X) == 5
-
-
-def test_a_kernel_that_computes_something_else_is_not_used(with_cublas, monkeypatch):
-    monkeypatch.setitem(device_array.C_FUNCTIONS, "sin", np.cos)
-    assert _kernels(lambda x: tg.sin(x) * 2, X) == 2
-
-
-def test_a_kernel_writes_where_its_result_is_carried_unless_that_is_still_read(with_cublas):
-    def step(w, v):
-        new = w * 2 + v
-        return new, v * 0.5 + w.T, tg.sum(w)
-
-    square = X[:, :3]
-    assert (
-        _kernels(step, square, square + 1, carry=2) == 3
-    )  # the kernel, the sum, and a copy of what w.T had to wait for

@@ -5,11 +5,10 @@ Never tried on hardware: tested on an imitation of CuPy only (``tests/device_arr
 Run op by op, a step on a GPU is mostly Python that launches small kernels. A stream that is captured takes down the
 kernels instead of running them; the resulting graph runs them all at one launch, on the memory that they were captured
 with. That memory is a pool of its own, so that nobody else is given a part of it. Inputs and noise are copied to fixed
-places before the launch. Elementwise nodes are compiled to common kernels (``kernels``), and matrix products call
-cuBLAS directly (``cublas``).
+places before the launch. Matrix products call cuBLAS directly (``cublas``).
 
 Not everything can be captured: ops that wait for the device (a mask as an index, a number read off an array), sorts,
-and the calls of CuPy to cuSOLVER. Each piece is tried by itself; a piece that fails is called between two graphs.
+and the calls of CuPy to cuSOLVER. Each op is tried by itself; an op that fails is called between two graphs.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -29,7 +27,6 @@ from ...ops.matrix import linear, matmul
 from ..recording import identity
 from ..trace import check_shape
 from .cublas import CuBLAS, CuBLASError
-from .kernels import Kernel, in_kernels
 
 
 class CapturedProgram:
@@ -57,16 +54,14 @@ class CapturedProgram:
             self._outside = [xp.array(x) for x in given]
             self._own = {id(x) for x in self._outside}
             arrays = {id(x): mine for x, mine in zip(given, self._outside, strict=True)}
-            homes = {k: self._outside[i] for k, i in carried.items()}
-            self.results = capture.take_down(order, arrays, [value_of(x) for x in results], homes)
+            self.results = capture.take_down(order, arrays, [value_of(x) for x in results])
             capture.begin()
             for k, x in enumerate(self.results):
-                if _memory(x) in self._own and x is not homes.get(k):  # which is about to be overwritten
+                if _memory(x) in self._own:  # which the carried results and the next arguments overwrite
                     self.results[k] = x.copy()
-            for k, home in homes.items():
-                if self.results[k] is not home:
-                    xp.copyto(home, self.results[k])
-                    self.results[k] = home
+            for k, i in carried.items():
+                xp.copyto(self._outside[i], self.results[k])
+                self.results[k] = self._outside[i]
             capture.end()
             self.calls, self._kept = capture.calls, capture.cublas
             stream.synchronize()
@@ -120,9 +115,7 @@ class _Capture:
             self.is_open = False
             self.calls.append(self.stream.end_capture().launch)
 
-    def take_down(
-        self, order: Iterable[Tensor], arrays: dict[int, Any], results: Sequence[Any], homes: Mapping[int, Array]
-    ) -> list[Any]:
+    def take_down(self, order: Iterable[Tensor], arrays: dict[int, Any], results: Sequence[Any]) -> list[Any]:
         """Take down the nodes, and return the arrays of the results.
 
         What was computed before is not computed again, and memory is given back after its last use.
@@ -131,8 +124,6 @@ class _Capture:
             order: the nodes, each after its inputs.
             arrays: for the id of a recorded array, the array that stands for it now.
             results: recorded arrays, and other things.
-            homes: for the index of a carried result, the array of the argument that it becomes. A kernel writes it
-                there if nothing else needs the old numbers.
         """
         steps, same = self._different(order, set(arrays))
 
@@ -144,37 +135,22 @@ class _Capture:
         for x in map(value_of, [*(x for node in steps for x in node.inputs), *results]):
             if is_array(x) and key_of(x) not in arrays and key_of(x) not in computed:  # a constant
                 arrays[key_of(x)] = x if isinstance(x, np.generic) else self.xp.asarray(x)
+        last = {key_of(x): i for i, node in enumerate(steps) for x in node.inputs if is_array(value_of(x))}
         kept = {key_of(x) for x in results}
-        pieces = [piece for part in in_kernels(steps, key_of) for piece in self._pieces(part, key_of, steps, kept)]
-        last = {key: i for i, piece in enumerate(pieces) for key in piece.reads}
-        home_of = {key_of(results[k]): home for k, home in homes.items()}
-
-        def is_free(home: Array | None, i: int) -> bool:
-            """Return whether piece i may write to a home, which it reads element by element if at all."""
-            there = [(key, last.get(key, -1), x) for key, x in arrays.items() if _memory(x) == id(home)]
-            return not any(key in kept or read > i or (read == i and x is not home) for key, read, x in there)
-
-        for i, piece in enumerate(pieces):
-            given = [arrays[key_of(x)] if is_array(x) else x for x in piece.given]
-            if piece.is_captured:
+        functions = list(map(self._function, steps))  # all are tried before anything is captured
+        for i, node in enumerate(steps):
+            given = [arrays[key_of(x)] if is_array(value_of(x)) else x for x in node.inputs]
+            function, can_capture = functions[i]
+            if can_capture:
                 self.begin()
-                if piece.is_kernel:
-                    ends = [(home_of.get(key_of(node)), node.value) for node in piece.nodes]
-                    given += [
-                        home if home is not None and is_free(home, i) else self.xp.empty(y.shape, y.dtype)
-                        for home, y in ends
-                    ]
-                made = piece.function(*given)
-                made = made if isinstance(made, tuple) else (made,)
+                made = function(*given)
             else:
                 self.end()
-                (node,) = piece.nodes
-                assert node.op is not None
-                made = (self.xp.empty(node.value.shape, node.value.dtype),)
-                self.calls.append(functools.partial(_call_between, node.op, piece.function, given, *made))
-            arrays.update(zip(map(key_of, piece.nodes), made, strict=True))
+                made = self.xp.empty(node.value.shape, node.value.dtype)
+                self.calls.append(functools.partial(_call_between, node.op, function, given, made))
+            arrays[key_of(node)] = made
             del given, made
-            for key in piece.reads & computed - kept:
+            for key in {key_of(x) for x in node.inputs} & computed - kept:
                 if last[key] == i:
                     del arrays[key]
         return [arrays[key_of(x)] if is_array(x) else x for x in results]
@@ -197,46 +173,22 @@ class _Capture:
                 same[id(node.value)] = first
         return steps, same
 
-    def _pieces(
-        self, part: Tensor | Kernel, key_of: Callable[[Any], int], steps: Sequence[Tensor], kept: set[int]
-    ) -> list[_Piece]:
-        """Return a node, or the nodes of a kernel, as pieces that one call computes each; each way is tried."""
-        if isinstance(part, Tensor):
-            given = [value_of(x) for x in part.inputs]
-            reads = {key_of(x) for x in given if is_array(x)}
-            ways = self._ways(part)
-            for function in ways:
-                if self._can_capture(function, given, [part]):
-                    return [_Piece([part], given, reads, function)]
-            return [_Piece([part], given, reads, ways[-1], is_captured=False)]
-        inside = {id(node) for node in part.nodes}
-        read = kept.union(*({key_of(x) for x in node.inputs} for node in steps if id(node) not in inside))
-        ends = [node for node in part.nodes if key_of(node) in read]
-        inputs = {key_of(x): value_of(x) for node in part.nodes for x in node.inputs}
-        given = [inputs[key] for key in part.keys]  # type: ignore[index]
-        with contextlib.suppress(Exception):  # a kernel that does not compile is computed node by node
-            function = part.compiled(self.xp, [key_of(node) for node in ends])
-            if self._can_capture(function, given, ends):
-                return [_Piece(ends, given, set(map(key_of, given)), function, is_kernel=True)]
-        return [piece for node in part.nodes for piece in self._pieces(node, key_of, steps, kept)]
-
-    def _ways(self, node: Tensor) -> list[Callable[..., Array]]:
-        """Return the functions that compute a node, the best one first."""
-        op = node.op
-        assert op is not None
+    def _function(self, node: Tensor) -> tuple[Callable[..., Array], bool]:
+        """Return a function that computes a node, and whether it can be captured."""
+        assert node.op is not None
         attrs = {name: _on_device(self.xp, x) for name, x in node.attrs.items()}
-        ways: list[Callable[..., Array]] = [functools.partial(op.forward, **attrs)]
-        if self.cublas is not None and op in _WITH_PRODUCTS:
-            ways.insert(0, functools.partial(_WITH_PRODUCTS[op], self.cublas.matmul))
-        return ways
+        whole = functools.partial(node.op.forward, **attrs)
+        if self.cublas is not None and node.op in _WITH_PRODUCTS:
+            product = functools.partial(_WITH_PRODUCTS[node.op], self.cublas.matmul)
+            if self._can_capture(product, node):
+                return product, True
+        return whole, self._can_capture(whole, node)
 
-    def _can_capture(self, function: Callable[..., Any], given: Sequence[Any], nodes: Sequence[Tensor]) -> bool:
-        """Return whether a function can be captured and gives the values of these nodes."""
-        given = [self.xp.asarray(x) if isinstance(x, np.ndarray) else x for x in given]
+    def _can_capture(self, function: Callable[..., Any], node: Tensor) -> bool:
+        """Return whether a function can be captured and gives the value of the node."""
+        given = [self.xp.asarray(x) if isinstance(x, np.ndarray) else x for x in map(value_of, node.inputs)]
         try:
-            found = function(*given)  # so that its kernels are compiled and loaded before they are captured
-            found = found if isinstance(found, tuple) else (found,)
-            if not all(is_close(x, node.value) for x, node in zip(found, nodes, strict=True)):
+            if not is_close(function(*given), node.value):  # its kernels are compiled and loaded before the capture
                 return False
             self.stream.begin_capture()
             try:
@@ -246,19 +198,6 @@ class _Capture:
         except Exception:  # of any kind: from here, from CuPy or from CUDA
             return False
         return True
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Nodes that one call computes from recorded arrays and numbers."""
-
-    nodes: Sequence[Tensor]
-    given: Sequence[Any]
-    reads: set[int]
-    function: Callable[..., Any]
-    is_captured: bool = True
-    is_kernel: bool = False
-    """Whether the function may be told where to write."""
 
 
 def is_close(found: Array, expected: Array) -> bool:
@@ -287,7 +226,7 @@ def _on_device(xp: ModuleType, key: Any) -> Any:
     return tuple(xp.asarray(part) if isinstance(part, (list, np.ndarray)) else part for part in key)
 
 
-def _call_between(op: Op[..., Any], function: Callable[..., Array], inputs: Sequence[Any], out: Array) -> None:
+def _call_between(op: Any, function: Callable[..., Array], inputs: Sequence[Any], out: Array) -> None:
     """Call a function between two graphs, and copy its result."""
     check_shape(op, found := function(*inputs), out)
     out[...] = found
