@@ -128,7 +128,7 @@ class Recording:
             for node in self.order:
                 if (op := node.op) is None:
                     continue
-                rows.append(("an op", op.name, op.name))
+                rows.append(("an op", op.name, op))
                 rows += [row(f"{op.name}: {op.input_name(i)}", x) for i, x in enumerate(node.inputs)]
                 for name, x in node.attrs.items():
                     if id(x) in names:
