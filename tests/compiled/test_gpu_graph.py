@@ -240,15 +240,6 @@ def test_what_is_given_out_is_not_overwritten_by_the_next_run(gpu):
     assert [(float(a), float(b)) for a, b in kept] == [(2.0 * i, i + 1.0) for i in range(5)]
 
 
-def test_what_is_computed_twice_is_captured_once(gpu):
-    run = tg.plan(lambda x: tg.cumulative_sum(x) + tg.cumulative_sum(x) * tg.cumulative_sum(x))
-    x = tg.to_device(np.ones(3))
-    run(x)
-    gpu.clear()
-    run(x)
-    assert gpu.kernels.count("cumsum") == 3 + 2 + 1  # the recording, a trial run and captured, the capture
-
-
 def test_memory_is_given_back_once_it_was_read_for_the_last_time(gpu):
     x = tg.to_device(np.ones(1000))
     run = tg.plan(lambda x: tg.sum(functools.reduce(lambda y, _: tg.cumulative_sum(y) / 1000, range(50), x)))

@@ -57,10 +57,6 @@ def _clip(x: Any, low: Any, high: Any) -> Any:
     return low if x < low else high if x > high else x
 
 
-if np.signbit(np.clip(-np.zeros(8), 0.0, np.inf)).all() != np.signbit(_clip(-0.0, 0.0, np.inf)):
-    del EXACT["clip"]  # NumPy 2.0 returns 0.0 for -0.0
-
-
 def has_compiler() -> bool:
     """Return whether there is a numba that works with the installed NumPy."""
     try:

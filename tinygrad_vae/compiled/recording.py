@@ -64,14 +64,14 @@ class _WatchedStream(NoiseStream):
     def generator(self) -> np.random.Generator:
         raise PlanError("plan: a plan cannot see draws from a generator; draw with the methods of the noise stream")
 
-    def normal(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
-        return self._keep("normal", shape, dtype)
+    def normal(self, *options: Any) -> Array:
+        return self._keep("normal", *options)
 
-    def uniform(self, shape: tuple[int, ...] = (), dtype: Any = np.float64) -> Array:
-        return self._keep("uniform", shape, dtype)
+    def uniform(self, *options: Any) -> Array:
+        return self._keep("uniform", *options)
 
-    def sobol(self, shape: tuple[int, ...], dtype: Any = np.float64, *, normal: bool = False) -> Array:
-        return self._keep("sobol", shape, dtype, normal=normal)
+    def sobol(self, *options: Any, **named: Any) -> Array:
+        return self._keep("sobol", *options, **named)
 
     def permutation(self, n: int) -> Array:
         return self._keep("permutation", n)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -24,7 +25,6 @@ import numpy as np
 from ...core import Array, Op, Tensor, is_array, namespace, value_of
 from ...devices import to_host
 from ...ops.matrix import linear, matmul
-from ..recording import identity
 from ..trace import check_shape
 from .cublas import CuBLAS, CuBLASError
 
@@ -116,31 +116,27 @@ class _Capture:
             self.calls.append(self.stream.end_capture().launch)
 
     def take_down(self, order: Iterable[Tensor], arrays: dict[int, Any], results: Sequence[Any]) -> list[Any]:
-        """Take down the nodes, and return the arrays of the results.
-
-        What was computed before is not computed again, and memory is given back after its last use.
+        """Take down the nodes, and return the arrays of the results. Memory is given back after its last use.
 
         Args:
             order: the nodes, each after its inputs.
             arrays: for the id of a recorded array, the array that stands for it now.
             results: recorded arrays, and other things.
         """
-        steps, same = self._different(order, set(arrays))
-
-        def key_of(x: Any) -> int:
-            key = id(value_of(x))
-            return same.get(key, key)
-
-        computed = {key_of(node) for node in steps}
-        for x in map(value_of, [*(x for node in steps for x in node.inputs), *results]):
-            if is_array(x) and key_of(x) not in arrays and key_of(x) not in computed:  # a constant
-                arrays[key_of(x)] = x if isinstance(x, np.generic) else self.xp.asarray(x)
-        last = {key_of(x): i for i, node in enumerate(steps) for x in node.inputs if is_array(value_of(x))}
-        kept = {key_of(x) for x in results}
-        functions = list(map(self._function, steps))  # all are tried before anything is captured
-        for i, node in enumerate(steps):
-            given = [arrays[key_of(x)] if is_array(value_of(x)) else x for x in node.inputs]
-            function, can_capture = functions[i]
+        steps: dict[int, Tensor] = {}
+        for node in order:
+            returns_input = any(value_of(x) is node.value for x in node.inputs)
+            if node.op is not None and not returns_input and id(node.value) not in arrays:
+                steps[id(node.value)] = node
+        reads = {key: [value_of(x) for x in node.inputs] for key, node in steps.items()}
+        for x in [*itertools.chain.from_iterable(reads.values()), *results]:
+            if is_array(x) and id(x) not in arrays and id(x) not in steps:  # a constant
+                arrays[id(x)] = x if isinstance(x, np.generic) else self.xp.asarray(x)
+        last = {id(x): key for key, inputs in reads.items() for x in inputs}
+        functions = {key: self._function(node) for key, node in steps.items()}  # tried before anything is captured
+        for key, node in steps.items():
+            given = [arrays[id(x)] if is_array(x) else x for x in reads[key]]
+            function, can_capture = functions[key]
             if can_capture:
                 self.begin()
                 made = function(*given)
@@ -148,30 +144,12 @@ class _Capture:
                 self.end()
                 made = self.xp.empty(node.value.shape, node.value.dtype)
                 self.calls.append(functools.partial(_call_between, node.op, function, given, made))
-            arrays[key_of(node)] = made
+            arrays[key] = made
             del given, made
-            for key in {key_of(x) for x in node.inputs} & computed - kept:
-                if last[key] == i:
-                    del arrays[key]
-        return [arrays[key_of(x)] if is_array(x) else x for x in results]
-
-    def _different(self, order: Iterable[Tensor], known: set[int]) -> tuple[list[Tensor], dict[int, int]]:
-        """Return the nodes to compute, and for the id of each array left out the id of its equal."""
-        steps: list[Tensor] = []
-        same: dict[int, int] = {}
-        made: dict[Any, int] = {}
-        for node in order:
-            given = [value_of(x) for x in node.inputs]
-            if node.op is None or id(node.value) in known or any(x is node.value for x in given):
-                continue  # a leaf, or an op that returns its input
-            keys = (same.get(id(x), id(x)) if is_array(x) else repr(x) for x in given)
-            first = made.setdefault((node.op, identity(dict(node.attrs)), *keys), id(node.value))
-            known.add(id(node.value))
-            if first == id(node.value):
-                steps.append(node)
-            else:
-                same[id(node.value)] = first
-        return steps, same
+            for x in reads[key]:
+                if id(x) in steps and last[id(x)] == key and not any(x is y for y in results):
+                    arrays.pop(id(x), None)
+        return [arrays[id(x)] if is_array(x) else x for x in results]
 
     def _function(self, node: Tensor) -> tuple[Callable[..., Array], bool]:
         """Return a function that computes a node, and whether it can be captured."""
