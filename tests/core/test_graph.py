@@ -367,3 +367,40 @@ def test_cotangents_are_added_up_in_place_only_where_nobody_else_holds_them():
     cotangent = np.ones(3)
     np.testing.assert_array_equal(tg.gradients(z + z + z * 3, z, cotangent=cotangent), 5.0)
     np.testing.assert_array_equal(cotangent, 1.0)
+
+
+def test_an_op_whose_derivative_nobody_knows_is_refused_and_one_that_jumps_is_flat():
+    @tg.elementwise(None)
+    def unknown(x, /):
+        return x**2
+
+    @tg.elementwise(None, smoothness="jump")
+    def step(x, /):
+        return np.floor(x)
+
+    try:
+        x = tg.Tensor(1.5, "x")
+        with pytest.raises(tg.BlockedGradientError, match="unknown has no derivative"):
+            tg.gradients(unknown(x), x)
+        assert tg.gradients(step(x), x) == 0.0
+    finally:
+        del tg.OPS["unknown"], tg.OPS["step"]
+
+
+def test_an_op_that_was_made_and_not_declared_counts_as_smooth():
+    cube = tg.Op(lambda x, /: x**3, [lambda g, y, x: 3 * g * x**2], elementwise=True)
+    mu = tg.Tensor(2.0, "mu")
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+    assert tg.gradients(tg.reparameterize(cube(z)), mu) == 3 * z.value**2
+    assert tg.explain(cube(z), mu).nodes[0].cut == ["mu"]
+    with pytest.raises(tg.BlockedGradientError, match="1 random node stands between"):
+        tg.gradients(cube(z), mu)
+
+
+def test_a_tree_that_was_wrapped_twice_is_an_error_and_no_zeros():
+    weights = {"w": np.ones(3), "b": np.ones(())}
+    first = tg.wrap(weights)
+    cost = tg.sum(first["w"] * 2.0 + first["b"])
+    with pytest.raises(ValueError, match="wrapped twice"):
+        tg.gradients(cost, tg.wrap(weights))
+    np.testing.assert_array_equal(tg.gradients(cost, first)["w"], [2.0, 2.0, 2.0])

@@ -68,7 +68,7 @@ class RandomnessGuard(Guard):
     def report(self, node: Tensor, output: Tensor, wrt: Sequence[Tensor]) -> str:
         """Say which parameters each random node hides from the output, and which rewrites are valid there."""
         if not isinstance(node, Sample):
-            return f"{node.op.name if node.op else node!r} has no derivative, and stands between the output and wrt"
+            return f"{node.op.name if node.op else node} has no derivative, and stands between the output and wrt"
         return str(report(topological_order([output]), wrt))
 
 
