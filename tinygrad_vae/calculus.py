@@ -27,6 +27,7 @@ from .core import (
 )
 from .ops import identity, reshape, stack, sum
 from .ops.declare import SMOOTH, STOP, op
+from .ops.ranges import of_first
 
 Tree = TypeVar("Tree")
 Argument = int | tuple[int, ...]
@@ -179,6 +180,7 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     None,
     smoothness=(SMOOTH, STOP),
     axes=lambda i, labels, y, u, tangent: (None,) * len(y.shape) if i else labels,
+    range=of_first,
 )
 def asked_beside(u: Value, tangent: Value, /) -> Value:
     """``u``. The tangent stands beside it so that the guard sees all the noise that the product depends on."""

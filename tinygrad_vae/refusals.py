@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .core import Value
 from .ops.declare import SMOOTH, STOP, op
+from .ops.ranges import of_first
 
 
-@op(lambda g, y, x, *, reason: g, linear=True, axes=lambda i, labels, y, x, *, reason: labels)
+@op(lambda g, y, x, *, reason: g, linear=True, axes=lambda i, labels, y, x, *, reason: labels, range=of_first)
 def refuse_gradient(x: Value, /, *, reason: str) -> Value:
     """``x``. A gradient through it is refused with the reason.
 
@@ -22,6 +23,7 @@ def refuse_gradient(x: Value, /, *, reason: str) -> Value:
     None,
     smoothness=(SMOOTH, STOP, STOP),
     axes=lambda i, labels, y, *inputs, reason: labels if inputs[i].shape == y.shape else (None,) * len(y.shape),
+    range=of_first,
 )
 def first_order(value: Value, a: Value, b: Value, /, *, reason: str) -> Value:
     """``value``, whose first derivative is right and whose second one, along both a and b, lacks a part.

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core import Value, draw_sample, taken_care_of, trees
 from ..ops.declare import BLOCKED, Labels, declare
+from ..ops.ranges import of_draw
 
 
 def axes_kept_apart(labels: Labels, x: Value, shape: tuple[int, ...], own: int, after: int) -> Labels:
@@ -37,7 +38,7 @@ def _axes_of_draw(i: int, labels: Labels, z: Value, noise: Value, *parameters: V
 
 
 declare(draw_sample, smoothness=BLOCKED, axes=_axes_of_draw)
-declare(taken_care_of, linear=True, axes=lambda i, labels, y, x, *, drawn: labels)
+declare(taken_care_of, linear=True, axes=lambda i, labels, y, x, *, drawn: labels, range=of_draw)
 
 
 def structure_of(dist: Any) -> Any:

@@ -12,19 +12,31 @@ import numpy as np
 
 from ..core import Noise, Value, as_array, trees, value_of
 from ..ops import exp, logical_or, stop_gradient, where
+from ..ops.declare import STOP, elementwise
+from ..ops.ranges import promised
 from .distribution import noise_dtype
 
 
 def choose(condition: Value, x: Value, y: Value) -> Value:
     """Return ``x`` where the condition holds and ``y`` elsewhere, for formulas that agree where they meet.
 
-    ``stop_gradient`` says that nothing jumps there, so that a random condition does not block a pathwise gradient.
+    ``seamless`` says that nothing jumps there, so that a random condition does not block a pathwise gradient.
 
     >>> x = tg.Tensor(2.0, "x")
     >>> float(tg.replay(choose(x > 0, x, 0.0), {x: np.array(-1.0)}).value)
     0.0
     """
-    return where(stop_gradient(condition), x, y)
+    return where(seamless(condition), x, y)
+
+
+@elementwise(None, smoothness=STOP, range=promised)
+def seamless(condition: Value, /) -> Value:
+    """``condition``, between formulas that agree where they meet: nothing jumps or leaps there.
+
+    >>> seamless(True)
+    True
+    """
+    return condition
 
 
 def clamp(x: Value, low: Value, high: Value = math.inf) -> Value:
@@ -32,8 +44,8 @@ def clamp(x: Value, low: Value, high: Value = math.inf) -> Value:
 
     Unlike ``clip`` it declares no kink, so that second derivatives pass: no draw lies on a bound but by rounding.
     """
-    x = choose(x < low, low, x)
-    return x if isinstance(high, float) and high == math.inf else choose(x > high, high, x)
+    x = where(stop_gradient(x < low), low, x)
+    return x if isinstance(high, float) and high == math.inf else where(stop_gradient(x > high), high, x)
 
 
 def above_zero(x: Value) -> Value:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import Array, Tensor, Value, gradients, namespace, trees
+from ..core import Array, Tensor, Value, gradients, namespace, trees, value_of
 from ..ops import exp, identity, sum_to
 from ..ops.declare import JUMP, op
+from ..ops.ranges import range_of_support
 from .batch_axes import axes_kept_apart, structure_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,12 @@ def _batch_axes(i: int, labels: Labels, z: Value, p: Value, *parameters: Value, 
     return axes_kept_apart(labels, (p, *parameters)[i], z.shape, own, 0)
 
 
-@op(_implicit, axes=_batch_axes)
+def _in_support(z: Value, p: Any, *parameters: Any) -> Any:
+    law = trees.replace_leaves(z.attrs["law"], [value_of(x) for x in z.inputs[1:]])
+    return range_of_support(law.support)
+
+
+@op(_implicit, axes=_batch_axes, range=_in_support)
 def solution_of_cdf(*probability_and_parameters: Value, law: Distribution) -> Value:
     """The z with ``F(z; theta) = p``: what ``inverse_cdf`` records."""
     p, *parameters = probability_and_parameters

@@ -32,6 +32,11 @@ _JUMPS = {
         "expectation has a part that comes from the leap, and that a path does not see. Draw with sample(...) and use "
         "score_function(cost), or cut on purpose with stop_gradient"
     ),
+    "pole": (
+        "{} has a pole that a random value may cross, as 1 / z has at z = 0, and leaps there: the derivative of the "
+        "expectation has a part that comes from the leap, and that a path does not see. Draw with sample(...) and use "
+        "score_function(cost), or keep the random value on one side, as exp(z), softplus(z) and 1 + z**2 do"
+    ),
     "meeting": (
         "{} jumps where a random value meets what depends on the parameters: the derivative of the expectation has a "
         "part that comes from there, which neither a path nor a score function sees. Let the parameters enter the "

@@ -9,6 +9,7 @@ from typing import Any
 from ..core import Noise, Sample, Tensor, taken_care_of, topological_order
 from ..ops.declare import BLOCKED, JUMP, PIECEWISE, STOP
 from ..refusals import refuse_gradient
+from .ranges import leaping
 
 
 def live_of(order: list[Tensor]) -> list[Tensor]:
@@ -72,7 +73,8 @@ class Paths:
     notes: list[Tensor] = field(default_factory=list)
     """Live nodes that stand for a random node which an estimator has taken care of."""
     jumps: list[tuple[Tensor, str, int]] = field(default_factory=list)
-    """Nodes that jump with a random value (``jump``, ``piecewise``) or where one meets parameters (``meeting``)."""
+    """Nodes that jump with a random value (``jump``, ``piecewise``, ``pole``) or where it meets parameters
+    (``meeting``)."""
     refusals: list[tuple[str, int]] = field(default_factory=list)
     """Reasons of ``refuse_gradient`` nodes on open paths."""
     hidden: int = 0
@@ -102,6 +104,7 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
     alive = {id(node) for node in paths.live}
     opened, blocked, sources = paths.opened, paths.blocked, paths.sources
     origins: dict[Any, int] = {}
+    poles: dict[Tensor, int] = {}
     for k, t in enumerate(wrt):
         opened[id(t)] = opened.get(id(t), 0) | 1 << k
     for node in order:
@@ -144,9 +147,14 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
                 paths.notes.append(node)
             elif op is refuse_gradient and through_open:
                 paths.refusals.append((node.attrs["reason"], through_open))
+            if op.declared.pole is not None and noises:
+                x = node.inputs[op.declared.pole[0]]
+                if opened.get(id(x), 0) and sources.get(id(x), 0):
+                    poles[node] = opened[id(x)]
             for kind, bits in (("jump", jumps), ("piecewise", leaps), ("meeting", met if noise_jumps else 0)):
                 if bits:
                     paths.jumps.append((node, kind, bits))
+    paths.jumps += [(node, "pole", poles[node]) for node in leaping(poles)]
     return paths
 
 
@@ -154,10 +162,13 @@ def path_after(z: Sample, live: list[Tensor]) -> tuple[int, list[Tensor]]:
     """Return how many live ops depend on z without another draw in between, and those of them that jump."""
     below = {id(z)}
     jumps: list[Tensor] = []
+    poles: list[Tensor] = []
     for node in live:
         kinds = [dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below]
         if JUMP in kinds or PIECEWISE in kinds:
             jumps.append(node)
+        elif kinds and node.op.declared.pole and id(node.inputs[node.op.declared.pole[0]]) in below:  # type: ignore
+            poles.append(node)
         if any(kind not in (STOP, JUMP, BLOCKED) for kind in kinds):
             below.add(id(node))
-    return len(below) - 1, jumps
+    return len(below) - 1, jumps + leaping(poles)

@@ -79,6 +79,9 @@ def _is_remarkable(node: Tensor) -> bool:
         return False
     if op is taken_care_of:
         return bool(node.attrs["drawn"].weighs or node.attrs["drawn"].biased)
+    pole = op.declared.pole
+    if pole is not None and isinstance(node.inputs[pole[0]], Tensor):
+        return True
     return op.declared.jumps or node.value.dtype.kind != "f" or op is refuse_gradient or op is first_order
 
 

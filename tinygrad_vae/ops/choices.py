@@ -7,10 +7,11 @@ import numpy as np
 from .. import core
 from ..core import Value
 from ..domains import REAL, TRUTH
+from . import ranges
 from .declare import JUMP, SMOOTH, STOP, case, declare, elementwise, op
 
 
-@elementwise(lambda g, y, x: g, linear=True)
+@elementwise(lambda g, y, x: g, linear=True, range=ranges.of_first)
 def identity(x: Value, /) -> Value:
     """``x``. Derivative 1.
 
@@ -20,7 +21,7 @@ def identity(x: Value, /) -> Value:
     return x
 
 
-@elementwise(None, smoothness=STOP)
+@elementwise(None, smoothness=STOP, range=ranges.of_first)
 def stop_gradient(x: Value, /) -> Value:
     """``x``, taken for a constant by every gradient: how one cuts a path on purpose.
 
@@ -37,6 +38,7 @@ def stop_gradient(x: Value, /) -> Value:
     linear=True,
     axes=lambda i, labels, y, value, path: labels,
     cases=[case((2, 3), (2, 3)), case((), ())],
+    range=ranges.of_first,
 )
 def surrogate(value: Value, path: Value, /) -> Value:
     """The value of the first argument, bit for bit, with the derivative of the second.
@@ -58,6 +60,7 @@ def surrogate(value: Value, path: Value, /) -> Value:
     smoothness=(JUMP, SMOOTH, SMOOTH),
     domain=(TRUTH, REAL, REAL),
     linear=((1, 2),),
+    range=ranges.chosen,
 )
 def where(condition: Value, x: Value, y: Value, /) -> Value:
     """``x`` where the condition holds, ``y`` elsewhere. The gradient goes to the one that was taken.
@@ -80,4 +83,5 @@ astype = declare(
     linear=True,
     axes=lambda i, labels, y, x, dtype: labels,
     cases=[case((2, 3), dtype=np.float64)],
+    range=ranges.of_first,
 )

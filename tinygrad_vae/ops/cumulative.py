@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Value, namespace, value_of
+from . import ranges
 from .declare import case, op
 from .shaping import concat, zeros_like
 
@@ -81,6 +82,7 @@ def _only_axis(x: Value, axis: int | None) -> int:
     linear=True,
     axes=lambda i, labels, y, x, *, axis, dtype, include_initial: _all_but_axis(i, labels, y, axis=_only_axis(x, axis)),
     cases=[case((2, 3), axis=-1), case((3, 2), axis=0, include_initial=True), case((4,))],
+    range=ranges.cumulated,
 )
 def cumulative_sum(x: Value, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Value:
     """The sums of the first 1, 2, 3, ... elements along ``axis``, which may be left out where there is only one.

@@ -1,7 +1,7 @@
 """Declare an op: a function on arrays, one vjp for each input, and what others need to know of it.
 
 The engine runs the function and the vjps, and never reads the rest: how smooth the op is, in which inputs it is linear,
-which axes it keeps apart, where its inputs may lie, and shapes to try it with.
+which axes it keeps apart, where its inputs and values lie, at which poles it leaps, and shapes to try it with.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from ..core import BLOCKED as NO_VJP
 from ..core import Op
 from ..domains import REAL, Domain
+from .ranges import RangeOf
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,6 +62,8 @@ class Declaration:
     cases: tuple[Case, ...]
     jumps: bool = field(init=False)
     """Whether the value may jump with one of the inputs."""
+    range: RangeOf | None = None
+    pole: tuple[int, Callable[..., bool]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "jumps", JUMP in self.smoothness or PIECEWISE in self.smoothness)
@@ -90,6 +93,8 @@ def op(
     linear: Linear = False,
     axes: Callable[..., Labels] | None = None,
     cases: Sequence[Case] = (),
+    range: RangeOf | None = None,
+    pole: tuple[int, Callable[..., bool]] | None = None,
 ) -> Callable[[Callable[P, R]], Op[P, R]]:
     """Declare an op: a decorator for a function on arrays, with one vjp for each of its inputs.
 
@@ -109,6 +114,11 @@ def op(
             turns a label for each axis of the input into one for each axis of ``y``, ``None`` for a mixed one. Without
             it the op mixes all axes, which is safe.
         cases: shapes and attributes to test it with.
+        range: ``range(y, *intervals)`` tells between which numbers the values of the node ``y`` lie if its inputs lie
+            in these intervals, as the rules in ``ops/ranges.py`` do. Without it nothing is known of them, and a random
+            value of this op is no denominator.
+        pole: the number of an input at whose poles the value leaps, and ``leaps(y, dependent, *intervals)``, which
+            tells whether it may cross one; ``dependent`` says whether that input and another one share noise.
 
     >>> @op(lambda g, y, x: 2 * g * x, cases=[case((3,))])
     ... def squared_length(x, /):
@@ -121,7 +131,9 @@ def op(
 
     def wrapped(forward: Callable[P, R]) -> Op[P, R]:
         new = _made(forward, vjps, False, smoothness)
-        return declare(new, smoothness=smoothness, domain=domain, linear=linear, axes=axes, cases=cases)
+        return declare(
+            new, smoothness=smoothness, domain=domain, linear=linear, axes=axes, cases=cases, range=range, pole=pole
+        )
 
     return wrapped
 
@@ -131,6 +143,8 @@ def elementwise(
     smoothness: str | tuple[str, ...] = SMOOTH,
     domain: Domain | tuple[Domain, ...] = REAL,
     linear: Linear = False,
+    range: RangeOf | None = None,
+    pole: tuple[int, Callable[..., bool]] | None = None,
 ) -> Callable[[Callable[P, R]], Op[P, R]]:
     """Declare an op that works element by element and broadcasts its inputs; the arguments are those of ``op``.
 
@@ -145,7 +159,8 @@ def elementwise(
     """
 
     def wrapped(forward: Callable[P, R]) -> Op[P, R]:
-        return declare(_made(forward, vjps, True, smoothness), smoothness=smoothness, domain=domain, linear=linear)
+        new = _made(forward, vjps, True, smoothness)
+        return declare(new, smoothness=smoothness, domain=domain, linear=linear, range=range, pole=pole)
 
     return wrapped
 
@@ -158,6 +173,8 @@ def declare(
     linear: Linear = False,
     axes: Callable[..., Labels] | None = None,
     cases: Sequence[Case] = (),
+    range: RangeOf | None = None,
+    pole: tuple[int, Callable[..., bool]] | None = None,
     doc: str | None = None,
 ) -> Op[P, R]:
     """Say what others need to know of an op, and enter it in ``OPS``; the arguments are those of ``op``."""
@@ -165,7 +182,7 @@ def declare(
     enter(OPS, op.name, op, "an op")
     kinds = (smoothness,) * len(op.input_names) if isinstance(smoothness, str) else smoothness
     domains = (domain,) if isinstance(domain, Domain) else domain
-    op.declared = Declaration(kinds, domains, linear, axes, tuple(cases))
+    op.declared = Declaration(kinds, domains, linear, axes, tuple(cases), range, pole)
     return op
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from .. import core
 from ..core import Value
 from ..domains import ABOVE_MINUS_ONE, NONZERO, POSITIVE
+from . import ranges
 from .choices import stop_gradient, surrogate, where
 from .declare import JUMP, KINK, declare, elementwise
 from .jumps import equal, floor_divide, isinf, logical_and, logical_xor, remainder_value, sign, signbit
@@ -22,10 +23,16 @@ add = declare(
     3.0
     """,
     linear=True,
+    range=ranges.sums,
 )
 
 
-@elementwise(lambda g, z, x, y: g, lambda g, z, x, y: -g, linear=True)
+@elementwise(
+    lambda g, z, x, y: g,
+    lambda g, z, x, y: -g,
+    linear=True,
+    range=lambda y, a, b: ranges.sums(y, a, ranges.opposite(b)),
+)
 def subtract(x: Value, y: Value, /) -> Value:
     """``x - y``. Derivatives 1 and -1.
 
@@ -35,7 +42,7 @@ def subtract(x: Value, y: Value, /) -> Value:
     return np.subtract(x, y)
 
 
-@elementwise(lambda g, z, x, y: g * y, lambda g, z, x, y: g * x, linear="each")
+@elementwise(lambda g, z, x, y: g * y, lambda g, z, x, y: g * x, linear="each", range=ranges.products)
 def multiply(x: Value, y: Value, /) -> Value:
     """``x * y``. Derivatives y and x.
 
@@ -45,7 +52,14 @@ def multiply(x: Value, y: Value, /) -> Value:
     return np.multiply(x, y)
 
 
-@elementwise(lambda g, z, x, y: g / y, lambda g, z, x, y: -g * z / y, domain=(NONZERO, NONZERO), linear=((0,),))
+@elementwise(
+    lambda g, z, x, y: g / y,
+    lambda g, z, x, y: -g * z / y,
+    domain=(NONZERO, NONZERO),
+    linear=((0,),),
+    range=ranges.quotients,
+    pole=(1, ranges.leaps_at_zero),
+)
 def divide(x: Value, y: Value, /) -> Value:
     """``x / y``. Derivatives 1 / y and -x / y^2.
 
@@ -65,6 +79,8 @@ def _nan_at_zero(y: Value) -> Value:
     lambda g, z, x, y: -g * z / _nan_at_zero(y),
     domain=(NONZERO, NONZERO),
     linear=((0,),),
+    range=ranges.quotients,
+    pole=(1, ranges.leaps_at_zero),
 )
 def divide_or_zero(x: Value, y: Value, /) -> Value:
     """``x / y``, and 0 where y is 0: the convention for slopes where there is none. Its derivative there is NaN.
@@ -76,7 +92,7 @@ def divide_or_zero(x: Value, y: Value, /) -> Value:
     return np.where(vanishes, 0.0, x / np.where(vanishes, 1.0, y))
 
 
-@real(lambda g, y, x: -g * y * y, domain=NONZERO)
+@real(lambda g, y, x: -g * y * y, domain=NONZERO, range=ranges.inverse, pole=(0, ranges.leaps_at_reciprocal))
 def reciprocal(x: Value, /) -> Value:
     """``1 / x``. Derivative -1 / x^2.
 
@@ -108,6 +124,8 @@ def _less_one(exponent: Value) -> Value:
     lambda g, z, x, y: g * y * x ** _less_one(y),
     lambda g, z, x, y: g * z * log(where(stop_gradient(equal(x, 0)), 1.0, x)),
     domain=(POSITIVE, POSITIVE),
+    range=ranges.powers,
+    pole=(0, ranges.leaps_at_negative_power),
 )
 def pow(x: Value, y: Value, /) -> Value:
     """``x ** y``. Derivatives y x^(y-1), and x^y log x (0 at x = 0).
@@ -118,7 +136,7 @@ def pow(x: Value, y: Value, /) -> Value:
     return np.power(x, y)
 
 
-@elementwise(lambda g, y, x: -g, linear=True)
+@elementwise(lambda g, y, x: -g, linear=True, range=ranges.monotone())
 def negative(x: Value, /) -> Value:
     """``-x``. Derivative -1.
 
@@ -128,7 +146,7 @@ def negative(x: Value, /) -> Value:
     return np.negative(x)
 
 
-@elementwise(lambda g, y, x: g, linear=True)
+@elementwise(lambda g, y, x: g, linear=True, range=ranges.of_first)
 def positive(x: Value, /) -> Value:
     """``+x``. Derivative 1.
 
@@ -148,7 +166,7 @@ def undefined_slope(x: Value, /) -> Value:
     return np.zeros_like(x)
 
 
-@elementwise(lambda g, y, x: g * (sign(x) + undefined_slope(x)), smoothness=KINK)
+@elementwise(lambda g, y, x: g * (sign(x) + undefined_slope(x)), smoothness=KINK, range=ranges.magnitudes)
 def abs(x: Value, /) -> Value:
     """``|x|``. Derivative sign(x), and 0 at the kink, where the second one is NaN.
 
@@ -178,6 +196,7 @@ def copysign(x: Value, y: Value, /) -> Value:
     lambda g, z, x, y: g * divide_or_zero(y, z),
     smoothness=KINK,
     domain=NONZERO,
+    range=ranges.distances,
 )
 def hypot(x: Value, y: Value, /) -> Value:
     """``sqrt(x^2 + y^2)``, without overflow. Derivatives x / hypot and y / hypot, 0 at the origin.
@@ -188,7 +207,7 @@ def hypot(x: Value, y: Value, /) -> Value:
     return np.hypot(x, y)
 
 
-@elementwise(lambda g, y, x: 2 * g * x)
+@elementwise(lambda g, y, x: 2 * g * x, range=ranges.squares)
 def square(x: Value, /) -> Value:
     """``x * x``. Derivative 2 x.
 
@@ -198,7 +217,7 @@ def square(x: Value, /) -> Value:
     return np.square(x)
 
 
-@real(lambda g, y, x: 0.5 * g / y, domain=POSITIVE)
+@real(lambda g, y, x: 0.5 * g / y, domain=POSITIVE, range=ranges.monotone(0.0))
 def sqrt(x: Value, /) -> Value:
     """``x ** (1/2)`` for x >= 0. Derivative 1 / (2 sqrt x), infinite at 0.
 
@@ -208,7 +227,7 @@ def sqrt(x: Value, /) -> Value:
     return np.sqrt(x)
 
 
-@real(lambda g, y, x: g * y)
+@real(lambda g, y, x: g * y, range=ranges.monotone(ranges.ABOVE_ZERO))
 def exp(x: Value, /) -> Value:
     """``e ** x``. Derivative e^x.
 
@@ -218,7 +237,7 @@ def exp(x: Value, /) -> Value:
     return np.exp(x)
 
 
-@real(lambda g, y, x: g * exp(x))
+@real(lambda g, y, x: g * exp(x), range=ranges.monotone(-ranges.BELOW_ONE))
 def expm1(x: Value, /) -> Value:
     """``e ** x - 1``, accurate near 0. Derivative e^x.
 
@@ -228,7 +247,7 @@ def expm1(x: Value, /) -> Value:
     return np.expm1(x)
 
 
-@real(lambda g, y, x: g / x, domain=POSITIVE)
+@real(lambda g, y, x: g / x, domain=POSITIVE, range=ranges.monotone())
 def log(x: Value, /) -> Value:
     """Natural logarithm, for x > 0. Derivative 1 / x.
 
@@ -238,7 +257,7 @@ def log(x: Value, /) -> Value:
     return np.log(x)
 
 
-@real(lambda g, y, x: g / (x * math.log(2)), domain=POSITIVE)
+@real(lambda g, y, x: g / (x * math.log(2)), domain=POSITIVE, range=ranges.monotone())
 def log2(x: Value, /) -> Value:
     """Logarithm to the base 2, for x > 0. Derivative 1 / (x log 2).
 
@@ -248,7 +267,7 @@ def log2(x: Value, /) -> Value:
     return np.log2(x)
 
 
-@real(lambda g, y, x: g / (x * math.log(10)), domain=POSITIVE)
+@real(lambda g, y, x: g / (x * math.log(10)), domain=POSITIVE, range=ranges.monotone())
 def log10(x: Value, /) -> Value:
     """Logarithm to the base 10, for x > 0. Derivative 1 / (x log 10).
 
@@ -267,6 +286,7 @@ def _distance(x: Value, y: Value) -> Value:
 @real(
     lambda g, z, x, y: g * sigmoid(_distance(x, y)),
     lambda g, z, x, y: g * sigmoid(_distance(y, x)),
+    range=ranges.log_sums,
 )
 def logaddexp(x: Value, y: Value, /) -> Value:
     """``log(exp(x) + exp(y))``, without overflow. Derivatives sigmoid(x - y) and sigmoid(y - x).
@@ -277,7 +297,7 @@ def logaddexp(x: Value, y: Value, /) -> Value:
     return np.logaddexp(x, y)
 
 
-@real(lambda g, y, x: g / (1 + x), domain=ABOVE_MINUS_ONE)
+@real(lambda g, y, x: g / (1 + x), domain=ABOVE_MINUS_ONE, range=ranges.monotone())
 def log1p(x: Value, /) -> Value:
     """``log(1 + x)``, accurate near 0, for x > -1. Derivative 1 / (1 + x).
 
@@ -287,7 +307,7 @@ def log1p(x: Value, /) -> Value:
     return np.log1p(x)
 
 
-@real(lambda g, y, x: g * (y * sigmoid(-x)))
+@real(lambda g, y, x: g * (y * sigmoid(-x)), range=ranges.monotone(*ranges.BETWEEN_0_AND_1))
 def sigmoid(x: Value, /) -> Value:
     """``1 / (1 + exp(-x))``, accurate in both tails. Derivative sigmoid(x) sigmoid(-x).
 
@@ -300,7 +320,7 @@ def sigmoid(x: Value, /) -> Value:
     return np.abs(np.less(0, x) - tail / (1 + tail))
 
 
-@real(lambda g, y, x: g * -expm1(-y))
+@real(lambda g, y, x: g * -expm1(-y), range=ranges.monotone(ranges.ABOVE_ZERO))
 def softplus(x: Value, /) -> Value:
     """``log(1 + exp(x))``, without overflow. Derivative sigmoid(x), which is 1 - exp(-softplus(x)).
 
@@ -319,7 +339,7 @@ def log_sigmoid(x: Value, /) -> Value:
     return -softplus(-x)
 
 
-@elementwise(lambda g, y, x: g * (x > 0), smoothness=KINK)
+@elementwise(lambda g, y, x: g * (x > 0), smoothness=KINK, range=ranges.monotone(0.0))
 def relu(x: Value, /) -> Value:
     """``max(x, 0)``. Derivative 1 above 0, and 0 elsewhere, at the kink too.
 
@@ -338,6 +358,7 @@ def _positive_part(x: Value) -> Value:
     lambda g, z, x, y: where(x < y, 0.0, where(x == y, 0.5 * g, g)),
     lambda g, z, x, y: where(y < x, 0.0, where(x == y, 0.5 * g, g)),
     smoothness=KINK,
+    range=ranges.largest,
 )
 def maximum(x: Value, y: Value, /) -> Value:
     """The larger of x and y. The gradient goes to the larger one, half to each where they are equal.
@@ -352,6 +373,7 @@ def maximum(x: Value, y: Value, /) -> Value:
     lambda g, z, x, y: where(y < x, 0.0, where(x == y, 0.5 * g, g)),
     lambda g, z, x, y: where(x < y, 0.0, where(x == y, 0.5 * g, g)),
     smoothness=KINK,
+    range=ranges.smallest,
 )
 def minimum(x: Value, y: Value, /) -> Value:
     """The smaller of x and y. The gradient goes to the smaller one, half to each where they are equal.

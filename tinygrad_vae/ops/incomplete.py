@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import Value, special
 from ..domains import OPEN_UNIT, POSITIVE, Domain
+from . import ranges
 from .choices import stop_gradient, where
 from .elementwise import divide_or_zero, exp, expm1, log, log1p, maximum, minimum, sqrt
 from .jumps import isinf, isnan
@@ -55,6 +56,7 @@ def _gamma_slope(a: Value, x: Value) -> Value:
     lambda g, y, a, x: g * by_quadrature(_gamma_slope, a, x),
     lambda g, y, a, x: g * gamma_density(a, x),
     domain=(_SHAPE, POSITIVE),
+    range=ranges.within(*ranges.BETWEEN_0_AND_1),
 )
 def gammainc(a: Value, x: Value, /) -> Value:
     """Cdf of the Gamma(a, 1) distribution, for a > 0 and x >= 0. Derivative in x x^(a-1) e^-x / Gamma(a).
@@ -69,6 +71,7 @@ def gammainc(a: Value, x: Value, /) -> Value:
     lambda g, y, a, x: -g * by_quadrature(_gamma_slope, a, x),
     lambda g, y, a, x: -g * gamma_density(a, x),
     domain=(_SHAPE, POSITIVE),
+    range=ranges.within(*ranges.BETWEEN_0_AND_1),
 )
 def gammaincc(a: Value, x: Value, /) -> Value:
     """Upper tail of the Gamma(a, 1) distribution, ``1 - gammainc(a, x)`` with all its digits.
@@ -83,6 +86,7 @@ def gammaincc(a: Value, x: Value, /) -> Value:
     lambda g, y, a, p: -g * divide_or_zero(by_quadrature(_gamma_slope, a, y), gamma_density(a, y)),
     lambda g, y, a, p: g * divide_or_zero(1.0, gamma_density(a, y)),
     domain=(_SHAPE, OPEN_UNIT),
+    range=ranges.within(*ranges.POSITIVES),
 )
 def gammaincinv(a: Value, p: Value, /) -> Value:
     """Quantile of the Gamma(a, 1) distribution: the y with ``gammainc(a, y) = p``, for a > 0 and 0 <= p <= 1.
@@ -146,6 +150,7 @@ def _in_b(a: Value, b: Value, x: Value) -> Value:
     lambda g, y, a, b, x: g * _in_b(a, b, x),
     lambda g, y, a, b, x: g * beta_density(a, b, x),
     domain=(_SHAPE, _SHAPE, OPEN_UNIT),
+    range=ranges.within(*ranges.BETWEEN_0_AND_1),
 )
 def betainc(a: Value, b: Value, x: Value, /) -> Value:
     """Cdf of the Beta(a, b) distribution, for a, b > 0 and 0 <= x <= 1. Derivative in x its density.
@@ -161,6 +166,7 @@ def betainc(a: Value, b: Value, x: Value, /) -> Value:
     lambda g, y, a, b, p: -g * divide_or_zero(_in_b(a, b, y), beta_density(a, b, y)),
     lambda g, y, a, b, p: g * divide_or_zero(1.0, beta_density(a, b, y)),
     domain=(_SHAPE, _SHAPE, OPEN_UNIT),
+    range=ranges.within(*ranges.BETWEEN_0_AND_1),
 )
 def betaincinv(a: Value, b: Value, p: Value, /) -> Value:
     """Quantile of the Beta(a, b) distribution: the y with ``betainc(a, b, y) = p``, for a, b > 0 and 0 <= p <= 1.

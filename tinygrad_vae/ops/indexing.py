@@ -10,6 +10,7 @@ import numpy as np
 from ..core import Array, Tensor, Value, is_array, namespace, value_of
 from ..devices import to_host
 from ..domains import REAL, whole_numbers
+from . import ranges
 from .choices import where
 from .declare import JUMP, KINK, SMOOTH, case, op
 from .shaping import axis_of, shape_of
@@ -105,6 +106,7 @@ def _axes_of_put(
         case((3, 4), (2,), (2,), key=(INDEX, INDEX)),
         case((3, 4), (2, 2), key=(slice(None), INDEX)),
     ],
+    range=ranges.moved,
 )
 def getitem(x: Value, /, *indices: Value, key: Key) -> Value:
     """``x[key]``: what indexing a Tensor records, with index arrays as inputs where ``INDEX`` stands in the key.
@@ -125,6 +127,7 @@ def getitem(x: Value, /, *indices: Value, key: Key) -> Value:
     linear=((0,),),
     axes=_axes_of_put,
     cases=[case((4,), key=(1,), shape=(3, 4)), case((5, 4), (5,), key=(INDEX,), shape=(3, 4))],
+    range=ranges.placed,
 )
 def put(x: Value, /, *indices: Value, key: Key, shape: tuple[int, ...]) -> Value:
     """Zeros of ``shape`` with x added at ``[key]``: the transpose of ``getitem``.
@@ -187,6 +190,7 @@ _ALONG = [case((2, 3), (2, 3), axis=1), case((3, 2), (1, 2), axis=0), case((1, 3
     linear=((0,),),
     axes=_axes_along,
     cases=_ALONG,
+    range=ranges.moved,
 )
 def take_along_axis(x: Value, indices: Value, /, *, axis: int = -1) -> Value:
     """``y[i, j] = x[i, indices[i, j]]``, here for axis 1 of two: along ``axis``, other elements for each place.
@@ -210,6 +214,7 @@ def take_along_axis(x: Value, indices: Value, /, *, axis: int = -1) -> Value:
     linear=((0,),),
     axes=_axes_of_put_along,
     cases=[case((2, 3), (2, 3), axis=1, shape=(2, 3)), case((2, 2), (2, 2), axis=0, shape=(3, 2))],
+    range=ranges.placed,
 )
 def put_along_axis(x: Value, indices: Value, /, *, axis: int, shape: tuple[int, ...]) -> Value:
     """Zeros of ``shape`` with x added at ``indices`` along ``axis``: the transpose of ``take_along_axis``.
@@ -235,6 +240,7 @@ def _all_but_axis(i: int, labels: Labels, y: Value, x: Value, *, axis: int, **_:
     smoothness=KINK,
     axes=_all_but_axis,
     cases=[case((4,)), case((2, 3), axis=0), case((2, 3), descending=True)],
+    range=ranges.hull,
 )
 def sort(x: Value, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:
     """The elements in ascending order along ``axis``. Each gradient goes back to where its element came from.

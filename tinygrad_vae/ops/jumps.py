@@ -9,6 +9,7 @@ import numpy as np
 from ..core import Op, Value
 from ..domains import NONZERO, REAL, TRUTH, Domain
 from .declare import JUMP, STOP, elementwise
+from .ranges import ordered
 
 
 def _of_one(name: str, ufunc: Any, doc: str, example: str, domain: Domain = NONZERO) -> Op[[Value], Value]:
@@ -21,14 +22,16 @@ def _of_one(name: str, ufunc: Any, doc: str, example: str, domain: Domain = NONZ
     return elementwise(None, smoothness=JUMP, domain=domain)(forward)
 
 
-def _of_two(name: str, ufunc: Any, doc: str, example: str, domain: Domain = REAL) -> Op[[Value, Value], Value]:
+def _of_two(
+    name: str, ufunc: Any, doc: str, example: str, domain: Domain = REAL, **words: Any
+) -> Op[[Value, Value], Value]:
     """Declare a function of two arrays."""
 
     def forward(x: Value, y: Value, /) -> Value:
         return ufunc(x, y)
 
     forward.__name__, forward.__doc__ = name, _docstring(doc, example)
-    return elementwise(None, None, smoothness=JUMP, domain=domain)(forward)
+    return elementwise(None, None, smoothness=JUMP, domain=domain, **words)(forward)
 
 
 def _docstring(doc: str, example: str) -> str:
@@ -36,8 +39,10 @@ def _docstring(doc: str, example: str) -> str:
     return f"{doc}. A jump: no gradient.\n\n>>> {call}\n{value}\n"
 
 
-less = _of_two("less", np.less, "``x < y``, true or false", "bool(less(1.0, 2.0)) is True")
-less_equal = _of_two("less_equal", np.less_equal, "``x <= y``, true or false", "bool(less_equal(2.0, 2.0)) is True")
+less = _of_two("less", np.less, "``x < y``, true or false", "bool(less(1.0, 2.0)) is True", range=ordered)
+less_equal = _of_two(
+    "less_equal", np.less_equal, "``x <= y``, true or false", "bool(less_equal(2.0, 2.0)) is True", range=ordered
+)
 equal = _of_two("equal", np.equal, "``x == y``, true or false", "bool(equal(2.0, 2.0)) is True")
 not_equal = _of_two("not_equal", np.not_equal, "``x != y``, true or false", "bool(not_equal(2.0, 2.0)) is False")
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core import Value
+from . import ranges
 from .declare import case, op
 from .elementwise import multiply
 from .indexing import diagonal
@@ -73,6 +74,7 @@ def _rows_and_columns(i: int, labels: Labels, z: Value, x: Value, y: Value) -> L
         case((5, 2, 3), (3,)),
         case((3,), (5, 3, 2)),
     ],
+    range=ranges.sums_of_products,
 )
 def matmul(x: Value, y: Value, /) -> Value:
     """Matrix product over the last two axes, the axes before them broadcast. Derivatives g y^T and x^T g.

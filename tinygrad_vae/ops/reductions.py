@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import Value, namespace, value_of
 from ..domains import LOGITS, NONZERO, TRUTH
+from . import ranges
 from .choices import astype, stop_gradient, where
 from .cumulative import cumulative_prod
 from .declare import JUMP, KINK, case, op
@@ -71,6 +72,7 @@ def _all_but_axis(i: int, labels: tuple[int | None, ...], y: Value, x: Value, *,
     linear=True,
     axes=remaining_axes,
     cases=[*_CASES, case((2, 3), axis=0, dtype=np.float64)],
+    range=ranges.total,
 )
 def sum(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Value:
     """Sum over ``axis``: one, several, or all of them. Derivative 1 for each element.
@@ -90,6 +92,7 @@ def sum(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = F
     linear=True,
     axes=remaining_axes,
     cases=_CASES,
+    range=ranges.averages,
 )
 @on_reals
 def mean(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -114,6 +117,7 @@ def _degrees(x: Value, axis: Axis, correction: float) -> float:
     ),
     axes=remaining_axes,
     cases=[*_SPREAD_CASES, case((4,), correction=1.0)],
+    range=ranges.spreads,
 )
 @on_reals
 def var(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
@@ -134,6 +138,7 @@ def var(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bo
     smoothness=KINK,
     axes=remaining_axes,
     cases=[*_SPREAD_CASES, case((4,), correction=1.0)],
+    range=ranges.spreads,
 )
 @on_reals
 def std(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Value:
@@ -169,7 +174,12 @@ def _through_prod(g: Value, y: Value, x: Value, *, axis: Axis, dtype: Any, keepd
     return _keep(g, x, axis) * permute_dims(others, tuple(order.index(a) for a in range(x.ndim)))
 
 
-@op(_through_prod, axes=remaining_axes, cases=[*_CASES, case((2, 3), axis=0, dtype=np.float64)])
+@op(
+    _through_prod,
+    axes=remaining_axes,
+    cases=[*_CASES, case((2, 3), axis=0, dtype=np.float64)],
+    range=ranges.all_products,
+)
 def prod(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Value:
     """Product over ``axis``. Derivative the product of all other elements, right also where some are 0.
 
@@ -193,6 +203,7 @@ def _shared(g: Value, y: Value, x: Value, axis: Axis) -> Value:
     smoothness=KINK,
     axes=remaining_axes,
     cases=_CASES,
+    range=ranges.greatest,
 )
 def max(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     """Largest element over ``axis``. The gradient goes to it, in equal shares where several are largest.
@@ -208,6 +219,7 @@ def max(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     smoothness=KINK,
     axes=remaining_axes,
     cases=_CASES,
+    range=ranges.hull,
 )
 def min(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     """Smallest element over ``axis``. The gradient goes to it, in equal shares where several are smallest.
@@ -277,11 +289,7 @@ def _through_logsumexp(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bo
     return where(endless, where(stop_gradient(top > 0), shares, 0.0), inside)
 
 
-@op(
-    _through_logsumexp,
-    axes=remaining_axes,
-    cases=_CASES,
-)
+@op(_through_logsumexp, axes=remaining_axes, cases=_CASES, range=ranges.log_total)
 @on_reals
 def logsumexp(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     """``log(sum(exp(x)))`` over ``axis``, without overflow. Derivative softmax(x), and 0 where all are minus infinity.
@@ -308,6 +316,7 @@ def _through_softmax(g: Value, y: Value, x: Value, *, axis: int) -> Value:
     domain=LOGITS,
     axes=_all_but_axis,
     cases=[case((2, 3)), case((2, 3), axis=0)],
+    range=ranges.within(*ranges.BETWEEN_0_AND_1),
 )
 @on_reals
 def softmax(x: Value, /, *, axis: int = -1) -> Value:
@@ -337,6 +346,7 @@ def _through_log_softmax(g: Value, y: Value, x: Value, *, axis: int) -> Value:
     domain=LOGITS,
     axes=_all_but_axis,
     cases=[case((2, 3)), case((2, 3), axis=0)],
+    range=ranges.within(-math.inf, -ranges.ABOVE_ZERO),
 )
 @on_reals
 def log_softmax(x: Value, /, *, axis: int = -1) -> Value:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import core
 from ..core import Array, Tensor, Value, as_array, namespace, value_of
+from . import ranges
 from .declare import case, declare, op
 
 Labels = tuple[int | None, ...]
@@ -39,6 +40,7 @@ def unmixed_by_broadcast(labels: Labels, shape: tuple[int, ...], result: tuple[i
     linear=True,
     axes=_axes_of_reshape,
     cases=[case((2, 6), shape=(3, 4)), case((4,), shape=(2, -1)), case((2, 1, 3), shape=(2, 3))],
+    range=ranges.moved,
 )
 def reshape(x: Value, /, shape: tuple[int, ...]) -> Value:
     """The same elements in the same order in another shape; one length may be -1.
@@ -54,6 +56,7 @@ def reshape(x: Value, /, shape: tuple[int, ...]) -> Value:
     linear=True,
     axes=lambda i, labels, y, x, axes: tuple(labels[a] for a in axes),
     cases=[case((2, 3), axes=(1, 0)), case((2, 3, 4), axes=(2, 0, 1)), case((2, 3, 4), axes=(-1, 0, -2))],
+    range=ranges.moved,
 )
 def permute_dims(x: Value, /, axes: tuple[int, ...]) -> Value:
     """The axes in another order: axis i of the result is axis ``axes[i]`` of x.
@@ -73,6 +76,7 @@ def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     linear=True,
     axes=lambda i, labels, y, x: (*labels[:-2], labels[-1], labels[-2]),
     cases=[case((2, 3)), case((2, 3, 4))],
+    range=ranges.moved,
 )
 def matrix_transpose(x: Value, /) -> Value:
     """The last two axes exchanged.
@@ -98,6 +102,7 @@ broadcast_to = declare(
     linear=True,
     axes=lambda i, labels, y, x, shape: unmixed_by_broadcast(labels, x.shape, y.shape),
     cases=[case((3,), shape=(2, 3)), case((2, 1), shape=(4, 2, 3)), case((), shape=(2,))],
+    range=ranges.moved,
 )
 sum_to = declare(
     core.sum_to,
@@ -109,6 +114,7 @@ sum_to = declare(
     linear=True,
     axes=_kept_by_sum_to,
     cases=[case((2, 3), shape=(3,)), case((4, 2, 3), shape=(2, 1)), case((2,), shape=())],
+    range=ranges.total,
 )
 
 
@@ -179,6 +185,7 @@ def _part(i: int, g: Value, arrays: tuple[Value, ...], axis: int) -> Value:
         None if a == axis % len(labels) else label for a, label in enumerate(labels)
     ),
     cases=[case((2, 3), (1, 3), axis=0), case((2, 3), (2, 2), (2, 1), axis=-1)],
+    range=ranges.hull,
 )
 def concat_arrays(*arrays: Value, axis: int = 0) -> Value:
     """Several arrays joined along ``axis``: what ``concat`` records.
@@ -194,6 +201,7 @@ def concat_arrays(*arrays: Value, axis: int = 0) -> Value:
     linear=True,
     axes=lambda i, labels, y, *arrays, axis: (*labels[: axis % len(y.shape)], None, *labels[axis % len(y.shape) :]),
     cases=[case((3,), (3,), axis=0), case((2, 3), (2, 3), (2, 3), axis=-1)],
+    range=ranges.hull,
 )
 def stack_arrays(*arrays: Value, axis: int = 0) -> Value:
     """Several arrays of one shape joined along a new axis: what ``stack`` records.

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core import Array, Value, is_array, namespace, special
 from ..domains import ABOVE_MINUS_ONE, NONZERO, OPEN_UNIT, POSITIVE, Domain
+from . import ranges
 from .choices import stop_gradient, where
 from .declare import JUMP, KINK, SMOOTH, elementwise
 from .elementwise import divide_or_zero, exp, log, log1p
@@ -22,7 +23,10 @@ _BELOW_TWO = Domain(
 _NEGATIVE = Domain("negative", lambda x: x < 0, lambda rng, shape: -np.exp(rng.uniform(-2, 3, shape)))
 
 
-@real(lambda g, y, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
+@real(
+    lambda g, y, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x),
+    range=ranges.monotone(-ranges.BELOW_ONE, ranges.BELOW_ONE),
+)
 def erf(x: Value, /) -> Value:
     """Error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x. Derivative 2 / sqrt(pi) exp(-x^2).
 
@@ -32,7 +36,10 @@ def erf(x: Value, /) -> Value:
     return special(x).erf(x)
 
 
-@real(lambda g, y, x: -g * (2 / math.sqrt(math.pi)) * exp(-x * x))
+@real(
+    lambda g, y, x: -g * (2 / math.sqrt(math.pi)) * exp(-x * x),
+    range=ranges.monotone(ranges.ABOVE_ZERO, 2 - 2 * ranges.SMALL),
+)
 def erfc(x: Value, /) -> Value:
     """``1 - erf(x)``, accurate for large x. Derivative -2 / sqrt(pi) exp(-x^2).
 
@@ -42,7 +49,7 @@ def erfc(x: Value, /) -> Value:
     return special(x).erfc(x)
 
 
-@real(lambda g, y, x: -2 * g * erfcx_integral(x, order=1))
+@real(lambda g, y, x: -2 * g * erfcx_integral(x, order=1), range=ranges.monotone(ranges.ABOVE_ZERO))
 def erfcx(x: Value, /) -> Value:
     """``exp(x^2) erfc(x)``, which falls as 1 / x where ``erfc`` underflows. Derivative 2 x erfcx(x) - 2 / sqrt(pi).
 
@@ -52,7 +59,10 @@ def erfcx(x: Value, /) -> Value:
     return special(x).erfcx(x)
 
 
-@real(lambda g, y, x, *, order: -2 * (order + 1) * g * erfcx_integral(x, order=order + 1))
+@real(
+    lambda g, y, x, *, order: -2 * (order + 1) * g * erfcx_integral(x, order=order + 1),
+    range=ranges.monotone(ranges.ABOVE_ZERO),
+)
 def erfcx_integral(x: Value, /, *, order: int = 1) -> Value:
     """``2 / (sqrt(pi) n!)`` times the integral of t^n exp(-t^2 - 2 x t) from 0 on: ``erfcx`` for the order n = 0.
 
@@ -76,7 +86,7 @@ def _erfcx_integral(x: Array, order: int) -> Array:
     return xp.where(x < 0, now, 2 / math.sqrt(math.pi) / math.factorial(order) / (1 + 2 * above) * integral)
 
 
-@real(lambda g, y, x: g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=INSIDE_ONE)
+@real(lambda g, y, x: g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=INSIDE_ONE, range=ranges.monotone())
 def erfinv(x: Value, /) -> Value:
     """Inverse of ``erf``, for -1 < x < 1. Derivative sqrt(pi) / 2 exp(erfinv(x)^2).
 
@@ -86,7 +96,7 @@ def erfinv(x: Value, /) -> Value:
     return special(x).erfinv(x)
 
 
-@real(lambda g, y, x: -g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=_BELOW_TWO)
+@real(lambda g, y, x: -g * (math.sqrt(math.pi) / 2) * exp(y * y), domain=_BELOW_TWO, range=ranges.monotone())
 def erfcinv(x: Value, /) -> Value:
     """Inverse of ``erfc``, for 0 < x < 2, accurate near 0. Derivative -sqrt(pi) / 2 exp(erfcinv(x)^2).
 
@@ -96,7 +106,9 @@ def erfcinv(x: Value, /) -> Value:
     return special(x).erfcinv(x)
 
 
-@real(lambda g, y, x: g * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
+@real(
+    lambda g, y, x: g * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)), range=ranges.monotone(*ranges.BETWEEN_0_AND_1)
+)
 def ndtr(x: Value, /) -> Value:
     """Cdf of the standard normal distribution. Derivative its density, exp(-x^2 / 2) / sqrt(2 pi).
 
@@ -106,7 +118,10 @@ def ndtr(x: Value, /) -> Value:
     return special(x).ndtr(x)
 
 
-@real(lambda g, y, x: -math.sqrt(math.pi) * g * y * y * erfcx_integral(-x / math.sqrt(2), order=1))
+@real(
+    lambda g, y, x: -math.sqrt(math.pi) * g * y * y * erfcx_integral(-x / math.sqrt(2), order=1),
+    range=ranges.monotone(ranges.ABOVE_ZERO),
+)
 def inverse_mills(x: Value, /) -> Value:
     """``density(x) / ndtr(x)`` of the standard normal distribution, inverse Mills ratio: -x for far negative x.
 
@@ -118,7 +133,7 @@ def inverse_mills(x: Value, /) -> Value:
     return math.sqrt(2 / math.pi) / special(x).erfcx(-x / math.sqrt(2))
 
 
-@real(lambda g, y, x: g * inverse_mills(x))
+@real(lambda g, y, x: g * inverse_mills(x), range=ranges.monotone(high=-ranges.ABOVE_ZERO))
 def log_ndtr(x: Value, /) -> Value:
     """``log(ndtr(x))``, also where ``ndtr`` underflows. Derivative inverse_mills(x).
 
@@ -128,7 +143,7 @@ def log_ndtr(x: Value, /) -> Value:
     return special(x).log_ndtr(x)
 
 
-@real(lambda g, y, x: g / inverse_mills(y), domain=_NEGATIVE)
+@real(lambda g, y, x: g / inverse_mills(y), domain=_NEGATIVE, range=ranges.monotone())
 def ndtri_exp(x: Value, /) -> Value:
     """Inverse of ``log_ndtr``, for x < 0: ``ndtri(exp(x))`` without underflow. Derivative 1 / inverse_mills(y).
 
@@ -155,7 +170,7 @@ def _ndtri_exp(x: Array) -> Array:
     return xp.where(y == -np.inf, y, z).astype(x.dtype)
 
 
-@real(lambda g, y, x: g * math.sqrt(2 * math.pi) * exp(0.5 * y * y), domain=OPEN_UNIT)
+@real(lambda g, y, x: g * math.sqrt(2 * math.pi) * exp(0.5 * y * y), domain=OPEN_UNIT, range=ranges.monotone())
 def ndtri(x: Value, /) -> Value:
     """Inverse cdf of the standard normal distribution, for 0 < x < 1. Derivative sqrt(2 pi) exp(ndtri(x)^2 / 2).
 
@@ -165,7 +180,7 @@ def ndtri(x: Value, /) -> Value:
     return special(x).ndtri(x)
 
 
-@real(lambda g, y, x: g / (x * (1 - x)), domain=OPEN_UNIT)
+@real(lambda g, y, x: g / (x * (1 - x)), domain=OPEN_UNIT, range=ranges.monotone())
 def logit(x: Value, /) -> Value:
     """``log(x / (1 - x))``, inverse of ``sigmoid``, for 0 <= x <= 1. Derivative 1 / (x (1 - x)).
 
@@ -205,7 +220,7 @@ def xlog1py(x: Value, y: Value, /) -> Value:
     return special(x, y).xlog1py(x, y)
 
 
-@real(lambda g, y, x: g * digamma(x), domain=POSITIVE)
+@real(lambda g, y, x: g * digamma(x), domain=POSITIVE, pole=(0, ranges.leaps_at_whole_numbers))
 def gammaln(x: Value, /) -> Value:
     """Logarithm of the gamma function, for x > 0. Derivative digamma(x). Also called ``lgamma``.
 
@@ -218,7 +233,7 @@ def gammaln(x: Value, /) -> Value:
 lgamma = gammaln
 
 
-@real(lambda g, y, x: g * polygamma(1, x), domain=POSITIVE)
+@real(lambda g, y, x: g * polygamma(1, x), domain=POSITIVE, pole=(0, ranges.leaps_at_whole_numbers))
 def digamma(x: Value, /) -> Value:
     """Derivative of ``gammaln``, for x > 0. Its own derivative is polygamma(1, x), the trigamma function.
 
@@ -236,7 +251,13 @@ _ORDER = Domain(
 )
 
 
-@elementwise(None, lambda g, y, n, x: g * polygamma(n + 1, x), smoothness=(JUMP, SMOOTH), domain=(_ORDER, POSITIVE))
+@elementwise(
+    None,
+    lambda g, y, n, x: g * polygamma(n + 1, x),
+    smoothness=(JUMP, SMOOTH),
+    domain=(_ORDER, POSITIVE),
+    pole=(1, ranges.leaps_at_whole_numbers),
+)
 def polygamma(n: Value, x: Value, /) -> Value:
     """The n-th derivative of ``digamma``, for n >= 0 and x > 0. Derivative polygamma(n + 1, x).
 
@@ -265,7 +286,7 @@ def betaln(a: Value, b: Value, /) -> Value:
     return special(a, b).betaln(a, b)
 
 
-@real(lambda g, y, x: g * (i1e(x) - sign(x) * y), smoothness=KINK)
+@real(lambda g, y, x: g * (i1e(x) - sign(x) * y), smoothness=KINK, range=ranges.within(ranges.ABOVE_ZERO, 1.0))
 def i0e(x: Value, /) -> Value:
     """``exp(-|x|) I0(x)``, the modified Bessel function of order 0 without its growth.
 

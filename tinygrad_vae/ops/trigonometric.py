@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..core import Value
 from ..domains import NONZERO, Domain, greater_than
+from . import ranges
 from .declare import PIECEWISE
 from .elementwise import divide_or_zero, hypot, reciprocal, sigmoid, sqrt
 from .reals import real
@@ -18,7 +21,7 @@ _NOT_A_POLE = Domain(
 )
 
 
-@real(lambda g, y, x: g * cos(x))
+@real(lambda g, y, x: g * cos(x), range=ranges.within(-1.0, 1.0))
 def sin(x: Value, /) -> Value:
     """Sine of an angle in radians. Derivative cos x.
 
@@ -28,7 +31,7 @@ def sin(x: Value, /) -> Value:
     return np.sin(x)
 
 
-@real(lambda g, y, x: -g * sin(x))
+@real(lambda g, y, x: -g * sin(x), range=ranges.within(-1.0, 1.0))
 def cos(x: Value, /) -> Value:
     """Cosine of an angle in radians. Derivative -sin x.
 
@@ -38,7 +41,10 @@ def cos(x: Value, /) -> Value:
     return np.cos(x)
 
 
-@real(lambda g, y, x: g * (4 * sigmoid(2 * x) * sigmoid(-2 * x)))
+@real(
+    lambda g, y, x: g * (4 * sigmoid(2 * x) * sigmoid(-2 * x)),
+    range=ranges.monotone(-ranges.BELOW_ONE, ranges.BELOW_ONE),
+)
 def tanh(x: Value, /) -> Value:
     """Hyperbolic tangent. Derivative 1 - tanh(x)^2 = 4 sigmoid(2 x) sigmoid(-2 x).
 
@@ -48,7 +54,7 @@ def tanh(x: Value, /) -> Value:
     return np.tanh(x)
 
 
-@real(lambda g, y, x: g * (1 + y * y), domain=_NOT_A_POLE)
+@real(lambda g, y, x: g * (1 + y * y), domain=_NOT_A_POLE, pole=(0, ranges.leaps_at_right_angles))
 def tan(x: Value, /) -> Value:
     """Tangent of an angle in radians. Derivative 1 + tan(x)^2.
 
@@ -58,7 +64,7 @@ def tan(x: Value, /) -> Value:
     return np.tan(x)
 
 
-@real(lambda g, y, x: g * cosh(x))
+@real(lambda g, y, x: g * cosh(x), range=ranges.monotone())
 def sinh(x: Value, /) -> Value:
     """Hyperbolic sine. Derivative cosh x.
 
@@ -68,7 +74,7 @@ def sinh(x: Value, /) -> Value:
     return np.sinh(x)
 
 
-@real(lambda g, y, x: g * sinh(x))
+@real(lambda g, y, x: g * sinh(x), range=ranges.within(1.0, math.inf))
 def cosh(x: Value, /) -> Value:
     """Hyperbolic cosine. Derivative sinh x.
 
@@ -78,7 +84,7 @@ def cosh(x: Value, /) -> Value:
     return np.cosh(x)
 
 
-@real(lambda g, y, x: g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE)
+@real(lambda g, y, x: g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE, range=ranges.monotone(-math.pi / 2, math.pi / 2))
 def asin(x: Value, /) -> Value:
     """Inverse sine, for -1 <= x <= 1. Derivative 1 / sqrt(1 - x^2), infinite at -1 and 1.
 
@@ -88,7 +94,7 @@ def asin(x: Value, /) -> Value:
     return np.arcsin(x)
 
 
-@real(lambda g, y, x: -g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE)
+@real(lambda g, y, x: -g / sqrt((1 - x) * (1 + x)), domain=INSIDE_ONE, range=ranges.monotone(0.0, math.pi))
 def acos(x: Value, /) -> Value:
     """Inverse cosine, for -1 <= x <= 1. Derivative -1 / sqrt(1 - x^2), infinite at -1 and 1.
 
@@ -98,7 +104,7 @@ def acos(x: Value, /) -> Value:
     return np.arccos(x)
 
 
-@real(lambda g, y, x: g * reciprocal(hypot(1.0, x)) / hypot(1.0, x))
+@real(lambda g, y, x: g * reciprocal(hypot(1.0, x)) / hypot(1.0, x), range=ranges.monotone(-math.pi / 2, math.pi / 2))
 def atan(x: Value, /) -> Value:
     """Inverse tangent. Derivative 1 / (1 + x^2).
 
@@ -108,7 +114,7 @@ def atan(x: Value, /) -> Value:
     return np.arctan(x)
 
 
-@real(lambda g, y, x: g / hypot(1.0, x))
+@real(lambda g, y, x: g / hypot(1.0, x), range=ranges.monotone())
 def asinh(x: Value, /) -> Value:
     """Inverse hyperbolic sine. Derivative 1 / sqrt(1 + x^2).
 
@@ -118,7 +124,7 @@ def asinh(x: Value, /) -> Value:
     return np.arcsinh(x)
 
 
-@real(lambda g, y, x: g / (sqrt(x - 1) * sqrt(x + 1)), domain=greater_than(1.0))
+@real(lambda g, y, x: g / (sqrt(x - 1) * sqrt(x + 1)), domain=greater_than(1.0), range=ranges.monotone(0.0))
 def acosh(x: Value, /) -> Value:
     """Inverse hyperbolic cosine, for x >= 1. Derivative 1 / sqrt(x^2 - 1), infinite at 1.
 
@@ -128,7 +134,7 @@ def acosh(x: Value, /) -> Value:
     return np.arccosh(x)
 
 
-@real(lambda g, y, x: g / ((1 - x) * (1 + x)), domain=INSIDE_ONE)
+@real(lambda g, y, x: g / ((1 - x) * (1 + x)), domain=INSIDE_ONE, range=ranges.monotone())
 def atanh(x: Value, /) -> Value:
     """Inverse hyperbolic tangent, for -1 < x < 1. Derivative 1 / (1 - x^2).
 
@@ -143,6 +149,7 @@ def atanh(x: Value, /) -> Value:
     lambda g, z, y, x: -g * divide_or_zero(divide_or_zero(y, hypot(y, x)), hypot(y, x)),
     smoothness=PIECEWISE,
     domain=NONZERO,
+    range=ranges.within(-math.pi, math.pi),
 )
 def atan2(y: Value, x: Value, /) -> Value:
     """Angle of the point (x, y), from -pi to pi. Derivatives x / (x^2 + y^2) and -y / (x^2 + y^2), 0 at the origin.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core import Value, namespace, value_of
+from .. import ranges
 from ..choices import astype
 from ..declare import KINK, case, op
 from ..elementwise import abs, divide_or_zero, pow
@@ -35,6 +36,7 @@ def _through_norm(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool, o
     smoothness=KINK,
     axes=remaining_axes,
     cases=[case((3,)), case((2, 3), axis=-1), case((2, 3), axis=(0, 1), keepdims=True), case((2, 3), axis=0, ord=3)],
+    range=ranges.lengths,
 )
 @on_reals
 def power_norm(x: Value, /, *, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Value:

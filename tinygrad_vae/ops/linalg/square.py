@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core import Value, namespace, value_of
 from ...domains import Domain
+from .. import ranges
 from ..declare import case, op
 from ..indexing import matrix_shape
 from ..matrix import matmul
@@ -80,6 +81,7 @@ def eye(x: Value, n: int, dtype: Any = None) -> Any:
     domain=FULL_RANK,
     axes=batch_axes,
     cases=SQUARE_CASES,
+    pole=(0, ranges.leaps_where_singular),
 )
 @on_reals
 def inv(x: Value, /) -> Value:
@@ -112,6 +114,7 @@ def _batches_of_solve(i: int, labels: Labels, y: Value, x1: Value, x2: Value) ->
     linear=((1,),),
     axes=_batches_of_solve,
     cases=[case((3, 3), (3, 2)), case((2, 2, 2), (2, 3)), case((2, 2), (4, 2, 3))],
+    pole=(0, ranges.leaps_where_singular),
 )
 @on_reals
 def solve(x1: Value, x2: Value, /) -> Value:

@@ -1,0 +1,90 @@
+"""Where the values of the nodes of a graph lie, whatever the noise is, and which ops can leap at a pole there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ..core import UNIFORM, Noise, Sample, Tensor, host, topological_order, value_of
+from ..ops.ranges import ABOVE_ZERO, BETWEEN_0_AND_1, PROMISED, REALS, UNKNOWN, Interval, range_of_support
+
+Ranges = dict[int, Interval]
+
+
+def leaping(nodes: Iterable[Tensor]) -> list[Tensor]:
+    """Return those of the nodes, made by ops with a pole, whose random values may cross it."""
+    nodes = list(nodes)
+    if not nodes:
+        return []
+    with np.errstate(all="ignore"):
+        ranges, noises = _walk(topological_order(nodes))
+        return [node for node in nodes if _leaps(node, ranges, noises)]
+
+
+def _leaps(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Noise]]) -> bool:
+    declared = node.op.declared  # type: ignore[union-attr]
+    i, test = declared.pole
+    intervals = [_range_of(x, ranges) for x in node.inputs]
+    own, others = noises.get(id(node.inputs[i]), frozenset()), [x for j, x in enumerate(node.inputs) if j != i]
+    dependent = any(own & noises.get(id(x), frozenset()) for x in others)
+    return bool(test(node, dependent, *intervals))
+
+
+def _walk(order: list[Tensor]) -> tuple[Ranges, dict[int, frozenset[Noise]]]:
+    """Return the interval of each random node, and the noises that it depends on."""
+    ranges: Ranges = {}
+    noises: dict[int, frozenset[Noise]] = {}
+    for node in order:
+        if isinstance(node, Noise):
+            noises[id(node)] = frozenset((node,))
+            ranges[id(node)] = BETWEEN_0_AND_1 if node.law is UNIFORM else REALS
+            continue
+        found: frozenset[Noise] = frozenset().union(*(noises.get(id(x), ()) for x in node.inputs))
+        if not found:
+            continue  # no random number: it is what it is
+        noises[id(node)] = found
+        ranges[id(node)] = _range_of_node(node, ranges, noises)
+    return ranges, noises
+
+
+def _range_of(x: Any, ranges: Ranges) -> Interval:
+    if id(x) in ranges:
+        return ranges[id(x)]
+    value = host(value_of(x)).astype(np.float64)
+    return value, value
+
+
+def _range_of_node(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Noise]]) -> Interval:
+    if isinstance(node, Sample):
+        return range_of_support(node.dist.support)
+    rule = node.op.declared.range  # type: ignore[union-attr]
+    if rule is None:
+        return (0.0, 1.0) if node.dtype.kind == "b" else UNKNOWN
+    intervals = [_range_of(x, ranges) for x in node.inputs]
+    found = low, high = rule(node, *intervals)
+    if found is UNKNOWN or found is PROMISED:
+        return found
+    if any(x is UNKNOWN for x in intervals) and np.all(low == -math.inf) and np.all(high == math.inf):
+        return UNKNOWN
+    together = getattr(rule, "together", math.inf)
+    if np.any(low == 0) and _independent_numbers(node, noises) > together:
+        low = np.where(low == 0, ABOVE_ZERO, low)
+    return low, high
+
+
+def _independent_numbers(node: Tensor, noises: dict[int, frozenset[Noise]]) -> int:
+    """Return how many random numbers vary each element of a node, as far as the shapes tell.
+
+    Leading axes of the noise that the node has too count examples, each with noise of its own.
+    """
+    count = 0
+    for noise in noises[id(node)]:
+        own = 0
+        while own < min(noise.ndim, node.ndim) and noise.shape[own] == node.shape[own]:
+            own += 1
+        count += math.prod(noise.shape[own:])
+    parts = sum(max(1, x.size // max(1, node.size)) for x in node.inputs if id(x) in noises)
+    return min(count, parts)
