@@ -203,7 +203,9 @@ def test_memory_that_a_step_frees_is_kept_for_the_next():
     program = """
 import resource
 import numpy as np
-import tinygrad_vae
+import tinygrad_vae as tg
+
+tg.optim.SGD(0.1).init({"w": np.ones(1)})
 
 def step():
     kept = [np.ones(2**19) for _ in range(4)]
