@@ -236,7 +236,7 @@ def _array(x: Value) -> Value:
 
 def _zeros(what: str, parameters: Tree) -> Tree:
     # Training begins. Once an array as large as this was freed, glibc keeps the memory that a step frees for the next
-    # one, which would else get it page by page (M_MMAP_THRESHOLD, mallopt(3)): 6 % of an eager step. It is not written to
+    # one, which would else get it page by page (M_MMAP_THRESHOLD, mallopt(3)): 6 % of an eager step. Nothing is written
     np.empty(2**25 - 2**16, np.uint8)
     return _tree(parameters, [namespace(p).zeros_like(p) for (p,) in _rows(what, parameters)])
 
