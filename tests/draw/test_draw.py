@@ -16,7 +16,7 @@ from tinygrad_vae.draw.layout import SIDE_GAP, layered_layout
 from tinygrad_vae.draw.picture import picture_of
 from tinygrad_vae.draw.svg import svg
 
-TIMES = SYMBOLS["multiply"]
+TIMES = SYMBOLS[tg.multiply]
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = "a<b> & \"c\" \\ #1; 'd' {e} |f| μ"
 

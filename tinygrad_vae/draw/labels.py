@@ -9,9 +9,10 @@ import numpy as np
 
 from ..core import Tensor, as_array, describe
 from ..devices import to_host
+from ..ops import add, divide, multiply, negative, pow, subtract
 from .folding import kept_input
 
-SYMBOLS = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "pow": "^"}  # noqa: RUF001
+SYMBOLS = {add: "+", subtract: "−", multiply: "×", divide: "÷", pow: "^"}  # noqa: RUF001
 
 LONGEST_LABEL, LONGEST_DETAIL = 60, 400
 """The number of characters that are shown of a label or a heading, and of a tooltip."""
@@ -40,7 +41,7 @@ def label_of_ops(head: Tensor, made: Sequence[Tensor]) -> str:
 def _symbol(node: Tensor) -> str:
     """Return an op in a word or a sign, with the numbers among its inputs: ``× 0.5``."""
     assert node.op is not None
-    name = SYMBOLS.get(node.op.name, node.op.name)
+    name = SYMBOLS.get(node.op, node.op.name)
     numbers = {
         i: f"{as_array(x).item():.4g}"
         for i, x in enumerate(node.inputs)
@@ -48,7 +49,7 @@ def _symbol(node: Tensor) -> str:
     }
     if not numbers:
         return name
-    if node.op.name in SYMBOLS:
+    if node.op in SYMBOLS:
         return f"{numbers[0]} {name}" if 0 in numbers else f"{name} {numbers[1]}"
     return f"{name}({', '.join(numbers.get(i, '·') for i in range(len(node.inputs)))})"
 
@@ -60,12 +61,11 @@ def _formula(node: Any, made: Sequence[Tensor]) -> str:
     if not any(node is x for x in made):
         return "·" if isinstance(node, Tensor) or np.ndim(node) else f"{as_array(node).item():.4g}"
     parts = [_formula(x, made) for x in node.inputs]
-    name = node.op.name
-    if name == "negative":
+    if node.op is negative:
         return f"−{parts[0]}"  # noqa: RUF001
-    if name in SYMBOLS:
-        return f"({parts[0]} {SYMBOLS[name]} {parts[1]})"
-    return f"{name}({', '.join(map(_bare, parts))})"
+    if node.op in SYMBOLS:
+        return f"({parts[0]} {SYMBOLS[node.op]} {parts[1]})"
+    return f"{node.op.name}({', '.join(map(_bare, parts))})"
 
 
 def _bare(formula: str) -> str:

@@ -18,8 +18,9 @@ import numpy as np
 from ..core import Op, Tensor, is_array
 from .cases import cases_of, draw_inputs
 from .declare import DIFFERENTIABLE, OPS
+from .elementwise import add, divide, multiply, negative, pow, subtract
 
-_SIGNS = {"add": ("+", 1), "subtract": ("-", 1), "multiply": ("*", 2), "divide": ("/", 2), "pow": ("**", 4)}
+_SIGNS = {add: ("+", 1), subtract: ("-", 1), multiply: ("*", 2), divide: ("/", 2), pow: ("**", 4)}
 _NEGATION, _ATOM = 3, 5
 LONG = "(too long to be shown)"
 """Stands for the formula of a cotangent that is taken by quadrature."""
@@ -45,18 +46,17 @@ def _written(node: Any, attrs: bool) -> tuple[str, int]:
         return ("..." if is_array(node) and node.ndim else f"{float(node):g}"), _ATOM
     if node.op is None:
         return node.name or "...", _ATOM
-    name = node.op.name
-    if name in _SIGNS:
-        sign, strength = _SIGNS[name]
+    if node.op in _SIGNS:
+        sign, strength = _SIGNS[node.op]
         left, right = (_written(x, attrs) for x in node.inputs)
-        right_binds_more = strength if name in ("add", "multiply", "pow") else strength + 1
-        text = f"{_bracketed(left, strength + (name == 'pow'))} {sign} {_bracketed(right, right_binds_more)}"
+        right_binds_more = strength if node.op in (add, multiply, pow) else strength + 1
+        text = f"{_bracketed(left, strength + (node.op is pow))} {sign} {_bracketed(right, right_binds_more)}"
         return text, strength
-    if name == "negative":
+    if node.op is negative:
         return "-" + _bracketed(_written(node.inputs[0], attrs), _NEGATION), _NEGATION
     inputs = [_written(x, attrs)[0] for x in node.inputs]
     named = [f"{key}={value!r}" for key, value in node.attrs.items() if attrs and value != node.op.defaults.get(key)]
-    return f"{name}({', '.join(inputs + named)})", _ATOM
+    return f"{node.op.name}({', '.join(inputs + named)})", _ATOM
 
 
 def _bracketed(written: tuple[str, int], at_least: int) -> str:
