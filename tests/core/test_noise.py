@@ -175,7 +175,7 @@ def test_draws_that_are_not_independent_are_not_weighed_together():
     mu = tg.Tensor(np.full((2048, 1), 2.0), "mu")
     z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")  # a sequence of 2048 points
     cost = tg.replay(z * z, {z.noise: z.noise.sobol(tg.noise(1))})
-    with pytest.raises(tg.InvalidGradientError, match=r"not independent of each other \(a Sobol sequence\)"):
+    with pytest.raises(tg.InvalidGradientError, match=r"not independent of each other \(a Sobol sequence"):
         tg.score_function(tg.mean(cost))
     with pytest.raises(tg.InvalidGradientError, match="not independent of each other"):
         tg.estimate(tg.mean(cost), {"z": tg.MeasureValued(tg.noise(2))})

@@ -55,6 +55,11 @@ def monte_carlo_kl(p: Distribution, q: Distribution, *, rng: NoiseStream, sample
     if samples < 1:
         raise ValueError(f"monte_carlo_kl: samples must be at least 1, found {samples}")
     check_same_event(p, q)
+    if p.support.discrete != q.support.discrete:
+        raise ValueError(
+            f"monte_carlo_kl: KL({type(p).__name__} || {type(q).__name__}) is infinite: one is discrete and the other "
+            "continuous, so that a density would be compared with a probability"
+        )
     x = (p.sample if p.path is None else p.rsample)((samples,), rng=rng)
     check_inside(f"monte_carlo_kl: KL({type(p).__name__} || q) is infinite; a draw of p", q.support, value_of(x))
     if too_close := too_close_to_the_edge(p, value_of(x)):

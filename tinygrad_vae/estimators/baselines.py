@@ -7,11 +7,13 @@ steps does not, nor does a function of the inputs alone.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..core import Array, Value, as_array, trees, value_of
+from ..core import Array, Noise, Tensor, Value, as_array, topological_order, trees, value_of
 from ..devices import to_host
 
 
@@ -68,4 +70,16 @@ class RunningAverage:
         mean = float(np.mean(to_host(as_array(value_of(cost)))))
         if not math.isfinite(mean):
             raise ValueError(f"RunningAverage: the mean of the cost is {mean}")
-        return RunningAverage(self.decay, self.decay * self.total + (1 - self.decay) * mean, self.steps + 1)
+        new = RunningAverage(self.decay, self.decay * self.total + (1 - self.decay) * mean, self.steps + 1)
+        order = topological_order([cost]) if isinstance(cost, Tensor) else []
+        _RECENT.append((new.value, {x.origin for x in order if isinstance(x, Noise)}))
+        return new
+
+
+_RECENT: deque[tuple[float, set[Any]]] = deque(maxlen=16)
+"""The latest averages, with the origins of the noise that the last cost in them depends on."""
+
+
+def is_average_with(value: Any, noise: Any) -> bool:
+    """Return whether a number is a running average that was updated with a cost made from this noise."""
+    return type(value) is float and any(value == mean and noise.origin in origins for mean, origins in _RECENT)

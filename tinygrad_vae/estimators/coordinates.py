@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Array, InvalidGradientError, Noise, Sample, Tensor, Value, namespace
+from ..core import Array, InvalidGradientError, Noise, Sample, Tensor, Value, host, namespace
 from ..distributions.distribution import Distribution
 from ..guard.axes import aligned_log_prob, surviving_axes
 from ..guard.names import name_of_draw
@@ -69,7 +69,20 @@ def aligned(x: Value, z: Sample, cost: Tensor) -> Value:
 
 def is_coupled(z: Sample) -> bool:
     """Return whether the draws along the first axis of z are not independent of each other."""
-    return isinstance(z.noise, Noise) and z.noise.coupled
+    return isinstance(z.noise, Noise) and (z.noise.coupled or _is_paired(z.noise))
+
+
+def _is_paired(noise: Noise) -> bool:
+    """Return whether half the rows of the noise are mirror images or copies of others, as in antithetic pairs."""
+    if not noise.counting or len(noise.shape) < 1 or noise.shape[0] < 2 or not noise.size:
+        return False
+    rows = host(noise.value).reshape(noise.shape[0], -1)
+    mirrored = host(noise.law.mirror(noise.value)).reshape(rows.shape)
+    first = np.isin(mirrored[:, 0], rows[:, 0])
+    if 2 * np.unique(rows[:, 0]).size <= len(rows) or 2 * np.count_nonzero(first) >= len(rows):
+        seen, images = set(map(bytes, rows)), set(map(bytes, mirrored))
+        return 2 * len(seen) <= len(rows) or 2 * len(seen & images) >= len(seen)
+    return False
 
 
 def check_uncoupled(z: Sample, labels: Labels) -> None:
@@ -77,6 +90,7 @@ def check_uncoupled(z: Sample, labels: Labels) -> None:
     if is_coupled(z) and 0 not in labels:
         raise InvalidGradientError(
             f"the draws of {name_of_draw(z.name, z.line)} ({z.line}) are not independent of each other (a Sobol "
-            "sequence), and the cost joins them: each would be weighed with the log-probability of the others too. Let "
-            "the cost keep the axis that counts them, and average it after the estimator; or use reparameterize(cost)"
+            "sequence, antithetic pairs), and the cost joins them: each would be weighed with the log-probability of "
+            "the others too. Let the cost keep the axis that counts them, and average it after the estimator; or use "
+            "reparameterize(cost)"
         )

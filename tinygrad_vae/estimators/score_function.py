@@ -16,13 +16,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import Array, NoiseStream, Sample, Tensor, Value, is_array, rewrite, topological_order, trees, value_of
+from ..core import (
+    Array,
+    NoiseStream,
+    Sample,
+    Tensor,
+    Value,
+    host,
+    is_array,
+    rewrite,
+    topological_order,
+    trees,
+    value_of,
+)
 from ..distributions.support import too_close_to_the_edge
 from ..guard.axes import aligned_log_prob, counts_draws, mixing_op, surviving_axes, weigh_terms
 from ..guard.names import name_of_draw
 from ..guard.paths import depends_on
 from ..ops import exp, stop_gradient, sum
 from ..refusals import refuse_gradient
+from .baselines import is_average_with
 from .coordinates import check_uncoupled, is_coupled
 from .estimator import Estimator, Rest, with_inputs, zero
 
@@ -37,9 +50,10 @@ class ScoreFunction(Estimator):
 
     Args:
         baseline: a number, or an array or Tensor that broadcasts to the cost and does not depend on the draw. Of a
-            Tensor the graph tells whether it does. Of an array it can be seen only where it is a value of that graph or
-            a view of one: a number that you computed from ``cost.value``, such as its mean, passes for a constant, and
-            biases the gradient. Compute baselines on Tensors. An earlier draw in it needs no estimator there.
+            Tensor the graph tells whether it does. Of an array it can be seen only where it is a value of that graph, a
+            view of one, or its mean, sum, median or extreme: any other number that you computed from ``cost.value``
+            passes for a constant, and biases the gradient. Compute baselines on Tensors. An earlier draw in it needs
+            no estimator there.
         credit: ``"auto"`` weighs each element of the cost with the log-probability of its own draws where the graph
             shows that it depends on no others, and with that of all draws where it does not; ``"example"`` insists on
             the former, ``"joint"`` on the latter. ``"downstream"`` weighs each term of the cost, which sums and means
@@ -284,7 +298,8 @@ def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
         raise ValueError(
             f"score_function: the baseline has shape {shape}, which does not broadcast to the cost's, {cost.shape}"
         )
-    if (isinstance(baseline, Tensor) and depends_on(baseline, z.inputs[0])) or _holds_a_value_after(z, cost, baseline):
+    depends = depends_on(baseline, z.noise) if isinstance(baseline, Tensor) else is_average_with(baseline, z.noise)
+    if depends or _holds_a_value_after(z, cost, baseline):
         raise ValueError(
             f"score_function: the baseline depends on {name_of_draw(z.name, z.line)} ({z.line}), the draw whose "
             "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
@@ -294,18 +309,46 @@ def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
 
 
 def _holds_a_value_after(z: Sample, cost: Tensor, baseline: Value) -> bool:
-    """Return whether an array of the baseline is, or is a view of, the value of a node that depends on z.
+    """Return whether an array of the baseline is, is a view of, or sums up the value of a node that depends on z.
 
     That is as much as can be seen of an array: one that was computed from such a value is an array like any other.
     """
     order = topological_order([baseline]) if isinstance(baseline, Tensor) else []
     leaves = [x for node in order for x in (node, *node.inputs) if getattr(x, "op", None) is None]
-    found = {id(_memory(value_of(x))) for x in (leaves or [baseline]) if is_array(value_of(x))}
+    arrays = [value_of(x) for x in (leaves or [baseline])]
+    found = {id(_memory(x)) for x in arrays if is_array(x)}
+    numbers = [np.ravel(host(x)) for x in arrays if isinstance(x, float) or (is_array(x) and x.dtype.kind == "f")]
     after = {id(z)}
-    for node in topological_order([cost]) if found else []:
+    for node in topological_order([cost]) if found or numbers else []:
         if id(node) in after or any(id(x) in after for x in node.inputs):
             after.add(id(node))
-            if id(_memory(node.value)) in found:
+            if id(_memory(node.value)) in found or _summed_up(
+                node.value, numbers, 1 if node is cost and not z.dist.support.discrete else 3
+            ):
+                return True
+    return False
+
+
+def _summed_up(value: Array, numbers: list[Array], least: int) -> bool:
+    """Return whether an array is the mean, sum, median or an extreme of a value, over all or one of its axes.
+
+    Where a value has few digits, or fewer outcomes than ``least``, that may be so by chance, and nothing is said.
+    """
+
+    def is_round(x: Array) -> Array:
+        return x * 64 == np.round(x * 64)
+
+    numbers = [x for x in numbers if x.size and not np.all(is_round(x))]
+    if not numbers or value.dtype.kind != "f" or not least <= value.size <= 4096:
+        return False
+    value = host(value)
+    if np.unique(value).size < value.size or np.any(is_round(value)):
+        return False
+    for axis in (None, *range(value.ndim)):
+        for sum_up in (np.mean, np.sum, np.median, np.max, np.min):
+            result = np.ravel(sum_up(value, axis=axis))
+            close = 8 * np.finfo(value.dtype).eps * np.abs(result)
+            if any(x.size == result.size and np.all(np.abs(x - result) <= close) for x in numbers):
                 return True
     return False
 

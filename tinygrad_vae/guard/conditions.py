@@ -70,10 +70,16 @@ def _bent_costs(paths: Paths) -> list[tuple[str, int]]:
     sources, nothing = paths.sources, (0, 0)
     weights: dict[int, tuple[int, int]] = {}  # the noises and the parameters of the log-probabilities in a node
     costs: dict[int, tuple[int, int]] = {}  # the same, from where they weigh a cost
+    expected: dict[int, int] = {}  # the noises that an exact expectation in a node has taken the place of
     problems: dict[str, int] = {}
     for node in paths.live:
         if node.op is None:
             continue
+        gone = paths.origins.get(node.attrs["drawn"].origin, 0) if node.op is taken_care_of else 0
+        for x in node.inputs:
+            gone |= expected.get(id(x), 0)
+        if gone:
+            expected[id(node)] = gone
         weight, cost = nothing, nothing
         if node.op is taken_care_of and node.attrs["drawn"].weighs:
             weight = sources.get(id(node), 0), paths.opened.get(id(node), 0)
@@ -87,7 +93,8 @@ def _bent_costs(paths: Paths) -> list[tuple[str, int]]:
             together = node.op.declared.linear_with(i, len(node.inputs))
             others = 0
             for j, other in enumerate(node.inputs):
-                others |= sources.get(id(other), 0) if j not in together else 0
+                if j not in together:
+                    others |= sources.get(id(other), 0) | expected.get(id(other), 0)
             if together and not noises & others:
                 cost = _union(cost, costs[id(x)])
             elif parameters:

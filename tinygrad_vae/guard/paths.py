@@ -9,7 +9,7 @@ from typing import Any
 from ..core import Noise, Sample, Tensor, taken_care_of, topological_order
 from ..ops.declare import BLOCKED, JUMP, PIECEWISE, STOP
 from ..refusals import refuse_gradient
-from .ranges import leaping
+from .ranges import is_random, leaping
 
 
 def live_of(order: list[Tensor]) -> list[Tensor]:
@@ -68,6 +68,8 @@ class Paths:
     """Those that reach it through a random node."""
     sources: dict[int, int] = field(default_factory=dict)
     """The independent noises that a node depends on, one bit for each."""
+    origins: dict[Any, int] = field(default_factory=dict)
+    """The bit of each noise, by its origin."""
     samples: list[Sample] = field(default_factory=list)
     """Live random nodes that no estimator has taken care of."""
     notes: list[Tensor] = field(default_factory=list)
@@ -103,7 +105,7 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
     paths = Paths(wrt, live_of(order))
     alive = {id(node) for node in paths.live}
     opened, blocked, sources = paths.opened, paths.blocked, paths.sources
-    origins: dict[Any, int] = {}
+    origins = paths.origins
     poles: dict[Tensor, int] = {}
     for k, t in enumerate(wrt):
         opened[id(t)] = opened.get(id(t), 0) | 1 << k
@@ -134,7 +136,7 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
                     jumps, leaps = (jumps | a, leaps) if kind == JUMP else (jumps, leaps | a)
                 elif jumping:
                     met |= a
-        if isinstance(node, Sample) or (op is taken_care_of and node.attrs["drawn"].weighs):
+        if isinstance(node, Sample) or (op is taken_care_of and is_random(node.attrs["drawn"])):
             noises = noises or origins.setdefault(node, 1 << len(origins))
         for found, bits in ((opened, through_open), (blocked, through_blocked), (sources, noises)):
             if bits:

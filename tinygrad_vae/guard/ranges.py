@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UNIFORM, Noise, Sample, Tensor, host, topological_order, value_of
+from ..core import UNIFORM, Drawn, Noise, Sample, Tensor, host, taken_care_of, topological_order, value_of
 from ..ops.ranges import ABOVE_ZERO, BETWEEN_0_AND_1, PROMISED, REALS, UNKNOWN, Interval, range_of_support
 
 Ranges = dict[int, Interval]
+
+
+def is_random(drawn: Drawn) -> bool:
+    """Return whether what stands for a draw is random, even if a Tensor was put in the place of its noise."""
+    return drawn.weighs or drawn.estimator == "pathwise"
 
 
 def leaping(nodes: Iterable[Tensor]) -> list[Tensor]:
@@ -24,7 +29,7 @@ def leaping(nodes: Iterable[Tensor]) -> list[Tensor]:
         return [node for node in nodes if _leaps(node, ranges, noises)]
 
 
-def _leaps(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Noise]]) -> bool:
+def _leaps(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Tensor]]) -> bool:
     declared = node.op.declared  # type: ignore[union-attr]
     i, test = declared.pole
     intervals = [_range_of(x, ranges) for x in node.inputs]
@@ -33,16 +38,19 @@ def _leaps(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Noise]]) ->
     return bool(test(node, dependent, *intervals))
 
 
-def _walk(order: list[Tensor]) -> tuple[Ranges, dict[int, frozenset[Noise]]]:
+def _walk(order: list[Tensor]) -> tuple[Ranges, dict[int, frozenset[Tensor]]]:
     """Return the interval of each random node, and the noises that it depends on."""
     ranges: Ranges = {}
-    noises: dict[int, frozenset[Noise]] = {}
+    noises: dict[int, frozenset[Tensor]] = {}
     for node in order:
         if isinstance(node, Noise):
             noises[id(node)] = frozenset((node,))
             ranges[id(node)] = BETWEEN_0_AND_1 if node.law is UNIFORM else REALS
             continue
-        found: frozenset[Noise] = frozenset().union(*(noises.get(id(x), ()) for x in node.inputs))
+        found: frozenset[Tensor] = frozenset().union(*(noises.get(id(x), ()) for x in node.inputs))
+        if not found and node.op is taken_care_of and is_random(node.attrs["drawn"]):
+            noises[id(node)], ranges[id(node)] = frozenset((node,)), REALS
+            continue
         if not found:
             continue  # no random number: it is what it is
         noises[id(node)] = found
@@ -57,7 +65,7 @@ def _range_of(x: Any, ranges: Ranges) -> Interval:
     return value, value
 
 
-def _range_of_node(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Noise]]) -> Interval:
+def _range_of_node(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Tensor]]) -> Interval:
     if isinstance(node, Sample):
         return range_of_support(node.dist.support)
     rule = node.op.declared.range  # type: ignore[union-attr]
@@ -75,7 +83,7 @@ def _range_of_node(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Noi
     return low, high
 
 
-def _independent_numbers(node: Tensor, noises: dict[int, frozenset[Noise]]) -> int:
+def _independent_numbers(node: Tensor, noises: dict[int, frozenset[Tensor]]) -> int:
     """Return how many random numbers vary each element of a node, as far as the shapes tell.
 
     Leading axes of the noise that the node has too count examples, each with noise of its own.

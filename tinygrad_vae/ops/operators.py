@@ -98,7 +98,10 @@ def _refusal(what: str, instead: str) -> Callable[..., Any]:
     return refuse
 
 
-_CUT = "is a constant to every gradient: where it decides what a random cost is, only score_function sees the decision"
+_CUT = (
+    "is a constant to every gradient. Where a draw decides in this way what the cost is, add 0 * tensor to the cost "
+    "and use score_function(cost), which weighs the decision; reparameterize(cost) does not see it"
+)
 
 _REFLECTED = {
     "add": "__radd__",
