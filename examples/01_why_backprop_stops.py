@@ -72,7 +72,7 @@ except tg.BlockedGradientError as error:
 # from the cost to z without trouble: the derivative there is 2 w z. The next one it needs is dz/dmu. What is that?
 #
 # z is a number that came out of a random number generator. "How much would z have changed, had mu been larger?" has no
-# answer yet. The law of z changes with mu. The number z is only one draw from that law, and a number does not
+# answer yet. The distribution of z changes with mu. The number z is only one draw from it, and a number does not
 # remember where it came from. The derivative of a draw is not hard to compute, it is not *defined*, until we say
 # what is to stay the same while mu moves.
 #

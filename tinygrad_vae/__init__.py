@@ -9,7 +9,7 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 - Graph to graph: ``rewrite``, ``replay``, ``estimate(cost, {node: estimator})``, ``plan(step)``.
 - Models: ``VAE``, ``elbo``, ``nn``, ``optim``. Everything that can be chosen: ``OPS``, ``DISTRIBUTIONS``,
   ``ESTIMATORS``.
-- To add: ``op``, ``elementwise``, ``Distribution``, ``Estimator``, each tested by one call: ``checks.check_op``,
+- To add: ``op``, ``elementwise``, ``Distribution``, ``Estimator``, each tested by one call: ``check_op``,
   ``check_distribution``, ``check_estimator``.
 
 ``help(tinygrad_vae.NAME)`` gives the formula, the shapes, the source and an example that runs.
@@ -18,7 +18,7 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 from . import interrupted  # isort: skip  (before what takes long)
 from . import checks, nn, optim
 from .calculus import grad, hessian, hvp, jacobian, jvp, value_and_grad, values, vjp, wrap
-from .checks import check_bijection, check_distribution, check_estimator
+from .checks import check_bijection, check_distribution, check_estimator, check_op
 from .compiled import plan
 from .core import (
     BlockedGradientError,

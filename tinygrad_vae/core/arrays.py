@@ -1,4 +1,4 @@
-"""Arrays of NumPy or CuPy: what may enter a graph, and which module computes with it. Only this file names CuPy."""
+"""Arrays of NumPy or CuPy: what may enter a graph, and which module computes with it. Only this file imports CuPy."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def cupy() -> ModuleType:
 
 
 def owned(arrays: list[Array], taken: set[int]) -> list[Array]:
-    """Return the arrays, each with memory of its own; ``taken`` has the ids of arrays that belong to somebody else."""
+    """Return the arrays, each with memory of its own; ``taken`` has the ids of arrays not to hand out."""
     out = []
     for g in arrays:
         g = as_array(g)

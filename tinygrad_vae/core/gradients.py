@@ -62,7 +62,7 @@ class Guard:
     """Looks at a gradient before it is taken. This one lets everything pass; ``guard/`` installs a stricter one."""
 
     def look(self, order: list[Tensor], wrt: Sequence[Tensor], cotangent: Value) -> Marking | None:
-        """Raise where the gradient of the last node of the order would be wrong; may return marks for recorded ones."""
+        """Raise where the gradient would be wrong. May return a function that recorded gradients go through."""
         return None
 
     def report(self, node: Tensor, output: Tensor, wrt: Sequence[Tensor]) -> str:
@@ -97,7 +97,7 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
     Raises:
         BlockedGradientError: a path from ``wrt`` to the output runs through a random draw.
         InvalidGradientError: the gradient would be wrong for another reason.
-        TypeError, ValueError: the output is no Tensor or has axes; or ``wrt`` holds no Tensors of floats, or others.
+        TypeError, ValueError: the output is no Tensor or has axes; or ``wrt`` holds anything but Tensors of floats.
 
     >>> x = Tensor(np.array([1.0, 2.0]))
     >>> gradients(tg.sum(x * x), [x])
@@ -109,12 +109,12 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
     words.check_request(output, targets, cotangent, Tensor)
     seed = np.ones_like(output.value) if cotangent is None else astype(cotangent, output.dtype)
     order = topological_order([output])
-    after = guard.look(order, targets, seed)
+    mark_recorded = guard.look(order, targets, seed)
     wanted = {id(t) for t in targets}
     reached = set(wanted)
     steps: list[tuple[Tensor, list[int]]] = []  # the nodes made from wrt, each with the inputs on the way to wrt
     for node in order:
-        if node.op is not None and (node.value.dtype.kind == "f" or BLOCKED in node.op.vjps):  # integers are constants
+        if node.op and (node.value.dtype.kind == "f" or BLOCKED in node.op.vjps):  # integers: constants, unless drawn
             vjps = node.op.vjps if not node.op.variadic else node.op.vjps * len(node.inputs)
             ways = [i for i, x in enumerate(node.inputs) if id(x) in reached and vjps[i] is not None]
             if ways:
@@ -122,7 +122,7 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
                 steps.append((node, ways))
     if not steps:
         words.check_reached(targets, order)
-    cotangents: dict[int, Value] = {id(output): seed}
+    cotangents: dict[int, Value] = {id(output): seed}  # of each node: the derivative of the output in it
     for node, ways in reversed(steps):
         key, op = id(node), node.op
         g = cotangents.get(key) if key in wanted else cotangents.pop(key, None)
@@ -133,13 +133,13 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
         for i in ways:
             if op.vjp_of(i) is BLOCKED:
                 raise BlockedGradientError(node, output, targets)  # backprop stops here: there is no vjp to call
-            gx, key = pull_back(op, i, g, y, inputs, node.attrs), id(node.inputs[i])
-            cotangents[key] = add(cotangents[key], gx) if key in cotangents else gx
+            gx, to = pull_back(op, i, g, y, inputs, node.attrs), id(node.inputs[i])
+            cotangents[to] = add(cotangents[to], gx) if to in cotangents else gx
     found = [cotangents[id(t)] if id(t) in cotangents else np.zeros_like(t.value) for t in targets]
     if not record:
         return trees.replace_leaves(wrt, owned(found, {id(cotangent)}))
     found = [g if isinstance(g, Tensor) else Tensor(g) for g in found]
-    return trees.replace_leaves(wrt, after(found) if after else found)
+    return trees.replace_leaves(wrt, mark_recorded(found) if mark_recorded else found)
 
 
 def pull_back(op: Op[..., Any], i: int, g: Value, y: Value, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Value:

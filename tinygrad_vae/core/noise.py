@@ -1,4 +1,4 @@
-"""Randomness comes from outside: streams of noise that depend on a seed and a place alone, and leaves of noise."""
+"""Randomness comes from outside: streams, whose numbers depend on seed, path and count alone, and leaves of noise."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NoiseStream:
     drawn: int = 0
 
     def at(self, *where: int | str) -> NoiseStream:
-        """Return the stream that stands at ``where`` below this one, at its beginning."""
+        """Return a new stream, from its beginning, whose path is the path of this one followed by ``where``."""
         parts = [str(part) if isinstance(part, str) else _whole("a path in a noise stream", part) for part in where]
         return NoiseStream(self.seed, (*self.path, *parts))
 
@@ -124,7 +124,7 @@ class Noise(Tensor):
         law: the distribution that they follow, ``NORMAL`` or ``UNIFORM``.
         name: what to call it in messages and drawings.
         origin: noises of one origin are not independent of each other. Noise from a stream has its key there.
-        counting: how many of its first axes count draws, before those that one draw takes.
+        counting: how many leading axes number the draws; the axes behind them belong to one draw.
 
     >>> z = tg.Normal(tg.Tensor(2.0, "mu"), 1.0).sample(rng=tg.noise(0))
     >>> other = tg.replay(z, {z.noise: z.noise.mirrored()})
@@ -133,7 +133,7 @@ class Noise(Tensor):
     """
 
     __slots__ = ("counting", "law", "origin")
-    coupled = False  # whether the draws along the first axis depend on each other
+    coupled = False  # true for Sobol noise, whose draws along the first axis depend on each other
 
     def __init__(
         self, value: Array, law: NoiseLaw, name: str | None = None, *, origin: Hashable = None, counting: int = 0

@@ -92,8 +92,8 @@ def reparameterize(cost: Tensor) -> Tensor:
 
 
 def opened(z: Sample, inputs: tuple[Any, ...], drawn: Drawn | None = None) -> Tensor:
-    """Return the draw with its transform in the graph. ``inputs`` are its noise and its parameters."""
-    noise, *parameters = inputs
+    """Return the draw with its transform in the graph. This is the trick: sampling made the same call on arrays."""
+    noise, *parameters = inputs  # Tensors, so that dist.transform(noise) records its steps
     dist = trees.replace_leaves(z.attrs["dist"], parameters)
     drawn = drawn or Drawn(z.name, str(dist), z.line, "pathwise")
     return make_node(z.value, taken_care_of, (dist.transform(noise),), {"drawn": drawn}, z.name)

@@ -45,14 +45,14 @@ draw_sample.node = Sample
 
 
 def draw(dist: Any, noise: Noise, name: str | None = None, estimator: Any = None) -> Value:
-    """Return the draw of a distribution that belongs to this noise: an array, or a ``Sample`` if it has Tensors.
+    """Return the draw of a distribution that belongs to this noise: a ``Sample`` if a parameter is a Tensor.
 
     A distribution is any tree of parameters with a ``transform(noise)``; the estimator is kept for ``tg.estimate``.
     """
     parameters = trees.leaves(dist)
     if not any(isinstance(x, Tensor) for x in parameters):
         return dist.transform(noise.value)
-    structure = trees.replace_leaves(dist, [...] * len(parameters))
+    structure = trees.replace_leaves(dist, [...] * len(parameters))  # ... marks the places of the parameters
     attrs = {"dist": structure, "line": calling_line(), "estimator": estimator}
     return draw_sample.record((noise, *parameters), attrs, name)
 

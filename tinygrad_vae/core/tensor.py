@@ -20,7 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 if TYPE_CHECKING:
-    from typing import Any as Attached  # ``ops`` attaches operators and methods: ``x * y``
+    from typing import Any as Attached  # for the type checker: ops/ attaches operators and methods later (x * y)
 else:
     Attached = object
 
@@ -29,7 +29,7 @@ _PLAIN = frozenset({float, int, np.ndarray})
 
 
 class Tensor(Attached):  # type: ignore[misc]
-    """A node of the graph: a value, the op that made it, its inputs and its attributes. A leaf has no op.
+    """A node of the graph: a value, the op that made it, its inputs and attributes (``axis=0``). A leaf has no op.
 
     A node is never edited once it is made, and it points to its inputs only, so whatever you no longer hold is freed.
     The array is not copied: pass ``array.copy()`` if you will edit it, or the derivatives are computed from other
@@ -96,7 +96,7 @@ class Op(Generic[P, R]):
     A vjp (vector-Jacobian product) answers: if the cost changes by ``g`` when the output ``y`` changes by 1, by how
     much does it change when this input does? It is called as ``vjp(g, y, *inputs, **attrs)``, with the number of the
     input in front for an op with ``*inputs``, and is written with ops, so that it can be differentiated again. ``None``
-    stands where nothing flows: the value jumps with the input, or is cut from it.
+    stands where nothing flows (a step, flat between its jumps; a cut on purpose), ``BLOCKED`` where it is lost.
     """
 
     node: type[Tensor] = Tensor  # the kind of node that a call records
@@ -142,7 +142,7 @@ class Op(Generic[P, R]):
         for x in args:
             if isinstance(x, Tensor):
                 x = x.value
-                narrow = narrow or x.dtype.char == "f"
+                narrow = narrow or x.dtype.char == "f"  # float32; "d" is float64
             elif x.__class__ not in _PLAIN:
                 words.check_constant(self, x, args, attrs)
             values.append(x)

@@ -16,20 +16,20 @@ def static(**options: Any) -> Any:
 
 
 @functools.cache
-def _fields(kind: type) -> tuple[tuple[str, bool], ...] | None:
+def _dataclass_fields(kind: type) -> tuple[tuple[str, bool], ...] | None:
     """Return the fields of a dataclass, each with whether it is a part of the tree; ``None`` for any other class."""
     fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else None
     return None if fields is None else tuple((f.name, not f.metadata.get("static")) for f in fields)
 
 
 def leaves(tree: Any, found: list[Any] | None = None) -> list[Any]:
-    """Return the leaves in order, behind those that were found already. ``None`` is an empty tree."""
+    """Return the leaves in order, appended to ``found`` if it is given. ``None`` is an empty tree."""
     found = [] if found is None else found
     if isinstance(tree, (dict, list, tuple)):
         for part in tree.values() if isinstance(tree, dict) else tree:
             leaves(part, found)
     elif tree is not None:
-        fields = _fields(tree.__class__)
+        fields = _dataclass_fields(tree.__class__)
         if fields is None:
             found.append(tree)
         else:
@@ -47,7 +47,7 @@ def children(tree: Any) -> list[tuple[str, Any]] | None:
         return [(str(key), part) for key, part in tree.items()]
     if isinstance(tree, (list, tuple)):
         return list(zip(getattr(tree, "_fields", map(str, range(len(tree)))), tree, strict=True))
-    fields = _fields(tree.__class__)
+    fields = _dataclass_fields(tree.__class__)
     return None if fields is None else [(name, getattr(tree, name)) for name, is_part in fields if is_part]
 
 
@@ -77,7 +77,7 @@ def _rebuild(tree: Any, remaining: Iterator[Any]) -> Any:
     if isinstance(tree, (list, tuple)):
         parts = [_rebuild(part, remaining) for part in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    fields = () if tree is None else _fields(tree.__class__)
+    fields = () if tree is None else _dataclass_fields(tree.__class__)
     if fields is None:
         return next(remaining)
     if tree is None:
@@ -90,7 +90,7 @@ def _rebuild(tree: Any, remaining: Iterator[Any]) -> Any:
 
 
 def map_leaves(function: Callable[..., Any], tree: T, *others: Any) -> T:
-    """Return the tree with ``function`` applied to each leaf, and to those that stand there in ``others``."""
+    """Return the tree with ``function`` applied to each leaf, together with the leaves at its place in ``others``."""
     rows = [leaves(x) for x in (tree, *others)]
     for row in rows[1:]:
         if len(row) != len(rows[0]):

@@ -1,4 +1,4 @@
-"""What bad input gets: checks, and errors in the words of whoever called. No idea stands here."""
+"""Checks of the input, and error messages in the words of the caller. Skip this file on a first reading."""
 
 from __future__ import annotations
 
