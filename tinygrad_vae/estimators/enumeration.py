@@ -18,7 +18,7 @@ from ..guard.paths import dependence, live_nodes, path_after
 from ..guard.report import jump_objection
 from ..ops import exp, ndtri
 from ..ops.declare import BLOCKED, JUMP, KINK, STOP
-from .coordinates import aligned, batch_ndim, element_law, mixed_shape
+from .elements import aligned, batch_ndim, element_law, mixed_shape
 from .estimator import Estimator, Rest
 from .score_function import weighable
 

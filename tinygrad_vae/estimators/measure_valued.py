@@ -16,7 +16,7 @@ from ..core import NORMAL, UNIFORM, NoiseLaw, NoiseStream, Sample, Tensor, Value
 from ..distributions import Exponential, Gamma, LogNormal, Normal, Poisson, Weibull
 from ..distributions.distribution import Distribution, parameters
 from ..ops import exp, full_like, log, ones_like, sqrt, stop_gradient, where
-from .coordinates import aligned, coordinates, element_law, replaced
+from .elements import aligned, coordinates, element_law, replaced
 from .estimator import Estimator, Rest, slope, zero
 
 Draw = Callable[[NoiseLaw], Value]

@@ -12,7 +12,7 @@ from ..core import Array, Sample, Tensor, Value
 from ..distributions import Bernoulli, OneHotCategorical
 from ..distributions.distribution import Distribution
 from ..ops import log, log_softmax, logaddexp, logit, sigmoid, softmax, softplus, sum, surrogate, where
-from .coordinates import element_law
+from .elements import element_law
 from .estimator import Estimator, Rest
 
 

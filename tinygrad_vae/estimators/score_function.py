@@ -36,7 +36,7 @@ from ..guard.paths import depends_on
 from ..ops import exp, stop_gradient, sum
 from ..refusals import refuse_gradient
 from .baselines import is_average_with
-from .coordinates import check_uncoupled, is_coupled
+from .elements import check_uncoupled, is_coupled
 from .estimator import Estimator, Rest, with_inputs, zero
 
 

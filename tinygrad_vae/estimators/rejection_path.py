@@ -16,7 +16,7 @@ from ..distributions import Gamma
 from ..guard.paths import live_nodes, path_after
 from ..guard.report import jump_objection
 from ..ops import exp, lgamma, log, sqrt, stop_gradient, surrogate
-from .coordinates import aligned, element_law
+from .elements import aligned, element_law
 from .estimator import Estimator, Rest, zero
 
 

@@ -15,7 +15,7 @@ from ..guard.axes import surviving_axes
 from ..guard.names import name_of_draw
 from ..guard.paths import depends_on
 from ..ops import exp, sigmoid, stop_gradient, sum
-from .coordinates import aligned, batch_ndim, element_law
+from .elements import aligned, batch_ndim, element_law
 from .estimator import Estimator, Rest, zero
 from .relaxed import check_temperature, has_relaxed_draw, no_relaxed_draw, noisy_logits, noisy_logits_given, relaxed
 

@@ -13,7 +13,7 @@ from ..core import Sample, Tensor, Value, namespace, topological_order, value_of
 from ..guard.axes import aligned_log_prob, counts_draws, surviving_axes
 from ..ops import add, expand_dims, logsumexp, negative, stop_gradient, subtract, sum, where
 from ..ops.reductions import reduced
-from .coordinates import is_coupled
+from .elements import is_coupled
 from .estimator import Estimator, Rest, slope, zero
 from .score_function import weighable
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..core import Sample, Tensor, Value, trees
 from ..distributions import Bernoulli, Categorical, OneHotCategorical
 from ..ops import abs, astype, less, log, not_equal, sigmoid, stop_gradient, sum, take
-from .coordinates import aligned, element_law
+from .elements import aligned, element_law
 from .enumeration import LARGEST
 from .estimator import Estimator, Rest, slope, zero
 
