@@ -333,7 +333,7 @@ def test_a_score_function_near_the_edge_of_the_support_is_right_or_refused(a, b,
     try:
         found = tg.gradients(tg.sum(tg.score_function(z)), parameters)
     except tg.InvalidGradientError:
-        assert min(a, b) < 0.5
+        assert min(a, b) < 0.6  # at 0.5, one seed of 20 has six of 5000 draws rounded to 1 in float32
         return
     for estimates, truth, shape in zip(found, (b / (a + b) ** 2, -a / (a + b) ** 2), (a, b), strict=True):
         assert_agrees(estimates, truth, rounding=1e-3 / shape)

@@ -153,15 +153,3 @@ def test_the_advice_for_a_decision_gives_an_unbiased_gradient():
     for decide in (bool, int, float):
         with pytest.raises(TypeError, match=r"add 0 \* tensor to the cost and use score_function\(cost\)"):
             decide(b)
-
-
-def test_a_straight_through_by_hand_is_said_to_be_biased():
-    logits = tg.Tensor(np.array([0.3, -0.5, 1.0]), "logits")
-    u = tg.Uniform(0.0 * logits, 1.0).rsample(rng=tg.noise(0), name="u")
-    soft = tg.sigmoid(logits)
-    hard = tg.where(tg.stop_gradient(u) < soft, 1.0, 0.0)
-    for cost in (soft + tg.stop_gradient(hard - soft), tg.stop_gradient(hard - soft) + soft):
-        with pytest.warns(tg.BiasedGradientWarning, match="straight-through by hand"):
-            tg.gradients(tg.sum((cost - 0.4) ** 2), logits)
-    smooth = tg.tanh(u) * soft
-    tg.gradients(tg.sum(soft + tg.stop_gradient(smooth - soft) + tg.stop_gradient(hard)), logits)

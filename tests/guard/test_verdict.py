@@ -643,3 +643,31 @@ def test_no_axis_is_called_unmixed_that_is_mixed(seed, shape):
                 axis,
                 [node.op for node in topological_order([cost])],
             )
+
+
+@pytest.mark.parametrize(
+    ("cost", "call"),
+    [
+        (lambda x: tg.mean(tg.exp(x)), "tg.mean(score_function(each))"),
+        (lambda x: -tg.sum(x * x) / 7.0, "tg.sum(score_function(each))"),
+        (lambda x: tg.mean(x * x) + tg.sum(x), 'score_function(cost, credit="downstream")'),
+        (lambda x: tg.mean(x) ** 2, ""),
+        (lambda x: tg.exp(x), ""),
+    ],
+)
+def test_the_advice_of_the_error_is_the_one_with_little_noise(cost, call):
+    mu, found = tg.Tensor(0.5, "mu"), {"advised": [], "plain": []}
+    for r in range(200):
+        x = tg.Normal(mu, 1.0).sample((30,), rng=tg.noise(0).at(r), name="x")
+        score = tg.explain(cost(x), mu).nodes[0].options[1]
+        assert score.reason.partition("less noisy: ")[2] == call
+        if call:
+            advised = tg.score_function(cost(x), credit="downstream")
+            if "each" in call:
+                each = tg.exp(x) if "mean" in call else -x * x / 7.0
+                advised = getattr(tg, call[3:].partition("(")[0])(tg.score_function(each))
+            assert advised.value == pytest.approx(cost(x).value)
+            for name, opened in (("advised", advised), ("plain", tg.score_function(cost(x)))):
+                found[name].append(tg.gradients(opened, mu))
+    if call:
+        assert np.var(found["advised"]) < np.var(found["plain"]) / 5

@@ -17,8 +17,7 @@ from ..core import Sample, Tensor, Value, trees
 from ..distributions import Bernoulli, Categorical, OneHotCategorical
 from ..ops import abs, astype, less, log, not_equal, sigmoid, stop_gradient, sum, take
 from .elements import aligned, element_law
-from .enumeration import LARGEST
-from .estimator import Estimator, Rest, slope, zero
+from .estimator import LARGEST, Estimator, Rest, slope, zero
 
 
 class ARM(Estimator):
@@ -52,7 +51,7 @@ class ARM(Estimator):
         mirror = astype(less(u, sigmoid(l)), z.dtype)
         k = rest(b)
         path = zero(logits) * self.weights(u, b, mirror, l)
-        return k + slope(self.noted(aligned(path, z, cost), z), k - rest(mirror))
+        return k + slope(self.noted(aligned(path, z, cost), z), k - rest.number(mirror), k)
 
 
 class DisARM(ARM):
@@ -110,14 +109,14 @@ class ARSM(Estimator):
         for i, j in itertools.combinations(range(classes), 2):
             order = np.arange(classes)
             order[[i, j]] = j, i
-            swapped[i, j] = swapped[j, i] = rest(closed.transform(take(u, order, axis=-1)))
+            swapped[i, j] = swapped[j, i] = rest.number(closed.transform(take(u, order, axis=-1)))
         total: Any = k
         for j in range(classes):
             costs = [k if i == j else swapped[i, j] for i in range(classes)]
             mean = _mean(costs)
             for i in range(classes):
                 path = zero(logits[..., i]) * ((1 / classes) - share[..., j])
-                total = total + slope(self.noted(aligned(path, z, cost), z), costs[i] - mean)
+                total = total + slope(self.noted(aligned(path, z, cost), z), costs[i] - mean, k)
         return total
 
 

@@ -33,7 +33,7 @@ from ..core import (
 )
 from ..devices import to_host
 from ..guard.names import name_of_draw
-from ..guard.paths import live_nodes, live_samples, path_after
+from ..guard.paths import live_samples, path_after
 from ..guard.report import ESTIMATORS
 from ..guard.verdict import BiasedGradientWarning
 from ..ops import mean
@@ -199,8 +199,7 @@ def _record(cost: Tensor, estimator: Estimator, planned: Choices | None = None) 
 
 def _stand_in(z: Sample, cost: Tensor) -> Estimator:
     """Return pathwise where it is valid, and else the score function."""
-    jumps = path_after(z, live_nodes(cost))[1]
-    return ScoreFunction() if z.dist.path is None or jumps else Pathwise()
+    return ScoreFunction() if z.dist.path is None or path_after(z, cost).jumps else Pathwise()
 
 
 class _Record:

@@ -13,17 +13,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..calculus import values
 from ..core import NORMAL, Array, Sample, Tensor, namespace, topological_order
-from ..guard.paths import dependence, live_nodes, path_after
+from ..guard.paths import dependence, path_after
 from ..guard.report import jump_objection
 from ..ops import exp, ndtri
 from ..ops.declare import BLOCKED, JUMP, KINK, STOP
 from .elements import aligned, batch_ndim, element_law, mixed_shape
-from .estimator import Estimator, Rest
+from .estimator import LARGEST, Estimator, Rest
 from .score_function import weighable
-
-LARGEST = 4096
-"""How many copies of the cost an exact expectation may take."""
 
 
 class Enumeration(Estimator):
@@ -45,15 +43,15 @@ class Enumeration(Estimator):
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         law = element_law(z)
-        support = law.enumerate_support()
-        if support is None:
+        if law.enumerate_support() is None:
             return law.why_not_enumerated
-        values, draws = len(support), int(np.prod(mixed_shape(z, cost)))
-        if draws * math.log(values) > math.log(LARGEST) + 1e-9:
-            return (
-                f"the cost mixes {draws} draws of {values} values: {values}^{draws} copies of it, more than {LARGEST}"
-            )
+        if self.copies(z, cost) > LARGEST:
+            count, draws = len(law.enumerate_support() or []), math.prod(mixed_shape(z, cost))
+            return f"the cost mixes {draws} draws of {count} values: {count}^{draws} copies of it, more than {LARGEST}"
         return None
+
+    def copies(self, z: Sample, cost: Tensor) -> int:
+        return len(element_law(z).enumerate_support() or []) ** math.prod(mixed_shape(z, cost))
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         support = element_law(z).enumerate_support() or []
@@ -67,23 +65,17 @@ class Enumeration(Estimator):
         return self.noted(total, z)
 
 
-def _kinks_after(z: Tensor, live: list[Tensor]) -> list[str]:
-    """Return the names of the ops that make what follows bend with z."""
-    below, kinks = {id(z)}, []
-    for node in live:
+def _kinks_in_transform(z: Sample) -> list[str]:
+    """Return the names of the ops that make the draw itself bend with its noise."""
+    noise = Tensor(z.noise.value)
+    below, kinks = {id(noise)}, []
+    for node in topological_order([values(z.dist).transform(noise)]):
         kinds = {dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below}
         if kinds - {STOP, JUMP, BLOCKED}:
             below.add(id(node))
         if KINK in kinds and node.op is not None:
             kinks.append(node.op.name)
     return kinks
-
-
-def _kinks_in_transform(z: Sample) -> list[str]:
-    """Return the names of the ops that make the draw itself bend with its noise."""
-    noise = z.noise.with_value(z.noise.value)
-    order = topological_order([z.dist.transform(noise)])
-    return _kinks_after(noise, order)
 
 
 class Quadrature(Estimator):
@@ -122,15 +114,16 @@ class Quadrature(Estimator):
             return f"{type(z.dist).__name__} takes {z.noise.shape} numbers of noise for draws of shape {z.shape}"
         if batch_ndim(z) != z.ndim or int(np.prod(mixed_shape(z, cost))) > 1:
             return "the cost mixes several draws, and the rule runs over one"
-        live = live_nodes(cost)
-        _, jumps = path_after(z, live)
-        if jumps:
-            return jump_objection(z, jumps)
-        if kinks := _kinks_after(z, live):
+        if jump := jump_objection(z, cost):
+            return jump
+        if kinks := path_after(z, cost).kinks:
             return f"{kinks[0]} has a kink, and the rule is exact for smooth costs only"
-        if self.points < 32 and (kinks := _kinks_in_transform(z)):
-            return f"{kinks[0]} in the transform of {z.dist.family} has a kink, so that it takes 32 points at least"
+        if self.points < 32 and (own := _kinks_in_transform(z)):
+            return f"{own[0]} in the transform of {z.dist.family} has a kink, so that it takes 32 points at least"
         return None
+
+    def copies(self, z: Sample, cost: Tensor) -> int:
+        return self.points
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         if _kinks_in_transform(z):  # those of this library lie in the middle of the noise: a rule for each half

@@ -8,7 +8,9 @@ node comes first, and K takes care of the later ones. The value of the cost is p
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..core import (
@@ -32,11 +34,37 @@ from ..ops import identity, stop_gradient, surrogate
 from ..ops.declare import enter
 from ..refusals import first_order
 
-Rest = Callable[[Value], Tensor]
-"""K: the cost as a function of what stands in the place of a random node."""
+LARGEST = 4096
+"""How many copies of the cost one gradient may take."""
 
 Choices = Mapping[int, "Estimator"]
 """The estimator of a random node by the id of its noise, which every copy of the node shares."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """K: the cost as a function of what stands in the place of a random node."""
+
+    cost: Tensor
+    z: Sample
+    later: Choices
+
+    def __call__(self, value: Value, later: Choices | None = None) -> Tensor:
+        """Return K with its later random nodes taken care of, as they were chosen for or by ``later``."""
+        return _continued(self._at(value), self.later if later is None else later)
+
+    def number(self, value: Value) -> Tensor:
+        """Return K without a gradient, for differences of costs: its later draws are replayed and need no estimator.
+
+        An expectation over a later draw stays one. The time of a chain of n draws grows like n^2, that of n copies of
+        their ``rest`` like 2^n.
+        """
+        expected = {key: estimator for key, estimator in self.later.items() if not estimator.keeps_value}
+        return stop_gradient(_continued(self._at(value), expected))
+
+    def _at(self, value: Value) -> Tensor:
+        new = value if isinstance(value, Tensor) else identity.record((value,), {})  # no leaf: nobody's parameter
+        return rewrite(self.cost, lambda node, inputs: new if node is self.z else None)
 
 
 class Estimator:
@@ -97,6 +125,10 @@ class Estimator:
         """
         raise NotImplementedError
 
+    def copies(self, z: Sample, cost: Tensor) -> int:
+        """Return how many copies of the rest it takes, each with all later random nodes taken care of again."""
+        return 1
+
     def instead(self, z: Sample) -> Tensor | None:
         """Return what stands in the place of z, where that is all there is to do: one copy of K and no weight."""
         return None
@@ -143,7 +175,14 @@ def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Ten
         objection = estimator.refusal(z, cost) if estimator else None
         if estimator and objection:
             raise InvalidGradientError(f"{estimator.name} for {name_of_draw(z.name, z.line)} ({z.line}): {objection}")
-    _check_independent(cost, {z: choices[id(z.noise)] for z in samples if id(z.noise) in choices})
+    at = {z: choices[id(z.noise)] for z in samples if id(z.noise) in choices}
+    if (copies := math.prod(estimator.copies(z, cost) for z, estimator in at.items())) > LARGEST:
+        names = ", ".join(sorted({estimator.name for z, estimator in at.items() if estimator.copies(z, cost) > 1}))
+        raise InvalidGradientError(
+            f"{names}: each of {len(at)} draws multiplies the copies of the cost, to {copies}, more than {LARGEST}; "
+            "choose another estimator for some of them"
+        )
+    _check_independent(cost, at)
     new, later = _with_nodes_replaced(cost, choices, samples)
     new = _continued(new, later)
     _check_new_noise(cost, new, choices)
@@ -239,12 +278,7 @@ def _continued(cost: Tensor, choices: Choices) -> Tensor:
         if at_once is not None:
             return at_once
     later = {key: estimator for key, estimator in choices.items() if key != id(z.noise)}
-
-    def rest(value: Value) -> Tensor:
-        new = value if isinstance(value, Tensor) else identity.record((value,), {})  # no leaf: nobody's parameter
-        return _continued(rewrite(cost, lambda node, inputs: new if node is z else None), later)
-
-    return choices[id(z.noise)].apply(z, cost, rest)
+    return choices[id(z.noise)].apply(z, cost, Rest(cost, z, later))
 
 
 def zero(x: Value) -> Value:
@@ -252,11 +286,11 @@ def zero(x: Value) -> Value:
     return x - stop_gradient(x)
 
 
-def slope(path: Value, difference: Value) -> Value:
-    """Return ``path * difference``, whose derivative takes the difference for a constant.
+def slope(path: Value, difference: Value, cost: Value) -> Value:
+    """Return ``path * difference``, whose derivative takes the difference, of two costs, for a constant.
 
     For estimators that put a difference of costs in the place of a derivative; the path has the value 0. First
-    derivatives only, since the difference depends on the parameters too, through the distribution of the draws.
+    derivatives only, since the difference depends on all parameters of the cost too.
     """
     once = first_order(path * stop_gradient(difference), path, path, reason=FIRST_ONLY)
-    return first_order(once, path, difference, reason=FIRST_ONLY)
+    return first_order(once, path, cost, reason=FIRST_ONLY)

@@ -126,7 +126,8 @@ class MeasureValued(Estimator):
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         law, stopped = element_law(z), stop_gradient(z)
-        total: Any = rest(stopped)
+        k = rest(stopped)
+        total: Any = k
         pairs = WEAK_DERIVATIVES[type(law)](
             trees.map_leaves(stop_gradient, law),
             stopped,
@@ -138,6 +139,6 @@ class MeasureValued(Estimator):
                 continue
             path = zero(parameter) * c
             for mask in coordinates(z, cost):
-                difference = rest(replaced(z, mask, plus)) - rest(replaced(z, mask, minus))
-                total = total + slope(self.noted(aligned(path * mask, z, cost), z), difference)
+                difference = rest.number(replaced(z, mask, plus)) - rest.number(replaced(z, mask, minus))
+                total = total + slope(self.noted(aligned(path * mask, z, cost), z), difference, k)
         return total

@@ -18,6 +18,7 @@ from ..ops import exp, sigmoid, stop_gradient, sum
 from .elements import aligned, batch_ndim, element_law
 from .estimator import Estimator, Rest, zero
 from .relaxed import check_temperature, has_relaxed_draw, no_relaxed_draw, noisy_logits, noisy_logits_given, relaxed
+from .score_function import ScoreFunction
 
 
 class RELAX(Estimator):
@@ -90,10 +91,14 @@ def _keeps_apart(c: Value, noisy: Value, axes: list[tuple[int, int]]) -> bool:
     return all(found[a] == label or noisy.shape[label] == 1 for a, label in axes)
 
 
+_SCORE = ScoreFunction()
+
+
 class REBAR(RELAX):
     """RELAX whose control variate is the cost itself at a relaxed draw, ``c = eta K(softmax(s / temperature))``.
 
-    The cost must take relaxed draws too. Tucker et al. 2017.
+    The cost must take relaxed draws too. In the control variate, later draws of this estimator have the score function:
+    relaxed again in each copy, n draws in a row would take 3^n of them. Tucker et al. 2017.
 
     Args:
         rng: a stream from ``tg.noise(seed)`` for the conditional draw.
@@ -121,4 +126,5 @@ class REBAR(RELAX):
         return cls(rng)
 
     def controlled(self, noisy: Value, z: Sample, cost: Tensor, rest: Rest) -> Value:
-        return self.eta * rest(relaxed(element_law(z), noisy, self.temperature))
+        later = {key: _SCORE if isinstance(e, REBAR) else e for key, e in rest.later.items()}
+        return self.eta * rest(relaxed(element_law(z), noisy, self.temperature), later)

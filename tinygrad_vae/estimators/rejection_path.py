@@ -13,7 +13,6 @@ import numpy as np
 
 from ..core import Sample, Tensor, Value, as_array, value_of
 from ..distributions import Gamma
-from ..guard.paths import live_nodes, path_after
 from ..guard.report import jump_objection
 from ..ops import exp, lgamma, log, sqrt, stop_gradient, surrogate
 from .elements import aligned, element_law
@@ -43,8 +42,7 @@ class RejectionPath(Estimator):
         lowest = float(concentration.min()) if concentration.size else np.inf
         if lowest < 1:
             return f"the sampler is for concentrations from 1 on, found {lowest:g}"
-        _, jumps = path_after(z, live_nodes(cost))
-        return jump_objection(z, jumps) if jumps else None
+        return jump_objection(z, cost)
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         law: Any = element_law(z)

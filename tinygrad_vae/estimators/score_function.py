@@ -11,13 +11,15 @@ order, a factor of value 1 with the derivative of log p: Foerster et al. 2018.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import builtins
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..core import (
     Array,
+    Noise,
     NoiseStream,
     Sample,
     Tensor,
@@ -30,14 +32,26 @@ from ..core import (
     value_of,
 )
 from ..distributions.support import too_close_to_the_edge
-from ..guard.axes import aligned_log_prob, counts_draws, mixing_op, surviving_axes, weigh_terms
+from ..guard.axes import (
+    Labels,
+    aligned_log_prob,
+    carried_axes,
+    counts_draws,
+    less_noisy,
+    mixing_op,
+    surviving_axes,
+    weigh_terms,
+)
 from ..guard.names import name_of_draw
-from ..guard.paths import depends_on
+from ..guard.paths import members
 from ..ops import exp, stop_gradient, sum
 from ..refusals import refuse_gradient
 from .baselines import is_average_with
 from .elements import check_uncoupled, is_coupled
 from .estimator import Estimator, Rest, with_inputs, zero
+
+Draw = tuple[Sample, Tensor, Labels]
+"""A random node, the same closed to gradients, and which of its axes each axis of the cost carries."""
 
 
 class ScoreFunction(Estimator):
@@ -82,56 +96,67 @@ class ScoreFunction(Estimator):
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         stopped = stop_gradient(z)
-        credit = self._credit_of(z, cost)
-        if self.credit == "downstream":
-            return self._weighed_terms(rest(stopped), [(z, stopped)])
-        return self._weighed(self.weight(z, cost, stopped, credit), rest(stopped))
+        labels = self._labels(cost, [z])
+        return self._weighed(cost, rest(stopped), [(z, stopped, labels[id(z)])])
 
     def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
         """The weights multiply, ``magic(l1) magic(l2) = magic(l1 + l2)``, so that one walk does for all draws."""
         if type(self) is not ScoreFunction:  # each draw with a baseline of its own
             return None
-        credits = {id(z): self._credit_of(z, cost) for z in samples}
-        stopped: list[tuple[Sample, Tensor]] = []
-        weight: Any = 1.0
+        labels = self._labels(cost, samples)
+        draws: list[Draw] = []
 
         def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-            nonlocal weight
-            if not isinstance(node, Sample) or id(node) not in credits:
+            if not isinstance(node, Sample) or id(node) not in labels:
                 return None
             z = with_inputs(node, inputs)
-            stopped.append((z, stop_gradient(z)))
-            if self.credit != "downstream":
-                weight = weight * self.weight(z, cost, stopped[-1][1], credits[id(node)])
-            return stopped[-1][1]
+            draws.append((z, stop_gradient(z), labels[id(node)]))
+            return draws[-1][1]
 
-        k = rewrite(cost, rule)
-        return self._weighed_terms(k, stopped) if self.credit == "downstream" else self._weighed(weight, k)
+        return self._weighed(cost, rewrite(cost, rule), draws)
 
-    def _weighed_terms(self, k: Tensor, stopped: list[tuple[Sample, Tensor]]) -> Tensor:
-        def weigh(term: Tensor, numbers: list[int]) -> Tensor:
-            weight: Any = 1.0
-            for z, draw in (stopped[i] for i in numbers):
-                weight = weight * self.weight(z, term, draw, surviving_axes(term, draw))
-            return self._weighed(weight, term)
-
-        return weigh_terms(k, [draw for _, draw in stopped], weigh)
-
-    def _credit_of(self, z: Sample, cost: Tensor) -> tuple[int | None, ...]:
-        """Return which axes of the cost keep the log-probability of z apart, after the checks of both options."""
-        if self.baseline is not None:
-            _check_baseline(cost, self.baseline, z)
-        labels = (None,) * cost.ndim if self.credit == "joint" else surviving_axes(cost, z)
-        if self.credit == "example" and (cost.ndim == 0 or labels[0] is None):
-            raise ValueError(
-                'score_function(credit="example"): the cost of one example depends on the draws of others '
-                f"({mixing_op(cost, z) or 'an op'} mixes the axis of the examples), so that its own log-probability "
-                'is not enough; use credit="auto" or "joint"'
-            )
+    def _labels(self, cost: Tensor, samples: Sequence[Sample]) -> dict[int, Labels]:
+        """Return, by the id of each draw, which axes of the cost keep its log-probability apart; check the options."""
+        _check_baseline(cost, self.baseline, samples)
+        labels = {id(z): (None,) * cost.ndim if self.credit == "joint" else surviving_axes(cost, z) for z in samples}
+        for z in samples if self.credit == "example" else ():
+            if cost.ndim == 0 or labels[id(z)][0] is None:
+                raise ValueError(
+                    'score_function(credit="example"): the cost of one example depends on the draws of others '
+                    f"({mixing_op(cost, z) or 'an op'} mixes the axis of the examples), so that its own "
+                    'log-probability is not enough; use credit="auto" or "joint"'
+                )
         return labels
 
-    def _weighed(self, weight: Tensor, k: Tensor) -> Tensor:
-        return weight * k if self.baseline is None else weight * k + (1 - weight) * _cut_at_draws(self.baseline)
+    def _weighed(self, cost: Tensor, k: Tensor, draws: list[Draw]) -> Tensor:
+        """Return k, the cost with these draws closed, weighed with their log-probabilities."""
+        weights: dict[Any, Any] = {}
+
+        def weight(n: int, like: Tensor, labels: Labels) -> Tensor:
+            z, stopped, _ = draws[n]
+            if (n, labels) not in weights:
+                weights[n, labels] = self.weight(z, like, stopped, labels)
+            return weights[n, labels]
+
+        def product(like: Tensor, numbered: Iterable[tuple[int, Labels]]) -> Tensor:
+            total: Any = 1.0
+            for n, labels in numbered:  # terms that begin with the same draws share the product of their weights
+                key = id(total), n, labels
+                if key not in weights:
+                    weights[key] = total * weight(n, like, labels)
+                total = weights[key]
+            return total
+
+        def weighed(x: Tensor, w: Tensor) -> Tensor:
+            return w * x if self.baseline is None else w * x + (1 - w) * _cut_at_draws(self.baseline)
+
+        def weigh(term: Tensor, numbers: list[int]) -> Tensor:
+            axes = carried_axes(term) if term.ndim else {}
+            return weighed(term, product(term, [(n, axes.get(id(draws[n][1]), ())) for n in numbers]))
+
+        if self.credit == "downstream":
+            return weigh_terms(k, [stopped for _, stopped, _ in draws], weigh)
+        return weighed(k, product(cost, [(n, labels) for n, (_, _, labels) in enumerate(draws)]))
 
     def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...] | None = None) -> Tensor:
         """Return ``magic(log p(z))`` along the axes of the cost.
@@ -146,7 +171,7 @@ class ScoreFunction(Estimator):
         check_uncoupled(z, labels)
         log_prob = weighable(z).log_density(stopped)
         lying, gone = aligned_log_prob(log_prob, labels)
-        return exp(zero(self.noted(lying, z, _credit_note(cost, labels, log_prob.shape, gone))))
+        return exp(zero(self.noted(lying, z, _credit_note(z, cost, labels, log_prob.shape, gone))))
 
 
 class LeaveOneOut(ScoreFunction):
@@ -214,7 +239,7 @@ class SecondDraw(ScoreFunction):
         stopped = stop_gradient(z)
         weight = self.weight(z, cost, stopped)
         again = z.dist.sample(_sample_shape(z), rng=self.rng)
-        return weight * rest(stopped) + (1 - weight) * stop_gradient(rest(stop_gradient(again)))
+        return weight * rest(stopped) + (1 - weight) * rest.number(stop_gradient(again))
 
 
 def _sample_shape(z: Sample) -> tuple[int, ...]:
@@ -288,7 +313,10 @@ def _cut_at_draws(baseline: Value) -> Value:
     return rewrite(baseline, lambda node, inputs: stop_gradient(node) if isinstance(node, Sample) else None)
 
 
-def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
+def _check_baseline(cost: Tensor, baseline: Value | None, samples: Sequence[Sample]) -> None:
+    """Raise where the baseline has another shape, or is known to depend on one of the draws that it is to steady."""
+    if baseline is None:
+        return
     shape = np.shape(value_of(baseline))
     try:
         fits = np.broadcast_shapes(shape, cost.shape) == cost.shape
@@ -298,35 +326,47 @@ def _check_baseline(cost: Tensor, baseline: Value, z: Sample) -> None:
         raise ValueError(
             f"score_function: the baseline has shape {shape}, which does not broadcast to the cost's, {cost.shape}"
         )
-    depends = depends_on(baseline, z.noise) if isinstance(baseline, Tensor) else is_average_with(baseline, z.noise)
-    if depends or _holds_a_value_after(z, cost, baseline):
-        raise ValueError(
-            f"score_function: the baseline depends on {name_of_draw(z.name, z.line)} ({z.line}), the draw whose "
-            "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
-            "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, a function of the "
-            'inputs alone, or the mean of the other draws: estimate(cost, default="leave-one-out")'
-        )
-
-
-def _holds_a_value_after(z: Sample, cost: Tensor, baseline: Value) -> bool:
-    """Return whether an array of the baseline is, is a view of, or sums up the value of a node that depends on z.
-
-    That is as much as can be seen of an array: one that was computed from such a value is an array like any other.
-    """
     order = topological_order([baseline]) if isinstance(baseline, Tensor) else []
-    leaves = [x for node in order for x in (node, *node.inputs) if getattr(x, "op", None) is None]
-    arrays = [value_of(x) for x in (leaves or [baseline])]
-    found = {id(_memory(x)) for x in arrays if is_array(x)}
+    sources = {x.origin if isinstance(x, Noise) else id(x) for x in order}
+    found = {id(z) for z in samples if (z.noise.origin if isinstance(z.noise, Noise) else id(z.noise)) in sources}
+    found |= {id(z) for z in samples if is_average_with(baseline, z.noise)}
+    found |= _values_held(order, cost, baseline, samples)
+    for z in samples:
+        if id(z) in found:
+            raise ValueError(
+                f"score_function: the baseline depends on {name_of_draw(z.name, z.line)} ({z.line}), the draw whose "
+                "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
+                "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, a function of the "
+                'inputs alone, or the mean of the other draws: estimate(cost, default="leave-one-out")'
+            )
+
+
+def _values_held(order: list[Tensor], cost: Tensor, baseline: Value, samples: Sequence[Sample]) -> set[int]:
+    """Return the draws, by id, after which an array of the baseline is, views or sums up the value of a node.
+
+    No more can be seen of an array: one that was computed from such a value is an array like any other.
+    """
+    leaves = [x for node in order for x in (node, *node.inputs) if getattr(x, "op", None) is None] or [baseline]
+    arrays = [value_of(x) for x in leaves]
+    held = {id(_memory(x)) for x in arrays if is_array(x)}
     numbers = [np.ravel(host(x)) for x in arrays if isinstance(x, float) or (is_array(x) and x.dtype.kind == "f")]
-    after = {id(z)}
-    for node in topological_order([cost]) if found or numbers else []:
-        if id(node) in after or any(id(x) in after for x in node.inputs):
-            after.add(id(node))
-            if id(_memory(node.value)) in found or _summed_up(
-                node.value, numbers, 1 if node is cost and not z.dist.support.discrete else 3
-            ):
-                return True
-    return False
+    numbers = [x for x in numbers if x.size and not np.all(_is_round(x))]
+    after = {id(z): 1 << k for k, z in enumerate(samples)}
+    found = 0
+    for node in topological_order([cost]) if held or numbers else []:
+        bits = after.get(id(node), 0)
+        for x in node.inputs:
+            bits |= after.get(id(x), 0)
+        after[id(node)] = bits
+        if bits and (id(_memory(node.value)) in held or _summed_up(node.value, numbers, 3)):
+            found |= bits
+    if numbers and _summed_up(cost.value, numbers, 1):
+        found |= builtins.sum(1 << k for k, z in enumerate(samples) if not z.dist.support.discrete)
+    return {id(samples[k]) for k in members(found)}
+
+
+def _is_round(x: Array) -> Array:
+    return x * 64 == np.round(x * 64)
 
 
 def _summed_up(value: Array, numbers: list[Array], least: int) -> bool:
@@ -334,15 +374,10 @@ def _summed_up(value: Array, numbers: list[Array], least: int) -> bool:
 
     Where a value has few digits, or fewer outcomes than ``least``, that may be so by chance, and nothing is said.
     """
-
-    def is_round(x: Array) -> Array:
-        return x * 64 == np.round(x * 64)
-
-    numbers = [x for x in numbers if x.size and not np.all(is_round(x))]
     if not numbers or value.dtype.kind != "f" or not least <= value.size <= 4096:
         return False
     value = host(value)
-    if np.unique(value).size < value.size or np.any(is_round(value)):
+    if np.unique(value).size < value.size or np.any(_is_round(value)):
         return False
     for axis in (None, *range(value.ndim)):
         for sum_up in (np.mean, np.sum, np.median, np.max, np.min):
@@ -360,10 +395,11 @@ def _memory(x: Array) -> Any:
     return x
 
 
-def _credit_note(cost: Tensor, labels: tuple[int | None, ...], shape: tuple[int, ...], gone: list[int]) -> str:
+def _credit_note(z: Sample, cost: Tensor, labels: Labels, shape: tuple[int, ...], gone: list[int]) -> str:
     summed = [shape[a] for a in gone if shape[a] > 1]
     if not cost.ndim and summed:
-        return f"one cost for all draws of shape {shape}: unbiased, and noisier than a cost for each example"
+        other = less_noisy(cost).get(id(z), "a cost for each example")
+        return f"one cost for all draws of shape {shape}: unbiased, and noisier than {other}"
     if cost.ndim and all(label is None for label in labels) and summed:
         return "joint log-probability: the cost of one example depends on the draws of others"
     return ""

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from ..core import Sample, Tensor, Value, namespace, topological_order, value_of
 from ..guard.axes import aligned_log_prob, counts_draws, surviving_axes
+from ..guard.paths import remembered
 from ..ops import add, expand_dims, logsumexp, negative, stop_gradient, subtract, sum, where
 from ..ops.reductions import reduced
 from .elements import is_coupled
@@ -47,11 +48,28 @@ class VIMCO(Estimator):
         stopped = stop_gradient(z)
         log_prob = aligned_log_prob(weighable(z).log_density(stopped), surviving_axes(log_weights, z))[0]
         signal = sign * _added(log_weights)
-        return rest(stopped) + sum(slope(zero(self.noted(log_prob, z)), signal), axis=0)
+        return rest(stopped) + sum(slope(zero(self.noted(log_prob, z)), signal, log_weights), axis=0)
+
+
+@remembered
+def _adds_a_bound(cost: Tensor) -> bool:
+    """Return whether a logsumexp is among the terms that the cost is added up from."""
+    stack, seen = [cost], {id(cost)}
+    while stack:
+        node = stack.pop()
+        if node.op is logsumexp:
+            return True
+        for x in node.inputs if node.op in (add, subtract, negative) else ():
+            if isinstance(x, Tensor) and id(x) not in seen:
+                seen.add(id(x))
+                stack.append(x)
+    return False
 
 
 def _log_weights(z: Sample, cost: Tensor) -> tuple[Tensor, float] | None:
     """Return the log-weights that the cost is a logsumexp of, and its sign, or ``None`` where it is none."""
+    if not _adds_a_bound(cost):
+        return None
     below = {id(z)}
     for node in topological_order([cost]):
         if any(id(x) in below for x in node.inputs):

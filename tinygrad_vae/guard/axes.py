@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core import Op, Tensor, make_node, topological_order
-from ..ops import permute_dims, reshape, sum
+from ..ops import mean, permute_dims, reshape, sum
+from .paths import live_samples, members, remembered
 
 Labels = tuple[int | None, ...]
 
@@ -25,18 +26,30 @@ def surviving_axes(cost: Tensor, z: Tensor) -> Labels:
     >>> surviving_axes(sum(z * z, axis=1), z), surviving_axes(sum(z - mean(z, axis=0), axis=1), z)
     ((0,), (None,))
     """
-    if not cost.shape:
-        return ()
-    labels: dict[int, Labels] = {id(z): tuple(range(len(z.shape)))}
-    for node in topological_order([cost]):
-        if node is z or node.op is None:
-            continue
-        found = [_passed_on(node.op, i, labels[id(x)], node) for i, x in enumerate(node.inputs) if id(x) in labels]
-        if found:
-            labels[id(node)] = tuple(
-                column[0] if len(set(column)) == 1 else None for column in zip(*found, strict=True)
+    return _remembered_axes(cost).get(id(z), (None,) * cost.ndim) if cost.ndim else ()
+
+
+def carried_axes(cost: Tensor) -> dict[int, Labels]:
+    """Return ``surviving_axes`` for every node that the cost depends on, by its id: one walk, from the cost down."""
+    mixed: Labels = (None,) * cost.ndim
+    carried: dict[int, Labels] = {id(cost): tuple(range(cost.ndim))}
+    for node in reversed(topological_order([cost])):
+        labels = carried[id(node)]
+        for i, x in enumerate(node.inputs):
+            if not isinstance(x, Tensor):
+                continue
+            found = mixed
+            if node.op is not None and labels != mixed:
+                through = _passed_on(node.op, i, tuple(range(x.ndim)), node)
+                found = tuple(None if a is None else through[a] for a in labels)
+            known = carried.get(id(x), found)
+            carried[id(x)] = (
+                found if found == known else tuple(a if a == b else None for a, b in zip(found, known, strict=True))
             )
-    return labels.get(id(cost), (None,) * len(cost.shape))
+    return carried
+
+
+_remembered_axes = remembered(carried_axes)
 
 
 def counts_draws(value: Tensor, z: Tensor, event_ndim: int) -> bool:
@@ -106,27 +119,53 @@ def weigh_terms(cost: Tensor, draws: Sequence[Tensor], weigh: Callable[[Tensor, 
         weigh: ``weigh(term, numbers)`` returns a term, with the value that it has, weighed for the draws of these
             numbers that it depends on.
     """
-    order = topological_order([cost])
-    found: dict[int, int] = {id(z): 1 << k for k, z in enumerate(draws)}  # the draws that a node depends on, as bits
-    for node in order:
-        for x in node.inputs:
-            found[id(node)] = found.get(id(node), 0) | found.get(id(x), 0)
-    wanted, terms = {id(cost)}, set()
-    for node in reversed(order):
-        if id(node) in wanted and found.get(id(node)):
-            ways = _ways(node, found)
-            if ways:
-                wanted.update(id(node.inputs[i]) for i in ways)
-            else:
-                terms.add(id(node))
+    order, found, sums = _added_up(cost, draws)
     new: dict[int, Tensor] = {}
     for node in order:
-        if id(node) in terms:
-            new[id(node)] = weigh(node, [k for k in range(len(draws)) if found[id(node)] >> k & 1])
-        elif id(node) in wanted and any(id(x) in new for x in node.inputs):
+        if sums.get(id(node)) is False:
+            new[id(node)] = weigh(node, list(members(found[id(node)])))
+        elif id(node) in sums and any(id(x) in new for x in node.inputs):
             inputs = tuple(new.get(id(x), x) for x in node.inputs)
             new[id(node)] = make_node(node.value, node.op, inputs, node.attrs, node.name)
     return new.get(id(cost), cost)
+
+
+def _added_up(cost: Tensor, draws: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, int], dict[int, bool]]:
+    """Return the nodes in order; the draws that each depends on, as bits; and what the cost is added up from.
+
+    In the last, a node is True that adds up others, and False that is a term.
+    """
+    order = topological_order([cost])
+    found: dict[int, int] = {id(z): 1 << k for k, z in enumerate(draws)}
+    for node in order:
+        for x in node.inputs:
+            found[id(node)] = found.get(id(node), 0) | found.get(id(x), 0)
+    wanted: set[int] = {id(cost)}
+    sums: dict[int, bool] = {}
+    for node in reversed(order):
+        if id(node) in wanted and found.get(id(node)):
+            ways = _ways(node, found)
+            sums[id(node)] = bool(ways)
+            wanted.update(id(node.inputs[i]) for i in ways)
+    return order, found, sums
+
+
+@remembered
+def less_noisy(cost: Tensor) -> dict[int, str]:
+    """Return, where the cost is one number, how to weigh its terms apart: for each draw, by id, that not all share."""
+    samples = live_samples(cost) if not cost.ndim else []
+    order, found, sums = _added_up(cost, samples)
+    terms = [node for node in order if sums.get(id(node)) is False]
+    axes = carried_axes(terms[-1]) if terms else {}
+    joins = [node.op.name for node in order if sums.get(id(node)) and node.op in (sum, mean)]
+    one_join = len(terms) == len(joins) == 1
+    call = f"tg.{joins[0]}(score_function(each))" if one_join else 'score_function(cost, credit="downstream")'
+    return {
+        id(z): call
+        for k, z in enumerate(samples)
+        if any(not found[id(term)] >> k & 1 for term in terms)
+        or any(label is not None and label < z.ndim - len(z.dist.event_shape) for label in axes.get(id(z), ()))
+    }
 
 
 def _ways(node: Tensor, found: dict[int, int]) -> list[int]:

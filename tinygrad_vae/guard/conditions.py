@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
-from ..core import Noise, Sample, Tensor, taken_care_of, topological_order
-from ..ops import stop_gradient, surrogate
+from ..core import Noise, Sample, Tensor, taken_care_of
+from ..ops import surrogate
 from ..ops.declare import BLOCKED, JUMP, STOP
 from .names import name_of_draw, op_in_words
 from .paths import Paths
@@ -107,19 +106,6 @@ def _bent_costs(paths: Paths) -> list[tuple[str, int]]:
             if pair[0]:
                 found[id(node)] = pair
     return list(problems.items())
-
-
-def straight_through_by_hand(paths: Paths) -> list[Tensor]:
-    """Return the nodes ``soft + stop_gradient(hard - soft)``, where ``hard`` jumps with a random value."""
-    found = []
-    for node in paths.live:
-        for x, soft in itertools.permutations(node.inputs, 2) if len(node.inputs) == 2 else ():
-            cut = isinstance(x, Tensor) and x.op is stop_gradient and paths.opened.get(id(soft), 0)
-            if cut and any(y is soft for y in getattr(x.inputs[0], "inputs", ())) and node.op.declared.linear is True:  # type: ignore[union-attr]
-                hard = [y for y in x.inputs[0].inputs if y is not soft and isinstance(y, Tensor)]
-                jumps = [z for z in topological_order(hard) if z.op is not None and z.op.declared.jumps]
-                found += [node] if any(paths.sources.get(id(z), 0) for z in jumps) else []
-    return found
 
 
 def _union(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ..core import Noise, Sample, Tensor, taken_care_of, topological_order
-from ..ops.declare import BLOCKED, JUMP, PIECEWISE, STOP
+from ..ops.declare import BLOCKED, JUMP, KINK, PIECEWISE, STOP
 from ..refusals import refuse_gradient
+from .names import op_in_words
 from .ranges import is_random, leaping
+
+R = TypeVar("R")
+
+
+def remembered(walk: Callable[[Tensor], R]) -> Callable[[Tensor], R]:
+    """Walk over the graph of a Tensor once: a decorator that keeps the result for as long as the Tensor lives.
+
+    A graph is never edited. The result must hold no node, only ids, or the graph would keep itself alive.
+    """
+    known: dict[int, tuple[weakref.ref[Tensor], R]] = {}
+
+    @functools.wraps(walk)
+    def once(output: Tensor) -> R:
+        key = id(output)
+        if key not in known:
+            known[key] = weakref.ref(output, lambda _: known.pop(key, None)), walk(output)
+        return known[key][1]
+
+    return once
+
+
+def members(bits: int) -> Iterator[int]:
+    """Yield the numbers in a set of them that is written as the bits of one."""
+    while bits:
+        low = bits & -bits
+        yield low.bit_length() - 1
+        bits ^= low
 
 
 def live_of(order: list[Tensor]) -> list[Tensor]:
@@ -160,17 +191,58 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
     return paths
 
 
-def path_after(z: Sample, live: list[Tensor]) -> tuple[int, list[Tensor]]:
-    """Return how many live ops depend on z without another draw in between, and those of them that jump."""
-    below = {id(z)}
-    jumps: list[Tensor] = []
-    poles: list[Tensor] = []
-    for node in live:
-        kinds = [dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below]
-        if JUMP in kinds or PIECEWISE in kinds:
-            jumps.append(node)
-        elif kinds and node.op.declared.pole and id(node.inputs[node.op.declared.pole[0]]) in below:  # type: ignore
-            poles.append(node)
-        if any(kind not in (STOP, JUMP, BLOCKED) for kind in kinds):
-            below.add(id(node))
-    return len(below) - 1, jumps + leaping(poles)
+@dataclass(frozen=True)
+class PathAfter:
+    """What lies between a random node and the cost or the next draw: how many ops, and which of them jump or bend."""
+
+    count: int = 0
+    jumps: tuple[str, ...] = ()
+    kinks: tuple[str, ...] = ()
+
+
+def path_after(z: Sample, output: Tensor) -> PathAfter:
+    """Return what the live paths from z to the output meet before another draw."""
+    return _paths_after(output).get(id(z), PathAfter())
+
+
+@remembered
+def _paths_after(output: Tensor) -> dict[int, PathAfter]:
+    """Return ``path_after`` for every random node, by its id: one walk, with one bit for each of them."""
+    samples: list[int] = []
+    below: dict[int, int] = {}
+    counts: Counter[int] = Counter()
+    jumps: list[tuple[int, str]] = []
+    kinks: list[tuple[int, str]] = []
+    poles: dict[Tensor, int] = {}
+    for node in live_nodes(output):
+        passed, jumping, bent = 0, 0, 0
+        for i, x in enumerate(node.inputs):
+            bits = below.get(id(x), 0)
+            kind = dependence(node, i) if bits else STOP
+            passed |= bits if kind not in (STOP, JUMP, BLOCKED) else 0
+            jumping |= bits if kind in (JUMP, PIECEWISE) else 0
+            bent |= bits if kind == KINK else 0
+        pole = node.op.declared.pole if node.op and below else None
+        if pole is not None and (bits := below.get(id(node.inputs[pole[0]]), 0) & ~jumping):
+            poles[node] = bits
+        if passed:
+            counts[passed] += 1
+        for found, bits in ((jumps, jumping), (kinks, bent)):
+            if bits:
+                found.append((bits, op_in_words(node)))
+        if isinstance(node, Sample):
+            passed |= 1 << len(samples)
+            samples.append(id(node))
+        if passed:
+            below[id(node)] = passed
+    jumps += [(poles[node], op_in_words(node)) for node in leaping(poles)]
+    count = [0] * len(samples)
+    for bits, n in counts.items():
+        for k in members(bits):
+            count[k] += n
+    words: list[list[dict[str, None]]] = [[{} for _ in samples], [{} for _ in samples]]
+    for of_kind, found in zip(words, (jumps, kinks), strict=True):
+        for bits, op in found:
+            for k in members(bits):
+                of_kind[k][op] = None
+    return {key: PathAfter(count[k], tuple(words[0][k]), tuple(words[1][k])) for k, key in enumerate(samples)}

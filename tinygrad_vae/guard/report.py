@@ -8,8 +8,9 @@ from typing import Any
 
 from ..core import Drawn, Noise, Sample, Tensor, describe, noise, topological_order, trees
 from ..distributions.support import too_close_to_the_edge
+from .axes import less_noisy
 from .conditions import OTHER_NOISE, problems_of
-from .names import name_of_draw, op_in_words, wrapped
+from .names import name_of_draw, wrapped
 from .paths import Paths, follow, path_after
 
 ESTIMATORS: dict[str, Any] = {}
@@ -156,7 +157,9 @@ def report(order: list[Tensor], wrt: Any, every_estimator: bool = False) -> Expl
     """Put into words what a walk over the graph finds."""
     paths = follow(order, wrt)
     opened, blocked = (found.get(id(order[-1]), 0) for found in (paths.opened, paths.blocked))
-    nodes = [_random_node(z, paths, opened, every_estimator) for z in paths.samples]
+    kinds = sorted(ESTIMATORS.items()) if every_estimator else ()
+    others = [(key, kind.example(noise(0))) for key, kind in kinds if not kind.explained_first]
+    nodes = [_random_node(z, paths, opened, others) for z in paths.samples]
     for drawn in _once(note.attrs["drawn"] for note in paths.notes):
         name = name_of_draw(drawn.name, drawn.line)
         nodes.append(RandomNode(name, drawn.dist, str(drawn.line), drawn.estimator, drawn.note, drawn.biased))
@@ -169,17 +172,16 @@ def report(order: list[Tensor], wrt: Any, every_estimator: bool = False) -> Expl
     return Explanation(paths.names(everyone), paths.names(opened & ~blocked), nodes, problems, unreached)
 
 
-def _random_node(z: Sample, paths: Paths, opened: int, every_estimator: bool) -> RandomNode:
+def _random_node(z: Sample, paths: Paths, opened: int, others: list[tuple[str, Any]]) -> RandomNode:
     hidden = paths.of_distribution(z)
     cut, partly, open_ = (paths.names(bits) for bits in (hidden & ~opened, hidden & opened, opened & ~hidden))
     name, score = name_of_draw(z.name, z.line), _score_option(z, paths)
     options = [_pathwise_option(z, name, paths), score]
-    for key, kind in sorted(ESTIMATORS.items()) if every_estimator else ():
-        if not kind.explained_first:
-            objection = kind.example(noise(0)).refusal(z, paths.live[-1])
-            if objection is None and kind.needs_score and not score.valid:
-                objection = score.reason
-            options.append(Option(key, objection is None, objection or "", kind.biased))
+    for key, estimator in others:
+        objection = estimator.refusal(z, paths.live[-1])
+        if objection is None and estimator.needs_score and not score.valid:
+            objection = score.reason
+        options.append(Option(key, objection is None, objection or "", estimator.biased))
     return RandomNode(name, str(z.dist), str(z.line), cut=cut, partly_cut=partly, open=open_, options=options)
 
 
@@ -191,20 +193,20 @@ def _once(notes: Iterable[Drawn]) -> list[Drawn]:
     return list(keys.values())
 
 
-def jump_objection(z: Sample, jumps: list[Tensor]) -> str:
-    """Say which ops make the cost jump with z."""
-    names = list(dict.fromkeys(op_in_words(node) for node in jumps))
-    verb = "jump" if len(names) > 1 else "jumps"
-    return f"{', '.join(names)} between {name_of_draw(z.name, z.line)} and the cost {verb}"
+def jump_objection(z: Sample, cost: Tensor) -> str | None:
+    """Say which ops make the cost jump with z, or return ``None``."""
+    jumps = path_after(z, cost).jumps
+    verb = "jump" if len(jumps) > 1 else "jumps"
+    return f"{', '.join(jumps)} between {name_of_draw(z.name, z.line)} and the cost {verb}" if jumps else None
 
 
 def _pathwise_option(z: Sample, name: str, paths: Paths) -> Option:
     call = "reparameterize(cost)"
     if z.dist.path is None:
         return Option(call, False, z.dist.why_no_path)
-    count, jumps = path_after(z, paths.live)
-    if jumps:
-        return Option(call, False, jump_objection(z, jumps))
+    objection, count = jump_objection(z, paths.live[-1]), path_after(z, paths.live[-1]).count
+    if objection:
+        return Option(call, False, objection)
     through = "; implicit, by the derivatives of the cdf" if z.dist.path == "implicit" else ""
     if count == 0:
         return Option(call, True, f"no op stands between {name} and the cost or the next draw{through}")
@@ -227,4 +229,6 @@ def _score_option(z: Sample, paths: Paths) -> Option:
         return Option(call, False, f"the support of {family} moves with {', '.join(moving)}")
     if too_close := too_close_to_the_edge(z.dist, z.value):
         return Option(call, False, too_close)
-    return Option(call, True, f"the support of {family} does not move with {', '.join(reached.values()) or 'anything'}")
+    other = less_noisy(paths.live[-1]).get(id(z))
+    reason = f"the support of {family} does not move with {', '.join(reached.values()) or 'anything'}"
+    return Option(call, True, f"{reason}; less noisy: {other}" if other else reason)

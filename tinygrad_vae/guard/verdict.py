@@ -21,7 +21,7 @@ from ..core import (
 )
 from ..ops import stop_gradient, sum, surrogate
 from ..refusals import first_order, refuse_gradient
-from .conditions import problems_of, straight_through_by_hand
+from .conditions import problems_of
 from .names import name_of_draw
 from .paths import Paths, follow
 from .report import report
@@ -63,12 +63,6 @@ class RandomnessGuard(Guard):
                 where = f"{name_of_draw(drawn.name, drawn.line)} ({drawn.line})"
                 text = f"the gradient through {where} is biased: {drawn.biased} [{drawn.estimator}]"
                 warnings.warn(BiasedGradientWarning(text), stacklevel=3)
-        if straight_through_by_hand(paths):
-            text = (
-                "the gradient of soft + stop_gradient(hard - soft) is biased: it is that of soft, and the value jumps "
-                "with a random number as hard does [straight-through by hand]"
-            )
-            warnings.warn(BiasedGradientWarning(text), stacklevel=3)
         return _marking(paths)
 
     def report(self, node: Tensor, output: Tensor, wrt: Sequence[Tensor]) -> str:

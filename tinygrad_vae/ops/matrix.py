@@ -249,7 +249,6 @@ def _letters_kept(i: int, labels: Labels, y: Value, *arrays: Value, subscripts: 
         case((2, 3), (2, 3), subscripts="ij,ij->"),
         case((5, 2, 3), (1, 3), (2,), subscripts="Aij,Aj,i->A"),
     ],
-    range=ranges.sums_of_products,
 )
 def einsum_arrays(*arrays: Value, subscripts: str) -> Value:
     """Einstein's summation with an arrow, without ``...`` or a letter twice in a term: what ``einsum`` records.

@@ -40,13 +40,9 @@ def monotone(low: float = -math.inf, high: float = math.inf) -> RangeOf:
     """Return the rule of an op of one input that only rises or only falls, with values between two numbers."""
 
     def range_of(y: Any, x: Interval) -> Interval:
+        ends = [y.op.forward(np.asarray(end, np.float64), **y.attrs) for end in x]
         if np.any(np.isnan(x[0])):
             return PROMISED
-        ends = [y.op.forward(np.asarray(end, np.float64), **y.attrs) for end in x]
-        if ends[0].size and np.all(np.less(x[1], 0)):  # exp of a negative number is less than 1, whatever rounding says
-            with np.errstate(all="ignore"):
-                at_zero = y.op.forward(np.zeros(()), **y.attrs)
-            ends = [np.where(end == at_zero, np.nextafter(end, ends[0]), end) for end in ends]
         unknown = np.isnan(ends[0]) | np.isnan(ends[1])  # an end lies outside the domain
         least, most = np.minimum(*ends), np.maximum(*ends)
         return np.where(unknown, low, np.clip(least, low, high)), np.where(unknown, high, np.clip(most, low, high))
@@ -124,9 +120,9 @@ def all_products(y: Any, x: Interval) -> Interval:
 
 
 @together(1)
-def sums_of_products(y: Any, *inputs: Interval) -> Interval:
-    """Products of matrices, and ``einsum``."""
-    low = functools.reduce(product, (hull(y, x) for x in inputs))[0]
+def sums_of_products(y: Any, a: Interval, b: Interval) -> Interval:
+    """Matrix products."""
+    low = product(hull(y, a), hull(y, b))[0]
     return UNKNOWN if low < 0 else (low, math.inf)
 
 
@@ -336,8 +332,3 @@ def leaps_where_singular(y: Any, dependent: bool, x: Interval, *others: Interval
         return bool(np.any(diagonal == 0))
     symmetric = np.allclose(value, transposed, rtol=1e-6, atol=1e-6 * np.max(np.abs(value)))
     return not (symmetric and bool(np.all(np.linalg.eigvalsh(value) > 0)))
-
-
-def determinants(y: Any, x: Interval) -> Interval:
-    """Determinants: positive where the matrix stays positive definite."""
-    return UNKNOWN if np.any(y.value <= 0) or leaps_where_singular(y, False, x) else POSITIVES

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import Value, is_array
-from .. import ranges
 from ..choices import stop_gradient, where
 from ..declare import JUMP, PIECEWISE, case, op
 from ..elementwise import abs
@@ -229,7 +228,6 @@ def right_singular_vectors(x: Value, /) -> Value:
     domain=FULL_RANK,
     axes=batch_axes,
     cases=CASES,
-    range=ranges.lengths,
 )
 @on_reals
 def svdvals(x: Value, /) -> Value:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core import Value, namespace
-from .. import ranges
 from ..choices import stop_gradient, where
 from ..declare import JUMP, op
 from ..indexing import diagonal
@@ -19,13 +18,7 @@ from .decompositions import left_singular_vectors, right_singular_vectors, svdva
 from .square import FULL_RANK, SQUARE_CASES, batch_axes, column, eye, inv, row, spread
 
 
-@op(
-    lambda g, y, x: spread(g) * cofactors(x),
-    domain=FULL_RANK,
-    axes=batch_axes,
-    cases=SQUARE_CASES,
-    range=ranges.determinants,
-)
+@op(lambda g, y, x: spread(g) * cofactors(x), domain=FULL_RANK, axes=batch_axes, cases=SQUARE_CASES)
 @on_reals
 def det(x: Value, /) -> Value:
     """Determinant. Derivative: the cofactors, det(x) x^-T where x has an inverse.
