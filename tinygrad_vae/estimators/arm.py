@@ -1,22 +1,22 @@
-"""Estimators of discrete draws that compare the cost at coupled draws: ARM and DisARM for tosses, ARSM for choices.
-
-They know tosses and one-hot choices, and the mechanism of all estimators.
+"""ARM, DisARM and ARSM: the cost at two draws that share their noise, for tosses and for choices.
 
 They give ``K(b) + zero(logit) * w * (K(b) - K(b~))``: the value of the cost, and a derivative made of differences of
-costs at draws that share their randomness. No derivative of the cost is needed.
+costs. No derivative of the cost is needed.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import Sample, Tensor, Value, trees
+from ..core import Sample, Tensor, trees
 from ..distributions import Bernoulli, Categorical, OneHotCategorical
 from ..ops import abs, astype, less, log, not_equal, sigmoid, stop_gradient, sum, take
-from .elements import aligned, element_law
+from .elements import aligned
 from .estimator import LARGEST, Estimator, Rest, slope, zero
 
 
@@ -36,17 +36,17 @@ class ARM(Estimator):
     name: ClassVar[str] = "arm"
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
-        law = element_law(z)
-        if isinstance(law, (Categorical, OneHotCategorical)):
-            return f"it is for Bernoulli draws, found {type(law).__name__}; for choices there is arsm"
-        return None if isinstance(law, Bernoulli) else f"it is for Bernoulli draws, found {type(law).__name__}"
+        dist = z.dist.element
+        choices = "; for choices there is arsm" if isinstance(dist, (Categorical, OneHotCategorical)) else ""
+        found = f"it is for Bernoulli draws, found {type(dist).__name__}{choices}"
+        return None if isinstance(dist, Bernoulli) else found
 
     def weights(self, u: Any, b: Any, mirror: Any, logits: Any) -> Any:
         """Return w in ``zero(logits) * w * (K(b) - K(mirror))``."""
         return u - 0.5
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        logits: Any = element_law(z).logits  # type: ignore[attr-defined]
+        logits: Any = z.dist.element.logits
         u, b, l = stop_gradient(z.noise), stop_gradient(z), stop_gradient(logits)
         mirror = astype(less(u, sigmoid(l)), z.dtype)
         k = rest(b)
@@ -76,7 +76,7 @@ class ARSM(Estimator):
     """For choices among K classes of logits l: ARM, with the noise of two classes swapped in the place of mirrored.
 
     A draw is the class of the largest ``l_k - log e_k``, with exponential numbers e. Let K_ij be the cost at the draw
-    that comes of e with e_i and e_j swapped, K_ii that at the draw itself, and ``w_j = 1 - K e_j / sum(e)``. Then
+    that e with e_i and e_j swapped gives, K_ii the cost at the draw itself, and ``w_j = 1 - K e_j / sum(e)``. Then
     ``1/K sum_j (K_ij - 1/K sum_m K_mj) w_j`` estimates dE K / dl_i. It takes K (K - 1) / 2 + 1 copies of the cost,
     however many choices there are, since all of them are swapped at once. For Categorical and OneHotCategorical, every
     cost, and first derivatives only. Yin, Yue and Zhou 2019 (augment, REINFORCE, swap, merge).
@@ -91,37 +91,28 @@ class ARSM(Estimator):
     name: ClassVar[str] = "arsm"
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
-        law = element_law(z)
-        if not isinstance(law, (Categorical, OneHotCategorical)):
-            return f"it is for draws of Categorical and OneHotCategorical, found {type(law).__name__}"
-        classes = law.logits.shape[-1]
-        if classes * (classes - 1) // 2 >= LARGEST:
-            return f"{classes} classes would take {classes * (classes - 1) // 2 + 1} copies of the cost"
-        return None
+        dist = z.dist.element
+        if not isinstance(dist, (Categorical, OneHotCategorical)):
+            return f"it is for draws of Categorical and OneHotCategorical, found {type(dist).__name__}"
+        classes = dist.logits.shape[-1]
+        copies = classes * (classes - 1) // 2 + 1
+        return f"{classes} classes would take {copies} copies of the cost" if copies > LARGEST else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        law: Any = element_law(z)
-        logits, classes = law.logits, law.logits.shape[-1]
-        closed, u = trees.map_leaves(stop_gradient, law), stop_gradient(z.noise)
+        dist: Any = z.dist.element
+        logits, classes = dist.logits, dist.logits.shape[-1]
+        closed, u = trees.map_leaves(stop_gradient, dist), stop_gradient(z.noise)
         share = log(u) / sum(log(u), axis=-1, keepdims=True)
         k = rest(stop_gradient(z))
-        swapped = {}
+        swapped = {(i, i): k for i in range(classes)}
         for i, j in itertools.combinations(range(classes), 2):
             order = np.arange(classes)
             order[[i, j]] = j, i
             swapped[i, j] = swapped[j, i] = rest.number(closed.transform(take(u, order, axis=-1)))
         total: Any = k
         for j in range(classes):
-            costs = [k if i == j else swapped[i, j] for i in range(classes)]
-            mean = _mean(costs)
+            mean = functools.reduce(operator.add, [swapped[i, j] for i in range(classes)], 0.0) / classes
             for i in range(classes):
                 path = zero(logits[..., i]) * ((1 / classes) - share[..., j])
-                total = total + slope(self.noted(aligned(path, z, cost), z), costs[i] - mean, k)
+                total = total + slope(self.noted(aligned(path, z, cost), z), swapped[i, j] - mean, k)
         return total
-
-
-def _mean(costs: list[Any]) -> Value:
-    total: Any = 0.0
-    for cost in costs:
-        total = total + cost
-    return total / len(costs)

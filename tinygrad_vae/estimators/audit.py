@@ -17,17 +17,11 @@ from .measurement import ALLOWED, Measurement
 
 @dataclass(frozen=True)
 class Audit:
-    """How far an estimator's mean is from a reference, in standard errors.
+    """How far an estimator's mean is from a reference, in standard errors."""
 
-    Args:
-        z: for each element of the gradient, the distance from the reference in standard errors of both.
-        visible_bias: for each element, a bias of nine standard errors, which is missed once in 300 000 audits.
-        passed: whether all distances are at most 4.5.
-    """
-
-    z: Array
-    visible_bias: Array
-    passed: bool
+    z: Array  # for each element of the gradient, the distance in standard errors of both
+    visible_bias: Array  # for each element, nine standard errors: a bias that is missed once in 300 000 audits
+    passed: bool  # whether all distances are at most 4.5
 
     def __str__(self) -> str:
         verdict = "no bias seen" if self.passed else "BIASED"
@@ -68,37 +62,22 @@ def audit(
     no bias seen: the largest of 1 distances is ... standard errors; a bias of ... would have been seen
     """
     check_comparison(f, rng, runs)
-    found = _one(f, parameters, estimator, rng.at("audited"), runs, progress)
+
+    def measured(one: str | Estimator, stream: NoiseStream) -> Measurement:
+        row = compare_estimators(f, parameters, estimators=[one], rng=stream, runs=runs, progress=progress).rows[0]
+        if row.refused:
+            raise InvalidGradientError(f"audit: {row.name} is refused: {row.refused}")
+        return row
+
+    found = measured(estimator, rng.at("audited"))
     if isinstance(reference, (str, Estimator)):
-        other = _one(f, parameters, reference, rng.at("reference"), runs, progress)
+        other = measured(reference, rng.at("reference"))
         truth, error = other.mean, np.hypot(found.standard_error, other.standard_error)
     else:
-        truth = _flat(reference, parameters)
-        error = found.standard_error
-    rounding = 1e-9 * (1 + np.abs(truth))
-    allowed = ALLOWED * error + rounding
+        shapes, expected = ([np.shape(x) for x in trees.leaves(tree)] for tree in (reference, parameters))
+        if shapes != expected:
+            raise ValueError(f"audit: the reference has the shapes {shapes}, the parameters have {expected}")
+        truth, error = np.concatenate([np.ravel(to_host(x)) for x in trees.leaves(reference)]), found.standard_error
+    allowed = ALLOWED * error + 1e-9 * (1 + np.abs(truth))  # and rounding
     z = ALLOWED * (found.mean - truth) / allowed
     return Audit(z, 2 * allowed, bool(np.all(np.abs(z) <= ALLOWED)))
-
-
-def _flat(reference: Any, parameters: Any) -> Array:
-    """Return the reference as one vector."""
-    shapes, expected = ([np.shape(x) for x in trees.leaves(tree)] for tree in (reference, parameters))
-    if shapes != expected:
-        raise ValueError(f"audit: the reference has the shapes {shapes}, the parameters have {expected}")
-    return np.concatenate([np.ravel(to_host(x)) for x in trees.leaves(reference)])
-
-
-def _one(
-    f: Program,
-    parameters: Any,
-    estimator: str | Estimator,
-    rng: NoiseStream,
-    runs: int,
-    progress: Callable[[int, int], None] | None,
-) -> Measurement:
-    options: dict[str, Any] = {"rng": rng, "runs": runs, "progress": progress}
-    row = compare_estimators(f, parameters, estimators=[estimator], **options).rows[0]
-    if row.refused:
-        raise InvalidGradientError(f"audit: {row.name} is refused: {row.refused}")
-    return row

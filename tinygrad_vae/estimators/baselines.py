@@ -1,7 +1,6 @@
-"""Baselines that are learned on the way: what to subtract from a cost before its score function is weighed with it.
+"""Baselines that are learned on the way: what a score function subtracts from the cost.
 
-It knows the engine, and nothing of draws. A baseline must not depend on the draw that it steadies. One from earlier
-steps does not, nor does a function of the inputs alone.
+A baseline must not depend on the draw that it steadies: take one from earlier steps, or a function of the inputs alone.
 """
 
 from __future__ import annotations
@@ -21,14 +20,12 @@ from ..devices import to_host
 class RunningAverage:
     """The mean of the costs so far, in which older ones fade: read it for a baseline, then update it.
 
-    ``m <- decay m + (1 - decay) mean(cost)``, divided by ``1 - decay^steps``, so that the first steps are not drawn
-    towards 0. It is a value: an update gives another one, and none can be read after the draw that it is to steady.
-
-    A baseline may also be a function of the inputs, trained beside the cost on its squared distance from it; see the
-    second example.
+    ``m <- decay m + (1 - decay) mean(cost)``, divided by ``1 - decay^steps``, so that the first steps are not pulled
+    towards 0. An update returns a new object: none can be read after the draw that it is to steady. The second example
+    trains a function of the inputs beside the cost, on its squared distance from it.
 
     Args:
-        decay: how much of the mean is kept from step to step; it is one over about ``1 / (1 - decay)`` steps.
+        decay: how much of the mean is kept from step to step: a mean over about ``1 / (1 - decay)`` steps.
         total: m.
         steps: how many costs it has seen.
 
@@ -62,11 +59,7 @@ class RunningAverage:
         return float(self.total) / (1 - self.decay**self.steps) if self.steps else 0.0
 
     def updated(self, cost: Value) -> RunningAverage:
-        """Return the average after one more cost, an array or a Tensor whose elements are averaged.
-
-        Raises:
-            ValueError: the cost is not finite.
-        """
+        """Return the average after one more cost, whose elements are averaged; ``ValueError`` if not finite."""
         mean = float(np.mean(to_host(as_array(value_of(cost)))))
         if not math.isfinite(mean):
             raise ValueError(f"RunningAverage: the mean of the cost is {mean}")

@@ -1,7 +1,6 @@
-"""Measuring estimators on somebody's own cost: how noisy each is, what it takes, and whether it is right.
+"""Measure estimators on a cost of one's own: how noisy each is, how long it takes, and whether it is right.
 
-A cost is drawn again and again, and every estimator meets the same draws. It knows estimators and graphs, and draws no
-picture: ``plots`` does.
+A cost is drawn again and again, and every estimator meets the same draws.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from ..core import (
     InvalidGradientError,
     Noise,
     NoiseStream,
-    Sample,
     Tensor,
     describe,
     gradients,
@@ -45,8 +43,7 @@ from .score_function import ScoreFunction
 Program = Callable[[Any, NoiseStream], Tensor] | Tensor
 """What is measured: ``f(parameters, rng)``, which returns a cost, or a cost that was computed already."""
 
-PILOT_RUNS = 100
-"""How many runs tell which estimator to use."""
+PILOT_RUNS = 100  # tell which estimator to use
 
 
 def compare_estimators(
@@ -61,20 +58,17 @@ def compare_estimators(
     """Measure estimators on a cost: mean, standard error, variance, time, and variance x time.
 
     Each run draws the cost anew, and takes the gradient of that one draw with every estimator. Where an estimator is
-    not valid at one of several random nodes, pathwise or the score function stands in for it there.
+    not valid at one of several random nodes, pathwise or the score function stands in for it there; where it is
+    refused, its row of the ``Comparison`` says why.
 
     Args:
-        f: a function ``f(parameters, rng)`` that draws and returns a cost, or a cost that is there already, which is
-            replayed with new noise. A cost with axes is averaged over them last, so that each example gets its own
-            credit.
+        f: a function ``f(parameters, rng)`` that draws and returns a cost, or a cost, which is replayed with new noise.
+            A cost with axes is averaged over them last, so that each example gets its own credit.
         parameters: a tree of arrays for a function; the Tensors to differentiate by for a cost.
         rng: a stream from ``tg.noise(seed)``.
         runs: how many gradients of each, at least 20.
         estimators: which ones, by name or as they are; by default all that are valid somewhere in the cost.
         progress: called as ``progress(done, runs)`` after every run.
-
-    Returns:
-        A ``Comparison``: print it, or ask for its ``best``. An estimator that is refused has a row that says why.
 
     Raises:
         TypeError, ValueError: the cost is no Tensor or depends on no blocked random node; it draws the same numbers in
@@ -102,7 +96,7 @@ def _measured(
     records: list[_Record],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Measurement]:
-    """Return what all runs say of each record, which meet the same draws."""
+    """Return what each record measured: all of them meet the same draws."""
     for run in range(runs):
         cost, wrt = _drawn(f, parameters, rng.at("run", run))
         for record in records:
@@ -134,11 +128,7 @@ def _drawn(f: Program, parameters: Any, rng: NoiseStream) -> tuple[Tensor, Any]:
 
 
 def _redrawn(leaves: list[Noise], rng: NoiseStream) -> dict[Tensor, Tensor | Array]:
-    """Return new noise for each leaf, of which an antithetic pair stays one, and the same noise twice the same.
-
-    Raises:
-        ValueError: two leaves share their noise in another way.
-    """
+    """Return new noise for each leaf: an antithetic pair stays one, and the same noise twice stays the same."""
     first: dict[Any, tuple[Noise, Noise]] = {}
     swaps: dict[Tensor, Tensor | Array] = {}
     for x in leaves:
@@ -180,14 +170,14 @@ def _instances(cost: Tensor, rng: NoiseStream, chosen: Iterable[str | Estimator]
 
 
 def _record(cost: Tensor, estimator: Estimator, planned: Choices | None = None) -> _Record:
-    """Return an empty record of an estimator at every random node that is not planned for and where it is valid.
-
-    Another one stands in for it at the others.
-    """
+    """Return an empty record of an estimator at the nodes that are not planned for; others stand in where it fails."""
     chosen, at = [], []
     for z in live_samples(cost):
         here = (planned or {}).get(id(z.noise))
-        here = here or (estimator if estimator.refusal(z, cost) is None else _stand_in(z, cost))
+        if here is None and estimator.refusal(z, cost) is None:
+            here = estimator
+        elif here is None:
+            here = ScoreFunction() if z.dist.path is None or path_after(z, cost).jumps else Pathwise()
         chosen.append(here)
         at.append(f"{here.name} for {name_of_draw(z.name, z.line)}")
     if estimator not in chosen:  # it is valid nowhere, and its refusal is to say why
@@ -195,11 +185,6 @@ def _record(cost: Tensor, estimator: Estimator, planned: Choices | None = None) 
     if all(here is estimator for here in chosen):
         return _Record(estimator.name, chosen)
     return _Record(", ".join(sorted(at, key=lambda words: not words.startswith(estimator.name))), chosen)
-
-
-def _stand_in(z: Sample, cost: Tensor) -> Estimator:
-    """Return pathwise where it is valid, and else the score function."""
-    return ScoreFunction() if z.dist.path is None or path_after(z, cost).jumps else Pathwise()
 
 
 class _Record:
@@ -212,7 +197,7 @@ class _Record:
         self.times: list[float] = []
 
     def take(self, cost: Tensor, wrt: Any) -> None:
-        """Take the gradient of one draw of the cost, unless it is known that it does not depend on the draw."""
+        """Take the gradient of one draw of the cost, unless all draws are known to give the same."""
         if self.refused or self.exact:
             return
         samples = live_samples(cost)
@@ -221,16 +206,15 @@ class _Record:
                 f"the cost had {len(self.chosen)} random nodes in the first run and has {len(samples)} now; "
                 "estimators are compared on a cost with the same random nodes in every run"
             )
+        choices = {id(z.noise): e for z, e in zip(samples, self.chosen, strict=True)}
         start = time.perf_counter()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BiasedGradientWarning)
-                opened = mean(
-                    taken_care(cost, {id(z.noise): e for z, e in zip(samples, self.chosen, strict=True)}, samples)
-                )
+                opened = mean(taken_care(cost, choices, samples))
                 found = gradients(opened, wrt)
         except GradientRefusedError as error:
-            self.refused = _in_short(str(error))
+            self.refused = " ".join(str(error).split("INVALID")[-1].split()).partition(". ")[0]  # on one line
             return
         self.times.append(time.perf_counter() - start)
         self.draws.append(np.concatenate([np.ravel(to_host(g)) for g in trees.leaves(found)]).astype(np.float64))
@@ -242,10 +226,8 @@ class _Record:
 
     def measurement(self) -> Measurement:
         """Return what the runs say of the plan."""
-        biased, caveat = (
-            "; ".join(dict.fromkeys(text for text in texts if text))
-            for texts in ([e.biased for e in self.chosen], [e.caveat for e in self.chosen])
-        )
+        biased = "; ".join(dict.fromkeys(e.biased for e in self.chosen if e.biased))
+        caveat = "; ".join(dict.fromkeys(e.caveat for e in self.chosen if e.caveat))
         if self.refused:
             return Measurement(self.name, biased=biased, refused=self.refused)
         draws, runs = np.stack(self.draws), len(self.draws)
@@ -267,11 +249,6 @@ class _Record:
         )
 
 
-def _in_short(text: str) -> str:
-    """Return the reason for a refusal on one line."""
-    return " ".join(text.split("INVALID")[-1].split()).partition(". ")[0]
-
-
 def pilot(
     cost: Tensor,
     wrt: Any = None,
@@ -281,15 +258,9 @@ def pilot(
     estimators: Sequence[str | Estimator] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
-    """Return a small comparison of estimators on a cost that is there, to choose one from.
+    """Return a small comparison of estimators on a cost, to choose one from; see ``compare_estimators``.
 
-    Args:
-        cost: a cost with blocked random nodes.
-        wrt: what the gradient is wanted in; by default every leaf of floats that the cost depends on.
-        rng: a stream of noise for the runs; by default one of its own.
-        runs: how many gradients of each.
-        estimators: which ones; by default all that are valid.
-        progress: called as ``progress(done, runs)`` after every run.
+    ``wrt`` is by default every leaf of floats that the cost depends on, and ``rng`` a stream of its own.
 
     >>> z = tg.Normal(tg.Tensor(2.0, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
     >>> tg.pilot(z * z, estimators=["pathwise", "score-function"]).best.name
@@ -303,9 +274,9 @@ def pilot(
 def choose(cost: Tensor, planned: Choices) -> dict[int, Estimator]:
     """Return, by a pilot run, an estimator for each random node that is not planned for, by the id of its noise.
 
-    The one with the least variance x nodes: the size of the graph stands for the time, which is another one whenever it
-    is measured. Only unbiased estimators take part. Those with noise of their own do not, since it must be other noise
-    in every step, nor those whose error the runs do not show.
+    It has the least variance x nodes: the size of the graph stands for the time, which no two runs agree on. Biased
+    estimators take no part, nor do those whose error the runs do not show, nor those with noise of their own, which
+    must be other noise in every step.
     """
     samples = live_samples(cost)
     free = [z for z in samples if id(z.noise) not in planned]
@@ -317,7 +288,8 @@ def choose(cost: Tensor, planned: Choices) -> dict[int, Estimator]:
         if any(estimator.refusal(z, cost) is None for z in free)
     ]
     found = _measured(cost, _float_leaves(cost), noise(0).at("pilot"), PILOT_RUNS, records)
-    rows = sorted(zip(found, records, strict=True), key=lambda pair: _price(pair[0]))
+    order = {id(row): (bool(row.refused), bool(row.alarm), row.variance * row.nodes) for row in found}
+    rows = sorted(zip(found, records, strict=True), key=lambda pair: order[id(pair[0])])
     if not rows or rows[0][0].refused:
         raise InvalidGradientError(f"no unbiased estimator is valid here:\n{Comparison(found, PILOT_RUNS)}")
     (best, record), others = rows[0], [row for row, _ in rows[1:] if not row.refused]
@@ -329,10 +301,6 @@ def choose(cost: Tensor, planned: Choices) -> dict[int, Estimator]:
         estimator.reason = reason
     chosen = zip(samples, record.chosen, strict=True)
     return {id(z.noise): explained[id(estimator)] for z, estimator in chosen if id(z.noise) not in planned}
-
-
-def _price(row: Measurement) -> tuple[bool, bool, float]:
-    return bool(row.refused), bool(row.alarm), row.variance * row.nodes
 
 
 def _float_leaves(cost: Tensor) -> list[Tensor]:

@@ -1,8 +1,7 @@
-"""Changing one coordinate of a draw at a time, for estimators that compare the cost at several values of it.
+"""The elements of a draw: how the cost mixes them, and how to change one at a time.
 
-It knows laws and axes, and no estimator. Along an axis of z that the cost carries, element i of the cost depends on
-element i of z alone, so that all of them can be changed at once. Along the others each coordinate needs copies of the
-cost of its own.
+Along an axis of z that the cost carries, element i of the cost depends on element i of z alone, so that all of them can
+be changed at once. Along the other axes each element needs copies of the cost of its own.
 """
 
 from __future__ import annotations
@@ -14,49 +13,36 @@ from typing import Any
 import numpy as np
 
 from ..core import Array, InvalidGradientError, Noise, Sample, Tensor, Value, host, namespace
-from ..distributions.distribution import Distribution
-from ..guard.axes import aligned_log_prob, surviving_axes
+from ..guard.axes import Labels, aligned_log_prob, surviving_axes
 from ..guard.names import name_of_draw
 from ..ops import stop_gradient, where
 
-Labels = tuple[int | None, ...]
-
-
-def element_law(z: Sample) -> Distribution:
-    """Return the law of one element of z: that inside ``Independent``, which only adds log-probabilities up."""
-    return z.dist.element
+JOINED = "the draws are not independent, so that the others are no baseline"
 
 
 def batch_ndim(z: Sample) -> int:
-    """Return the number of axes of z that count its elements, before those of one of them."""
-    return z.ndim - len(element_law(z).event_shape)
+    """Return the number of axes of z that count its elements, before the axes of one element."""
+    return z.ndim - len(z.dist.element.event_shape)
 
 
 def mixed_shape(z: Sample, cost: Tensor) -> tuple[int, ...]:
     """Return the lengths of the axes of z along which the cost mixes its draws, 1 for the other axes."""
-    carried = {label for label in surviving_axes(cost, z) if label is not None}
+    carried = surviving_axes(cost, z)
     return tuple(1 if a in carried else n for a, n in enumerate(z.shape[: batch_ndim(z)]))
 
 
 def coordinates(z: Sample, cost: Tensor) -> Iterator[Array]:
-    """Yield, for each coordinate that needs copies of its own, a mask over the draws: true where it stands.
-
-    One mask of all draws where the cost carries every axis.
-    """
-    shape = z.shape[: batch_ndim(z)]
-    mixed = mixed_shape(z, cost)
-    xp = namespace(z.value)
+    """Yield, for each element that needs copies of its own, a mask over the draws: true where it stands."""
+    shape, mixed = z.shape[: batch_ndim(z)], mixed_shape(z, cost)
     for position in itertools.product(*(range(n) for n in mixed)):
-        mask = np.ones(shape, bool)
-        for axis, (index, n) in enumerate(zip(position, mixed, strict=True)):
-            if n > 1:
-                mask &= np.arange(n).reshape((-1,) + (1,) * (len(shape) - axis - 1)) == index
-        yield xp.asarray(mask)
+        mask = np.zeros(shape, bool)
+        mask[tuple(slice(None) if n == 1 else slice(i, i + 1) for i, n in zip(position, mixed, strict=True))] = True
+        yield namespace(z.value).asarray(mask)
 
 
 def replaced(z: Sample, mask: Array, value: Value) -> Any:
-    """Return z with ``value`` where the mask over its draws holds, for the axes of one draw too."""
-    wide = mask.reshape(mask.shape + (1,) * len(element_law(z).event_shape))
+    """Return z with ``value`` where the mask over its elements holds."""
+    wide = mask.reshape(mask.shape + (1,) * (z.ndim - mask.ndim))
     return where(wide, value, stop_gradient(z)) if not bool(mask.all()) else value + 0 * stop_gradient(z)
 
 
@@ -86,7 +72,7 @@ def _is_paired(noise: Noise) -> bool:
 
 
 def check_uncoupled(z: Sample, labels: Labels) -> None:
-    """Raise where draws that are not independent of each other would be weighed together."""
+    """Raise where draws that depend on each other would be weighed together."""
     if is_coupled(z) and 0 not in labels:
         raise InvalidGradientError(
             f"the draws of {name_of_draw(z.name, z.line)} ({z.line}) are not independent of each other (a Sobol "

@@ -1,8 +1,7 @@
 """Exact expectations: the sum over a finite support, and quadrature over the noise.
 
-They know what any law declares, and the mechanism of all estimators. ``E K(z) = sum over v of p(v) K(v)`` has no
-variance at all. For continuous noise, ``E K(g(noise)) = sum over i of w_i K(g(noise_i))`` up to the error of the rule.
-Both put an expectation in the place of a draw, so that the value of the cost changes too.
+``E K(z) = sum over v of p(v) K(v)`` has no variance at all. For continuous noise, ``E K(g(noise)) = sum over i of w_i
+K(g(noise_i))`` up to the error of the rule. Both put an expectation in the place of a draw, so the value changes too.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ..guard.paths import dependence, path_after
 from ..guard.report import jump_objection
 from ..ops import exp, ndtri
 from ..ops.declare import BLOCKED, JUMP, KINK, STOP
-from .elements import aligned, batch_ndim, element_law, mixed_shape
+from .elements import aligned, batch_ndim, mixed_shape
 from .estimator import LARGEST, Estimator, Rest
 from .score_function import weighable
 
@@ -42,26 +41,24 @@ class Enumeration(Estimator):
     keeps_value: ClassVar[bool] = False
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
-        law = element_law(z)
-        if law.enumerate_support() is None:
-            return law.why_not_enumerated
+        dist = z.dist.element
+        if dist.enumerate_support() is None:
+            return str(dist.why_not_enumerated)
         if self.copies(z, cost) > LARGEST:
-            count, draws = len(law.enumerate_support() or []), math.prod(mixed_shape(z, cost))
+            count, draws = len(dist.enumerate_support()), math.prod(mixed_shape(z, cost))
             return f"the cost mixes {draws} draws of {count} values: {count}^{draws} copies of it, more than {LARGEST}"
         return None
 
     def copies(self, z: Sample, cost: Tensor) -> int:
-        return len(element_law(z).enumerate_support() or []) ** math.prod(mixed_shape(z, cost))
+        return int(len(z.dist.element.enumerate_support()) ** math.prod(mixed_shape(z, cost)))
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        support = element_law(z).enumerate_support() or []
-        law = weighable(z, self.name).element
-        shape = mixed_shape(z, cost)
+        dist, shape = weighable(z, self.name).element, mixed_shape(z, cost)
         total: Any = 0.0
-        for combination in itertools.product(support, repeat=int(np.prod(shape))):
-            values = np.asarray(combination, z.dtype).reshape(shape + element_law(z).event_shape)
+        for combination in itertools.product(dist.enumerate_support(), repeat=math.prod(shape)):
+            values = np.asarray(combination, z.dtype).reshape(shape + dist.event_shape)
             v = namespace(z.value).asarray(np.broadcast_to(values, z.shape))
-            total = total + exp(aligned(law.log_density(v), z, cost)) * rest(v)
+            total = total + exp(aligned(dist.log_density(v), z, cost)) * rest(v)
         return self.noted(total, z)
 
 
@@ -87,8 +84,8 @@ class Quadrature(Estimator):
 
     Args:
         points: how many points; a polynomial cost of degree up to ``2 points - 1`` in normal noise is integrated
-            exactly. For uniform noise take 16 at least, and 32 where the transform itself bends, as that of the half
-            normal distribution does; with 64 the second moments of most laws are exact to 1e-9.
+            exactly. For uniform noise take 16 at least, and 32 where the transform itself bends, as for HalfNormal;
+            with 64 most second moments are exact to 1e-9.
 
     >>> mu = tg.Tensor(0.5, "mu")
     >>> z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
@@ -109,10 +106,10 @@ class Quadrature(Estimator):
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         if z.dist.path is None:
-            return z.dist.why_no_path
+            return str(z.dist.why_no_path)
         if z.noise.shape != z.shape:
             return f"{type(z.dist).__name__} takes {z.noise.shape} numbers of noise for draws of shape {z.shape}"
-        if batch_ndim(z) != z.ndim or int(np.prod(mixed_shape(z, cost))) > 1:
+        if batch_ndim(z) != z.ndim or math.prod(mixed_shape(z, cost)) > 1:
             return "the cost mixes several draws, and the rule runs over one"
         if jump := jump_objection(z, cost):
             return jump
@@ -143,10 +140,7 @@ class Quadrature(Estimator):
 
 
 def _double_exponential(count: int, dtype: Any) -> tuple[Array, Array]:
-    """Return points inside (0, 1) and weights: even steps in t, for ``u = 1 / (1 + exp(-pi sinh t))``.
-
-    The outermost points are as close to 1 as the dtype can tell.
-    """
+    """Return points in (0, 1), as far out as the dtype can tell, and weights: ``u = 1 / (1 + exp(-pi sinh t))``."""
     end = np.arcsinh(np.log(1 / np.finfo(dtype).eps) / np.pi)
     t = end * (2 * np.arange(count) + 1 - count) / count
     u = 1 / (1 + np.exp(-np.pi * np.sinh(t)))

@@ -21,17 +21,16 @@ def estimate(
 ) -> Tensor:
     """Take care of random nodes, each with the estimator that was chosen for it.
 
+    The value of the cost stays bit for bit, unless an estimator says otherwise; where there is nothing to do, the very
+    same object is returned.
+
     Args:
         cost: a Tensor of any shape.
-        choices: for a random node, or its name, an estimator or the name of one. Where there is none, that counts
-            which was given to ``sample(estimator=...)``.
+        choices: for a random node, or its name, an estimator or the name of one. They go before the choices that were
+            given to ``sample(estimator=...)``.
         default: for all other random nodes; without it they stay blocked. ``"auto"`` tries the cost out with a
             hundred draws, and takes the unbiased estimator with the least variance for the size of its graph;
             ``explain`` says what was found. Choose so once, not in every step.
-
-    Returns:
-        The cost with the same value bit for bit, unless an estimator that says otherwise was chosen; the very same
-        object where there was nothing to do.
 
     Raises:
         TypeError, ValueError: the cost is no Tensor, or a choice names no random node or no estimator.

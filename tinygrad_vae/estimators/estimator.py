@@ -68,31 +68,22 @@ class Rest:
 
 
 class Estimator:
-    """How the gradient of ``E K(z)`` is to be estimated at one random node.
+    """A way to estimate the gradient of ``E K(z)`` at one random node z.
 
     A subclass declares ``name``, ``apply``, and what stands below where it differs. An instance is a rewrite too:
     ``ScoreFunction()(cost)`` takes care of every random node that is left.
     """
 
     name: ClassVar[str]
-    biased: ClassVar[str] = ""
-    """Why the gradient is not that of the expectation; empty where it is."""
-    weighs: ClassVar[bool] = True
-    """Whether it weighs the whole cost, which may then be summed and scaled only, and not put into a function."""
-    keeps_value: ClassVar[bool] = True
-    """Whether the cost keeps its value; where not, it becomes an expectation, or that of a relaxed draw."""
-    caveat: ClassVar[str] = ""
-    """What its measured mean and variance do not show; empty where they show everything."""
-    follows_noise: ClassVar[bool] = False
-    """Whether the gradient goes through the noise of the draw too, so that anything may be put in the place of that."""
-    explained_first: ClassVar[bool] = False
-    """Whether ``explain`` has a line of its own for it, before all others."""
-    needs_score: ClassVar[bool] = False
-    """Whether it weighs with the log-probability of the draw, and is valid only where the score function is."""
-    takes_noise: ClassVar[bool] = False
-    """Whether it is made with a stream for noise of its own, ``rng``: read off its constructor."""
-    reason: str = ""
-    """Why this one was chosen, where that was found by trying; ``explain`` prints it."""
+    biased: ClassVar[str] = ""  # why the gradient is not that of the expectation; empty where it is
+    weighs: ClassVar[bool] = True  # it weighs the whole cost, which may then only be summed and scaled
+    keeps_value: ClassVar[bool] = True  # or the cost becomes an expectation, or the cost of a relaxed draw
+    caveat: ClassVar[str] = ""  # what its measured mean and variance do not show
+    follows_noise: ClassVar[bool] = False  # the gradient goes through the noise too: it may be any Tensor
+    explained_first: ClassVar[bool] = False  # ``explain`` has a line of its own for it, before all others
+    needs_score: ClassVar[bool] = False  # it is valid only where the score function is
+    takes_noise: ClassVar[bool] = False  # it is made with a stream for noise of its own, ``rng``
+    reason: str = ""  # why ``estimate(default="auto")`` chose it
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -103,26 +94,20 @@ class Estimator:
     @classmethod
     def example(cls, rng: NoiseStream) -> Estimator:
         """Return an instance for tests and comparisons; ``rng`` is for the noise that it may need."""
-        return cls()
+        return cls(rng=rng) if cls.takes_noise else cls()  # type: ignore[call-arg]
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         """Return why the estimator would be wrong for this node, or ``None``."""
         return None
 
     def refusal(self, z: Sample, cost: Tensor) -> str | None:
-        """Return why the node is not to be had with this estimator, or ``None``: its ``objection``, or its noise."""
+        """Return the reason why this estimator cannot handle z, or ``None``."""
         if not self.follows_noise and not isinstance(z.noise, Noise):
             return OTHER_NOISE
         return self.objection(z, cost)
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        """Return the cost with a path for the gradient at z.
-
-        Args:
-            z: the random node; those before it have been taken care of.
-            cost: what depends on it.
-            rest: K, the cost with a value in the place of z, later random nodes taken care of.
-        """
+        """Return the cost, in terms of ``rest``, with a path for the gradient at z, the earliest node that is left."""
         raise NotImplementedError
 
     def copies(self, z: Sample, cost: Tensor) -> int:
@@ -161,21 +146,13 @@ def check_tensor(cost: Any) -> None:
 
 
 def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Tensor:
-    """Return the cost with the chosen random nodes taken care of, and those alone.
-
-    Args:
-        cost: the cost.
-        choices: an estimator for some random nodes, by the id of their noise.
-        samples: the ``live_samples`` of the cost.
-    """
+    """Return the cost with the chosen ones of its ``live_samples`` taken care of, and no others."""
     if not choices:
         return cost
-    for z in samples:
-        estimator = choices.get(id(z.noise))
-        objection = estimator.refusal(z, cost) if estimator else None
-        if estimator and objection:
-            raise InvalidGradientError(f"{estimator.name} for {name_of_draw(z.name, z.line)} ({z.line}): {objection}")
     at = {z: choices[id(z.noise)] for z in samples if id(z.noise) in choices}
+    for z, estimator in at.items():
+        if objection := estimator.refusal(z, cost):
+            raise InvalidGradientError(f"{estimator.name} for {name_of_draw(z.name, z.line)} ({z.line}): {objection}")
     if (copies := math.prod(estimator.copies(z, cost) for z, estimator in at.items())) > LARGEST:
         names = ", ".join(sorted({estimator.name for z, estimator in at.items() if estimator.copies(z, cost) > 1}))
         raise InvalidGradientError(
@@ -183,8 +160,7 @@ def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Ten
             "choose another estimator for some of them"
         )
     _check_independent(cost, at)
-    new, later = _with_nodes_replaced(cost, choices, samples)
-    new = _continued(new, later)
+    new = _continued(*_with_nodes_replaced(cost, at))
     _check_new_noise(cost, new, choices)
     if not any(estimator.weighs for estimator in choices.values()):
         return new
@@ -195,8 +171,7 @@ def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Ten
 def _check_independent(cost: Tensor, at: Mapping[Sample, Estimator]) -> None:
     """Refuse a cost in which something else than the draw itself was made from its noise.
 
-    The other half of an antithetic pair, or the same draw already opened, is not independent of the draw, so that a
-    weight would meet it too, and an expectation over the draw would leave it behind. A path takes it along.
+    Antithetic partners share noise. Weighing with log p(z) would ignore the partner; a path includes it.
     """
     drawn = {
         z.noise.origin: z
@@ -219,10 +194,7 @@ def _check_independent(cost: Tensor, at: Mapping[Sample, Estimator]) -> None:
 
 
 def _check_new_noise(cost: Tensor, new: Tensor, choices: Choices) -> None:
-    """Refuse noise that an estimator has drawn for itself where the cost has the same, or another estimator.
-
-    That happens to two streams made from one seed: each hands out the same numbers.
-    """
+    """Refuse noise of an estimator's own that the cost or another estimator has too: two streams of one seed."""
     if not any(estimator.takes_noise for estimator in choices.values()):
         return
     old = {id(x): x for x in topological_order([cost]) if isinstance(x, Noise)}
@@ -239,18 +211,14 @@ def _check_new_noise(cost: Tensor, new: Tensor, choices: Choices) -> None:
             taken.add(x.origin)
 
 
-def _with_nodes_replaced(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> tuple[Tensor, Choices]:
-    """Return the cost after the estimators that only put something in the place of a node, and the other choices.
-
-    One walk for all of them.
-    """
-    live = {id(z) for z in samples if id(z.noise) in choices}
-    later = dict(choices)
+def _with_nodes_replaced(cost: Tensor, at: Mapping[Sample, Estimator]) -> tuple[Tensor, Choices]:
+    """Return the cost after all that only put something in the place of a node, in one walk, and the other choices."""
+    later = {id(z.noise): estimator for z, estimator in at.items()}
 
     def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-        if id(node) not in live or not isinstance(node, Sample):
+        if not isinstance(node, Sample) or node not in at:
             return None
-        new = choices[id(node.noise)].instead(with_inputs(node, inputs))
+        new = at[node].instead(with_inputs(node, inputs))
         if new is not None:
             del later[id(node.noise)]
         return new
@@ -272,13 +240,13 @@ def _continued(cost: Tensor, choices: Choices) -> Tensor:
     samples = [z for z in live_samples(cost) if id(z.noise) in choices] if choices else []
     if not samples:
         return cost
-    z = samples[0]
-    if len({id(choices[id(other.noise)]) for other in samples}) == 1:
-        at_once = choices[id(z.noise)].together(samples, cost)
+    z, estimator = samples[0], choices[id(samples[0].noise)]
+    if all(choices[id(other.noise)] is estimator for other in samples):
+        at_once = estimator.together(samples, cost)
         if at_once is not None:
             return at_once
-    later = {key: estimator for key, estimator in choices.items() if key != id(z.noise)}
-    return choices[id(z.noise)].apply(z, cost, Rest(cost, z, later))
+    later = {key: other for key, other in choices.items() if key != id(z.noise)}
+    return estimator.apply(z, cost, Rest(cost, z, later))
 
 
 def zero(x: Value) -> Value:

@@ -9,43 +9,25 @@ import numpy as np
 
 from ..core import Array
 
-ALLOWED = 4.5
-"""Standard errors; by chance one honest comparison in 150 000 is further off."""
-
-FEWEST = 20
-"""How many runs a variance needs at least."""
-
-ROUNDING = 1e-12
-"""How far apart, relative to their mean, gradients are that are the same but for rounding."""
+ALLOWED = 4.5  # standard errors; by chance one honest comparison in 150 000 is further off
+FEWEST = 20  # runs, at least, for a variance
+ROUNDING = 1e-12  # how far apart, relative to their mean, gradients are that are the same but for rounding
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one estimator did: print it, or read its fields.
+    """What one estimator did: a row of a ``Comparison``."""
 
-    Args:
-        name: the estimator's; with the node that it was used for, where others took part.
-        mean: the mean gradient of all runs, as one vector.
-        standard_error: of that mean, for each element.
-        variance: of the gradient of one run, summed over the elements.
-        variance_error: the standard error of the variance.
-        seconds: the median time of one gradient: rewriting the graph, and going back through it.
-        nodes: how many nodes the rewritten graph has.
-        biased: why it is biased, or empty.
-        alarm: why the numbers are not to be trusted, or empty.
-        refused: why it gave no gradient, or empty; the numbers are then nan.
-    """
-
-    name: str
-    mean: Array = field(default_factory=lambda: np.full(1, np.nan))
-    standard_error: Array = field(default_factory=lambda: np.full(1, np.nan))
-    variance: float = math.nan
-    variance_error: float = math.nan
-    seconds: float = math.nan
-    nodes: int = 0
-    biased: str = ""
-    alarm: str = ""
-    refused: str = ""
+    name: str  # the estimator's; with the node that it was used for, where others took part
+    mean: Array = field(default_factory=lambda: np.full(1, np.nan))  # gradient of all runs, as one vector
+    standard_error: Array = field(default_factory=lambda: np.full(1, np.nan))  # of the mean, for each element
+    variance: float = math.nan  # of the gradient of one run, summed over the elements
+    variance_error: float = math.nan  # the standard error of the variance
+    seconds: float = math.nan  # the median time of one gradient: rewriting the graph, and going back through it
+    nodes: int = 0  # of the rewritten graph
+    biased: str = ""  # why it is biased
+    alarm: str = ""  # why the numbers are not to be trusted
+    refused: str = ""  # why it gave no gradient; the numbers are then nan
 
     @property
     def signal_to_noise(self) -> float:
@@ -55,21 +37,16 @@ class Measurement:
 
     @property
     def work(self) -> float:
-        """Variance x seconds: what a given accuracy takes, since averaging n runs divides the variance by n."""
+        """Variance x seconds, the price of a given accuracy: averaging n runs divides the variance by n."""
         return self.variance * self.seconds
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Estimators side by side, the best first; ``str()`` is a table.
+    """Estimators side by side, the best first; ``str()`` is a table."""
 
-    Args:
-        rows: one for each estimator.
-        runs: how many gradients of each were taken.
-    """
-
-    rows: list[Measurement]
-    runs: int
+    rows: list[Measurement]  # one for each estimator
+    runs: int  # how many gradients of each were taken
 
     @property
     def best(self) -> Measurement:
@@ -105,11 +82,11 @@ class Comparison:
                 continue
             value = row.mean.item() if row.mean.size == 1 else float(np.linalg.norm(row.mean))
             error = float(np.linalg.norm(row.standard_error))
-            remarks = [f"BIASED: {row.biased}"] if row.biased else []
+            remarks = [*([f"BIASED: {row.biased}"] if row.biased else []), *([row.alarm] if row.alarm else [])]
             lines.append(
                 f"{row.name:<{width}}{value:>11.4g}{error:>9.2g}{row.variance:>11.4g}{row.variance_error:>9.2g}"
                 f"{row.signal_to_noise:>14.3g}{1e6 * row.seconds:>8.0f}{row.work:>14.3g}"
-                + "".join(f"  {remark}" for remark in [*remarks, *([row.alarm] if row.alarm else [])])
+                + "".join(f"  {remark}" for remark in remarks)
             )
         if any(row.mean.size > 1 for row in self.rows):
             lines.append("(of a gradient with several elements: its length, and the sum of their variances)")

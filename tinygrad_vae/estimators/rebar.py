@@ -1,8 +1,7 @@
-"""Score functions with a relaxed draw for a control variate: REBAR and RELAX.
+"""REBAR and RELAX: score functions with a relaxed draw for a control variate.
 
-They know the relaxed laws, and the mechanism of all estimators. A relaxed draw s(z) of the same noise follows the
-discrete one closely, and has a path. Its score function gradient is subtracted, and its pathwise gradient added: the
-same expectation, and less variance.
+A relaxed draw s(z) of the same noise follows the discrete one closely, and has a path. Its score function gradient is
+subtracted, and its pathwise gradient added: the same expectation, and less variance.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from ..guard.axes import surviving_axes
 from ..guard.names import name_of_draw
 from ..guard.paths import depends_on
 from ..ops import exp, sigmoid, stop_gradient, sum
-from .elements import aligned, batch_ndim, element_law
+from .elements import aligned, batch_ndim
 from .estimator import Estimator, Rest, zero
-from .relaxed import check_temperature, has_relaxed_draw, no_relaxed_draw, noisy_logits, noisy_logits_given, relaxed
+from .relaxed import check_temperature, no_relaxed_draw, noisy_logits, noisy_logits_given, relaxed
 from .score_function import ScoreFunction
 
 
 class RELAX(Estimator):
     """For Bernoulli and OneHotCategorical, with a control variate c of the noisy logits that decide the draw.
 
-    ``(K(b) - c(s~)) dlog p(b) + dc(s) - dc(s~)``, where s are the noisy logits, and s~ others from their law given b.
-    Any c leaves the gradient unbiased; its own parameters are trained to lower the variance. Grathwohl et al. 2018.
+    ``(K(b) - c(s~)) dlog p(b) + dc(s) - dc(s~)``, where s are the noisy logits, and s~ others from their distribution
+    given b. Any c leaves the gradient unbiased; train its parameters to lower the variance. Grathwohl et al. 2018.
 
     Args:
         control: a function of noisy logits, which have the shape of the draw. The result has the shape of the cost, or
@@ -50,14 +49,14 @@ class RELAX(Estimator):
         return cls(sigmoid, rng)
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
-        law = element_law(z)
-        return None if has_relaxed_draw(law) else no_relaxed_draw(law)
+        return no_relaxed_draw(z.dist.element)
 
     def controlled(self, noisy: Value, z: Sample, cost: Tensor, rest: Rest) -> Value:
         """Return c at noisy logits, in the shape of the cost."""
         c: Any = self.control(noisy)
-        batch, labels = z.shape[: batch_ndim(z)], surviving_axes(cost, z)
-        apart = [(a, label) for a, label in enumerate(labels) if label is not None and label < len(batch)]
+        batch = z.shape[: batch_ndim(z)]
+        apart = [(a, label) for a, label in enumerate(surviving_axes(cost, z)) if label is not None]
+        apart = [(a, label) for a, label in apart if label < len(batch)]
         if c.shape not in (cost.shape, z.shape, batch):
             raise ValueError(
                 f"RELAX: the control gave shape {c.shape}; give that of the cost, {cost.shape}, or of a draw, {z.shape}"
@@ -75,16 +74,16 @@ class RELAX(Estimator):
         return aligned(joined, z, cost)
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        law, stopped = element_law(z), stop_gradient(z)
+        dist, stopped = z.dist.element, stop_gradient(z)
         v = new_noise(self.rng, UNIFORM, z.shape, z.dtype, (z.value,))
-        c = self.controlled(noisy_logits(law, z.noise), z, cost, rest)
-        c_again = self.controlled(noisy_logits_given(law, stopped, v), z, cost, rest)
-        weight = exp(zero(self.noted(aligned(law.log_density(stopped), z, cost), z)))
+        c = self.controlled(noisy_logits(dist, z.noise), z, cost, rest)
+        c_again = self.controlled(noisy_logits_given(dist, stopped, v), z, cost, rest)
+        weight = exp(zero(self.noted(aligned(dist.log_density(stopped), z, cost), z)))
         return weight * rest(stopped) + (1 - weight) * c_again + zero(c) - zero(c_again)
 
 
 def _keeps_apart(c: Value, noisy: Value, axes: list[tuple[int, int]]) -> bool:
-    """Return whether c carries axes of the noisy logits unmixed, each given as that of c and that of the logits."""
+    """Return whether c carries axes of the noisy logits unmixed, given as pairs of its own axis and theirs."""
     if not (isinstance(c, Tensor) and isinstance(noisy, Tensor) and depends_on(c, noisy)):
         return True
     found = surviving_axes(c, noisy)
@@ -97,8 +96,8 @@ _SCORE = ScoreFunction()
 class REBAR(RELAX):
     """RELAX whose control variate is the cost itself at a relaxed draw, ``c = eta K(softmax(s / temperature))``.
 
-    The cost must take relaxed draws too. In the control variate, later draws of this estimator have the score function:
-    relaxed again in each copy, n draws in a row would take 3^n of them. Tucker et al. 2017.
+    The cost must take relaxed draws too. Inside the control variate, later draws of this estimator have the score
+    function: relaxed again in each copy, n draws in a row would take 3^n copies. Tucker et al. 2017.
 
     Args:
         rng: a stream from ``tg.noise(seed)`` for the conditional draw.
@@ -127,4 +126,4 @@ class REBAR(RELAX):
 
     def controlled(self, noisy: Value, z: Sample, cost: Tensor, rest: Rest) -> Value:
         later = {key: _SCORE if isinstance(e, REBAR) else e for key, e in rest.later.items()}
-        return self.eta * rest(relaxed(element_law(z), noisy, self.temperature), later)
+        return self.eta * rest(relaxed(z.dist.element, noisy, self.temperature), later)

@@ -1,7 +1,7 @@
-"""Relaxed draws, and the biased estimators made of them, which say so: straight-through and Gumbel-softmax.
+"""Relaxed draws, and the biased estimators made of them: straight-through and Gumbel-softmax.
 
-They know the relaxed laws, and the mechanism of all estimators. Both let the gradient pass where there is no path. That
-is cheap and often trains, and it is the gradient of something else than the expectation.
+Both let the gradient pass where there is no path. That is cheap and often trains, but it is the gradient of something
+else than the expectation, and they say so.
 """
 
 from __future__ import annotations
@@ -12,49 +12,45 @@ from ..core import Array, Sample, Tensor, Value
 from ..distributions import Bernoulli, OneHotCategorical
 from ..distributions.distribution import Distribution
 from ..ops import log, log_softmax, logaddexp, logit, sigmoid, softmax, softplus, sum, surrogate, where
-from .elements import element_law
 from .estimator import Estimator, Rest
 
 
-def has_relaxed_draw(law: Distribution) -> bool:
-    """Return whether a draw is an argmax of logits and noise, which a softmax can follow."""
-    return isinstance(law, (Bernoulli, OneHotCategorical))
+def no_relaxed_draw(dist: Distribution) -> str | None:
+    """Return that a draw is no argmax of logits and noise, which a softmax can follow, or ``None`` where it is."""
+    if isinstance(dist, (Bernoulli, OneHotCategorical)):
+        return None
+    return f"there is a relaxed draw of Bernoulli and OneHotCategorical, not of {type(dist).__name__}"
 
 
-def no_relaxed_draw(law: Distribution) -> str:
-    """Say which laws have a relaxed draw, and that this one has none."""
-    return f"there is a relaxed draw of Bernoulli and OneHotCategorical, not of {type(law).__name__}"
-
-
-def noisy_logits(law: Any, noise: Value) -> Value:
+def noisy_logits(dist: Any, noise: Value) -> Value:
     """Return the logits and noise whose sign, or argmax, is the draw: ``l + logit(u)``, or ``log p - log(-log u)``."""
-    if isinstance(law, Bernoulli):
-        return law.logits + logit(noise)
-    return log_softmax(law.logits) - log(-log(noise))
+    if isinstance(dist, Bernoulli):
+        return dist.logits + logit(noise)
+    return log_softmax(dist.logits) - log(-log(noise))
 
 
-def noisy_logits_given(law: Any, b: Array, v: Array) -> Value:
-    """Return noisy logits from their law given the draw b, as a function of the uniforms v.
+def noisy_logits_given(dist: Any, b: Array, v: Array) -> Value:
+    """Return noisy logits from their distribution given the draw b, as a function of the uniforms v.
 
     Of a toss, u given b is uniform above or below 1 - p: its logit is the difference of ``log u`` and ``log(1 - u)``,
     each without the other, since 1 - u is lost where u rounds to 1. Of a choice, the largest is a Gumbel number g, and
     the others are Gumbel numbers of their classes below it, ``-log(exp(-g) - log(v_i) / p_i)``. Tucker et al. 2017,
     appendix C.
     """
-    if isinstance(law, Bernoulli):
-        logits = law.logits
+    if isinstance(dist, Bernoulli):
+        logits = dist.logits
         heads, tails = sigmoid(logits), sigmoid(-logits)
         given_1 = log(tails + v * heads) - log(1 - v) + softplus(-logits)
         given_0 = log(v) - softplus(logits) - log(1 - v * tails)
         return logits + where(b == 1, given_1, given_0)
     largest = log(-log(sum(b * v, axis=-1, keepdims=True)))
-    others = logaddexp(log(-log(v)) - log_softmax(law.logits), largest)
+    others = logaddexp(log(-log(v)) - log_softmax(dist.logits), largest)
     return -where(b == 1, largest, others)
 
 
-def relaxed(law: Distribution, noisy: Value, temperature: float) -> Value:
+def relaxed(dist: Distribution, noisy: Value, temperature: float) -> Value:
     """Return the relaxed draw, between 0 and 1, of noisy logits."""
-    return sigmoid(noisy / temperature) if isinstance(law, Bernoulli) else softmax(noisy / temperature)
+    return sigmoid(noisy / temperature) if isinstance(dist, Bernoulli) else softmax(noisy / temperature)
 
 
 def check_temperature(what: str, temperature: float) -> None:
@@ -97,12 +93,9 @@ class GumbelSoftmax(Estimator):
     The cost is taken at the relaxed draw, so its value changes. Low temperatures have little bias and much variance.
     For Bernoulli and OneHotCategorical. Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017.
 
-    Args:
-        temperature: above 0.
-
     >>> p = tg.Tensor(0.3, "p")
     >>> b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="b")
-    >>> relaxed = tg.estimate(b * 1.0, {"b": tg.GumbelSoftmax(0.5)})
+    >>> relaxed = tg.estimate(b * 1.0, {"b": tg.GumbelSoftmax(temperature=0.5)})
     >>> bool(0 < relaxed.value < 1)
     True
     """
@@ -117,9 +110,8 @@ class GumbelSoftmax(Estimator):
         self.temperature = temperature
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
-        law = element_law(z)
-        return None if has_relaxed_draw(law) else no_relaxed_draw(law)
+        return no_relaxed_draw(z.dist.element)
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        law = element_law(z)
-        return rest(self.noted(relaxed(law, noisy_logits(law, z.noise), self.temperature), z))
+        dist = z.dist.element
+        return rest(self.noted(relaxed(dist, noisy_logits(dist, z.noise), self.temperature), z))

@@ -1,9 +1,7 @@
 """The score function estimator, or REINFORCE: the gradient goes through the probability of the draw.
 
-It knows log-probabilities and axes, and the mechanism of all estimators.
-
 ``d/dtheta E f(z) = E [(f(z) - b) d log p(z; theta) / dtheta]`` for any baseline b that does not depend on z, where the
-support of p does not move with theta. f need not be continuous, nor z.
+support of p does not move with theta. Neither f nor z need be continuous.
 
 Aleksandrov, Sysoev and Shemeneva 1968, Rubinstein 1969, Glynn 1990, Williams 1992. The form that is right at every
 order, a factor of value 1 with the derivative of log p: Foerster et al. 2018.
@@ -47,7 +45,7 @@ from ..guard.paths import members
 from ..ops import exp, stop_gradient, sum
 from ..refusals import refuse_gradient
 from .baselines import is_average_with
-from .elements import check_uncoupled, is_coupled
+from .elements import JOINED, check_uncoupled, is_coupled
 from .estimator import Estimator, Rest, with_inputs, zero
 
 Draw = tuple[Sample, Tensor, Labels]
@@ -63,16 +61,15 @@ class ScoreFunction(Estimator):
     float32 does for Beta(0.3, 0.1). Both are refused. Williams 1992; Foerster et al. 2018.
 
     Args:
-        baseline: a number, or an array or Tensor that broadcasts to the cost and does not depend on the draw. Of a
-            Tensor the graph tells whether it does. Of an array it can be seen only where it is a value of that graph, a
-            view of one, or its mean, sum, median or extreme: any other number that you computed from ``cost.value``
-            passes for a constant, and biases the gradient. Compute baselines on Tensors. An earlier draw in it needs
-            no estimator there.
+        baseline: a number, or an array or Tensor that broadcasts to the cost and does not depend on the draw. Compute
+            it on Tensors, whose graph tells. Of an array it can be seen only where it is a value of the cost's graph, a
+            view of one, or its mean, sum, median or extreme: other numbers made of ``cost.value`` bias the gradient. An
+            earlier draw in it needs no estimator there.
         credit: ``"auto"`` weighs each element of the cost with the log-probability of its own draws where the graph
-            shows that it depends on no others, and with that of all draws where it does not; ``"example"`` insists on
-            the former, ``"joint"`` on the latter. ``"downstream"`` weighs each term of the cost, which sums and means
-            have added up, with the log-probability of the draws that it depends on: the least noisy, for a larger
-            graph. The baseline is then a number, and is subtracted from each term. Schulman et al. 2015.
+            shows that it depends on no others, and else with the joint one; ``"example"`` insists on the former,
+            ``"joint"`` on the latter. ``"downstream"`` weighs each term that sums and means have added up with the
+            log-probability of the draws that it depends on: the least noisy, for a larger graph. The baseline is then
+            a number, subtracted from each term. Schulman et al. 2015.
 
     >>> mu = tg.Tensor(np.zeros(3), "mu")
     >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
@@ -130,42 +127,31 @@ class ScoreFunction(Estimator):
 
     def _weighed(self, cost: Tensor, k: Tensor, draws: list[Draw]) -> Tensor:
         """Return k, the cost with these draws closed, weighed with their log-probabilities."""
-        weights: dict[Any, Any] = {}
+        known: dict[Any, Any] = {}  # terms that begin with the same draws share the product of their weights
 
-        def weight(n: int, like: Tensor, labels: Labels) -> Tensor:
-            z, stopped, _ = draws[n]
-            if (n, labels) not in weights:
-                weights[n, labels] = self.weight(z, like, stopped, labels)
-            return weights[n, labels]
+        def weigh(term: Tensor, numbered: Iterable[tuple[int, Labels]]) -> Tensor:
+            w: Any = 1.0
+            for n, labels in numbered:
+                own, key = (n, labels), (id(w), n, labels)
+                if own not in known:
+                    known[own] = self.weight(draws[n][0], term, draws[n][1], labels)
+                if key not in known:
+                    known[key] = w * known[own]
+                w = known[key]
+            return w * term if self.baseline is None else w * term + (1 - w) * _cut_at_draws(self.baseline)
 
-        def product(like: Tensor, numbered: Iterable[tuple[int, Labels]]) -> Tensor:
-            total: Any = 1.0
-            for n, labels in numbered:  # terms that begin with the same draws share the product of their weights
-                key = id(total), n, labels
-                if key not in weights:
-                    weights[key] = total * weight(n, like, labels)
-                total = weights[key]
-            return total
-
-        def weighed(x: Tensor, w: Tensor) -> Tensor:
-            return w * x if self.baseline is None else w * x + (1 - w) * _cut_at_draws(self.baseline)
-
-        def weigh(term: Tensor, numbers: list[int]) -> Tensor:
+        def weigh_term(term: Tensor, numbers: list[int]) -> Tensor:
             axes = carried_axes(term) if term.ndim else {}
-            return weighed(term, product(term, [(n, axes.get(id(draws[n][1]), ())) for n in numbers]))
+            return weigh(term, [(n, axes.get(id(draws[n][1]), ())) for n in numbers])
 
         if self.credit == "downstream":
-            return weigh_terms(k, [stopped for _, stopped, _ in draws], weigh)
-        return weighed(k, product(cost, [(n, labels) for n, (_, _, labels) in enumerate(draws)]))
+            return weigh_terms(k, [stopped for _, stopped, _ in draws], weigh_term)
+        return weigh(k, [(n, labels) for n, (_, _, labels) in enumerate(draws)])
 
     def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...] | None = None) -> Tensor:
-        """Return ``magic(log p(z))`` along the axes of the cost.
+        """Return ``magic(log p(stopped))``, for z closed to gradients, along the axes of the cost.
 
-        Args:
-            z: the random node.
-            cost: what is weighed.
-            stopped: the draw, z itself or another one, closed to gradients.
-            labels: which axis of the cost each of its draws lies along; by default what the graph shows.
+        ``labels`` tell which axis of z each axis of the cost carries; by default the graph does.
         """
         labels = surviving_axes(cost, z) if labels is None else labels
         check_uncoupled(z, labels)
@@ -198,7 +184,7 @@ class LeaveOneOut(ScoreFunction):
             return "it needs several draws: draw with sample((n,), ...), and average the cost afterwards"
         if not counts_draws(cost, z, len(z.dist.event_shape)):
             return "the first axis of the cost must count the draws, and cost i must depend on draw i alone"
-        return "the draws are not independent, so that the others are no baseline" if is_coupled(z) else None
+        return JOINED if is_coupled(z) else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         stopped = stop_gradient(z)
@@ -211,8 +197,8 @@ class LeaveOneOut(ScoreFunction):
 class SecondDraw(ScoreFunction):
     """The score function with the cost of an independent second draw for a baseline: ``magic (K(z) - K(z')) + K(z')``.
 
-    Valid where the score function is, at the price of a second copy of the cost: a baseline that is sampled, and that
-    of Kool, van Hoof and Welling 2019 for two draws, of which only the first has a gradient.
+    Valid where the score function is, at the price of a second copy of the cost: the baseline of Kool, van Hoof and
+    Welling 2019 for two draws, of which only the first has a gradient.
 
     Args:
         rng: a stream from ``tg.noise(seed)`` for the second draw, other noise than that of the cost.
@@ -231,35 +217,25 @@ class SecondDraw(ScoreFunction):
         super().__init__()
         self.rng = rng
 
-    @classmethod
-    def example(cls, rng: NoiseStream) -> SecondDraw:
-        return cls(rng)
-
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         stopped = stop_gradient(z)
         weight = self.weight(z, cost, stopped)
-        again = z.dist.sample(_sample_shape(z), rng=self.rng)
+        dist = z.dist
+        again = dist.sample(z.shape[: z.ndim - len(dist.batch_shape) - len(dist.event_shape)], rng=self.rng)
         return weight * rest(stopped) + (1 - weight) * rest.number(stop_gradient(again))
-
-
-def _sample_shape(z: Sample) -> tuple[int, ...]:
-    return z.shape[: z.ndim - len(z.dist.batch_shape) - len(z.dist.event_shape)]
 
 
 def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str = "auto") -> Tensor:
     """Let the gradient of every random node of the cost go through its log-probability.
 
-    The new graph has the same value bit for bit; the old one is left alone. Each element of the cost is weighed with
-    ``exp(l - stop(l))``, whose value is 1 and whose derivative is that of l, the log-probability of the draws
-    that it depends on.
+    Each element of the cost is weighed with ``exp(l - stop(l))``, whose value is 1 and whose derivative is that of l,
+    the log-probability of the draws that it depends on. The value stays bit for bit; where no random node is left, the
+    very same object is returned.
 
     Args:
         cost: a Tensor; best with one element for each example or sample, and averaged afterwards.
         baseline: what to subtract from the cost in the gradient, to lower its variance; see ``ScoreFunction``.
         credit: which log-probability weighs which part of the cost; see ``ScoreFunction``.
-
-    Returns:
-        The cost with the new gradient; the very same object where no random node is left.
 
     Raises:
         TypeError: the cost is no Tensor.
@@ -275,14 +251,11 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
 
 
 def weighable(z: Sample, what: str = "score_function") -> Any:
-    """Return the law of z, closed to gradients where the derivative of its log-probability would be wrong.
+    """Return the distribution of z, closed to gradients where the derivative of its log-probability would be wrong.
 
-    So it is in parameters that move the support, and in all where many draws were rounded to the edge of the support:
-    each stands there for all numbers that the dtype does not tell from it, and has the density of one.
-
-    Args:
-        z: the random node.
-        what: in whose name the error speaks.
+    It is wrong in parameters that move the support, and in all where many draws were rounded to the edge of the
+    support: each stands there for all numbers that the dtype rounds to it, and has the density of one. The error speaks
+    in the name of ``what``.
     """
     dist, paths = z.dist, trees.paths(z.dist)
     parameters = {path for path, leaf in paths if isinstance(leaf, Tensor)}
@@ -290,8 +263,8 @@ def weighable(z: Sample, what: str = "score_function") -> Any:
     reasons = {}
     if parameters and (too_close := too_close_to_the_edge(dist, z.value)):
         reason = (
-            f"{what}: {too_close}. Use reparameterize(cost), float64 where these are float32, or a law on the real "
-            "line with the map to this support in the cost"
+            f"{what}: {too_close}. Use reparameterize(cost), float64 where these are float32, or a distribution on the "
+            "real line with the map to this support in the cost"
         )
         reasons = dict.fromkeys(parameters, reason)
     if moving:
@@ -307,7 +280,7 @@ def weighable(z: Sample, what: str = "score_function") -> Any:
 
 
 def _cut_at_draws(baseline: Value) -> Value:
-    """Return the baseline with its draws for constants: no gradient is to go through it, so they need no estimator."""
+    """Return the baseline with its draws closed: no gradient goes through them, so they need no estimator."""
     if not isinstance(baseline, Tensor):
         return baseline
     return rewrite(baseline, lambda node, inputs: stop_gradient(node) if isinstance(node, Sample) else None)

@@ -1,8 +1,7 @@
-"""The score function of a bound on several draws, with a baseline for each of them from all others: VIMCO.
+"""VIMCO: the score function of a bound on several draws, with a baseline for each draw made of all others.
 
-It knows the score function, and the form that the bound must have. ``L = log (1/n sum_k w_k)`` is one cost of n draws.
-The score function would weigh the log-probability of each with all of it; what draw k has added is known, since the
-others tell what its weight would have been.
+``L = log (1/n sum_k w_k)`` is one cost of n draws. The score function would weigh the log-probability of each draw with
+all of it. VIMCO weighs with what the draw has added, since the other draws tell what its weight would have been.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from ..guard.axes import aligned_log_prob, counts_draws, surviving_axes
 from ..guard.paths import remembered
 from ..ops import add, expand_dims, logsumexp, negative, stop_gradient, subtract, sum, where
 from ..ops.reductions import reduced
-from .elements import is_coupled
+from .elements import JOINED, is_coupled
 from .estimator import Estimator, Rest, slope, zero
 from .score_function import weighable
 
@@ -22,8 +21,8 @@ from .score_function import weighable
 class VIMCO(Estimator):
     """For ``logsumexp(log_weights, axis=0)``, its negative, and what is added to it: ``(L - L_-k) dlog q(z_k)``.
 
-    L_-k is L with the mean of the other log-weights in the place of that of draw k, so that it does not depend on draw
-    k. The derivative that L has at given draws is added. Mnih and Rezende 2016, equations 7 to 10.
+    L_-k is L with the mean of the other log-weights in the place of the k-th, so that it does not depend on draw k. The
+    derivative that L has at given draws is added. Mnih and Rezende 2016, equations 7 to 10.
 
     >>> logits = tg.Tensor(np.zeros(4), "logits")
     >>> b = tg.Independent(tg.Bernoulli(logits=logits), 1).sample((5,), rng=tg.noise(0), name="b")
@@ -41,28 +40,28 @@ class VIMCO(Estimator):
             return "the cost must be logsumexp(log_weights, axis=0), its negative, or one of them and something added"
         if found[0].shape[0] < 2 or not counts_draws(found[0], z, len(z.dist.event_shape)):
             return "the first axis of the log-weights must count the draws, at least two, and each depend on its own"
-        return "the draws are not independent, so that the others are no baseline" if is_coupled(z) else None
+        return JOINED if is_coupled(z) else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         log_weights, sign = _log_weights(z, cost)  # type: ignore[misc]
-        stopped = stop_gradient(z)
+        stopped, n = stop_gradient(z), log_weights.shape[0]
         log_prob = aligned_log_prob(weighable(z).log_density(stopped), surviving_axes(log_weights, z))[0]
-        signal = sign * _added(log_weights)
-        return rest(stopped) + sum(slope(zero(self.noted(log_prob, z)), signal, log_weights), axis=0)
+        others = (sum(log_weights, axis=0) - log_weights) / (n - 1)
+        own = namespace(value_of(log_weights)).eye(n, dtype=bool).reshape((n, n) + (1,) * (log_weights.ndim - 1))
+        rows = where(own, expand_dims(others, axis=1), expand_dims(log_weights, axis=0))
+        added: Value = sign * (logsumexp(log_weights, axis=0) - logsumexp(rows, axis=1))
+        return rest(stopped) + sum(slope(zero(self.noted(log_prob, z)), added, log_weights), axis=0)
 
 
 @remembered
 def _adds_a_bound(cost: Tensor) -> bool:
     """Return whether a logsumexp is among the terms that the cost is added up from."""
-    stack, seen = [cost], {id(cost)}
-    while stack:
-        node = stack.pop()
-        if node.op is logsumexp:
+    terms = {id(cost)}
+    for node in reversed(topological_order([cost])):
+        if id(node) in terms and node.op is logsumexp:
             return True
-        for x in node.inputs if node.op in (add, subtract, negative) else ():
-            if isinstance(x, Tensor) and id(x) not in seen:
-                seen.add(id(x))
-                stack.append(x)
+        if id(node) in terms and node.op in (add, subtract, negative):
+            terms.update(map(id, node.inputs))
     return False
 
 
@@ -87,12 +86,3 @@ def _log_weights(z: Sample, cost: Tensor) -> tuple[Tensor, float] | None:
             sign = -sign
         node = node.inputs[ways[0]]
     return None
-
-
-def _added(log_weights: Value) -> Value:
-    """Return, for each draw, how much higher the bound is than with the mean of the other log-weights for its own."""
-    n = log_weights.shape[0]
-    others = (sum(log_weights, axis=0) - log_weights) / (n - 1)
-    own = namespace(value_of(log_weights)).eye(n, dtype=bool).reshape((n, n) + (1,) * (log_weights.ndim - 1))
-    rows = where(own, expand_dims(others, axis=1), expand_dims(log_weights, axis=0))
-    return logsumexp(log_weights, axis=0) - logsumexp(rows, axis=1)
