@@ -198,8 +198,9 @@ def check_unused(step: Callable[..., Any], args: Sequence[Any], carry: int, reco
 def _other_draw(extreme: int, normal: bool, x: Array) -> Array:
     if x.dtype.kind != "f":
         return np.sort(x)[:: extreme or -1]
-    if extreme:
-        return np.full_like(x, 3.0 * extreme if normal else 0.5 + 0.498 * extreme)
+    if extreme:  # and no two alike, which would count as a pair of draws that depend on each other
+        apart = np.arange(x.size, dtype=x.dtype).reshape(x.shape) * (1e-3 / max(1, x.size))
+        return apart + np.asarray(3.0 * extreme if normal else 0.5 + 0.498 * extreme, x.dtype)
     return -x if normal else 1 - x
 
 
