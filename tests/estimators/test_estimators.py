@@ -389,3 +389,22 @@ def test_wrong_options_are_refused(options, message):
     z = tg.Normal(tg.Tensor(1.0), 1.0).sample((4,), rng=tg.noise(0))
     with pytest.raises(ValueError, match=message):
         tg.score_function(z * z, **options)
+
+
+def test_an_estimator_that_draws_the_same_noise_for_two_draws_is_refused():
+    class FromOneSeed(tg.ScoreFunction):
+        name = "from-one-seed"
+
+        def apply(self, z, cost, rest):
+            again = tg.stop_gradient(z.dist.transform(z.noise.redrawn(tg.noise(123))))
+            here = tg.stop_gradient(z)
+            return (self.weight(z, cost, here) * rest(here) + self.weight(z, cost, again) * rest(again)) / 2
+
+    try:
+        mu, rng = tg.Tensor(0.0, "mu"), tg.noise(0)
+        a, b = (tg.Normal(mu, 1.0).sample(rng=rng, name=name) for name in "ab")
+        with pytest.raises(ValueError, match="from-one-seed: the estimator's own noise has been drawn already"):
+            FromOneSeed()((a * b + a + b) ** 2)
+        assert np.isfinite(tg.gradients(FromOneSeed()(a**2), mu))
+    finally:
+        del tg.ESTIMATORS["from-one-seed"]

@@ -324,6 +324,8 @@ def parameters(dist: Any) -> list[dataclasses.Field[Any]]:
 
 @functools.cache
 def _parameters(family: type) -> list[dataclasses.Field[Any]]:
+    if not dataclasses.is_dataclass(family):
+        raise TypeError(f"{family.__name__} is no dataclass; write @dataclass(frozen=True, eq=False) above it")
     return [f for f in dataclasses.fields(family) if "domain" in f.metadata]
 
 

@@ -87,7 +87,7 @@ class Estimator:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        enter(ESTIMATORS, cls.name, cls, "an estimator")
+        enter(ESTIMATORS, cls.name, cls, "an estimator", 'write name = "..." in the class')
         cls.explained_first = vars(cls).get("explained_first", False)
         cls.takes_noise = "rng" in inspect.signature(cls).parameters
 
@@ -194,19 +194,21 @@ def _check_independent(cost: Tensor, at: Mapping[Sample, Estimator]) -> None:
 
 
 def _check_new_noise(cost: Tensor, new: Tensor, choices: Choices) -> None:
-    """Refuse noise of an estimator's own that the cost or another estimator has too: two streams of one seed."""
-    if not any(estimator.takes_noise for estimator in choices.values()):
-        return
+    """Refuse noise that an estimator has drawn for itself where the cost has the same, or another draw.
+
+    That happens to two streams made from one seed, and to a seed inside ``apply``: each hands out the same numbers.
+    """
+    own = {e.name for e in choices.values() if e.takes_noise}
     old = {id(x): x for x in topological_order([cost]) if isinstance(x, Noise)}
-    taken = {x.origin for x in old.values()}
+    origins = {x.origin for x in old.values()}
+    taken = set(origins)
     for x in topological_order([new]):
-        if isinstance(x, Noise) and id(x) not in old:
+        if isinstance(x, Noise) and id(x) not in old and (own or x.origin not in origins):
             if x.origin in taken:
-                names = ", ".join(sorted({e.name for e in choices.values() if e.takes_noise}))
                 raise ValueError(
-                    f"{names}: the estimator's own noise has been drawn already, for the cost or another estimator, "
-                    "from a stream of the same seed, so that they are not independent; give each a stream of its own, "
-                    'such as rng.at("estimator")'
+                    f"{', '.join(sorted(own or {e.name for e in choices.values()}))}: the estimator's own noise has "
+                    "been drawn already, for the cost or another draw, from a stream of the same seed, so they are not "
+                    'independent; make the estimator with a stream of its own, such as rng.at("estimator")'
                 )
             taken.add(x.origin)
 

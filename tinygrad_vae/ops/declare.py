@@ -186,7 +186,7 @@ def declare(
     return op
 
 
-def enter(registry: dict[str, Any], name: str, new: Any, what: str) -> None:
+def enter(registry: dict[str, Any], name: str, new: Any, what: str, advice: str = "choose another name") -> None:
     """Enter a declaration in a registry, and raise where another one has its name.
 
     The same place may declare it again, as a cell of a notebook that is run twice does.
@@ -194,7 +194,7 @@ def enter(registry: dict[str, Any], name: str, new: Any, what: str) -> None:
     old = registry.get(name)
     where = [(x.__module__, getattr(x, "__qualname__", name)) for x in (old, new) if x is not None]
     if old is not None and "__main__" not in where[0] and where[0] != where[1]:
-        raise ValueError(f"{what} named {name} is declared already, in {old.__module__}; choose another name")
+        raise ValueError(f"{what} named {name} is declared already, in {old.__module__}; {advice}")
     registry[name] = new
 
 
