@@ -50,6 +50,34 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills, config, 
     print(f"{kills} kills: {dict(collections.Counter(landed))}")
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_at_any_moment_leaves_a_whole_state_and_one_line(number, config, tmp_path):
+    command = [sys.executable, "-m", "tinygrad_vae", "train"]
+    flags = ["--data", config.data, *SMALL, "120", "--patience", "1000"]
+    begun = time.monotonic()
+    subprocess.run([*command, *flags, "--out", tmp_path / "undisturbed"], check=True, capture_output=True)
+    whole = time.monotonic() - begun
+    moments, run, landed = random.Random(number), tmp_path / "run", []
+    while len(landed) < 40 or run.exists():
+        rest = ["--resume"] if (run / run_folder.CHECKPOINT).exists() else flags
+        process = subprocess.Popen([*command, *rest, "--out", run], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if len(landed) < 40:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moments.uniform(0.1 * whole, whole))  # before that Python itself begins
+            process.send_signal(number)
+        words = process.communicate()[1].decode()
+        if process.returncode == 0:
+            assert content(run) == content(tmp_path / "undisturbed"), f"after {landed}"
+            shutil.rmtree(run)
+        else:
+            assert process.returncode in (128 + number, -number), words
+            said = [line for line in words.splitlines() if not line.startswith(("epoch ", "To go on: "))]
+            assert len(said) <= 1, words
+            assert all(line.startswith("tinygrad-vae: ") for line in said), words
+            landed.append(said)
+
+
 def _stage(run):
     """How far a killed run came."""
     if not (run / run_folder.CHECKPOINT).exists():
