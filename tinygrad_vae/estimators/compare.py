@@ -85,7 +85,9 @@ def compare_estimators(
     _check_draws(cost, _drawn(f, parameters, rng.at("run", 1))[0])
     records = [_record(cost, estimator) for estimator in _instances(cost, rng, estimators)]
     rows = _measured(f, parameters, rng, runs, records, progress)
-    return Comparison(sorted(rows, key=lambda row: (bool(row.refused), bool(row.biased), row.work)), runs)
+    return Comparison(
+        sorted(rows, key=lambda row: (bool(row.refused), bool(row.biased), math.isnan(row.work), row.work)), runs
+    )
 
 
 def _measured(
