@@ -104,7 +104,7 @@ def step_of(shape, parts, differentiate):
 
     def step(state, z, row, m, s, rng):
         def values(state):
-            noise = tg.Normal(tg.mean(state["x"]), 1.0).rsample(shape, rng=rng)
+            noise = tg.Normal(tg.tanh(tg.mean(state["x"])), 1.0).rsample(shape, rng=rng)
             drawn = z if differentiate else noise  # a gradient past a jump of a draw would be refused
             names = {"tg": tg, "np": np, **state, "z": z, "e": drawn, "row": row, "m": m, "s": s}
             names["T"] = (1, 0, 2) if len(shape) == 3 else (1, 0)
