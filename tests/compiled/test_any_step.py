@@ -13,7 +13,7 @@ from tinygrad_vae.compiled import loops
 from tinygrad_vae.core import trees
 
 UNARY = [
-    *("-{a}", "tg.square({a})", "tg.abs({a})", "tg.relu({a})", "tg.sqrt(tg.abs({a}) + 0.5)", "tg.exp(-tg.abs({a}))"),
+    *("(-{a})", "tg.square({a})", "tg.abs({a})", "tg.relu({a})", "tg.sqrt(tg.abs({a}) + 0.5)", "tg.exp(-tg.abs({a}))"),
     *(
         "tg.softplus({a})",
         "tg.sigmoid({a})",
