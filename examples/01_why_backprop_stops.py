@@ -193,8 +193,8 @@ print(f"the picture is in {path}, the page to play with in {page}")
 # %% [markdown]
 # ## Where to read on
 #
-# In the examples: 02_the_engine.py shows how backprop works where nothing is random, 04_the_log_derivative_trick.py and
-# 05_two_steps.py take the two choices further, and 06_when_the_trick_loses.py asks which of them to make.
+# In the examples: 03_the_engine.py shows how backprop works where nothing is random, 05_the_log_derivative_trick.py and
+# 06_two_steps.py take the two choices further, and 07_when_the_trick_loses.py asks which of them to make.
 #
 # In the source:
 #

@@ -2,7 +2,7 @@
 
 import os
 
-# The matrix products of the tests are small: two threads of each of two workers wait for each other. Lesson 15 took
+# The matrix products of the tests are small: two threads of each of two workers wait for each other. Lesson 23 took
 # 50 s that way, and takes 5 s with one thread.
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")

@@ -4,13 +4,13 @@ Most of it goes into keeping the books: nodes, shapes, memory. A plan keeps them
 and from then on runs the list. The numbers stay the same, bit for bit.
 
 Runs in about four seconds. The last part needs a GPU and CuPy, and says what it would do where they are missing.
-Picture: ``figures/15_a_plan_and_a_gpu.png``; another folder may be named on the command line.
+Picture: ``figures/23_a_plan_and_a_gpu.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]
-# # 15. The same step as a plan and on a GPU
+# # 23. The same step as a plan and on a GPU
 #
-# The step is that of lesson 12: the bound of a batch, its gradient, Adam. Written as one function, from model and state
+# The step is that of lesson 17: the bound of a batch, its gradient, Adam. Written as one function, from model and state
 # to model and state.
 
 # %%
@@ -295,7 +295,7 @@ right.set_ylim(bottom=0)
 right.set_title("What the graph costs, and what the plan does")
 right.set_xlabel("images in a batch")
 right.set_ylabel("time / time by hand (bars: quartiles)")
-figure.savefig(figures / "15_a_plan_and_a_gpu.png")
+figure.savefig(figures / "23_a_plan_and_a_gpu.png")
 
 # %% [markdown]
 # ## Where to read on

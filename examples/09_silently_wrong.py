@@ -3,11 +3,11 @@
 It has the right shape, a sensible size and a small error bar, and training goes on. Here are four ways to get one, the
 number that comes out, the truth, and what the library says instead.
 
-Runs in about two seconds. Picture: ``figures/08_silently_wrong.png``; another folder may be named on the command line.
+Runs in about two seconds. Picture: ``figures/09_silently_wrong.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]
-# # 8. Silently wrong
+# # 9. Silently wrong
 #
 # Each case below is computed three times: in the wrong way, with the library's refusal switched off by hand; in the way
 # that the library advises; and in closed form.
@@ -156,7 +156,7 @@ axes.set_ylim(len(names) - 0.6, -0.65)
 axes.set_xlim(-1.2, 1.25)
 axes.set_xlabel("mean gradient / truth, with 4.5 standard errors")
 axes.set_title("Without a refusal (crosses), and with its advice (dots)", pad=18)
-figure.savefig(figures / "08_silently_wrong.png")
+figure.savefig(figures / "09_silently_wrong.png")
 
 # %% [markdown]
 # ## Where to read on

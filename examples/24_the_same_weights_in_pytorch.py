@@ -4,12 +4,12 @@ The same weights give the same numbers there, and with ``rsample`` the same grad
 detached, and PyTorch hands out another gradient without a word; here that is an error.
 
 Runs in about four seconds. Without PyTorch it says what it would have shown, measures the two gradients here, and
-saves no picture. Picture: ``figures/16_the_same_weights_in_pytorch.png``; another folder may be named on the command
+saves no picture. Picture: ``figures/24_the_same_weights_in_pytorch.png``; another folder may be named on the command
 line.
 """
 
 # %% [markdown]
-# # 16. The same weights in PyTorch
+# # 24. The same weights in PyTorch
 #
 # A model that was trained here is wanted there, or the other way round. `vae.to_state_dict` gives the weights the names
 # and shapes that PyTorch expects: a `Linear` layer holds its matrix as (outputs, inputs), and in a `Sequential` the
@@ -183,7 +183,7 @@ if torch is not None:
         axes.set_xlabel("gradient in a weight of the encoder, here")
     panels[1].text(-limit, 0.9 * limit, f"{angle:.0f} degrees away", color="C1")
     panels[0].set_ylabel("the same in PyTorch")
-    figure.savefig(figures / "16_the_same_weights_in_pytorch.png")
+    figure.savefig(figures / "24_the_same_weights_in_pytorch.png")
 
 # %% [markdown]
 # ## Where to read on

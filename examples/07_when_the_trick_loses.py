@@ -3,12 +3,12 @@
 No. It multiplies by the slope of the cost, and where the slope is wilder than the cost itself, the score function wins:
 for cos(k x) from k = 1.06 on, and for |x|^(1/4) by any factor you like.
 
-Runs in about four seconds. Picture: ``figures/06_when_the_trick_loses.png``; another folder may be named on the
+Runs in about four seconds. Picture: ``figures/07_when_the_trick_loses.png``; another folder may be named on the
 command line.
 """
 
 # %% [markdown]
-# # 6. When the trick loses
+# # 7. When the trick loses
 #
 # Both estimators are unbiased. Pathwise averages f'(x), the score function f(x) (x - mu). Compare how large those are:
 # a cost that is small and wiggles has large slopes.
@@ -250,7 +250,7 @@ right.text(counts[-1], 1.02, f"finite: {score_square:.2f}", color="C1", ha="righ
 right.set_title("$|x|^{1/4}$: a variance without end")
 right.set_xlabel("number of draws $n$")
 right.set_ylabel(f"mean of $n$ squares (median of {runs} runs)")
-figure.savefig(figures / "06_when_the_trick_loses.png")
+figure.savefig(figures / "07_when_the_trick_loses.png")
 
 # %% [markdown]
 # ## Where to read on

@@ -3,11 +3,11 @@
 When nearly all of the expectation comes from draws that never turn up. The error bar is made of the same draws, so it
 does not know either, and no gradient estimator repairs that: one has to draw elsewhere.
 
-Runs in about two seconds. Picture: ``figures/07_rare_draws.png``; another folder may be named on the command line.
+Runs in about two seconds. Picture: ``figures/08_rare_draws.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]
-# # 7. Rare draws
+# # 8. Rare draws
 #
 # Let x ~ N(mu, 1) at mu = 0, and the cost exp(k x). Then E f = exp(k^2 / 2), and the gradient in mu is k exp(k^2 / 2).
 #
@@ -172,7 +172,7 @@ right.text(3.3, 30, f"measured with\n{draws:,} draws".replace(",", " "), color="
 right.set_title("The spread of the weights hides itself")
 right.set_xlabel("distance $\\delta$ between the two laws")
 right.set_ylabel("variance of the weight")
-figure.savefig(figures / "07_rare_draws.png")
+figure.savefig(figures / "08_rare_draws.png")
 
 # %% [markdown]
 # ## Where to read on

@@ -4,12 +4,12 @@ The same small model of handwritten digits is trained three times, with the same
 noise; only the gradient of the encoder differs. Then many draws per image tell how far the bound lies below the
 evidence.
 
-Runs in about six seconds. Pictures: ``figures/12_digits.png`` and ``figures/12_digits_images.png``; another folder
+Runs in about six seconds. Pictures: ``figures/17_digits.png`` and ``figures/17_digits_images.png``; another folder
 may be named on the command line.
 """
 
 # %% [markdown]
-# # 12. Digits, with the trick and without it
+# # 17. Digits, with the trick and without it
 #
 # 1797 digits of 8 x 8 pixels, 0 or 1. The encoder is a network of 64 hidden units that gives mean and log variance of 8
 # latent numbers; the decoder is its mirror image, and gives each pixel a probability of being 1.
@@ -202,7 +202,7 @@ right.set_xscale("log")
 right.set_title("Closer to the evidence: $K$ draws an image")
 right.set_xlabel("draws $K$")
 right.set_ylabel("importance-weighted bound (nats)")
-figure.savefig(figures / "12_digits.png")
+figure.savefig(figures / "17_digits.png")
 
 shown = [int(np.flatnonzero(held_out.labels == digit)[0]) for digit in range(10)]
 rows = {"the image": held_out.pixels[shown]}
@@ -216,7 +216,7 @@ for line, (name, pictures) in zip(grid, rows.items(), strict=True):
         axes.spines[:].set_visible(False)
     line[0].set_ylabel(name.replace(" with", "\nwith"), rotation=0, ha="right", va="center")
 figure.suptitle("Through eight numbers and back", x=0.01, ha="left")
-figure.savefig(figures / "12_digits_images.png")
+figure.savefig(figures / "17_digits_images.png")
 
 # %% [markdown]
 # ## Where to read on

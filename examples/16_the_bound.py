@@ -3,13 +3,13 @@
 The same bound can be estimated in three ways that differ only in which terms are drawn and which are known, and one of
 them has no spread at all where it matters. A missing one half in the exponent gives a "bound" above the evidence.
 
-Runs in about two seconds. Picture: ``figures/11_the_bound.png``; another folder may be named on the command line.
+Runs in about two seconds. Picture: ``figures/16_the_bound.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]
-# # 11. The bound
+# # 16. The bound
 #
-# The model of lesson 10, and one x = 1.2: z ~ N(0, 1), x ~ N(w z, s2). Its evidence log p(x) and its posterior
+# The model of lesson 15, and one x = 1.2: z ~ N(0, 1), x ~ N(w z, s2). Its evidence log p(x) and its posterior
 # N(m*, sd^2) are known. For q = N(m, sigma^2), the bound is the evidence less the divergence of q from the posterior:
 #
 #     E_q[log p(x|z)] - KL(q || p(z))  =  log p(x) - KL(q || posterior).
@@ -241,7 +241,7 @@ right.set_title("One draw of its gradient in $m$")
 right.set_ylabel("variance")
 middle.errorbar([], [], fmt="o", color="C0", label="sticking the landing (its value\nis that of the sampled KL)")
 middle.legend(loc="upper left", bbox_to_anchor=(0.0, 0.9), frameon=True, edgecolor="none", framealpha=1)
-figure.savefig(figures / "11_the_bound.png")
+figure.savefig(figures / "16_the_bound.png")
 
 # %% [markdown]
 # ## Where to read on

@@ -3,12 +3,12 @@
 Yes: the parameters change how probable each draw is, and that has a derivative. What it costs is variance, and what
 helps is to tell the estimator what every draw has in common (a baseline) and what a draw did not cause (credit).
 
-Runs in about two seconds. Picture: ``figures/04_the_log_derivative_trick.png``; another folder may be named on the
+Runs in about two seconds. Picture: ``figures/05_the_log_derivative_trick.png``; another folder may be named on the
 command line.
 """
 
 # %% [markdown]
-# # 4. The log-derivative trick
+# # 5. The log-derivative trick
 #
 # The density of a draw x depends on the parameter mu, and dp = p dlog p. Hence
 #
@@ -142,7 +142,7 @@ axes.set_xticks(dimensions, dimensions)
 axes.set_xlabel("dimensions $n$")
 axes.set_ylabel("variance of one gradient in $\\mu_1$")
 axes.set_title("What a single draw says about one parameter among $n$")
-figure.savefig(figures / "04_the_log_derivative_trick.png")
+figure.savefig(figures / "05_the_log_derivative_trick.png")
 
 # %% [markdown]
 # ## Where to read on

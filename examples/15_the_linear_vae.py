@@ -3,11 +3,11 @@
 In the smallest one, where everything is known in closed form, the cut gradient trains on without a complaint, and its
 code comes to say nothing about the data: posterior collapse. The repaired gradient finds the exact posterior.
 
-Runs in about two seconds. Picture: ``figures/10_the_linear_vae.png``; another folder may be named on the command line.
+Runs in about two seconds. Picture: ``figures/15_the_linear_vae.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]
-# # 10. The linear Gaussian VAE
+# # 15. The linear Gaussian VAE
 #
 # The model: a hidden z ~ N(0, 1), and what one sees, x ~ N(w z, s2), with w = 1.5 and s2 = 0.25. The question: given x,
 # what was z? For this model the answer is known, the posterior
@@ -189,7 +189,7 @@ right.set_ylim(0, 1.4)
 right.set_title(f"What the code says about $x = {seen:.0f}$")
 right.set_xlabel("$z$")
 right.set_ylabel("density $q(z\\mid x)$")
-figure.savefig(figures / "10_the_linear_vae.png")
+figure.savefig(figures / "15_the_linear_vae.png")
 
 # %% [markdown]
 # ## Where to read on

@@ -3,12 +3,12 @@
 Sum over the values where there are few of them, use the probability where there are many, and know what the popular
 shortcuts do: straight-through and Gumbel-softmax follow a gradient of something else.
 
-Runs in about three seconds. Picture: ``figures/09_discrete_draws.png``; another folder may be named on the command
+Runs in about three seconds. Picture: ``figures/10_discrete_draws.png``; another folder may be named on the command
 line.
 """
 
 # %% [markdown]
-# # 9. Discrete draws
+# # 10. Discrete draws
 #
 # One toss b ~ Bernoulli(p), and the cost f(b) = (b - t)^2 with t = 0.45. By hand,
 #
@@ -279,7 +279,7 @@ right.set_ylim(-0.02, 0.56)
 right.set_title("Where each one leads (the best $p$ is 0)")
 right.set_xlabel("steps, 100 tosses each")
 right.set_ylabel("$p$")
-figure.savefig(figures / "09_discrete_draws.png")
+figure.savefig(figures / "10_discrete_draws.png")
 
 # %% [markdown]
 # ## Where to read on

@@ -3,11 +3,11 @@
 It keeps the formula as a graph of what was computed from what, and walks that graph backwards. The one thing that can
 go wrong is the order of the walk, and it goes wrong on two additions.
 
-Runs in about two seconds. Picture: ``figures/02_the_engine.png``; another folder may be named on the command line.
+Runs in about two seconds. Picture: ``figures/03_the_engine.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]
-# # 2. The engine
+# # 3. The engine
 #
 # Take one formula of two numbers:
 #
@@ -163,7 +163,7 @@ right.text(10.5, 6.5, "topological order\n$2n$", color="C0", ha="center", va="ce
 right.set_title("In order, each arrow is walked once")
 right.set_xlabel("lines $x = x + x$")
 right.set_ylabel("arrows walked")
-figure.savefig(figures / "02_the_engine.png")
+figure.savefig(figures / "03_the_engine.png")
 
 # %% [markdown]
 # ## Where to read on

@@ -3,11 +3,11 @@
 It is made in two steps: noise that knows nothing of the parameters, then a function of noise and parameters. Hold the
 noise fixed, and the draw moves smoothly as the parameters move.
 
-Runs in about two seconds. Picture: ``figures/05_two_steps.png``; another folder may be named on the command line.
+Runs in about two seconds. Picture: ``figures/06_two_steps.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]
-# # 5. Two steps: z = g(noise, parameters)
+# # 6. Two steps: z = g(noise, parameters)
 #
 # Each law of the library has such a g. There are three kinds:
 #
@@ -216,7 +216,7 @@ right.set_ylim(1, 6e4)
 right.set_title("Common noise: a difference that holds still")
 right.set_xlabel("step $h$")
 right.set_ylabel("variance of $(f(\\theta + h) - f(\\theta - h))\\,/\\,2h$")
-figure.savefig(figures / "05_two_steps.png")
+figure.savefig(figures / "06_two_steps.png")
 
 # %% [markdown]
 # ## Where to read on

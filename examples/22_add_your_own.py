@@ -2,11 +2,11 @@
 
 One declaration each. And one call each, that tests all that the declaration promises.
 
-Runs in about two seconds. Picture: ``figures/14_add_your_own.png``; another folder may be named on the command line.
+Runs in about two seconds. Picture: ``figures/22_add_your_own.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]
-# # 14. Add your own
+# # 22. Add your own
 #
 # The library is three open lists: `tg.OPS`, `tg.DISTRIBUTIONS` and `tg.ESTIMATORS`. A declaration adds to its list.
 # From then on the new member is what the others are: it is recorded, differentiated to any order, drawn, explained.
@@ -244,7 +244,7 @@ assert "standard errors" in found
 # %% [markdown]
 # ## What it is worth
 #
-# E x^2 with x ~ N(theta, 1), the cost of lesson 3. In theory the variance of one mirrored pair is 8 theta^2. A pair
+# E x^2 with x ~ N(theta, 1), the cost of lesson 4. In theory the variance of one mirrored pair is 8 theta^2. A pair
 # takes two costs, so the fair comparison is with the mean of two single draws: (theta^4 + 14 theta^2 + 15) / 2. The
 # mirror wins at every theta, and at theta = 0 it leaves no variance at all. Two paths, at 2, are calmer
 # from theta = 1/2 on.
@@ -317,7 +317,7 @@ right.text(3, 3.5, "two paths", color="C0", ha="right")
 right.set_title("An estimator: the draw and its mirror image")
 right.set_xlabel(r"$\theta$, for the cost $x^2$")
 right.set_ylabel("variance of one gradient from two costs")
-figure.savefig(figures / "14_add_your_own.png")
+figure.savefig(figures / "22_add_your_own.png")
 
 # %% [markdown]
 # ## Where to read on

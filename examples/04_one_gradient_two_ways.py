@@ -3,12 +3,12 @@
 The gradient of the expectation can be estimated in two ways, x^2 (x - theta) and 2 (theta + eps). Both are right on
 average, and at theta = 2 one of them needs 22 times as many draws as the other.
 
-Runs in about two seconds. Picture: ``figures/03_one_gradient_two_ways.png``; another folder may be named on the
+Runs in about two seconds. Picture: ``figures/04_one_gradient_two_ways.png``; another folder may be named on the
 command line.
 """
 
 # %% [markdown]
-# # 3. One gradient, two ways
+# # 4. One gradient, two ways
 #
 # E[x^2] = theta^2 + 1, so the gradient is 2 theta and the best theta is 0. Let us pretend not to know, and estimate
 # the gradient from draws.
@@ -171,7 +171,7 @@ right.text(0.97, 0.86, "dashed: $2\\,(1 - 2\\,rate)^{step}$", transform=right.tr
 right.set_title("Descending with either")
 right.set_xlabel("steps of one draw each")
 right.set_ylabel("$\\theta$")
-figure.savefig(figures / "03_one_gradient_two_ways.png")
+figure.savefig(figures / "04_one_gradient_two_ways.png")
 
 # %% [markdown]
 # ## Where to read on

@@ -4,12 +4,12 @@ Noise of many dimensions lies on a thin shell, far from its most likely point, a
 alone. Inside it pictures are grey and alike. Far outside they are sharp, and even the likeliest real image surprises
 the decoder more than it expects.
 
-Runs in about five seconds. Pictures: ``figures/13_the_typical_set.png`` and ``figures/13_the_typical_set_images.png``;
+Runs in about five seconds. Pictures: ``figures/18_the_typical_set.png`` and ``figures/18_the_typical_set_images.png``;
 another folder may be named on the command line.
 """
 
 # %% [markdown]
-# # 13. The typical set
+# # 18. The typical set
 #
 # The density of z ~ N(0, I) in n dimensions is largest at 0. Yet where n is large no draw is near 0. The squared length
 # |z|^2 is a sum of n squares with mean 1 and variance 2, so it is n, give or take sqrt(2 n). The length is then about
@@ -49,7 +49,7 @@ for n in (2, 16, 128):
 # %% [markdown]
 # ## A decoder, trained on the shell
 #
-# The model of lesson 12 with 16 latent numbers. In training, the decoder sees draws from the encoder, whose divergence
+# The model of lesson 17 with 16 latent numbers. In training, the decoder sees draws from the encoder, whose divergence
 # from N(0, I) is paid for. So it sees points of about the length sqrt(16) = 4 in sum, and has never been told anything
 # about the rest.
 
@@ -194,7 +194,7 @@ middle.set_ylabel("nats per image")
 right.set_title("Truncation: a little closer, and alike")
 right.set_ylabel("pixels that differ, of 64")
 right.set_ylim(0, 19)
-figure.savefig(figures / "13_the_typical_set.png")
+figure.savefig(figures / "18_the_typical_set.png")
 
 scales = [0.0, 0.5, 1.0, 2.0, 4.0]
 directions = e[:10] / np.linalg.norm(e[:10], axis=1, keepdims=True) * np.float32(np.sqrt(latent))
@@ -209,7 +209,7 @@ for line, scale in zip(grid, scales, strict=True):
     label = f"$|z| = {scale * np.sqrt(latent):.0f}$" + (f"\n{where}" if where else "")
     line[0].set_ylabel(label, rotation=0, ha="right", va="center")
 figure.suptitle("Ten directions, five lengths", x=0.01, ha="left")
-figure.savefig(figures / "13_the_typical_set_images.png")
+figure.savefig(figures / "18_the_typical_set_images.png")
 
 # %% [markdown]
 # ## Where to read on
