@@ -74,7 +74,7 @@ def test_each_lesson_has_a_number_of_its_own_and_a_link_in_the_readme():
     linked = set(re.findall(r"\(examples/(\d\d_\w+\.py)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert linked == {path.name for path in LESSONS}
     for path in LESSONS:
-        assert f"\n# # {int(path.stem[:2])}. " in path.read_text(encoding="utf-8"), "the title has the number of the file"
+        assert f"\n# # {int(path.stem[:2])}. " in path.read_text(encoding="utf-8"), "a title with another number"
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
