@@ -307,6 +307,7 @@ def test_bad_numbers_and_names(field, value, words):
             "likelihood: gaussian goes with binarise none: it takes grey levels, found thresh",
         ),
         ({"warm_up": 81}, "warm_up: 81 epochs are more than the 80 epochs of the run"),
+        ({"beta_warm_up": 81}, "beta_warm_up: 81 epochs are more than the 80 epochs of the run"),
         ({"kl": "monte-carlo", "free_bits": 0.1}, "free_bits takes the divergence of each latent in closed form"),
     ],
 )
@@ -334,7 +335,7 @@ def test_an_estimator_that_is_not_valid_is_refused_with_the_names_of_those_that_
         {"posterior": "one-hot", "classes": 4, "estimator": "rebar"},
         {"likelihood": "gaussian-fixed", "binarise": "none", "pixel_scale": 0.3},
         {"likelihood": "categorical", "binarise": "none"},
-        {"kl": "monte-carlo", "beta_warm_up": 2},
+        {"kl": "monte-carlo", "beta_warm_up": 1},
     ],
     ids=str,
 )

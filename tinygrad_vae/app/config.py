@@ -220,8 +220,9 @@ class TrainConfig:
                 raise RunError(
                     f"{name}: {value} goes with {other} {' or '.join(map(str, allowed))}{why}, found {found}"
                 )
-        if self.warm_up > self.epochs:
-            raise RunError(f"warm_up: {self.warm_up} epochs are more than the {self.epochs} epochs of the run")
+        for name in ("warm_up", "beta_warm_up"):
+            if (rising := getattr(self, name)) > self.epochs:
+                raise RunError(f"{name}: {rising} epochs are more than the {self.epochs} epochs of the run")
         try:
             self.climbed(1)
         except (TypeError, ValueError) as error:
