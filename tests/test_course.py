@@ -26,6 +26,10 @@ MEASURED = [path for path in PLOTTED if path.stem[3:] not in ("the_linear_vae", 
 """The lessons that hold gradients against their theory. The others train, and forgive a gradient of another length."""
 
 
+FOLDED = '# %% jupyter={"source_hidden": true}'
+"""The head of a cell whose code a notebook folds away: imports, pictures, answers."""
+
+
 def _docstring(path):
     return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
@@ -80,12 +84,17 @@ def test_each_lesson_has_a_number_of_its_own_and_a_link_in_the_readme():
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_is_cut_into_cells_of_whole_statements(path):
     head, *cells = re.split(r"^(?=# %%)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    ast.parse(head)
+    docstrings = 1 - len(ast.parse(head).body)
     kinds = [cell.partition("\n")[0] for cell in cells]
-    assert set(kinds) == {"# %%", "# %% [markdown]"}
+    assert {"# %%", "# %% [markdown]"} <= set(kinds) <= {"# %%", "# %% [markdown]", FOLDED}
     for kind, cell in zip(kinds, cells, strict=True):
         statements = ast.parse(cell).body  # a cell holds whole statements
-        assert bool(statements) == (kind == "# %%"), cell
+        if kind == "# %% [markdown]" and statements:  # the docstring is a cell of text
+            assert ast.get_docstring(ast.parse(cell))
+            docstrings -= 1
+        else:
+            assert bool(statements) == (kind != "# %% [markdown]"), cell
+    assert not docstrings
 
 
 @pytest.mark.filterwarnings("ignore")  # those of Jupyter; a lesson's own are errors where it runs as a script
