@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 1. Why backprop stops at a random node
+
+# %% [markdown]
 """Why does backprop stop at a random node?
 
 One random number is drawn inside a cost. We ask for the gradient, are refused, and find out why. Then two rewrites of
@@ -8,8 +12,6 @@ or the file that is named on the command line, and beside it a page to play with
 """
 
 # %% [markdown]
-# # 1. Why backprop stops at a random node
-#
 # ## A cost with a draw in it
 #
 # A sample z comes from a bell curve with mean mu and width sigma. The cost is
@@ -189,6 +191,12 @@ for file in (path, page):
     tg.draw_side_by_side(cost, opened, file, titles=titles, wrt=parameters)
 print(f"\n{tg.draw(cost, wrt=parameters, title='the graph of the cost')}\n")
 print(f"the picture is in {path}, the page to play with in {page}")
+
+# %%
+tg.draw(cost, wrt=parameters)  # the value of a cell: a notebook shows the graph as it was sampled,
+
+# %%
+tg.draw(opened, wrt=parameters)  # and reparameterized
 
 # %% [markdown]
 # ## Where to read on

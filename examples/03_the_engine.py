@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 3. The engine
+
+# %% [markdown]
 """How does a program find the derivative of a formula, exactly, and in one pass over it?
 
 It keeps the formula as a graph of what was computed from what, and walks that graph backwards. The one thing that can
@@ -7,8 +11,6 @@ Runs in about two seconds. Picture: ``figures/03_the_engine.png``; another folde
 """
 
 # %% [markdown]
-# # 3. The engine
-#
 # Take one formula of two numbers:
 #
 #     f(a, b) = a b + sin(a)        df/da = b + cos(a)        df/db = a
@@ -139,7 +141,7 @@ assert np.isclose(tg.gradients(chain, start), 2, rtol=1e-12)
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.9))
 left.loglog(steps, errors, "o", color="C4")
 eps = np.finfo(float).eps
@@ -164,6 +166,7 @@ right.set_title("In order, each arrow is walked once")
 right.set_xlabel("lines $x = x + x$")
 right.set_ylabel("arrows walked")
 figure.savefig(figures / "03_the_engine.png")
+print(f"\nthe picture is in {figures / '03_the_engine.png'}")
 
 # %% [markdown]
 # ## Where to read on

@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 4. One gradient, two ways
+
+# %% [markdown]
 """Which theta makes E[x^2] smallest, where x ~ N(theta, 1) is drawn anew each time one looks?
 
 The gradient of the expectation can be estimated in two ways, x^2 (x - theta) and 2 (theta + eps). Both are right on
@@ -8,8 +12,6 @@ command line.
 """
 
 # %% [markdown]
-# # 4. One gradient, two ways
-#
 # E[x^2] = theta^2 + 1, so the gradient is 2 theta and the best theta is 0. Let us pretend not to know, and estimate
 # the gradient from draws.
 #
@@ -131,7 +133,7 @@ for name, path in paths.items():
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.9), width_ratios=(1.15, 1, 1.15))
 fine = np.logspace(1, 5, 200)
 for colour, name in (("C1", "score function"), ("C0", "pathwise")):
@@ -172,6 +174,7 @@ right.set_title("Descending with either")
 right.set_xlabel("steps of one draw each")
 right.set_ylabel("$\\theta$")
 figure.savefig(figures / "04_one_gradient_two_ways.png")
+print(f"\nthe picture is in {figures / '04_one_gradient_two_ways.png'}")
 
 # %% [markdown]
 # ## Where to read on

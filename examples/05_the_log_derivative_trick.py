@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 5. The log-derivative trick
+
+# %% [markdown]
 """Can a random node be trained after all where nothing can be differentiated through it?
 
 Yes: the parameters change how probable each draw is, and that has a derivative. What it costs is variance, and what
@@ -8,8 +12,6 @@ command line.
 """
 
 # %% [markdown]
-# # 5. The log-derivative trick
-#
 # The density of a draw x depends on the parameter mu, and dp = p dlog p. Hence
 #
 #     d/dmu E f(x) = integral of f(x) p(x; mu) dlog p/dmu dx = E[f(x) dlog p(x; mu)/dmu].
@@ -120,7 +122,7 @@ for name, rows in found.items():
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, axes = plt.subplots(figsize=(7.6, 4.6))
 styles = {
     "score function": ("C1", "s", "$(n + 2)(n + 4)$"),
@@ -143,6 +145,7 @@ axes.set_xlabel("dimensions $n$")
 axes.set_ylabel("variance of one gradient in $\\mu_1$")
 axes.set_title("What a single draw says about one parameter among $n$")
 figure.savefig(figures / "05_the_log_derivative_trick.png")
+print(f"\nthe picture is in {figures / '05_the_log_derivative_trick.png'}")
 
 # %% [markdown]
 # ## Where to read on

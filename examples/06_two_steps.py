@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 6. Two steps: z = g(noise, parameters)
+
+# %% [markdown]
 """How can a draw have a derivative in its parameters?
 
 It is made in two steps: noise that knows nothing of the parameters, then a function of noise and parameters. Hold the
@@ -7,8 +11,6 @@ Runs in about two seconds. Picture: ``figures/06_two_steps.png``; another folder
 """
 
 # %% [markdown]
-# # 6. Two steps: z = g(noise, parameters)
-#
 # Each law of the library has such a g. There are three kinds:
 #
 # - **location and scale**: z = loc + scale e, with e from the standard law (Normal, Laplace, ...);
@@ -170,7 +172,7 @@ for what, (f, even, odd) in cases.items():
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.0))
 u = np.linspace(0.001, 0.96, 300)
 before, after = tg.Exponential(1.0), tg.Exponential(0.6)
@@ -217,6 +219,7 @@ right.set_title("Common noise: a difference that holds still")
 right.set_xlabel("step $h$")
 right.set_ylabel("variance of $(f(\\theta + h) - f(\\theta - h))\\,/\\,2h$")
 figure.savefig(figures / "06_two_steps.png")
+print(f"\nthe picture is in {figures / '06_two_steps.png'}")
 
 # %% [markdown]
 # ## Where to read on

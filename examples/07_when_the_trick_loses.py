@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 7. When the trick loses
+
+# %% [markdown]
 """Is the gradient through the draw always the better one?
 
 No. It multiplies by the slope of the cost, and where the slope is wilder than the cost itself, the score function wins:
@@ -8,8 +12,6 @@ command line.
 """
 
 # %% [markdown]
-# # 7. When the trick loses
-#
 # Both estimators are unbiased. Pathwise averages f'(x), the score function f(x) (x - mu). Compare how large those are:
 # a cost that is small and wiggles has large slopes.
 #
@@ -218,7 +220,7 @@ for name, estimator in ESTIMATORS.items():
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.0))
 for axes, ks, found, theory, meeting in (
     (left, cosine_ks, cosine, cosine_theory, crossing),
@@ -251,6 +253,7 @@ right.set_title("$|x|^{1/4}$: a variance without end")
 right.set_xlabel("number of draws $n$")
 right.set_ylabel(f"mean of $n$ squares (median of {runs} runs)")
 figure.savefig(figures / "07_when_the_trick_loses.png")
+print(f"\nthe picture is in {figures / '07_when_the_trick_loses.png'}")
 
 # %% [markdown]
 # ## Where to read on

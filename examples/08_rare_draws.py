@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 8. Rare draws
+
+# %% [markdown]
 """When is an estimate calm, repeatable, and wrong?
 
 When nearly all of the expectation comes from draws that never turn up. The error bar is made of the same draws, so it
@@ -7,8 +11,6 @@ Runs in about two seconds. Picture: ``figures/08_rare_draws.png``; another folde
 """
 
 # %% [markdown]
-# # 8. Rare draws
-#
 # Let x ~ N(mu, 1) at mu = 0, and the cost exp(k x). Then E f = exp(k^2 / 2), and the gradient in mu is k exp(k^2 / 2).
 #
 # Which x matter? The integrand exp(k x) exp(-x^2 / 2) has its peak at x = k. Among n draws of N(0, 1), though, the
@@ -145,7 +147,7 @@ assert spread[-1, 0] + 4.5 * spread[-1, 1] < in_theory[-1]
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2))
 fine = np.linspace(0.3, 8.2, 300)
 left.axhline(1, color="#22303c", linewidth=1)
@@ -173,6 +175,7 @@ right.set_title("The spread of the weights hides itself")
 right.set_xlabel("distance $\\delta$ between the two laws")
 right.set_ylabel("variance of the weight")
 figure.savefig(figures / "08_rare_draws.png")
+print(f"\nthe picture is in {figures / '08_rare_draws.png'}")
 
 # %% [markdown]
 # ## Where to read on

@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 9. Silently wrong
+
+# %% [markdown]
 """How can a gradient be wrong without anything looking wrong?
 
 It has the right shape, a sensible size and a small error bar, and training goes on. Here are four ways to get one, the
@@ -7,8 +11,6 @@ Runs in about two seconds. Picture: ``figures/09_silently_wrong.png``; another f
 """
 
 # %% [markdown]
-# # 9. Silently wrong
-#
 # Each case below is computed three times: in the wrong way, with the library's refusal switched off by hand; in the way
 # that the library advises; and in closed form.
 
@@ -130,7 +132,7 @@ compare("partly cut", error, wrong, 2.0, right, 6.0)
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, axes = plt.subplots(figsize=(8.2, 3.9))
 names = list(results)
 for k, name in enumerate(names):
@@ -157,6 +159,7 @@ axes.set_xlim(-1.2, 1.25)
 axes.set_xlabel("mean gradient / truth, with 4.5 standard errors")
 axes.set_title("Without a refusal (crosses), and with its advice (dots)", pad=18)
 figure.savefig(figures / "09_silently_wrong.png")
+print(f"\nthe picture is in {figures / '09_silently_wrong.png'}")
 
 # %% [markdown]
 # ## Where to read on

@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 10. Discrete draws
+
+# %% [markdown]
 """What if the draw is 0 or 1, and there is no path at all?
 
 Sum over the values where there are few of them, use the probability where there are many, and know what the popular
@@ -8,8 +12,6 @@ line.
 """
 
 # %% [markdown]
-# # 10. Discrete draws
-#
 # One toss b ~ Bernoulli(p), and the cost f(b) = (b - t)^2 with t = 0.45. By hand,
 #
 #     E f = p (1 - t)^2 + (1 - p) t^2        d/dp E f = (1 - t)^2 - t^2 = 1 - 2 t = +0.1.
@@ -221,7 +223,7 @@ for name in ("enumeration", "score function", "straight-through", "Gumbel-softma
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.0))
 look = {
     "score function": ("C1", "s"),
@@ -280,6 +282,7 @@ right.set_title("Where each one leads (the best $p$ is 0)")
 right.set_xlabel("steps, 100 tosses each")
 right.set_ylabel("$p$")
 figure.savefig(figures / "10_discrete_draws.png")
+print(f"\nthe picture is in {figures / '10_discrete_draws.png'}")
 
 # %% [markdown]
 # ## Where to read on

@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 15. The linear Gaussian VAE
+
+# %% [markdown]
 """What goes wrong in a variational autoencoder whose gradient is cut at the draw, and why does nobody notice?
 
 In the smallest one, where everything is known in closed form, the cut gradient trains on without a complaint, and its
@@ -7,8 +11,6 @@ Runs in about two seconds. Picture: ``figures/15_the_linear_vae.png``; another f
 """
 
 # %% [markdown]
-# # 15. The linear Gaussian VAE
-#
 # The model: a hidden z ~ N(0, 1), and what one sees, x ~ N(w z, s2), with w = 1.5 and s2 = 0.25. The question: given x,
 # what was z? For this model the answer is known, the posterior
 #
@@ -147,7 +149,7 @@ assert bound_of(*histories["cut"][-1]).max() < evidence - 5  # and costs more th
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.0))
 steps = np.arange(1, 601)
 for name, colour in (("cut", "C1"), ("reparameterized", "C0")):
@@ -190,6 +192,7 @@ right.set_title(f"What the code says about $x = {seen:.0f}$")
 right.set_xlabel("$z$")
 right.set_ylabel("density $q(z\\mid x)$")
 figure.savefig(figures / "15_the_linear_vae.png")
+print(f"\nthe picture is in {figures / '15_the_linear_vae.png'}")
 
 # %% [markdown]
 # ## Where to read on

@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 16. The bound
+
+# %% [markdown]
 """What does one draw say about the evidence lower bound, and about its gradient?
 
 The same bound can be estimated in three ways that differ only in which terms are drawn and which are known, and one of
@@ -7,8 +11,6 @@ Runs in about two seconds. Picture: ``figures/16_the_bound.png``; another folder
 """
 
 # %% [markdown]
-# # 16. The bound
-#
 # The model of lesson 15, and one x = 1.2: z ~ N(0, 1), x ~ N(w z, s2). Its evidence log p(x) and its posterior
 # N(m*, sd^2) are known. For q = N(m, sigma^2), the bound is the evidence less the divergence of q from the posterior:
 #
@@ -203,7 +205,7 @@ for half, formula in ((0.5, "exp(log_variance / 2)"), (1.0, "exp(log_variance)")
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.1))
 fine = np.linspace(-4.7, -0.4, 200)
 for half, colour, marker in ((1.0, "C1", "X"), (0.5, "C0", "o")):
@@ -242,6 +244,7 @@ right.set_ylabel("variance")
 middle.errorbar([], [], fmt="o", color="C0", label="sticking the landing (its value\nis that of the sampled KL)")
 middle.legend(loc="upper left", bbox_to_anchor=(0.0, 0.9), frameon=True, edgecolor="none", framealpha=1)
 figure.savefig(figures / "16_the_bound.png")
+print(f"\nthe picture is in {figures / '16_the_bound.png'}")
 
 # %% [markdown]
 # ## Where to read on

@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 17. Digits, with the trick and without it
+
+# %% [markdown]
 """What does the trick buy on real images?
 
 The same small model of handwritten digits is trained three times, with the same images in the same order and the same
@@ -9,8 +13,6 @@ may be named on the command line.
 """
 
 # %% [markdown]
-# # 17. Digits, with the trick and without it
-#
 # 1797 digits of 8 x 8 pixels, 0 or 1. The encoder is a network of 64 hidden units that gives mean and log variance of 8
 # latent numbers; the decoder is its mirror image, and gives each pixel a probability of being 1.
 
@@ -170,7 +172,7 @@ for name, (model, _) in trained.items():
 # %% [markdown]
 # ## The pictures
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.0))
 look = {"pathwise": ("C0", "o"), "with a baseline": ("C3", "D"), "score function": ("C1", "s")}
 names = {"with a baseline": "score function with a baseline"}
@@ -217,6 +219,7 @@ for line, (name, pictures) in zip(grid, rows.items(), strict=True):
     line[0].set_ylabel(name.replace(" with", "\nwith"), rotation=0, ha="right", va="center")
 figure.suptitle("Through eight numbers and back", x=0.01, ha="left")
 figure.savefig(figures / "17_digits_images.png")
+print(f"\nthe pictures are in {figures / '17_digits.png'} and {figures / '17_digits_images.png'}")
 
 # %% [markdown]
 # ## Where to read on

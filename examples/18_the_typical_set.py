@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 18. The typical set
+
+# %% [markdown]
 """What does a decoder show where the noise never was?
 
 Noise of many dimensions lies on a thin shell, far from its most likely point, and a decoder is trained on that shell
@@ -9,8 +13,6 @@ another folder may be named on the command line.
 """
 
 # %% [markdown]
-# # 18. The typical set
-#
 # The density of z ~ N(0, I) in n dimensions is largest at 0. Yet where n is large no draw is near 0. The squared length
 # |z|^2 is a sum of n squares with mean 1 and variance 2, so it is n, give or take sqrt(2 n). The length is then about
 # sqrt(n), give or take 0.7, however large n is. There is little room near 0: a ball of half that radius has 2^-n of the
@@ -150,7 +152,7 @@ for found in (distances, varieties):  # truncated pictures are closer to the dat
 # %% [markdown]
 # ## The pictures
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.0))
 for k, (n, length) in enumerate(lengths.items()):
     law = stats.chi(n)
@@ -210,6 +212,7 @@ for line, scale in zip(grid, scales, strict=True):
     line[0].set_ylabel(label, rotation=0, ha="right", va="center")
 figure.suptitle("Ten directions, five lengths", x=0.01, ha="left")
 figure.savefig(figures / "18_the_typical_set_images.png")
+print(f"\nthe pictures are in {figures / '18_the_typical_set.png'} and {figures / '18_the_typical_set_images.png'}")
 
 # %% [markdown]
 # ## Where to read on

@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 22. Add your own
+
+# %% [markdown]
 """What does it take to add an op, a distribution or an estimator of one's own, and how does one know that it is right?
 
 One declaration each. And one call each, that tests all that the declaration promises.
@@ -6,8 +10,6 @@ Runs in about two seconds. Picture: ``figures/22_add_your_own.png``; another fol
 """
 
 # %% [markdown]
-# # 22. Add your own
-#
 # The library is three open lists: `tg.OPS`, `tg.DISTRIBUTIONS` and `tg.ESTIMATORS`. A declaration adds to its list.
 # From then on the new member is what the others are: it is recorded, differentiated to any order, drawn, explained.
 #
@@ -273,7 +275,7 @@ for name, estimator in runs.items():
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.0))
 
 x = tg.Tensor(np.linspace(-4, 4, 201), "x")
@@ -318,6 +320,7 @@ right.set_title("An estimator: the draw and its mirror image")
 right.set_xlabel(r"$\theta$, for the cost $x^2$")
 right.set_ylabel("variance of one gradient from two costs")
 figure.savefig(figures / "22_add_your_own.png")
+print(f"\nthe picture is in {figures / '22_add_your_own.png'}")
 
 # %% [markdown]
 # ## Where to read on

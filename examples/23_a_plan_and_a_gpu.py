@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 23. The same step as a plan and on a GPU
+
+# %% [markdown]
 """Where does the time of a small training step go, and how does one get it back?
 
 Most of it goes into keeping the books: nodes, shapes, memory. A plan keeps them once: it writes down what a step did,
@@ -8,8 +12,6 @@ Picture: ``figures/23_a_plan_and_a_gpu.png``; another folder may be named on the
 """
 
 # %% [markdown]
-# # 23. The same step as a plan and on a GPU
-#
 # The step is that of lesson 17: the bound of a batch, its gradient, Adam. Written as one function, from model and state
 # to model and state.
 
@@ -270,7 +272,7 @@ else:
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.0))
 look = {"by hand": ("C4", "s", "--"), "graph, anew each step": ("C1", "D", "-"), "plan": ("C0", "o", "-")}
 for k, (name, (colour, marker, style)) in enumerate(look.items()):
@@ -296,6 +298,7 @@ right.set_title("What the graph costs, and what the plan does")
 right.set_xlabel("images in a batch")
 right.set_ylabel("time / time by hand (bars: quartiles)")
 figure.savefig(figures / "23_a_plan_and_a_gpu.png")
+print(f"\nthe picture is in {figures / '23_a_plan_and_a_gpu.png'}")
 
 # %% [markdown]
 # ## Where to read on

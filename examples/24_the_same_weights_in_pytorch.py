@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 24. The same weights in PyTorch
+
+# %% [markdown]
 """What happens to the gradient of a variational autoencoder on its way to PyTorch?
 
 The same weights give the same numbers there, and with ``rsample`` the same gradient. With ``sample`` the draw is
@@ -9,8 +13,6 @@ line.
 """
 
 # %% [markdown]
-# # 24. The same weights in PyTorch
-#
 # A model that was trained here is wanted there, or the other way round. `vae.to_state_dict` gives the weights the names
 # and shapes that PyTorch expects: a `Linear` layer holds its matrix as (outputs, inputs), and in a `Sequential` the
 # activations are counted too, so that the second layer is number 2.
@@ -171,7 +173,7 @@ except tg.BlockedGradientError as error:
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 if torch is not None:
     figure, panels = plt.subplots(1, 2, figsize=(9, 4.2), sharex=True, sharey=True)
     limit = 1.1 * max(np.abs(g[name]).max() for g in (right, cut) for name in encoder)
@@ -184,6 +186,7 @@ if torch is not None:
     panels[1].text(-limit, 0.9 * limit, f"{angle:.0f} degrees away", color="C1")
     panels[0].set_ylabel("the same in PyTorch")
     figure.savefig(figures / "24_the_same_weights_in_pytorch.png")
+    print(f"\nthe picture is in {figures / '24_the_same_weights_in_pytorch.png'}")
 
 # %% [markdown]
 # ## Where to read on

@@ -19,7 +19,7 @@ LESSONS = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
 PLOTTED = LESSONS[1:]
 """The lessons that save figures; the first one draws a graph."""
 
-AS_NOTEBOOKS = [path for path in LESSONS if path.stem[3:] in ("why_backprop_stops", "silently_wrong", "add_your_own")]
+AS_NOTEBOOKS = "why_backprop_stops", "silently_wrong", "add_your_own"
 """One that draws a graph, one that prints lines of the user's code, and one that declares ops."""
 
 MEASURED = [path for path in PLOTTED if path.stem[3:] not in ("the_linear_vae", "digits", "the_typical_set")]
@@ -60,10 +60,11 @@ def test_a_lesson_runs_and_saves_its_pictures_where_it_is_run(path, lesson, tmp_
     if "pytorch" in path.stem:
         pytest.importorskip("torch", reason="without PyTorch the lesson saves no picture")
     lesson(path)
-    assert capsys.readouterr().out.strip(), "a lesson prints what it found"
+    printed = capsys.readouterr().out
     figures = {file.name for file in (tmp_path / "figures").iterdir()}
     assert figures == set(re.findall(r"``(?:figures/)?([\w]+\.(?:png|svg|html))``", _docstring(path)))
     assert [file.name for file in tmp_path.iterdir()] == ["figures"]
+    assert [name for name in figures if f"figures/{name}" not in printed] == [], "a lesson prints where its picture is"
 
 
 def test_the_picture_of_the_readme_is_the_first_lesson_s(lesson, tmp_path):
@@ -78,7 +79,7 @@ def test_each_lesson_has_a_number_of_its_own_and_a_link_in_the_readme():
     linked = set(re.findall(r"\(examples/(\d\d_\w+\.py)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert linked == {path.name for path in LESSONS}
     for path in LESSONS:
-        assert f"\n# # {int(path.stem[:2])}. " in path.read_text(encoding="utf-8"), "a title with another number"
+        assert f"# # {int(path.stem[:2])}. " in path.read_text(encoding="utf-8"), "a title with another number"
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -98,18 +99,26 @@ def test_a_lesson_is_cut_into_cells_of_whole_statements(path):
 
 
 @pytest.mark.filterwarnings("ignore")  # those of Jupyter; a lesson's own are errors where it runs as a script
-@pytest.mark.parametrize("path", AS_NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [p if p.stem[3:] in AS_NOTEBOOKS else pytest.param(p, marks=pytest.mark.long) for p in LESSONS],
+    ids=lambda path: path.stem,
+)
 def test_a_lesson_runs_as_a_notebook(path, tmp_path, monkeypatch):
     jupytext = pytest.importorskip("jupytext", reason="the lessons are opened as notebooks with jupytext, from PyPI")
     nbclient = pytest.importorskip("nbclient", reason="the notebooks are run with nbclient and ipykernel, from PyPI")
-    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel shows pictures
     monkeypatch.chdir(tmp_path)
     notebook = jupytext.read(path)
     assert [cell.cell_type for cell in notebook.cells].count("code") > 3
     nbclient.NotebookClient(notebook, timeout=100, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert any(output.output_type == "stream" and output.name == "stdout" for output in outputs)
-    assert list((tmp_path / "figures").iterdir())
+    printed = "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
+    assert "ipykernel" not in printed, "a draw is placed in a cell"
+    assert not [o for o in outputs if o.output_type == "execute_result" and set(o.data) == {"text/plain"}]
+    assert any({"image/png", "text/html"} & set(output.get("data", ())) for output in outputs), "it shows a picture"
+    for file in (tmp_path / "figures").iterdir():
+        assert f"figures/{file.name}" in printed
 
 
 def test_the_lesson_on_pytorch_has_something_to_say_without_it(tmp_path):

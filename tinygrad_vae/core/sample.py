@@ -59,13 +59,16 @@ def draw(dist: Any, noise: Noise, name: str | None = None, estimator: Any = None
 
 @dataclass(frozen=True)
 class SourceLine:
-    """A line of a file."""
+    """A line of a file, or of a cell of a notebook."""
 
     file: str
     line: int
 
     def __str__(self) -> str:
-        return f"{os.path.basename(self.file)}:{self.line}"
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        name = getattr(getattr(shell, "compile", None), "format_code_name", lambda file: None)(self.file)
+        cell = name and name[1].strip("In[ ]")  # a notebook says ("Cell", "In[2]")
+        return f"cell {cell}, line {self.line}" if cell else f"{os.path.basename(self.file)}:{self.line}"
 
 
 _LIBRARY = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -19,11 +19,7 @@ from .arrays import Array, Value, as_array, host
 P = ParamSpec("P")
 R = TypeVar("R")
 
-if TYPE_CHECKING:
-    from typing import Any as Attached  # for the type checker: ops/ attaches operators and methods later (x * y)
-else:
-    Attached = object
-
+Attached: Any = object  # for the type checker: ops/ attaches operators and methods later (x * y)
 NO_ATTRS: Mapping[str, Any] = {}
 _PLAIN = frozenset({float, int, np.ndarray})
 
