@@ -1,6 +1,7 @@
 """The command: what it prints and leaves, its exit codes, and one line for every mistake."""
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -314,10 +315,14 @@ def test_many_samples_are_written_as_one_array(run, capsys):
     np.testing.assert_allclose(many.reshape(2500, 16), expected, rtol=1e-5)
 
 
-def test_the_end_says_what_was_reached_and_what_to_look_at(images, monkeypatch, capsys):
+def test_the_end_says_what_was_reached_and_what_to_look_at(images, tmp_path, monkeypatch, capsys):
     out = said(capsys, 0, "train", "--data", images, *SMALL)
-    assert re.search(r"bound of the held-out images went from -\d+\.\d nats after epoch 1 to -\d+\.\d nats", out)
-    assert "Look in runs/images at reconstructions.png first" in out
+    found = json.loads((tmp_path / "runs/images/metrics.json").read_text())["held_out"]
+    bits = {name: f"{abs(found[name]) / np.log(2):.1f} bits" for name in ("bound", "rate", "distortion")}
+    for words in (f"the model {bits['bound']} on average", f"{bits['rate']} of them", f"{bits['distortion']} correct"):
+        assert words in out
+    assert "where the pixels alone take 16;" in out
+    assert "Look at runs/images/summary.png" in out
     assert "the steps ran" not in out
     monkeypatch.setattr(cli, "_conclude", lambda *_: None)
     out = said(capsys, 0, "train", "--out", "runs/images", "--resume", "--epochs", "4", "--verbose")

@@ -17,6 +17,13 @@ def drawn(path):
     return picture
 
 
+def middles(picture, shape):
+    """The first image of a mosaic: the middle of each square that a pixel has become."""
+    factor = max(1, (84 // max(shape) - 1) // 2 * 2 + 1)
+    start = plots.GAP + factor // 2
+    return picture[start::factor, start::factor, :3][: shape[0], : shape[1]]
+
+
 @pytest.fixture
 def figures(monkeypatch):
     """The axes of every figure that is saved."""
@@ -48,8 +55,7 @@ def test_a_mosaic_holds_each_image_enlarged(count, shape, tmp_path):
     pixels = RNG.uniform(size=(count, shape[0] * shape[1]))
     plots.images(pixels, shape, tmp_path / "a.png")
     picture = drawn(tmp_path / "a.png")
-    factor = max(1, 84 // max(shape))
-    first = picture[plots.GAP :: factor, plots.GAP :: factor, 0][: shape[0], : shape[1]]
+    first = middles(picture, shape)[..., 0]
     np.testing.assert_allclose(first, 1 - pixels[0].reshape(shape), atol=1 / 128)
 
 
@@ -65,7 +71,7 @@ def test_reconstructions_stand_below_their_originals(figures, tmp_path):
     half = (len(shown) - plots.GAP) // 2
     above, below = shown[plots.GAP : half, ..., 0], shown[half + plots.GAP : 2 * half, ..., 0]
     inside = above != shown[0, 0, 0]
-    np.testing.assert_array_equal(above[inside], 255 - below[inside])
+    np.testing.assert_allclose(above[inside], 255 - below[inside].astype(int), atol=1)
 
 
 @pytest.mark.parametrize("labels", [None, np.arange(30) % 10, np.arange(30)], ids=["none", "digits", "many"])
@@ -101,6 +107,26 @@ def test_many_points_are_thinned_out(figures, tmp_path):
     count = plots.POINTS + 500
     plots.latent_plane(RNG.normal(size=(count, 2)), np.arange(count) % 10, tmp_path / "a.png")
     assert sum(len(part.get_offsets()) for part in figures[0].collections) == plots.POINTS
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (4, 20), (20, 4)], ids=str)
+def test_a_sheet_shows_each_panel_whole_with_its_words_above_it(shape, figures, tmp_path):
+    mosaics = [plots.mosaic([RNG.uniform(size=(n, 64 * 2))[:, : np.prod(shape)]], n, shape, 5) for n in (10, 20, 25)]
+    panels = [plots.Panel(f"heading {k}", f"caption {k}\nlonger", m, "abcde", "fg") for k, m in enumerate(mosaics)]
+    plots.sheet("title", panels, tmp_path / "a.png")
+    drawn(tmp_path / "a.png")
+    figure = figures[0].figure
+    assert [text.get_text() for text in figure.texts] == ["title"]
+    boxes = [text.get_window_extent() for text in figure.texts]
+    for axes, panel in zip(figure.axes, panels, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), panel.picture)
+        box = axes.get_window_extent()
+        assert box.height / box.width == pytest.approx(panel.picture.shape[0] / panel.picture.shape[1])
+        caption, heading = axes.texts
+        assert (heading.get_text(), caption.get_text()) == (panel.heading, panel.caption)
+        boxes += [box, heading.get_window_extent(), caption.get_window_extent()]
+    for i, one in enumerate(boxes):
+        assert not any(one.overlaps(other) for other in boxes[i + 1 :])
 
 
 def test_rows_that_are_not_full_are_refused(tmp_path):
@@ -165,7 +191,7 @@ def test_a_label_for_each_image_takes_one_call(figures, tmp_path):
 def test_images_in_colour_are_shown_in_their_colours(tmp_path):
     pixels = RNG.uniform(size=(2, 5 * 4 * 3))
     plots.images(pixels, (5, 4, 3), tmp_path / "a.png")
-    first = drawn(tmp_path / "a.png")[plots.GAP :: 84 // 5, plots.GAP :: 84 // 5, :3][:5, :4]
+    first = middles(drawn(tmp_path / "a.png"), (5, 4))
     np.testing.assert_allclose(first, pixels[0].reshape(5, 4, 3), atol=1 / 128)
 
 

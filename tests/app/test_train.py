@@ -345,9 +345,6 @@ def test_every_kind_of_model_trains_is_drawn_and_is_read_again(settings, config,
     assert np.isfinite(metrics["held_out"]["log_likelihood"])
     names = {path.name for path in run.folder.iterdir()}
     assert names == {run_folder.CHECKPOINT, *run_folder.RECORDS, *run_folder.NUMBERS, *pictures.pictures(run.config)}
-    assert (run_folder.MANIFOLD in names) == (
-        run.config.latent == 2 and "components" not in settings and "classes" not in settings
-    )
     model, _, loaded = app.load_model(run.folder)
     assert loaded == run.config
     assert len(trees.leaves(model)) == len(trees.leaves(state.model))

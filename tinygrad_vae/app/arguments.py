@@ -14,8 +14,9 @@ from .report import DRAWS
 HELP = {
     "train": """train a VAE on images
 
-Train a variational autoencoder on images, then measure it on held-out ones and make pictures.
-The bundled digits take a few seconds.
+Train a variational autoencoder on images, then measure it on held-out ones and make pictures;
+look at summary.png first. Its map of two latents is of a second, small model, which takes some
+seconds more. The bundled digits take about ten seconds in all.
 
 The run is kept in one folder: checkpoint.safetensors (weights, optimizer and history, saved
 after every epoch), config.toml and environment.json (all settings and versions), metrics.json,

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import io
 import itertools
+import math
 import os
 import shlex
 import signal
@@ -33,6 +34,7 @@ from .images import DataError
 from .lock import LockedError
 from .loop import SaveError, train
 from .pictures import generated, pictures
+from .plane import plane_model
 from .progress import progress_bar, training_progress
 from .report import DRAWS, compare, conclude
 from .run import Run, State
@@ -188,19 +190,39 @@ def _introduction(run: Run, state: State) -> str:
 
 def _conclude(run: Run, state: State, draws: int, folder: Path | None = None) -> None:
     """Evaluate a run, write its numbers and pictures, and say in plain words what there is."""
+    with progress_bar("a second model, with two latents, for the map", 1) as advance:
+        plane = plane_model(run, state, progress=lambda done, n: advance(done / n))
     with progress_bar("evaluating", len(run.held_out)) as advance:
-        metrics = conclude(run, state, draws=draws, folder=folder, progress=lambda done, n: advance(done))
+        metrics = conclude(run, state, draws=draws, folder=folder, plane=plane, progress=lambda done, n: advance(done))
     print(_table(metrics))
     if metrics["held_out"]["warning"]:
         _say(metrics["held_out"]["warning"])
-    if state.history:
-        first, last = state.history[0]["bound_held_out"], state.history[-1]["bound_held_out"]
-        print(f"The bound of the held-out images went from {first:.1f} nats after epoch 1 to {last:.1f} nats.")
+    first, *others = pictures(run.config)
     print(
-        f"Look in {folder or run.folder} at reconstructions.png first, held-out images above what the model makes of "
-        "them, then at samples.png, images that it made up.\n"
-        f"Also there: {', '.join((*NUMBERS, *pictures(run.config)))}"
+        f"\n{_in_plain_words(run, state, metrics['held_out'])}\n"
+        f"Look at {(folder or run.folder) / first}: held-out images and what the model makes of them, images that it "
+        "made up, and a map of all that two latents can tell apart.\n"
+        f"Beside it: {', '.join((*others, *NUMBERS))}"
     )
+
+
+def _in_plain_words(run: Run, state: State, found: dict[str, Any]) -> str:
+    """Say what was reached: in bits, if an image can be described in bits, as those of whole grey levels can."""
+    once = state.history[0]["bound_held_out"] if state.history else math.nan
+    began = f", after {once:.1f} in the first epoch" if state.history else ""
+    if run.config.likelihood not in ("bernoulli", "categorical"):
+        return f"What was reached: a bound of {found['bound']:.1f} nats per held-out image{began}."
+    raw = run.images.size * math.log2(max(2, run.levels))
+    began = f"; after the first epoch it took {-once / math.log(2):.0f}" if state.history else ""
+    return (
+        f"What was reached: to write down an image that it has not seen takes the model {_bits(-found['bound'])} on "
+        f"average, where the pixels alone take {raw:.0f}{began}. {_bits(found['rate'])} of them say which z, "
+        f"and {_bits(found['distortion'])} correct what the decoder makes of it."
+    )
+
+
+def _bits(nats: float) -> str:
+    return f"{nats / math.log(2):.1f} bits"
 
 
 MEASURES = (

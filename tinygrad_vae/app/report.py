@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..core import Array, trees
-from ..vae import measure, summary
+from ..vae import VAE, measure, summary
 from .checkpoint import CheckpointError, write_atomically
 from .config import RunError
 from .lock import locked
 from .pictures import write_pictures
+from .plane import plane_model
 from .run import CHECKPOINT, HeldOutPixels, Run, State
 from .run_folder import ROW, remove_leftovers
 
@@ -36,6 +37,7 @@ def conclude(
     draws: int = DRAWS,
     folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    plane: VAE | None = None,
 ) -> dict[str, Any]:
     """Evaluate the model on the held-out images, and write numbers and pictures.
 
@@ -46,6 +48,7 @@ def conclude(
         draws: the number of draws of z for each image, for the log-likelihood.
         folder: where to write, the run's folder by default.
         progress: called as ``progress(done, n)`` while images are evaluated.
+        plane: the model with two latents whose map is drawn; by default that of ``plane_model``.
 
     Returns:
         The content of ``metrics.json``: the numbers of ``vae.evaluate`` and how far the run is.
@@ -74,7 +77,7 @@ def conclude(
         write_atomically(folder / "held_out.npz", content.getvalue())
         write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
         write_atomically(folder / "history.csv", _table(state.history).encode())
-        write_pictures(run, state, folder)
+        write_pictures(run, state, folder, plane_model(run, state) if plane is None else plane)
     return metrics
 
 

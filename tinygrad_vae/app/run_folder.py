@@ -37,14 +37,18 @@ from .step import DivergedError, step
 
 RECORDS = ("config.toml", "environment.json")
 NUMBERS = ("metrics.json", "history.csv", "held_out.npz")
-PICTURES = ("learning_curve.png", "reconstructions.png", "samples.png", "latent_plane.png")
+PICTURES = (
+    "summary.png",
+    "learning_curve.png",
+    "reconstructions.png",
+    "samples.png",
+    "manifold.png",
+    "latent_plane.png",
+)
 LATENT_PICTURES = ("interpolations.png", "traversals.png", "truncated_samples.png", "latent_histograms.png")
 """The further pictures of a Gaussian posterior."""
 
-MANIFOLD = "manifold.png"
-"""The picture of two Gaussian latents under the standard prior."""
-
-OUTPUTS = (CHECKPOINT, *RECORDS, *NUMBERS, *PICTURES, *LATENT_PICTURES, MANIFOLD)
+OUTPUTS = (CHECKPOINT, *RECORDS, *NUMBERS, *PICTURES, *LATENT_PICTURES)
 """The files of a run folder; no other file in it is ever touched."""
 
 CHANGEABLE = ("epochs", "patience", "device", "data")

@@ -1,0 +1,77 @@
+"""A second, small model with two latents, so that each run can show its images on a map."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..compiled.plan import PlanError
+from ..core import trees
+from ..vae import VAE
+from .config import TrainConfig
+from .run import Run, State, Update
+from .step import DivergedError, step
+
+MOST_STEPS = 1200
+"""How many steps the second model is trained at most; they take about five seconds."""
+
+SHARED = (
+    "data",
+    "binarise",
+    "hidden",
+    "activation",
+    "likelihood",
+    "pixel_scale",
+    "batch",
+    "learning_rate",
+    "clip",
+    "seed",
+)
+"""The settings that the second model takes from the run; the others are the defaults."""
+
+
+def is_plane(config: TrainConfig) -> bool:
+    """Return whether the latent space of a run is itself a map: two Gaussian latents under the prior N(0, I)."""
+    return config.latent == 2 and "gaussian" in config.posterior and not config.components
+
+
+def plane_model(run: Run, state: State, *, progress: Callable[[int, int], None] | None = None) -> VAE:
+    """Return a model with two latents for the images of a run: its own, or a second one that is trained here.
+
+    The second model has the hidden layers of the run and sees the same images, at most ``MOST_STEPS`` batches of them.
+    It is computed on the CPU and not saved. If its training diverges, this returns the last good weights.
+
+    Args:
+        run, state: from ``begin``, ``resume`` or ``train``.
+        progress: called as ``progress(done, n)`` after each step of the second model.
+
+    >>> import tempfile
+    >>> from tinygrad_vae.app import begin
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run, state = begin(TrainConfig(hidden=(8,), epochs=1), folder)
+    >>> state.chosen.latent, plane_model(run, state).latent
+    (8, 2)
+    """
+    if is_plane(run.config):
+        return state.chosen
+    shared = {name: getattr(run.config, name) for name in SHARED}
+    config = TrainConfig(**shared, latent=2, epochs=run.config.epochs)
+    second = Run(config, Path(), run.images, run.held_out, run.fingerprint)
+    steps, state = min(second.steps, MOST_STEPS), second.first_state()
+    update: Update = second.compiled_update
+    good = state.model
+    with contextlib.suppress(DivergedError):
+        while state.step < steps:
+            try:
+                state = step(second, state, update)
+            except PlanError:  # no step has been made
+                update = second.update
+                continue
+            if progress is not None:
+                progress(state.step, steps)
+            if state.step % 100 == 0 or state.step == steps:
+                good = trees.map_leaves(np.copy, state.model)  # a compiled step overwrites the state before it
+    return good
