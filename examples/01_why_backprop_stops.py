@@ -16,11 +16,11 @@ or the file that is named on the command line, and beside it a page to play with
 #
 # A sample z comes from a bell curve with mean mu and width sigma. The cost is
 #
-#     cost = w z^2 + mu^2 / 2,        z ~ Normal(mu, sigma).
+#     cost = w (z - 2)^2 + mu^2 / 2,        z ~ Normal(mu, sigma).
 #
-# Three parameters, in three different positions. w multiplies the sample. sigma acts through the sample alone. mu acts
-# through it as well, and in a second way beside it. (The last term is there for that: it is what the KL term of a
-# variational autoencoder looks like.)
+# The sample should hit 2, and mu should not go far from 0. Three parameters, in three different positions. w multiplies
+# the miss. sigma acts through the sample alone. mu acts through it as well, and in a second way beside it. (A
+# variational autoencoder has both terms: how far its sample misses the image, and a KL term that looks like the last.)
 
 # %%
 import sys
@@ -35,7 +35,7 @@ parameters = tg.wrap({"mu": 1.0, "sigma": 0.5, "w": 2.0})  # from here on, what 
 
 
 def cost_of(z, p):
-    return p["w"] * tg.square(z) + tg.square(p["mu"]) / 2
+    return p["w"] * tg.square(z - 2) + tg.square(p["mu"]) / 2
 
 
 z = tg.Normal(parameters["mu"], parameters["sigma"]).sample(rng=tg.noise(7), name="z")
@@ -47,13 +47,13 @@ print(f"z = {z.value:.4f}, cost = {cost.value:.4f}\n")
 # ## What we want
 #
 # The cost is another number in each run, so "its gradient" cannot mean the slope of one run. We want the slope of the
-# average over all draws. Here it can be worked out, because E z^2 = mu^2 + sigma^2:
+# average over all draws. Here it can be worked out, because E (z - 2)^2 = (mu - 2)^2 + sigma^2:
 #
-#     E cost = w (mu^2 + sigma^2) + mu^2 / 2
+#     E cost = w ((mu - 2)^2 + sigma^2) + mu^2 / 2
 
 # %%
 mu, sigma, w = (float(x) for x in tg.values(parameters).values())
-truth = {"mu": 2 * w * mu + mu, "sigma": 2 * w * sigma, "w": mu**2 + sigma**2}
+truth = {"mu": 2 * w * (mu - 2) + mu, "sigma": 2 * w * sigma, "w": (mu - 2) ** 2 + sigma**2}
 
 # %% [markdown]
 # ## Ask for it
@@ -71,7 +71,7 @@ except tg.BlockedGradientError as error:
 # ## Why it stops
 #
 # Backprop multiplies derivatives along the arrows of the graph, from the cost back to the parameters. It comes back
-# from the cost to z without trouble: the derivative there is 2 w z. The next one it needs is dz/dmu. What is that?
+# from the cost to z without trouble: the derivative there is 2 w (z - 2). The next one it needs is dz/dmu. What is that?
 #
 # z is a number that came out of a random number generator. "How much would z have changed, had mu been larger?" has no
 # answer yet. The distribution of z changes with mu. The number z is only one draw from it, and a number does not
@@ -93,7 +93,8 @@ assert z.op.vjps == (BLOCKED,)  # this stands where a derivative would: that is 
 #
 # Many programs take the draw for a constant and carry on. Here is what they return. w is fine. sigma gets 0. And mu
 # gets a number that looks like a gradient and is not: only its second way into the cost was open. We call that partly
-# cut. It is the dangerous case, for training goes on, without an error, towards the wrong place.
+# cut. It is the dangerous case: here even the sign is wrong. Training goes on, without an error, to mu = 0, where the
+# average cost is higher than at the start.
 
 # %%
 silent = tg.gradients(cost_of(tg.stop_gradient(z), parameters), parameters)
@@ -102,7 +103,8 @@ for name in parameters:
     print(f"  d/d{name:<6}{silent[name]:8.4f}   the truth is {truth[name]:.4f}")
 
 assert silent["sigma"] == 0
-assert silent["mu"] == mu != truth["mu"]
+assert silent["mu"] == mu
+assert silent["mu"] * truth["mu"] < 0  # downhill for the one is uphill for the other
 
 # %% [markdown]
 # ## First choice: hold the noise fixed
