@@ -14,10 +14,11 @@ DISCRETE = {
     "choices": lambda at: tg.OneHotCategorical(logits=at * np.arange(3.0)).sample,
     "counts": lambda at: tg.Poisson(tg.exp(at)).sample,
 }
+TRIPLES = ["triples", "pruned-triples"]
 FITTING = {
-    "coins": ["arm", "disarm", "second-draw", "rebar", "relax", "straight-through", "gumbel-softmax"],
-    "choices": ["arsm", "rebar", "second-draw"],
-    "counts": ["measure-valued", "second-draw"],
+    "coins": ["arm", "disarm", "second-draw", "rebar", "relax", "straight-through", "gumbel-softmax", *TRIPLES],
+    "choices": ["arsm", "rebar", "second-draw", *TRIPLES],
+    "counts": ["measure-valued", "second-draw", *TRIPLES],
 }
 CHAINS = [(kind, name) for kind, names in FITTING.items() for name in names]
 

@@ -196,7 +196,7 @@ def test_every_estimator_is_among_the_options_of_a_random_node_with_its_reason()
 def test_estimators_that_are_valid_too_stand_on_one_line_of_the_report():
     b = tg.Bernoulli(probs=tg.Tensor(0.3, "p")).sample(rng=tg.noise(0), name="b")
     report = str(tg.explain(b**2, b.inputs[1]))
-    assert "  also valid     arm disarm enumeration rebar relax second-draw\n" in report
+    assert "  also valid     arm disarm enumeration pruned-triples rebar relax second-draw triples\n" in report
     assert "  with a bias    gumbel-softmax straight-through" in report
     assert "also valid" not in refused(b**2, b.inputs[1], tg.BlockedGradientError)
 

@@ -46,7 +46,8 @@ def check_distribution(law: type[Distribution], *, seed: int = 0) -> None:
     - The density is the density of the draws: its integral over a range, or the probability of a value, is how often
       they fall there; the score ``dlog p / dtheta`` has mean 0; mean, variance and entropy agree with the draws; the
       cdf is uniform on them, ``icdf`` inverts it, and the density is its slope.
-    - The pathwise gradient of ``E z^2``, where there is a path, is the gradient of ``mean^2 + variance``.
+    - The pathwise gradient of ``E z^2``, where there is a path, is the gradient of ``mean^2 + variance``; so is the one
+      that comes of an ``alternative`` to each draw, where one is declared.
     - The log-density has the right derivative in every parameter, and a parameter outside its domain is refused.
 
     Moments, entropy, cdf and icdf that are not declared are left out. Parameters come from ``law.example(rng)``.
@@ -71,6 +72,7 @@ def check_distribution(law: type[Distribution], *, seed: int = 0) -> None:
     _check_total(d, seed)
     _check_density(d, seed)
     _check_path(d, seed)
+    _check_alternative(d, seed)
     _check_refusals(law, rng)
 
 
@@ -206,6 +208,29 @@ def _check_path(d: Distribution, seed: int) -> None:
     truth = trees.leaves(gradients(sum(exact.mean * exact.mean + exact.variance), exact))
     for (name, _), draws, expected in zip(trees.paths(d), found, truth, strict=True):
         check_agrees(f"{_name(d)}: the pathwise gradient of E z^2 in {name}", draws, expected)
+
+
+def _check_alternative(d: Distribution, seed: int) -> None:
+    mean, variance = _declared(d, "mean"), _declared(d, "variance")
+    copies = wrap(trees.map_leaves(lambda leaf: np.broadcast_to(leaf, (DRAWS, *np.shape(leaf))).copy(), d))
+    z = copies.sample(rng=noise(seed + 3))
+    found = copies.alternative(z.value, z.noise.value)
+    if found is None or mean is None or variance is None:
+        return
+    other, size = value_of(found[0]), value_of(found[2])
+    if np.shape(other) != z.shape or np.asarray(other).dtype != z.dtype or not np.all(d.support.contains(other)):
+        raise CheckError(f"{_name(d)}: alternative gives {describe(other)} for draws of shape {z.shape}")
+    if not np.all(size >= 0):
+        raise CheckError(f"{_name(d)}: the size of an alternative must not be negative, found {np.min(size):.6g}")
+    weights = 1 + np.arange(np.prod(d.event_shape, dtype=int)).reshape(d.event_shape)
+    axes = tuple(range(z.ndim - len(d.event_shape), z.ndim))
+    difference = ((other**2 - z.value**2) * weights).sum(axes)
+    gradient = trees.leaves(gradients(sum(found[1] * difference), copies))
+    exact = wrap(d)
+    truth = trees.leaves(gradients(sum((exact.mean * exact.mean + exact.variance) * weights), exact))
+    for (name, _), draws, expected in zip(trees.paths(d), gradient, truth, strict=True):
+        if name not in d.moving():
+            check_agrees(f"{_name(d)}: the gradient of E z^2 by alternatives in {name}", draws, expected)
 
 
 def _check_refusals(law: type[Distribution], rng: np.random.Generator) -> None:

@@ -19,16 +19,18 @@ from ..ops import (
     gammaincc,
     log,
     logical_or,
+    maximum,
     minimum,
     sigmoid,
     softplus,
     sqrt,
     stop_gradient,
     sum,
+    where,
 )
 from .accurate import deviance, in_float64, log_binomial, stirling_remainder
 from .branches import choose, clamp, probability
-from .distribution import Distribution, logits_from, parameter, times_log
+from .distribution import Distribution, logits_from, parameter, success, times_log
 from .implicit import inverse_cdf, smallest_count
 
 _ABOVE_MINUS_INFINITY = Domain(
@@ -118,6 +120,10 @@ class Geometric(Counts, Distribution):
     def transform(self, noise: Value) -> Value:
         return floor(-log(noise) / softplus(self.logits))
 
+    def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
+        """One failure more: ``-(z + 1) / p`` times the slope of p."""
+        return z + 1, -(z + 1) * log(success(self.logits)), (z + 1) * sigmoid(-self.logits)
+
     def search_up_to(self) -> Any:
         return _highest_of_negative_binomial(1.0, self.logits)
 
@@ -155,6 +161,10 @@ class Poisson(Counts, Distribution):
     """
 
     rate: Value = parameter(NONNEGATIVE)
+
+    def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
+        """One event more: ``dE f(z) / drate = E f(z + 1) - E f(z)``."""
+        return z + 1, self.rate, self.rate
 
     def search_up_to(self) -> Any:
         """By Bernstein's inequality."""
@@ -229,6 +239,13 @@ class Binomial(Counts, Distribution):
             "themselves, and enumerate each of these draws"
         )
 
+    def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
+        """One trial turned from the likelier outcome, which has probability r and came m times: ``-m / r`` in r."""
+        p = success(self.logits)
+        up = stop_gradient(p < 0.5)
+        m, r = where(up, self.total - z, z), where(up, 1 - p, p)
+        return where(up, minimum(z + 1, self.total), maximum(z - 1, 0.0)), -m * log(r), m * (1 - r)
+
     @property
     def highest_count(self) -> Any:
         return stop_gradient(self.total)
@@ -289,6 +306,12 @@ class NegativeBinomial(Counts, Distribution):
 
     def search_up_to(self) -> Any:
         return _highest_of_negative_binomial(self.total, self.logits)
+
+    def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
+        """One failure more. The path has the slope ``-dF(z) / p(z)``, F the cdf: ``-(z + r) / p`` in p."""
+        p, count, r = success(self.logits), z + stop_gradient(self.total), self.total
+        in_total = betainc(r, z + 1, stop_gradient(p)) / stop_gradient(exp(self.log_density(z)))
+        return z + 1, -count * log(p) - in_total, count * sigmoid(-self.logits)
 
     def log_density(self, x: Value) -> Value:
         l, r = self.logits, self.total

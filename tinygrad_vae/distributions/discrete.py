@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,22 +15,26 @@ from ..ops import (
     argmax,
     astype,
     bernoulli_log_prob,
+    divide_or_zero,
     equal,
     exp,
     expand_dims,
+    isfinite,
     isnan,
     less,
     log,
     log_softmax,
+    logical_and,
     minimum,
     sigmoid,
     softmax,
     softplus,
+    stop_gradient,
     sum,
     where,
 )
 from .branches import choose, probability
-from .distribution import Distribution, logits_from, noise_dtype, parameter, times_log
+from .distribution import Distribution, logits_from, noise_dtype, parameter, success, times_log
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -59,6 +64,10 @@ class Bernoulli(Distribution):
 
     def transform(self, noise: Value) -> Value:
         return astype(less(sigmoid(-self.logits), noise), noise.dtype)
+
+    def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
+        """The other side: ``f(1) - f(0)`` with the slope of p, whichever came."""
+        return 1 - z, (1 - 2 * z) * success(self.logits), self.variance
 
     def log_density(self, x: Value) -> Value:
         if getattr(x, "dtype", np.dtype(float)).kind in "iub":  # in bytes, 1 - 2 x would be 255
@@ -95,6 +104,22 @@ class _Choice:
         object.__setattr__(self, "logits", logits_from(type(self).__name__, logits, probs, SIMPLEX))
         self.__post_init__()  # type: ignore[attr-defined]
 
+    def _runner_up(self, chosen: Value, noise: Value) -> tuple[Value, Value, Value]:
+        """Return a mask of the class that comes second with this noise, and what belongs to an ``alternative``.
+
+        The first two are a draw without replacement. With a = 1 - p(first) and b = 1 - p(second), the path is
+        ``a b / (a + b) (l_second - l_first)``: for two classes the path of a toss. Kool, van Hoof and Welling 2020.
+        """
+        l = self.logits
+        noisy = where(chosen, -math.inf, l - log(-log(noise)))
+        classes = namespace(value_of(noise)).arange(l.shape[-1])
+        second = stop_gradient(equal(argmax(noisy, axis=-1, keepdims=True), classes))
+        a, b = (1 - sum(where(mask, softmax(l), 0.0), axis=-1) for mask in (chosen, second))
+        weight = stop_gradient(divide_or_zero(a * b, a + b))
+        finite = stop_gradient(isfinite(l))  # a class of probability 0 comes second where there is no other: weight 0
+        first, other = (sum(where(logical_and(mask, finite), l, 0.0), axis=-1) for mask in (chosen, second))
+        return second, weight * (other - first), weight
+
     def entropy(self) -> Value:
         log_p = log_softmax(self.logits)
         return -sum(times_log(exp(log_p), log_p), axis=-1)
@@ -129,6 +154,11 @@ class Categorical(_Choice, Distribution):
 
     def transform(self, noise: Value) -> Value:
         return argmax(self.logits - log(-log(noise)), axis=-1)
+
+    def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
+        classes = namespace(value_of(noise)).arange(self.logits.shape[-1])
+        second, path, size = self._runner_up(equal(expand_dims(z, axis=-1), classes), noise)
+        return argmax(second, axis=-1), path, size
 
     def log_density(self, x: Value) -> Value:
         classes = namespace(value_of(self.logits)).arange(self.logits.shape[-1])
@@ -176,6 +206,10 @@ class OneHotCategorical(_Choice, Distribution):
     def transform(self, noise: Value) -> Value:
         chosen = argmax(self.logits - log(-log(noise)), axis=-1, keepdims=True)
         return astype(equal(chosen, namespace(value_of(noise)).arange(self.logits.shape[-1])), noise.dtype)
+
+    def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
+        second, path, size = self._runner_up(equal(z, 1), noise)
+        return astype(second, noise.dtype), path, size
 
     def log_density(self, x: Value) -> Value:
         return sum(times_log(x, log_softmax(self.logits)), axis=-1)

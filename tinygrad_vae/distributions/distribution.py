@@ -33,7 +33,7 @@ from ..core import (
     value_of,
 )
 from ..domains import Domain
-from ..ops import astype, log, logit, stop_gradient, where
+from ..ops import astype, log, logit, sigmoid, stop_gradient, where
 from ..ops.declare import enter
 from . import batch_axes, sobol, text  # noqa: F401  the first two declare and attach
 from .support import check_all_inside, check_inside
@@ -64,7 +64,8 @@ class Distribution:
     - ``support``, and ``path``: ``"explicit"`` where the transform can be differentiated, ``"implicit"`` where it
       solves for the noise and the derivative is that of the equation, ``None`` where the draw jumps;
     - ``noise_law`` and ``transform(noise)``, by default the inverse cdf of a uniform;
-    - ``log_density(x)``, ``mean``, ``variance``, and where they exist ``entropy()``, ``cdf(x)``, ``icdf(p)``.
+    - ``log_density(x)``, ``mean``, ``variance``, and where they exist ``entropy()``, ``cdf(x)``, ``icdf(p)``, and
+      ``alternative(z, noise)`` of a discrete one.
 
     Every formula is written once, in the library's functions: with arrays for parameters it computes, with
     Tensors it records.
@@ -288,6 +289,14 @@ class Distribution:
         """Return every value that a draw of one law may have, or ``None`` where they are not finitely many."""
         return None
 
+    def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value] | None:
+        """Return another value beside the draw z of this noise, a path and its size; ``None`` where none is declared.
+
+        ``dE f(z) = E (f(other) - f(z)) dpath`` for every f. The size is about how far the path moves with the natural
+        parameter, such as a logit: of many draws, those with a large size are changed more often.
+        """
+        return None
+
     @property
     def family(self) -> str:
         """The name of the law, of that of its elements where several are taken together."""
@@ -367,6 +376,14 @@ def logits_from(family: str, logits: Value | None, probs: Value | None, domain: 
         with np.errstate(divide="ignore"):  # the logit of probability 0 is minus infinity
             return log(probs)
     return logit(probs)
+
+
+def success(logits: Value) -> Value:
+    """Return p = sigmoid(logits), or the probabilities that the logits were made of.
+
+    ``sigmoid(logit(p))`` has the derivative 1 in p, but the chain rule finds 0 times infinity at p = 0 and p = 1.
+    """
+    return logits.inputs[0] if isinstance(logits, Tensor) and logits.op is logit else sigmoid(logits)
 
 
 def times_log(p: Value, log_ratio: Value) -> Value:

@@ -14,3 +14,4 @@ from .pathwise import Pathwise
 from .rejection_path import RejectionPath
 from .relaxed import GumbelSoftmax, StraightThrough
 from .score_function import LeaveOneOut, ScoreFunction, SecondDraw, score_function
+from .triples import PrunedTriples, Triples

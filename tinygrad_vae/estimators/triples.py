@@ -1,0 +1,225 @@
+"""Stochastic triples in reverse mode: a discrete draw, another value that it might have had, and what that weighs.
+
+``dE K(z) = E (K(z') - K(z)) dpath`` takes the cost at one more value z' of a draw z, and no derivative of it. Later
+draws keep their noise, so that most of them come out as before, and the difference is calm. A distribution declares z'
+and the path: ``Distribution.alternative``. Arya, Schauer, Schäfer and Rackauckas 2022, who go forward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..core import UNIFORM, NoiseStream, Sample, Tensor, Value, namespace, new_noise, rewrite
+from ..distributions.distribution import Distribution
+from ..guard.axes import surviving_axes
+from ..ops import (
+    astype,
+    broadcast_to,
+    concat,
+    cumulative_sum,
+    expand_dims,
+    mean,
+    permute_dims,
+    reshape,
+    stop_gradient,
+    sum,
+    where,
+)
+from .elements import aligned, batch_ndim, check_uncoupled, coordinates, mixed_shape
+from .estimator import LARGEST, Estimator, Rest, slope, with_inputs, zero
+from .score_function import weighable
+
+UNIFORM_PART = 1 / 49
+"""What every option weighs beside its size, for a mean size of 1: a fiftieth of all choices is uniform."""
+
+Changes = Mapping[int, tuple[Value, Tensor]]
+"""By the id of a random node: where to change it, a mask over its elements, and to what."""
+
+
+@dataclass(frozen=True)
+class _Triple:
+    """A random node of the cost, another value, the path to weigh a difference with, and how large that may get."""
+
+    z: Sample
+    other: Tensor
+    path: Tensor
+    size: Tensor
+
+
+class Triples(Estimator):
+    """``K(z) + path (K(z') - K(z))`` for each draw by itself: a copy of the cost for each element that it mixes.
+
+    For Bernoulli, Binomial, Geometric, NegativeBinomial, Poisson, Categorical, OneHotCategorical, and whatever declares
+    an ``alternative``; valid for every cost, and also where a probability is 0 or 1. First derivatives only.
+    Arya, Schauer, Schäfer and Rackauckas 2022.
+
+    >>> p = tg.Tensor(0.3, "p")
+    >>> b = tg.Bernoulli(probs=p).sample(rng=tg.noise(0), name="b")
+    >>> cost = tg.estimate((b - 0.45) ** 2, {"b": "triples"})  # whichever came: f(1) - f(0)
+    >>> round(float(tg.gradients(cost, p)), 6)
+    0.1
+    """
+
+    name: ClassVar[str] = "triples"
+
+    def objection(self, z: Sample, cost: Tensor) -> str | None:
+        dist = z.dist.element
+        if type(dist).alternative is Distribution.alternative:
+            return f"no other value beside a draw of {type(dist).__name__} is declared"
+        copies = math.prod(mixed_shape(z, cost))
+        if copies > LARGEST and type(self) is Triples:
+            return f"the cost mixes {copies} elements, and each takes a copy of it; pruned-triples takes one for all"
+        return None
+
+    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        def changed(changes: Changes) -> Tensor:
+            return rest.number(_changed(stop_gradient(z), *changes[id(z)]))
+
+        return self._added(cost, rest(stop_gradient(z)), [self._triple(z, z)], changed)
+
+    def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
+        """All draws are closed in one walk, and a changed one is one more."""
+        chosen = {id(z) for z in samples}
+        triples: list[_Triple] = []
+
+        def close(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+            if not isinstance(node, Sample) or id(node) not in chosen:
+                return None
+            z = with_inputs(node, inputs)
+            triples.append(self._triple(node, z))
+            return stop_gradient(z)
+
+        return self._added(cost, rewrite(cost, close), triples, lambda changes: _replayed(cost, changes))
+
+    def _triple(self, z: Sample, closed: Sample) -> _Triple:
+        dist = weighable(closed, self.name).element
+        other, path, size = dist.alternative(stop_gradient(closed), stop_gradient(closed.noise))
+        return _Triple(z, stop_gradient(other), zero(self.noted(path, z)), stop_gradient(size))
+
+    def _added(
+        self, cost: Tensor, k: Tensor, triples: Sequence[_Triple], changed: Callable[[Changes], Tensor]
+    ) -> Tensor:
+        """Return k, the cost with these draws closed, with a path through the differences."""
+        total: Any = k
+        for triple in triples:
+            z = triple.z
+            for mask in coordinates(z, cost):
+                path = aligned(triple.path * astype(mask, z.noise.dtype), z, cost)
+                total = total + slope(path, changed({id(z): (mask, triple.other)}) - k, k)
+        return total
+
+
+class PrunedTriples(Triples):
+    """One draw of all is changed, chosen at random: the cost at two outcomes gives the gradient in all parameters.
+
+    ``K(z) + path_i / q_i (K(z with z_i' for z_i) - K(z))``, where draw i is chosen with probability q_i. Each example
+    of a batch chooses a draw, and an element of it, of its own, as far as the cost keeps the examples apart. Draws with
+    a large size are chosen more often; a fiftieth of all choices is uniform.
+    Arya, Schauer, Schäfer and Rackauckas 2022.
+
+    Args:
+        rng: a stream from ``tg.noise(seed)`` for the choice.
+
+    >>> logit, rng, place = tg.Tensor(0.3, "logit"), tg.noise(0), 0.0
+    >>> for _ in range(100):
+    ...     place = place + tg.Bernoulli(logits=logit - 0.1 * place).sample(rng=rng)
+    >>> gradient = tg.gradients(tg.PrunedTriples(tg.noise(1))(place**2), logit)
+    >>> bool(np.isfinite(gradient))
+    True
+    """
+
+    name: ClassVar[str] = "pruned-triples"
+
+    def __init__(self, rng: NoiseStream) -> None:
+        self.rng = rng
+
+    def _added(
+        self, cost: Tensor, k: Tensor, triples: Sequence[_Triple], changed: Callable[[Changes], Tensor]
+    ) -> Tensor:
+        layouts = _layouts([t.z for t in triples], cost)
+        sizes = [layout.to_options(t.size) for t, layout in zip(triples, layouts, strict=True)]
+        changes: dict[int, tuple[Value, Tensor]] = {}
+        path: Any = 0.0
+        for triple, layout, chosen, by_chance in zip(triples, layouts, *self._choice(sizes), strict=True):
+            changes[id(triple.z)] = layout.to_elements(chosen), triple.other
+            factor = astype(layout.to_elements(by_chance), triple.z.noise.dtype)
+            path = path + aligned(triple.path * factor, triple.z, cost)
+        return k + slope(path, changed(changes) - k, k)
+
+    def _choice(self, sizes: Sequence[Value]) -> tuple[list[Value], list[Value]]:
+        """Choose one of all options along the last axis; return masks of it, and 1 / q there, in the shapes given."""
+        counts = [x.shape[-1] for x in sizes]
+        weights = astype(concat(sizes, axis=-1), np.float64)
+        weights = weights + (UNIFORM_PART * mean(weights, axis=-1, keepdims=True) + 1e-30)  # above 0
+        upto = cumulative_sum(weights, axis=-1)
+        u = new_noise(self.rng, UNIFORM, upto.shape[:-1], np.float64, (upto.value,))
+        below = upto[..., :-1] <= expand_dims(u, axis=-1) * upto[..., -1:]
+        number = sum(astype(below, np.int64), axis=-1, keepdims=True)
+        chosen = number == namespace(upto.value).arange(weights.shape[-1])
+        factors = where(chosen, upto[..., -1:] / weights, 0.0)
+        ends = np.cumsum(counts)
+        parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+        return [chosen[..., part] for part in parts], [factors[..., part] for part in parts]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The elements of a draw in another order: a row of options for each element of the cost that chooses by itself."""
+
+    shape: tuple[int, ...]  # of the elements
+    kept: tuple[int, ...]  # axes along which each has a choice of its own
+    along: tuple[int, ...]  # axes that the cost keeps apart too, but not for all draws: changed all at once
+    mixed: tuple[int, ...]  # the others: one is chosen
+
+    def to_options(self, x: Value) -> Value:
+        """Return a number for each element as one for each option, of shape (kept..., options)."""
+        x = permute_dims(broadcast_to(x, self.shape), self.kept + self.along + self.mixed)
+        first = len(self.kept)
+        x = mean(x, axis=tuple(range(first, first + len(self.along)))) if self.along else x
+        return reshape(x, (*x.shape[:first], math.prod(x.shape[first:])))
+
+    def to_elements(self, x: Value) -> Value:
+        """Return a number for each option as one for each element."""
+        lengths = [1 if a in self.along else self.shape[a] for a in self.kept + self.along + self.mixed]
+        order = np.argsort(self.kept + self.along + self.mixed)
+        return broadcast_to(permute_dims(reshape(x, tuple(lengths)), tuple(map(int, order))), self.shape)
+
+
+def _layouts(samples: Sequence[Sample], cost: Tensor) -> list[_Layout]:
+    """Return where each draw has a choice of its own: along the axes that the cost keeps apart for all of them."""
+    rows = []
+    for z in samples:
+        labels = surviving_axes(cost, z)
+        check_uncoupled(z, labels)
+        rows.append([label if label is not None and label < batch_ndim(z) else None for label in labels])
+    common = [a for a in range(cost.ndim) if all(row[a] is not None for row in rows)]
+    layouts = []
+    for z, row in zip(samples, rows, strict=True):
+        carried = {a: label for a, label in enumerate(row) if label is not None}
+        kept = tuple(carried[a] for a in common)
+        along = tuple(label for label in carried.values() if label not in kept)
+        mixed = tuple(a for a in range(batch_ndim(z)) if a not in kept + along)
+        layouts.append(_Layout(z.shape[: batch_ndim(z)], kept, along, mixed))
+    return layouts
+
+
+def _changed(z: Value, mask: Value, other: Value) -> Value:
+    """Return z, with the other value where the mask over its elements holds."""
+    return where(reshape(mask, (*mask.shape, *(1,) * (len(z.shape) - len(mask.shape)))), other, z)
+
+
+def _replayed(cost: Tensor, changes: Changes) -> Tensor:
+    """Return the number that the cost becomes where draws are changed and later ones drawn again with their noise."""
+
+    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+        if node.op is None or id(node) not in changes:
+            return None
+        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+        return _changed(node if same else node.op.record(inputs, node.attrs, node.name), *changes[id(node)])
+
+    return stop_gradient(rewrite(cost, rule))
