@@ -22,7 +22,9 @@ PLOTTED = LESSONS[1:]
 AS_NOTEBOOKS = "why_backprop_stops", "silently_wrong", "add_your_own"
 """One that draws a graph, one that prints lines of the user's code, and one that declares ops."""
 
-MEASURED = [path for path in PLOTTED if path.stem[3:] not in ("the_linear_vae", "digits", "the_typical_set")]
+MEASURED = [
+    path for path in PLOTTED if path.stem[3:] not in ("what_a_vae_is", "the_linear_vae", "digits", "the_typical_set")
+]
 """The lessons that hold gradients against their theory. The others train, and forgive a gradient of another length."""
 
 
