@@ -5,8 +5,8 @@
 """Why does it have two networks, what is the bound that they climb, and where does the random draw come in?
 
 We want a machine that makes points like the ones we have seen, and that can say how probable a point is. Seven
-small steps lead from that wish to a variational autoencoder, and each is one picture. In two dimensions every integral can
-also be computed on a grid, so that nothing has to be believed.
+small steps lead from that wish to a variational autoencoder, and each is one picture. In two dimensions every integral
+can also be computed on a grid, so that nothing has to be believed.
 
 Runs in about five seconds. Pictures: ``figures/14_what_a_vae_is_1.png``, ``figures/14_what_a_vae_is_2.png``,
 ``figures/14_what_a_vae_is_3.png``, ``figures/14_what_a_vae_is_4.png``, ``figures/14_what_a_vae_is_5.png``,
