@@ -111,6 +111,7 @@ from .guard.verdict import BiasedGradientWarning
 from .numerics import graph_memory, watch_numerics
 from .ops import *
 from .ops.declare import OPS, case, elementwise, op
+from .parallel import parallel
 from .vae import VAE, elbo, importance_weighted_bound
 
 for _error in (BlockedGradientError, GradientRefusedError, InvalidGradientError, BiasedGradientWarning):

@@ -35,6 +35,9 @@ Examples:
       the importance weighted autoencoder as Burda et al. 2016 train it; it takes days
   tinygrad-vae train --posterior bernoulli --latent 32 --estimator disarm --out runs/bits
       bits for latents, through which there is no path
+  mpiexec -n 2 tinygrad-vae train --data mnist --batch 512 --out runs/two
+      two processes share each step (pip install "tinygrad-vae[mpi]"); the weights are those of
+      any other number of processes, and of one with --blocks 8; so --resume takes any number, too
   tinygrad-vae train --print-config --latent 2 > plane.toml
   tinygrad-vae train --config plane.toml --out runs/plane
       all settings in a file

@@ -17,6 +17,7 @@ import os
 import shlex
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ import numpy as np
 
 from ..core import noise
 from ..optional import MissingExtraError, require
+from ..parallel import SIZES, Ranks, world
 from .arguments import command_line
 from .checkpoint import CheckpointError, write_atomically
 from .config import RunError, TrainConfig, settings_in
@@ -44,6 +46,9 @@ from .stopping import signals_stop
 
 USER_ERRORS = (DataError, CheckpointError, RunError, LockedError, MissingExtraError, OSError)
 """What may be wrong with a request, as opposed to the program."""
+
+BLOCKS = 8
+"""Into how many blocks a batch is cut by default under mpiexec."""
 
 STEP = """\
 import tinygrad_vae as tg
@@ -76,14 +81,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what no encoding has
+    with warnings.catch_warnings(), signals_stop():
+        note_once = functools.cache(_say)
+        warnings.showwarning = lambda message, *_: note_once(str(message))
+        try:
+            ranks = world()
+        except (MissingExtraError, RuntimeError) as error:
+            return _fail(2, error)
+        return _obey(argv) if ranks.size == 1 else _as_one_of(ranks, argv)
+
+
+def _as_one_of(ranks: Ranks, argv: Sequence[str] | None) -> int:
+    """Run the command on several ranks: the first one speaks for all, and an error of one alone ends all."""
+    words = io.StringIO()
+    with contextlib.ExitStack() as silence:
+        if ranks.rank:
+            silence.enter_context(contextlib.redirect_stdout(silence.enter_context(open(os.devnull, "w"))))
+            silence.enter_context(contextlib.redirect_stderr(words))
+        try:
+            code = _obey(argv)
+        except SystemExit:
+            raise
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+    if code and not ranks.ended_together:
+        print(words.getvalue(), end="", file=sys.stderr, flush=True)
+        ranks.comm.Abort(code)
+    return code
+
+
+def _obey(argv: Sequence[str] | None) -> int:
     commands = {f.__name__.removesuffix("_command"): f for f in COMMANDS}
     arguments, unknown = command_line(commands).parse_known_args(argv)
     if unknown:
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    with warnings.catch_warnings(), signals_stop():
-        note_once = functools.cache(_say)
-        warnings.showwarning = lambda message, *_: note_once(str(message))
-        return _run(arguments)
+    if world().size > 1 and arguments.command in (set(COMMANDS) - {train_command}):
+        arguments.parser.error("runs in one process; of all commands only train shares its work under mpiexec")
+    return _run(arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -130,25 +165,25 @@ def _say(message: object) -> None:
 
 def train_command(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run, and conclude it."""
-    asked = settings_in(arguments.config) if arguments.config else {}
-    asked |= {name: value for name, value in vars(arguments).items() if name in TrainConfig.__dataclass_fields__}
-    asked |= _where(asked)
-    folder = arguments.out or Path("runs") / Path(asked.get("data", "digits")).name.partition(".")[0]
+    ranks = world()
+    asked, folder = ranks.on_first(lambda: _asked(arguments))
     if arguments.print_config:
-        print((resume(folder, **asked)[0].config if arguments.resume else TrainConfig(**asked)).to_toml(), end="")
+        resumed = arguments.resume
+        config = ranks.on_first(lambda: resume(folder, **asked)[0].config if resumed else TrainConfig(**asked))
+        print(config.to_toml(), end="")
         return 0
-    for module in ("rich.progress", "matplotlib.figure", "safetensors.numpy"):
-        require(module)  # before the first step, not after the last
-    run, state = resume(folder, **asked) if arguments.resume else begin(TrainConfig(**asked), folder)
-    for change in environment_changes(run):
-        _say(f"since this run began, {change}; the bits that follow may differ from those of an undisturbed run")
-    print(_introduction(run, state))
+    run, state = ranks.on_first(lambda: _started(arguments.resume, asked, folder, ranks))
+    print(_introduction(run, state, ranks))
     try:
         with training_progress(run, state) as show:
-            state = train(run, state, report=show)
+            state = train(run, state, report=show, ranks=ranks)
+        ranks.leave()
+        if ranks.rank:
+            return 0
         if arguments.verbose:
-            compiled = run.compiled_update
-            print(f"the steps ran {f'compiled: {compiled.in_words()}' if compiled.is_compiled else 'op by op'}")
+            parts = [run.compiled_update] if run.config.blocks == 1 else run.compiled_parts
+            words = "; ".join(part.in_words() for part in parts if part.is_compiled)
+            print(f"the steps ran {f'compiled: {words}' if words else 'op by op'}")
         try:
             _conclude(run, state, DRAWS)
         except BrokenPipeError:
@@ -161,6 +196,8 @@ def train_command(arguments: argparse.Namespace) -> int:
             )
         return 0
     except KeyboardInterrupt as stop:
+        if ranks.rank:
+            return _exit_code(stop)
         words = "" if folder == Path("runs/digits") else f" --out {shlex.quote(str(folder))}"
         return _fail(
             _exit_code(stop),
@@ -169,22 +206,48 @@ def train_command(arguments: argparse.Namespace) -> int:
         )
 
 
+def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Any], Path]:
+    """Return the settings that were asked for, and the folder of the run."""
+    for module in () if arguments.print_config else ("rich.progress", "matplotlib.figure", "safetensors.numpy"):
+        require(module)  # before the first step, not after the last
+    asked = settings_in(arguments.config) if arguments.config else {}
+    asked |= {name: value for name, value in vars(arguments).items() if name in TrainConfig.__dataclass_fields__}
+    asked |= _where(asked)
+    if not arguments.resume and any(name in os.environ for name in SIZES):
+        asked = {"blocks": BLOCKS} | asked
+    return asked, arguments.out or Path("runs") / Path(asked.get("data", "digits")).name.partition(".")[0]
+
+
+def _started(resumed: bool, asked: dict[str, Any], folder: Path, ranks: Ranks) -> tuple[Run, State]:
+    """Return the run and its state: a new one, or one that goes on."""
+    found = resume(folder, **asked) if resumed else None
+    config = found[0].config if found else TrainConfig(**asked)
+    if config.blocks < ranks.size:
+        more = f"start {config.blocks} at most" if resumed else f"take --blocks {ranks.size} or more"
+        raise RunError(f"blocks: {ranks.size} ranks cannot share {config.blocks} of them; {more}")
+    run, state = found or begin(config, folder)
+    for change in environment_changes(run):
+        _say(f"since this run began, {change}; the bits that follow may differ from those of an undisturbed run")
+    return run, state
+
+
 def _where(settings: dict[str, Any]) -> dict[str, str]:
     """Return where the data is as an absolute path, if it is a path: the run may be resumed from another folder."""
     data = settings.get("data")
     return {} if data is None or data in ("digits", *DATASETS) else {"data": os.path.abspath(data)}
 
 
-def _introduction(run: Run, state: State) -> str:
+def _introduction(run: Run, state: State, ranks: Ranks) -> str:
     config = run.config
     layers = " - ".join(map(str, (run.images.size, *config.hidden, config.latent)))
     begun = f", going on after step {state.step}" if state.step else ""
     draws = f", {config.samples} draws" if config.samples > 1 else ""
+    blocks = f", {config.blocks} blocks a batch on {ranks.size} ranks" if ranks.size > 1 else ""
     return (
         f"{len(run.images)} images of {' x '.join(map(str, run.images.shape))} pixels to train on, "
         f"{len(run.held_out)} held out\n"
         f"VAE {layers} ({config.activation}), {config.objective}{draws}, {config.estimator} estimator, {config.epochs} "
-        f"epochs of {run.steps_per_epoch} steps{begun}"
+        f"epochs of {run.steps_per_epoch} steps{blocks}{begun}"
     )
 
 

@@ -107,6 +107,8 @@ TOGETHER: list[tuple[str, tuple[Any, ...], str, tuple[Any, ...], str]] = [
     ("components", (), "kl", ("auto", "monte-carlo"), ""),
     ("free_bits", (), "posterior", ("gaussian", "bernoulli", "one-hot"), ""),
     ("free_bits", (), "components", (0,), ""),
+    ("free_bits", (), "blocks", (1,), ": they are counted over the whole batch"),
+    ("blocks", (), "device", ("cpu",), ": they are added on the host"),
 ]
 """Settings that go only with some values of other settings. Each row: a setting; its values that are concerned, or
 ``()`` for all but the default; another setting; the values of it that are allowed then; and why."""
@@ -184,6 +186,12 @@ class TrainConfig:
     free_bits: float = setting(0.0, WEIGHT, "nats of divergence that each latent is not charged for")
     epochs: int = setting(80, SIZE, "how often each image is seen; the bound of the digits hardly rises after 80")
     batch: int = setting(100, SIZE, "images in a step, no more than there are")
+    blocks: int = setting(
+        1,
+        SIZE,
+        "blocks of a batch, each with its own noise: as many ranks at most share a step under mpiexec, where 8 is the "
+        "default; the weights depend on the blocks, not on the ranks",
+    )
     learning_rate: float = setting(2e-3, POSITIVE, "of Adam; 0.001 is safer for larger models")
     weight_decay: float = setting(0.0, WEIGHT, "how fast weights shrink beside Adam's steps (AdamW)")
     schedule: str = setting(

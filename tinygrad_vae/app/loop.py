@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import time
 import warnings
 from collections.abc import Callable
 
 from ..compiled.plan import PlanError
+from ..core import trees
+from ..parallel import Ranks, blas
 from .config import RunError
 from .lock import locked
-from .run import Run, State, Update
+from .run import Run, State
 from .run_folder import record, remove_leftovers, save, saved_step
-from .step import DivergedError, step
+from .step import ALONE, DivergedError, step
 from .stopping import signals_wait
 
 SAVE_AFTER = 60.0
@@ -27,7 +31,7 @@ class NotCompiledWarning(UserWarning):
     """The steps run op by op, because they cannot be compiled."""
 
 
-def train(run: Run, state: State, *, report: Callable[[State], None] | None = None) -> State:
+def train(run: Run, state: State, *, report: Callable[[State], None] | None = None, ranks: Ranks = ALONE) -> State:
     """Train to the end, and return the last state.
 
     The state is saved after every epoch, and every ``SAVE_AFTER`` seconds. A ``KeyboardInterrupt`` saves it too and
@@ -36,6 +40,8 @@ def train(run: Run, state: State, *, report: Callable[[State], None] | None = No
     Args:
         run, state: from ``begin`` or ``resume``.
         report: called with the state after each step.
+        ranks: the processes that train together, ``tinygrad_vae.parallel.world()`` under mpiexec. All call this with
+            the same run and state; the first one alone writes and reports.
 
     Raises:
         DivergedError: the loss is not finite any more; the checkpoint holds the last good state.
@@ -50,37 +56,49 @@ def train(run: Run, state: State, *, report: Callable[[State], None] | None = No
     ...     train(run, state).history[0]["epoch"]
     1
     """
-    with locked(run.folder):
-        if saved_step(run) > state.step:
-            raise RunError(f"{run.folder}: another process has gone on with this run; resume it anew")
-        remove_leftovers(run.folder)
-        record(run)
-        return _loop(run, state, report)
+    with contextlib.ExitStack() as folder:
+
+        def claim() -> None:
+            folder.enter_context(locked(run.folder))
+            if saved_step(run) > state.step:
+                raise RunError(f"{run.folder}: another process has gone on with this run; resume it anew")
+            remove_leftovers(run.folder)
+            record(run)
+
+        ranks.on_first(claim)
+        if run.config.blocks > 1:  # then the bits do not depend on how many cores there are
+            folder.enter_context(blas().limit(limits=1))
+        return _loop(run, state, report, ranks)
 
 
-def _loop(run: Run, state: State, report: Callable[[State], None] | None) -> State:
+def _loop(run: Run, state: State, report: Callable[[State], None] | None, ranks: Ranks) -> State:
     saved = time.monotonic()
-    update: Update = run.compiled_update
+    update = run.update_on(ranks, compiled=True)
     between_steps = True
     try:
         with signals_wait() as stop_if_asked:
             while not run.finished(state):
                 between_steps = False
                 try:
-                    state = step(run, state, update)
+                    with ranks.together():
+                        state = step(run, state, update, ranks)
+                        between_steps = True
+                        end_of_epoch = state.step % run.steps_per_epoch == 0
+                        if ranks.rank == 0 and (end_of_epoch or time.monotonic() - saved > SAVE_AFTER):
+                            _save(run, state)
+                            saved = time.monotonic()
+                        if ranks.rank == 0 and report is not None:
+                            report(state)
+                        stop_if_asked()
                 except PlanError as error:  # no step has been made
-                    update = run.update
+                    update = run.update_on(ranks)
                     warnings.warn(f"the steps run op by op, not compiled: {error}", NotCompiledWarning, stacklevel=3)
                     continue
-                between_steps = True
-                if state.step % run.steps_per_epoch == 0 or time.monotonic() - saved > SAVE_AFTER:
-                    _save(run, state)
-                    saved = time.monotonic()
-                if report is not None:
-                    report(state)
-                stop_if_asked()
+                if end_of_epoch and ranks.size > 1:
+                    _check_same(ranks, state)
     except KeyboardInterrupt:
-        if between_steps:  # within one, the memory of the compiled step is neither the old state nor the new one
+        if between_steps and ranks.rank == 0:
+            # within one, the memory of the compiled step is neither the old state nor the new one
             _save(run, state)
         raise
     except DivergedError as error:
@@ -89,6 +107,18 @@ def _loop(run: Run, state: State, report: Callable[[State], None] | None) -> Sta
             f"Begin a new run with a learning rate below {run.config.learning_rate:g}"
         ) from error
     return state
+
+
+def _check_same(ranks: Ranks, state: State) -> None:
+    """Raise if the ranks do not hold the same weights any more."""
+    digest = hashlib.sha256(b"".join(x.tobytes() for x in trees.leaves(state.model))).hexdigest()
+    expected = ranks.on_first(lambda: digest)
+    with ranks.together():
+        if digest != expected:
+            raise RunError(
+                f"rank {ranks.rank} holds other weights than rank 0 after step {state.step}, since its processor or "
+                "its libraries compute other bits; start all ranks on machines of one kind, and go on with --resume"
+            )
 
 
 def _save(run: Run, state: State) -> None:

@@ -19,9 +19,10 @@ from ..compiled.plan import Plan, plan
 from ..core import Array, NoiseStream, Value, noise
 from ..ops import mean
 from ..optim import AdamW, clip_by_global_norm, cosine, stages, warm_up
+from ..parallel import Ranks, parallel
 from ..vae import VAE, CategoricalHead, FixedGaussianHead, OneHotHead
 from .config import RunError, TrainConfig
-from .images import Images
+from .images import Images, binarise
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -120,28 +121,71 @@ class Run:
             rate *= stages(step // an_epoch)
         return rate
 
-    def update(self, model: VAE, optimizer: Any, batch: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
-        """Return the weights and Adam's state after one step up the mean bound of a batch, and minus that bound.
+    def batch(self, places: Array, bits: NoiseStream) -> Array:
+        """Return the images at these places as the model takes them."""
+        batch = self.pixels(self.images[places])
+        return binarise(batch, bits) if self.config.binarise == "fresh" else batch
 
-        The ``numbers`` are the learning rate, the number of steps made before, and the baseline, if the estimator has
-        one: arrays, so that a compiled step sees them change.
+    def slope(self, model: VAE, batch: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
+        """Return minus the mean bound of a batch, and its gradient in the weights.
+
+        The ``numbers`` are the number of steps made before, and the baseline, if the estimator has one.
         """
-        rate, step, baseline = numbers
+        step, baseline = numbers
         climbed = self.config.climbed(self.steps_per_epoch)
 
         def loss(model: VAE) -> Value:
             return -mean(climbed(model, batch, rng=rng, step=step, baseline=baseline))
 
-        value, gradient = value_and_grad(loss)(model)
+        return value_and_grad(loss)(model)
+
+    def climb(self, model: VAE, optimizer: Any, gradient: Any, rate: Array) -> Any:
+        """Return the weights and Adam's state after one step down a gradient."""
         if self.config.clip:
             gradient, _ = clip_by_global_norm(gradient, self.config.clip)
-        adam = AdamW(rate, weight_decay=self.config.weight_decay)
-        return *adam.update(model, gradient, optimizer), value
+        return AdamW(rate, weight_decay=self.config.weight_decay).update(model, gradient, optimizer)
+
+    def update(self, model: VAE, optimizer: Any, batch: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
+        """Return the weights and Adam's state after one step up the mean bound of a batch, and minus that bound.
+
+        The ``numbers`` are the learning rate, then those of ``slope``: arrays, so that a compiled step sees them
+        change.
+        """
+        rate, *others = numbers
+        value, gradient = self.slope(model, batch, rng, *others)
+        return *self.climb(model, optimizer, gradient, rate), value
 
     @functools.cached_property
     def compiled_update(self) -> Plan:
         """``update``, compiled: the same numbers, faster. It overwrites the state that it returned last."""
         return plan(self.update, carry=2)
+
+    @functools.cached_property
+    def compiled_parts(self) -> tuple[Plan, Plan]:
+        """``slope`` and ``climb``, compiled, for a batch that is cut into blocks."""
+        return plan(self.slope), plan(self.climb, carry=2)
+
+    def update_on(self, ranks: Ranks, *, compiled: bool = False) -> Update:
+        """Return the ``update`` that these processes make together.
+
+        If a batch is cut into blocks, it takes the places of the images instead of the images, and each block reads
+        its own.
+        """
+        if self.config.blocks == 1:
+            return self.compiled_update if compiled else self.update
+        slope, climb = self.compiled_parts if compiled else (self.slope, self.climb)
+
+        def of_block(model: VAE, places: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
+            return slope(model, self.batch(places, rng.at("bits")), rng, *numbers)
+
+        averaged = parallel(of_block, blocks=self.config.blocks, comm=ranks)
+
+        def update(model: VAE, optimizer: Any, places: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
+            rate, *others = numbers
+            value, gradient = averaged(model, places, rng, *others)
+            return *climb(model, optimizer, gradient, rate), value
+
+        return update
 
 
 def blank_model(config: TrainConfig, pixels: int, levels: int) -> VAE:

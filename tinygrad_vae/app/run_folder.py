@@ -78,7 +78,8 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BiasedGradientWarning)  # said when the first step is made in earnest
-            step(run, state)  # on trial: what cannot work says so here
+            # on trial: what cannot work says so here; one process makes it, and so in one block
+            step(dataclasses.replace(run, config=dataclasses.replace(config, blocks=1)), state)
     except GradientRefusedError as error:
         raise RunError(
             f"estimator: {config.estimator} does not work for this model: {error}. "
@@ -100,7 +101,7 @@ def _valid_estimators(run: Run, state: State) -> list[str]:
 
     def is_valid(name: str) -> bool:
         try:
-            config = dataclasses.replace(run.config, estimator=name, batch=min(4, run.config.batch))
+            config = dataclasses.replace(run.config, estimator=name, batch=min(4, run.config.batch), blocks=1)
             step(dataclasses.replace(run, config=config), state)
         except (RunError, GradientRefusedError, BiasedGradientWarning, DivergedError):
             return False
@@ -125,6 +126,11 @@ def _with_data(config: TrainConfig, folder: Path) -> Run:
     images, held_out = load(config.data, seed=config.seed, binarise=config.binarise)
     if config.batch > len(images):
         raise RunError(f"batch: {config.batch} is more than the {len(images)} training images; choose a smaller one")
+    if (smallest := len(images) % config.batch or config.batch) < config.blocks:
+        raise RunError(
+            f"blocks: {config.blocks} are more than the {smallest} images of the smallest batch of an epoch; take "
+            "fewer blocks, or another batch"
+        )
     if len(held_out) < 2:
         raise RunError(f"{config.data}: a standard error takes two held-out images at least, found {len(held_out)}")
     if config.likelihood == "categorical" and images.full_scale == 1:

@@ -12,8 +12,8 @@ import numpy as np
 from ..compiled.plan import PlanError
 from ..core import Array, GradientRefusedError, noise, trees
 from ..devices import beside
+from ..parallel import Ranks
 from ..vae import evaluate
-from .images import binarise
 from .run import HeldOutPixels, Run, State, Update
 
 BASELINE_MEMORY = 0.9
@@ -24,12 +24,16 @@ class DivergedError(ArithmeticError):
     """The loss or a weight is no longer a finite number; the last good state is in the run folder."""
 
 
-def step(run: Run, state: State, update: Update | None = None) -> State:
+ALONE = Ranks()
+
+
+def step(run: Run, state: State, update: Update | None = None, ranks: Ranks = ALONE) -> State:
     """Return the state after one step of Adam up the bound of one batch, averaged over its images.
 
     Args:
         run, state: from ``begin`` or ``resume``.
-        update: by default ``run.update``; ``run.compiled_update`` overwrites the state that it returned before.
+        update: from ``run.update_on``; a compiled one overwrites the state that it returned before.
+        ranks: the processes that share the work; by default this one alone.
 
     Raises:
         DivergedError: the loss, or what it is computed from, is not finite.
@@ -38,28 +42,26 @@ def step(run: Run, state: State, update: Update | None = None) -> State:
     """
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return _step(run, state, update or run.update)
+            return _step(run, state, update or run.update_on(ranks), ranks)
     except (GradientRefusedError, PlanError):
         raise
     except ValueError as error:  # distributions refuse parameters that are not finite, and Adam refuses gradients
         raise DivergedError(f"training diverged in step {state.step + 1}: {error}") from error
 
 
-def _step(run: Run, state: State, update: Update) -> State:
+def _step(run: Run, state: State, update: Update, ranks: Ranks) -> State:
     config, rng = run.config, run.rng
     epoch, position = divmod(state.step, run.steps_per_epoch)
     order = _order(config.seed, epoch, len(run.images))
-    batch = run.pixels(run.images[order[position * config.batch : (position + 1) * config.batch]])
-    if config.binarise == "fresh":
-        batch = binarise(batch, rng.at("bits", "fresh", state.step))
-
     weight = trees.leaves(state.model)[0]
+    batch = order[position * config.batch : (position + 1) * config.batch]
+    if config.blocks == 1:
+        batch = beside(run.batch(batch, rng.at("bits", "fresh", state.step)), weight)
     numbers: list[Any] = [np.asarray(run.learning_rate(state.step)), np.asarray(float(state.step)), None]
     if config.estimator == "score-function" and state.baseline is not None:
         numbers[2] = np.asarray(state.baseline, weight.dtype)
     there = [None if x is None else beside(x, weight) for x in numbers]
-    given = beside(batch, weight), rng.at("noise", state.step), *there
-    model, optimizer, loss = update(state.model, state.optimizer, *given)
+    model, optimizer, loss = update(state.model, state.optimizer, batch, rng.at("noise", state.step), *there)
     value = -float(loss)
     if not math.isfinite(value):
         raise ValueError(f"the loss is {-value}")
@@ -73,7 +75,7 @@ def _step(run: Run, state: State, update: Update) -> State:
         epoch_total=state.epoch_total + value * len(batch),
         baseline=baseline,
     )
-    return _close_epoch(run, after, epoch + 1) if after.step % run.steps_per_epoch == 0 else after
+    return _close_epoch(run, after, epoch + 1, ranks) if after.step % run.steps_per_epoch == 0 else after
 
 
 @functools.lru_cache(maxsize=1)
@@ -82,10 +84,11 @@ def _order(seed: int, epoch: int, count: int) -> Array:
     return noise(seed).at("order", epoch).permutation(count)
 
 
-def _close_epoch(run: Run, state: State, epoch: int) -> State:
+def _close_epoch(run: Run, state: State, epoch: int, ranks: Ranks) -> State:
     """Add a row to the history. The held-out images meet the same noise every time: only the model changes."""
     pixels: Any = HeldOutPixels(run)
-    found = evaluate(state.model, pixels, rng=run.rng.at("held-out"), samples=1, batch=1000)
+    rng = run.rng.at("held-out")
+    found = ranks.on_first(lambda: evaluate(state.model, pixels, rng=rng, samples=1, batch=1000))
     if not math.isfinite(found["bound"]):
         raise ValueError(f"the bound of the held-out images is {found['bound']}")
     row = {

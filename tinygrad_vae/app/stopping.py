@@ -15,8 +15,11 @@ class StoppedError(KeyboardInterrupt):
     """A signal other than Ctrl-C asked the process to end; ``number`` is the signal's."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
+        super().__init__(number)
         self.number = number
+
+    def __str__(self) -> str:
+        return signal.Signals(self.number).name
 
 
 def _stop(number: int, frame: Any) -> None:
