@@ -138,6 +138,7 @@ def test_after_200_steps_the_weights_are_those_of_one_process(ranks, digits, tmp
 
 @mpi.needs_mpi
 @pytest.mark.long
+@pytest.mark.usefixtures("_listening")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_rank_killed_at_ten_moments_leaves_a_run_that_others_end(number, digits, tmp_path):
     begun = time.monotonic()
