@@ -14,9 +14,9 @@ or the file that is named on the command line, and beside it a page to play with
 # %% [markdown]
 # ## A cost with a draw in it
 #
-# A sample z comes from a bell curve with mean mu and width sigma. The cost is
+# A sample $z$ comes from a bell curve with mean $\mu$ and width $\sigma$. The cost is
 #
-#     cost = w (z - 2)^2 + mu^2 / 2,        z ~ Normal(mu, sigma).
+# $$ cost = w\,(z - 2)^2 + \mu^2 / 2, \qquad z \sim N(\mu, \sigma). $$
 #
 # The sample should hit 2, and mu should not go far from 0. Three parameters, in three different positions. w multiplies
 # the miss. sigma acts through the sample alone. mu acts through it as well, and in a second way beside it. (A
@@ -47,9 +47,10 @@ print(f"z = {z.value:.4f}, cost = {cost.value:.4f}\n")
 # ## What we want
 #
 # The cost is another number in each run, so "its gradient" cannot mean the slope of one run. We want the slope of the
-# average over all draws. Here it can be worked out, because E (z - 2)^2 = (mu - 2)^2 + sigma^2:
+# average over all draws. Write $E$ for that average. Here it can be worked out, because
+# $E (z - 2)^2 = (\mu - 2)^2 + \sigma^2$:
 #
-#     E cost = w ((mu - 2)^2 + sigma^2) + mu^2 / 2
+# $$ E\,cost = w\,\big((\mu - 2)^2 + \sigma^2\big) + \mu^2 / 2. $$
 
 # %%
 mu, sigma, w = (float(x) for x in tg.values(parameters).values())
@@ -71,12 +72,12 @@ except tg.BlockedGradientError as error:
 # ## Why it stops
 #
 # Backprop multiplies derivatives along the arrows of the graph, from the cost back to the parameters. It comes back
-# from the cost to z without trouble: the derivative there is 2 w (z - 2). The next one it needs is dz/dmu. What is that?
+# from the cost to z without trouble: the derivative there is $2 w (z - 2)$. Next it needs $dz/d\mu$. What is that?
 #
 # z is a number that came out of a random number generator. "How much would z have changed, had mu been larger?" has no
 # answer yet. The distribution of z changes with mu. The number z is only one draw from it, and a number does not
-# remember where it came from. The derivative of a draw is not hard to compute, it is not *defined*, until we say
-# what is to stay the same while mu moves.
+# remember where it came from. The derivative of a draw is not hard to compute. It is not *defined*, until we say what
+# is to stay the same while mu moves.
 #
 # There are two good choices, and all of the literature grows out of them:
 #
@@ -109,9 +110,13 @@ assert silent["mu"] * truth["mu"] < 0  # downhill for the one is uphill for the 
 # %% [markdown]
 # ## First choice: hold the noise fixed
 #
-# A draw from Normal(mu, sigma) can be made in two steps: draw e from Normal(0, 1), which knows nothing of mu and sigma,
-# then set z = mu + sigma e. That is how z was made above, only that the second step ran outside of the graph.
-# reparameterize puts that step, mu + sigma e, into the graph. Nothing is drawn again. The same numbers, one cut less.
+# A draw from $N(\mu, \sigma)$ can be made in two steps. Draw $e$ from $N(0, 1)$, which knows nothing of mu and sigma.
+# Then set
+#
+# $$ z = \mu + \sigma e. $$
+#
+# That is how z was made above, except that the second step ran outside of the graph. `reparameterize` puts it into the
+# graph. Nothing is drawn again: the same numbers, one cut less.
 
 # %%
 opened = tg.reparameterize(cost)
@@ -129,12 +134,13 @@ assert np.isclose((above - below) / (2 * step), pathwise["mu"])
 # %% [markdown]
 # ## Second choice: hold the draw fixed
 #
-# Write p(z) for the density that z was drawn from. Then E cost = integral of cost(z) p(z) dz: the parameters stand in
-# p, and z is a mere variable. Since dp = p dlog p,
+# Write $p(z)$ for the density that z was drawn from. Then $E\,cost = \int cost(z)\, p(z)\, dz$: the parameters stand in
+# p, and z is a mere variable. Since $dp = p\; d\log p$,
 #
-#     d/dmu E cost = E [ cost * d log p(z)/dmu ]  +  E [ the derivative of cost at that fixed z ].
+# $$ \frac{d}{d\mu} E\,cost = E\Big[ cost \cdot \frac{d \log p(z)}{d\mu} \Big]
+#    + E\Big[ \frac{d\,cost}{d\mu} \text{ at that fixed } z \Big]. $$
 #
-# score_function multiplies the cost by a factor of value 1 whose derivative is that of log p(z). It never needs the
+# `score_function` multiplies the cost by a factor that is 1 and has the derivative of $\log p(z)$. It never needs the
 # derivative of the cost in z, so it works where there is none: for a coin, a word, a move in a game.
 
 # %%
@@ -150,8 +156,8 @@ for name in parameters:
 # %% [markdown]
 # ## Are they right? Average over many draws
 #
-# Neither is the truth: each is one draw of an estimate. Both must be right on average. To get one estimate for each of
-# many draws at once, give each draw parameters of its own and add up the costs.
+# Neither is the truth. Each is one draw of an estimate, and both must be right on average. To get an estimate from each
+# of many draws at once, give each draw parameters of its own and add up the costs.
 
 # %%
 draws = 100_000
@@ -201,10 +207,19 @@ tg.draw(cost, wrt=parameters)  # the value of a cell: a notebook shows the graph
 tg.draw(opened, wrt=parameters)  # and reparameterized
 
 # %% [markdown]
+# ## Predict, then run
+#
+# 1. Make w ten times as large. What does the careless program return for mu now, and what is the truth?
+# 2. Take the last term, $\mu^2/2$, out of the cost. What does the careless program return for mu, and is that better or
+#    worse than before?
+# 3. Set sigma to 0.001. One of the two estimators barely scatters then, and the other scatters terribly. Which, and
+#    why?
+
+# %% [markdown]
 # ## Where to read on
 #
-# In the examples: 03_the_engine.py shows how backprop works where nothing is random, 05_the_log_derivative_trick.py and
-# 06_two_steps.py take the two choices further, and 07_when_the_trick_loses.py asks which of them to make.
+# Lesson 2 builds all of this from nothing. Lessons 5 and 6 take the two choices further, and lesson 7 asks which of
+# them to make.
 #
 # In the source:
 #
@@ -221,3 +236,20 @@ tg.draw(opened, wrt=parameters)  # and reparameterized
 # - Williams 1992, Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning: REINFORCE
 # - Schulman, Heess, Weber and Abbeel 2015, Gradient Estimation Using Stochastic Computation Graphs: both, in one graph
 # - Mohamed, Rosca, Figurnov and Mnih 2020, Monte Carlo Gradient Estimation in Machine Learning: the whole field
+#
+# ## Answers
+#
+# 1. Still 1: it has never heard of w. The truth is $2 w (\mu - 2) + \mu = -39$.
+# 2. It returns 0, as for sigma. That is better: nobody trains for long with a gradient that is always 0. A number that
+#    looks plausible is the dangerous one.
+# 3. The path barely scatters: all draws lie near mu, where the cost has the slope $2 w (\mu - 2)$. The score function
+#    multiplies the cost by $e/\sigma$, a thousand times the noise. It has to find a slope by comparing draws that
+#    hardly differ.
+
+# %% jupyter={"source_hidden": true}
+narrow = tg.wrap({"mu": np.full(1000, 1.0), "sigma": np.full(1000, 0.001), "w": np.full(1000, 20.0)})
+z = tg.Normal(narrow["mu"], narrow["sigma"]).sample(rng=tg.noise(1), name="z")
+by = {e: tg.gradients(tg.sum(e(cost_of(z, narrow))), narrow)["mu"] for e in (tg.reparameterize, tg.score_function)}
+assert np.all(tg.gradients(tg.sum(cost_of(tg.stop_gradient(z), narrow)), narrow)["mu"] == 1)
+assert abs(by[tg.reparameterize].mean() + 39) < 0.01
+assert by[tg.score_function].std() > 10_000 * by[tg.reparameterize].std() > 0
