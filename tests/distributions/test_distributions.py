@@ -10,7 +10,7 @@ import scipy.integrate
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
+from scipy.special import expit, logit
 from standard_errors import LAWS, assert_agrees, assert_variance_agrees, calm
 
 import tinygrad_vae as tg
@@ -18,6 +18,7 @@ from tinygrad_vae.checks.ops import check_vjp
 from tinygrad_vae.checks.strategies import shapes
 from tinygrad_vae.core import trees
 from tinygrad_vae.distributions.distribution import Distribution, domain_of, parameters
+from tinygrad_vae.distributions.divergences import CLOSED_FORMS
 from tinygrad_vae.domains import REAL
 
 SCIPY = {
@@ -296,6 +297,60 @@ def test_a_certain_toss_is_a_law_like_any_other(law):
         np.testing.assert_array_equal(value, [0, 0])
 
 
+WITH_PROBS = [law for law in LAWS if "probs" in {f.name for f in parameters(law)}]
+CHOICES = (tg.Categorical, tg.OneHotCategorical, tg.RelaxedOneHotCategorical)
+
+
+def from_probs(law, probs, others=()):
+    """Return the distribution made from probabilities, and the one made from their logits."""
+    logits = np.log(probs) if law in CHOICES else logit(probs)
+    return law(*others, probs=probs), law(*others, logits=logits)
+
+
+@every(WITH_PROBS)
+def test_probabilities_and_their_logits_give_one_distribution(law):
+    others = [getattr(example(law), f.name) for f in parameters(example(law)) if f.name != "logits"]
+    probs = np.array([[0.2, 0.5, 0.3], [0.01, 0.001, 0.989]]) if law in CHOICES else np.array([1e-3, 0.4, 0.97])
+    a, b = from_probs(law, probs, others)
+    draws = a.sample((40,), rng=tg.noise(0))
+    np.testing.assert_allclose(draws, b.sample((40,), rng=tg.noise(0)), rtol=1e-9)
+    np.testing.assert_allclose(a.log_prob(draws), b.log_prob(draws), rtol=1e-9, atol=1e-12)
+    for name in ("mean", "variance", "entropy", "cdf"):
+        if declares(law, name):
+            args = {"entropy": (), "cdf": (draws,)}.get(name)
+            found = [getattr(d, name) if args is None else getattr(d, name)(*args) for d in (a, b)]
+            np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12)
+    if (law, law) in CLOSED_FORMS:
+        np.testing.assert_allclose(tg.kl_divergence(a, b), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("law", "p", "x", "slope"),
+    [
+        (lambda p: tg.Bernoulli(probs=p), 0.0, 0.0, -1.0),
+        (lambda p: tg.Bernoulli(probs=p), 1.0, 1.0, 1.0),
+        (lambda p: tg.Binomial(3, probs=p), 0.0, 0.0, -3.0),
+        (lambda p: tg.Binomial(3, probs=p), 1.0, 3.0, 3.0),
+        (lambda p: tg.Geometric(probs=p), 1.0, 0.0, 1.0),
+        (lambda p: tg.NegativeBinomial(2.5, probs=p), 1.0, 0.0, 2.5),
+        (lambda p: tg.Categorical(probs=tg.stack([p, 1 - p])), 0.0, 1, -1.0),
+        (lambda p: tg.OneHotCategorical(probs=tg.stack([p, 1 - p])), 1.0, np.array([1.0, 0.0]), 1.0),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_score_at_probability_0_and_1_is_the_one_of_the_formula_in_p(law, p, x, slope, dtype):
+    """By logits it was 0 times infinity."""
+    p = tg.Tensor(np.asarray(p, dtype), "p")
+    np.testing.assert_allclose(tg.gradients(law(p).log_prob(x), p), slope, rtol=1e-6)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_the_mean_of_a_toss_that_is_certain_has_the_derivative_1(p):
+    p = tg.Tensor(p, "p")
+    assert tg.gradients(tg.Bernoulli(probs=p).mean, p) == 1
+    assert tg.gradients(tg.Binomial(7, probs=p).mean, p) == 7
+
+
 @pytest.mark.parametrize("options", [{"logits": np.array([0.0, -np.inf, 0.0])}, {"probs": np.array([0.5, 0.0, 0.5])}])
 def test_an_impossible_class_is_never_drawn_and_costs_nothing(options):
     law = tg.Categorical(**options)
@@ -331,7 +386,7 @@ def test_far_tails_are_accurate():
 # ---------------------------------------------------------------------------------------- the errors
 
 
-PARAMETERS = [(law, f.name) for law in LAWS for f in parameters(law)]
+PARAMETERS = [(law, f.name) for law in LAWS for f in parameters(example(law))]
 every_parameter = pytest.mark.parametrize(("law", "name"), PARAMETERS, ids=lambda part: getattr(part, "__name__", part))
 
 

@@ -12,8 +12,9 @@ from ..domains import OPEN_UNIT, POSITIVE, REAL, UNIT
 from ..ops import betainc, betaln, clip, digamma, exp, expm1, log, log1p, tanh
 from .accurate import digamma_gap, in_float64, log_binomial, polynomial, second_difference_of_lgamma, stirling_remainder
 from .branches import choose, inside_unit, probability
-from .distribution import Distribution, logits_from, parameter
+from .distribution import Distribution, parameter
 from .implicit import inverse_cdf
+from .odds import Toss, either
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +137,8 @@ def _log_partition(l: Value) -> Value:
     return 0.5 * l + _log_sinhc(0.5 * l)
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class ContinuousBernoulli(Distribution):
+@dataclass(frozen=True, eq=False)
+class ContinuousBernoulli(Toss, Distribution):
     """The distribution on [0, 1] with a density proportional to ``p^x (1 - p)^(1 - x)``: a likelihood for grey values.
 
     ``log p(x) = logits x - A(logits)`` with ``A(l) = log((exp(l) - 1) / l)``, which is 0 at l = 0, where the density
@@ -151,42 +152,39 @@ class ContinuousBernoulli(Distribution):
     0.5
     """
 
-    logits: Value = parameter(REAL)
+    logits: Value = either(REAL)
+    probs: Value = either(OPEN_UNIT)
     support = UNIT
     path = "implicit"
 
-    def __init__(self, *, logits: Value | None = None, probs: Value | None = None) -> None:
-        object.__setattr__(self, "logits", logits_from("ContinuousBernoulli", logits, probs, OPEN_UNIT))
-        self.__post_init__()
-
     def log_normaliser(self) -> Value:
         """Return A(logits)."""
-        return _log_partition(self.logits)
+        return _log_partition(self.as_logits)
 
     def log_density(self, x: Value) -> Value:
-        return self.logits * x - self.log_normaliser()
+        return self.as_logits * x - self.log_normaliser()
 
     @property
     def mean(self) -> Value:
-        return 0.5 + 0.5 * _log_sinhc(0.5 * self.logits, 1)
+        return 0.5 + 0.5 * _log_sinhc(0.5 * self.as_logits, 1)
 
     @property
     def variance(self) -> Value:
-        return 0.25 * _log_sinhc(0.5 * self.logits, 2)
+        return 0.25 * _log_sinhc(0.5 * self.as_logits, 2)
 
     def entropy(self) -> Value:
-        return self.log_normaliser() - self.logits * self.mean
+        return self.log_normaliser() - self.as_logits * self.mean
 
     def cdf(self, x: Value) -> Value:
         x = clip(x, 0.0, 1.0)
-        return x * exp(_log_partition(self.logits * x) - self.log_normaliser())
+        return x * exp(_log_partition(self.as_logits * x) - self.log_normaliser())
 
     def icdf(self, p: Value) -> Value:
         return inverse_cdf(self, probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
         xp = namespace(p)
-        mirrored = self.logits > 0
-        q, fall = xp.where(mirrored, 1 - p, p), -xp.abs(self.logits)
+        mirrored = self.as_logits > 0
+        q, fall = xp.where(mirrored, 1 - p, p), -xp.abs(self.as_logits)
         x = xp.where(fall == 0, q, xp.log1p(q * xp.expm1(fall)) / xp.where(fall == 0, -1.0, fall))
         return xp.where(mirrored, 1 - x, x)

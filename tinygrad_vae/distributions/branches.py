@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ..core import Noise, Value, as_array, trees, value_of
-from ..ops import exp, logical_or, stop_gradient, where
+from ..ops import exp, log, logical_or, stop_gradient, where
 from ..ops.declare import STOP, elementwise
 from ..ops.ranges import promised
 from .distribution import noise_dtype
@@ -37,6 +37,12 @@ def seamless(condition: Value, /) -> Value:
     True
     """
     return condition
+
+
+def log_or_minus_infinity(x: Value) -> Value:
+    """Return log x, and minus infinity at 0, where the gradient is 0."""
+    zero = x == 0
+    return choose(zero, -math.inf, log(choose(zero, 1.0, x)))
 
 
 def clamp(x: Value, low: Value, high: Value = math.inf) -> Value:

@@ -20,13 +20,10 @@ from ..ops import (
     i0e,
     lgamma,
     log,
-    log_softmax,
     logical_and,
     matmul,
     normal_kl,
-    sigmoid,
     sin,
-    softplus,
     sum,
     xlogy,
 )
@@ -198,7 +195,7 @@ def _beta(p: Beta, q: Beta) -> Value:
 
 @closed_form((ContinuousBernoulli, ContinuousBernoulli))
 def _continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> Value:
-    return q.log_normaliser() - p.log_normaliser() + (p.logits - q.logits) * p.mean
+    return q.log_normaliser() - p.log_normaliser() + (p.as_logits - q.as_logits) * p.mean
 
 
 @closed_form((Uniform, Uniform))
@@ -248,8 +245,8 @@ def _dirichlet_part(a: Value, b: Value, a_total: Value, b_total: Value) -> Value
 
 @closed_form((Bernoulli, Bernoulli))
 def _bernoulli(p: Any, q: Any) -> Value:
-    heads = times_log(sigmoid(p.logits), softplus(-q.logits)) - times_log(sigmoid(p.logits), softplus(-p.logits))
-    tails = times_log(sigmoid(-p.logits), softplus(q.logits)) - times_log(sigmoid(-p.logits), softplus(p.logits))
+    heads = times_log(p.heads, -q.log_heads) - times_log(p.heads, -p.log_heads)
+    tails = times_log(p.tails, -q.log_tails) - times_log(p.tails, -p.log_tails)
     return heads + tails
 
 
@@ -259,13 +256,14 @@ def _binomial(p: Binomial, q: Binomial) -> Value:
 
 
 @closed_form((Geometric, Geometric))
-def _geometric(p: Geometric, q: Geometric) -> Value:
-    return softplus(-q.logits) + times_log(p.mean, softplus(q.logits)) - p.entropy()
+def _geometric(p: Any, q: Any) -> Value:
+    """The entropy of ``p`` is taken from the numbers of a toss: also those of a NegativeBinomial have them."""
+    return times_log(p.failures, p.log_tails) + p.log_heads - times_log(p.failures, q.log_tails) - q.log_heads
 
 
 @closed_form((NegativeBinomial, NegativeBinomial))
 def _negative_binomial(p: NegativeBinomial, q: NegativeBinomial) -> Value:
-    return _same_total(p, q) * _geometric(Geometric(logits=p.logits), Geometric(logits=q.logits))
+    return _same_total(p, q) * _geometric(p, q)
 
 
 def _same_total(p: Any, q: Any) -> Value:
@@ -293,10 +291,9 @@ def _poisson(p: Poisson, q: Poisson) -> Value:
 
 @closed_form((Categorical, Categorical), (OneHotCategorical, OneHotCategorical))
 def _categorical(p: Any, q: Any) -> Value:
-    if p.logits.shape[-1] != q.logits.shape[-1]:
-        raise ValueError(f"KL of choices among {p.logits.shape[-1]} and among {q.logits.shape[-1]} classes")
-    log_p, log_q = log_softmax(p.logits), log_softmax(q.logits)
-    return sum(times_log(exp(log_p), log_p) - times_log(exp(log_p), log_q), axis=-1)
+    if p.classes != q.classes:
+        raise ValueError(f"KL of choices among {p.classes} and among {q.classes} classes")
+    return sum(times_log(p.each, p.log_each) - times_log(p.each, q.log_each), axis=-1)
 
 
 # ------------------------------------------------------------------------------------------- vectors

@@ -21,17 +21,16 @@ from ..ops import (
     logical_or,
     maximum,
     minimum,
-    sigmoid,
-    softplus,
     sqrt,
     stop_gradient,
     sum,
     where,
 )
 from .accurate import deviance, in_float64, log_binomial, stirling_remainder
-from .branches import choose, clamp, probability
-from .distribution import Distribution, logits_from, parameter, success, times_log
+from .branches import choose, clamp, log_or_minus_infinity, probability
+from .distribution import Distribution, parameter, times_log
 from .implicit import inverse_cdf, smallest_count
+from .odds import Toss, either
 
 _ABOVE_MINUS_INFINITY = Domain(
     "above minus infinity", lambda x: x > -np.inf, lambda rng, shape: rng.uniform(-2, 3, shape)
@@ -91,14 +90,14 @@ class Counts:
         return entropy_of_counts(self)
 
 
-def _highest_of_negative_binomial(total: Any, logits: Any) -> Any:
+def _highest_of_negative_binomial(total: Any, log_q: Any) -> Any:
     """Return a count that a draw never exceeds: ``P(k or more) <= (1 + sqrt q)^r q^(k/2)`` with q = 1 - p."""
-    decay = softplus(logits)  # -log q
+    decay = -log_q
     return np.ceil(2 * (_NEVER + total * np.log1p(np.exp(-0.5 * decay))) / decay)
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class Geometric(Counts, Distribution):
+@dataclass(frozen=True, eq=False)
+class Geometric(Toss, Counts, Distribution):
     """The distribution of the number of failures before the first success, with p = sigmoid(logits) for each trial.
 
     ``log p(k) = k log(1 - p) + log p`` for k = 0, 1, ...; a draw is ``floor(log u / log(1 - p))``, u ~ U(0, 1).
@@ -111,40 +110,35 @@ class Geometric(Counts, Distribution):
     3.0
     """
 
-    logits: Value = parameter(_ABOVE_MINUS_INFINITY)
-
-    def __init__(self, *, logits: Value | None = None, probs: Value | None = None) -> None:
-        object.__setattr__(self, "logits", logits_from("Geometric", logits, probs, _POSITIVE_PROBABILITY))
-        self.__post_init__()
+    logits: Value = either(_ABOVE_MINUS_INFINITY)
+    probs: Value = either(_POSITIVE_PROBABILITY)
 
     def transform(self, noise: Value) -> Value:
-        return floor(-log(noise) / softplus(self.logits))
+        return floor(log(noise) / self.log_tails)
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
         """One failure more: ``-(z + 1) / p`` times the slope of p."""
-        return z + 1, -(z + 1) * log(success(self.logits)), (z + 1) * sigmoid(-self.logits)
+        return z + 1, -(z + 1) * self.log_heads, (z + 1) * self.tails
 
     def search_up_to(self) -> Any:
-        return _highest_of_negative_binomial(1.0, self.logits)
+        return _highest_of_negative_binomial(1.0, self.log_tails)
 
     def log_density(self, x: Value) -> Value:
-        return -times_log(x, softplus(self.logits)) - softplus(-self.logits)
+        return self.log_prob_of(1.0, x)
 
     @property
     def mean(self) -> Value:
-        return exp(-self.logits)
+        return self.failures
 
     @property
     def variance(self) -> Value:
-        odds = exp(-self.logits)
-        return odds * (1 + odds)
+        return self.failures * (1 + self.failures)
 
     def entropy(self) -> Value:
-        logits = minimum(self.logits, 800.0)  # from there on p is 1, and 0 times infinity is avoided
-        return exp(-logits) * softplus(logits) + softplus(-logits)
+        return -(times_log(self.failures, self.log_tails) + self.log_heads)
 
     def cdf(self, x: Value) -> Value:
-        return -expm1(-times_log(clamp(floor(x) + 1, 0.0), softplus(self.logits)))
+        return -expm1(times_log(clamp(floor(x) + 1, 0.0), self.log_tails))
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,14 +180,8 @@ class Poisson(Counts, Distribution):
         return choose(k < 0, 0.0, in_float64(gammaincc, clamp(k, 0.0) + 1, self.rate))
 
 
-def log_or_minus_infinity(x: Value) -> Value:
-    """Return log x, and minus infinity at 0, where the gradient is 0."""
-    zero = x == 0
-    return choose(zero, -math.inf, log(choose(zero, 1.0, x)))
-
-
-@dataclass(frozen=True, eq=False, init=False)
-class Binomial(Counts, Distribution):
+@dataclass(frozen=True, eq=False)
+class Binomial(Toss, Counts, Distribution):
     """The distribution of the number of successes among ``total`` trials, with p = sigmoid(logits) for each.
 
     ``log p(k) = log(n! / (k! (n - k)!)) + k log p + (n - k) log(1 - p)``; a draw is the smallest k with ``F(k) >= u``.
@@ -208,12 +196,8 @@ class Binomial(Counts, Distribution):
     """
 
     total: Value = parameter(COUNT, moves_support=True)
-    logits: Value = parameter(LOGIT)
-
-    def __init__(self, total: Value, *, logits: Value | None = None, probs: Value | None = None) -> None:
-        object.__setattr__(self, "total", total)
-        object.__setattr__(self, "logits", logits_from("Binomial", logits, probs, UNIT))
-        self.__post_init__()
+    logits: Value = either(LOGIT)
+    probs: Value = either(UNIT)
 
     @property
     def support(self) -> Domain:
@@ -241,7 +225,7 @@ class Binomial(Counts, Distribution):
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
         """One trial turned from the likelier outcome, which has probability r and came m times: ``-m / r`` in r."""
-        p = success(self.logits)
+        p = self.heads
         up = stop_gradient(p < 0.5)
         m, r = where(up, self.total - z, z), where(up, 1 - p, p)
         return where(up, minimum(z + 1, self.total), maximum(z - 1, 0.0)), -m * log(r), m * (1 - r)
@@ -254,33 +238,32 @@ class Binomial(Counts, Distribution):
         return self.total
 
     def log_density(self, x: Value) -> Value:
-        l = self.logits
-        return log_binomial(x, self.total - x, sigmoid(l), -softplus(-l), sigmoid(-l), -softplus(l))
+        return log_binomial(x, self.total - x, self.heads, self.log_heads, self.tails, self.log_tails)
 
     @property
     def mean(self) -> Value:
-        return self.total * sigmoid(self.logits)
+        return self.total * self.heads
 
     @property
     def variance(self) -> Value:
-        return self.total * (sigmoid(self.logits) * sigmoid(-self.logits))
+        return self.total * (self.heads * self.tails)
 
     def entropy(self) -> Value:
         """Return the entropy of the rarer outcome, which is that of the other one too."""
-        rare = choose(self.logits > 0, -self.logits, self.logits)
-        return entropy_of_counts(Binomial(self.total, logits=rare))
+        logits = self.as_logits
+        return entropy_of_counts(Binomial(self.total, logits=choose(logits > 0, -logits, logits)))
 
     def cdf(self, x: Value) -> Value:
         k = floor(x)
         below, above = k < 0, k >= self.total
         outside = logical_or(below, above)
         a, b = choose(outside, 1.0, self.total - k), choose(outside, 1.0, k + 1)
-        inside = in_float64(betainc, a, b, sigmoid(-self.logits))
+        inside = in_float64(betainc, a, b, self.tails)
         return choose(below, 0.0, choose(above, 1.0, inside))
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class NegativeBinomial(Counts, Distribution):
+@dataclass(frozen=True, eq=False)
+class NegativeBinomial(Toss, Counts, Distribution):
     """The distribution of the number of failures before the ``total``-th success, p = sigmoid(logits) for each trial.
 
     ``log p(k) = log(Gamma(k + r) / (k! Gamma(r))) + r log p + k log(1 - p)`` for k = 0, 1, ..., with r = total, which
@@ -297,36 +280,30 @@ class NegativeBinomial(Counts, Distribution):
     """
 
     total: Value = parameter(POSITIVE)
-    logits: Value = parameter(_ABOVE_MINUS_INFINITY)
-
-    def __init__(self, total: Value, *, logits: Value | None = None, probs: Value | None = None) -> None:
-        object.__setattr__(self, "total", total)
-        object.__setattr__(self, "logits", logits_from("NegativeBinomial", logits, probs, _POSITIVE_PROBABILITY))
-        self.__post_init__()
+    logits: Value = either(_ABOVE_MINUS_INFINITY)
+    probs: Value = either(_POSITIVE_PROBABILITY)
 
     def search_up_to(self) -> Any:
-        return _highest_of_negative_binomial(self.total, self.logits)
+        return _highest_of_negative_binomial(self.total, self.log_tails)
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
         """One failure more. The path has the slope ``-dF(z) / p(z)``, F the cdf: ``-(z + r) / p`` in p."""
-        p, count, r = success(self.logits), z + stop_gradient(self.total), self.total
+        p, count, r = self.heads, z + stop_gradient(self.total), self.total
         in_total = betainc(r, z + 1, stop_gradient(p)) / stop_gradient(exp(self.log_density(z)))
-        return z + 1, -count * log(p) - in_total, count * sigmoid(-self.logits)
+        return z + 1, -count * self.log_heads - in_total, count * self.tails
 
     def log_density(self, x: Value) -> Value:
-        l, r = self.logits, self.total
-        ways = log_binomial(x, r, sigmoid(-l), -softplus(l), sigmoid(l), -softplus(-l))
-        return ways + log(r) - log(x + r)
+        ways = log_binomial(x, self.total, self.tails, self.log_tails, self.heads, self.log_heads)
+        return ways + log(self.total) - log(x + self.total)
 
     @property
     def mean(self) -> Value:
-        return self.total * exp(-self.logits)
+        return self.total * self.failures
 
     @property
     def variance(self) -> Value:
-        odds = exp(-self.logits)
-        return self.total * odds * (1 + odds)
+        return self.total * self.failures * (1 + self.failures)
 
     def cdf(self, x: Value) -> Value:
         k = floor(x)
-        return choose(k < 0, 0.0, in_float64(betainc, self.total, clamp(k, 0.0) + 1, sigmoid(self.logits)))
+        return choose(k < 0, 0.0, in_float64(betainc, self.total, clamp(k, 0.0) + 1, self.heads))

@@ -33,7 +33,7 @@ from ..core import (
     value_of,
 )
 from ..domains import Domain
-from ..ops import astype, log, logit, sigmoid, stop_gradient, where
+from ..ops import astype, stop_gradient, where
 from ..ops.declare import enter
 from . import batch_axes, sobol, text  # noqa: F401  the first two declare and attach
 from .support import check_all_inside, check_inside
@@ -115,7 +115,8 @@ class Distribution:
                 object.__setattr__(self, name, astype(x, dtype))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{f.name}={text.in_short(getattr(self, f.name))}" for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        shown = ", ".join(f"{name}={text.in_short(value)}" for name, value in given.items() if value is not None)
         return f"{type(self).__name__}({shown})"
 
     def __str__(self) -> str:
@@ -126,6 +127,8 @@ class Distribution:
         """Return a distribution with parameters drawn from their domains, for tests."""
         blank = object.__new__(cls)
         for f in parameters(cls):
+            if f.name == "probs":  # the logits are given
+                continue
             domain = domain_of(blank, f)
             object.__setattr__(
                 blank, f.name, np.asarray(domain.draw(rng, batch_shape + (3,) * domain.event_ndim), np.float64)
@@ -327,8 +330,10 @@ class Distribution:
 
 
 def parameters(dist: Any) -> list[dataclasses.Field[Any]]:
-    """Return the declared parameters of a distribution, or of a class of them."""
-    return _parameters(dist if isinstance(dist, type) else dist.__class__)
+    """Return the declared parameters of a class of distributions, or those that one distribution was given."""
+    if isinstance(dist, type):
+        return _parameters(dist)
+    return [f for f in _parameters(dist.__class__) if getattr(dist, f.name) is not None]  # of two alternatives one is
 
 
 @functools.cache
@@ -363,27 +368,6 @@ def noise_dtype(parameters: Sequence[Value]) -> Any:
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"draws are made in float32 or float64, found parameters of {dtype}; convert them with astype")
     return dtype
-
-
-def logits_from(family: str, logits: Value | None, probs: Value | None, domain: Domain) -> Value:
-    """Return the logits of a law that takes either logits or probabilities."""
-    if (logits is None) == (probs is None):
-        raise TypeError(f"{family} takes either logits= or probs=, found {'neither' if logits is None else 'both'}")
-    if probs is None:
-        return logits
-    check_inside(f"{family}: probs", domain, value_of(probs))
-    if domain.event_ndim:
-        with np.errstate(divide="ignore"):  # the logit of probability 0 is minus infinity
-            return log(probs)
-    return logit(probs)
-
-
-def success(logits: Value) -> Value:
-    """Return p = sigmoid(logits), or the probabilities that the logits were made of.
-
-    ``sigmoid(logit(p))`` has the derivative 1 in p, but the chain rule finds 0 times infinity at p = 0 and p = 1.
-    """
-    return logits.inputs[0] if isinstance(logits, Tensor) and logits.op is logit else sigmoid(logits)
 
 
 def times_log(p: Value, log_ratio: Value) -> Value:

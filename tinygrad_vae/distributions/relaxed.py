@@ -13,16 +13,17 @@ from ..core import Value
 from ..domains import OPEN_UNIT, POSITIVE, REAL, SIMPLEX, VECTOR
 from ..ops import expand_dims, log, log1p, logsumexp, sigmoid, softmax, sum
 from .branches import above_zero, choose, inside_unit
-from .distribution import Distribution, logits_from, parameter
+from .distribution import Distribution, parameter
 from .location_scale import Logistic
+from .odds import Choice, Toss, either
 
 _POSITIVE_SIMPLEX = dataclasses.replace(
     SIMPLEX, name="a vector of positive numbers with sum 1", contains=lambda x: SIMPLEX.contains(x) & (x > 0).all(-1)
 )
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class RelaxedBernoulli(Distribution):
+@dataclass(frozen=True, eq=False)
+class RelaxedBernoulli(Toss, Distribution):
     """The distribution of ``sigmoid((logits + e) / temperature)`` with logistic noise e: a soft toss.
 
     At temperature 0 it would be ``Bernoulli(logits)``: a draw is above 1/2 as often as a toss of that one
@@ -38,17 +39,13 @@ class RelaxedBernoulli(Distribution):
     """
 
     temperature: Value = parameter(POSITIVE)
-    logits: Value = parameter(REAL)
+    logits: Value = either(REAL)
+    probs: Value = either(OPEN_UNIT)
     support = OPEN_UNIT
-
-    def __init__(self, temperature: Value, *, logits: Value | None = None, probs: Value | None = None) -> None:
-        object.__setattr__(self, "temperature", temperature)
-        object.__setattr__(self, "logits", logits_from("RelaxedBernoulli", logits, probs, OPEN_UNIT))
-        self.__post_init__()
 
     @property
     def _logit(self) -> Logistic:
-        return Logistic(self.logits / self.temperature, 1 / self.temperature)
+        return Logistic(self.as_logits / self.temperature, 1 / self.temperature)
 
     def log_density(self, x: Value) -> Value:
         return self._logit.log_density(log(x) - log1p(-x)) - log(x) - log1p(-x)
@@ -62,8 +59,8 @@ class RelaxedBernoulli(Distribution):
         return inside_unit(sigmoid(self._logit.icdf(p)))
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class RelaxedOneHotCategorical(Distribution):
+@dataclass(frozen=True, eq=False)
+class RelaxedOneHotCategorical(Choice, Distribution):
     """The distribution of ``softmax((logits + e) / temperature)`` with Gumbel noise e: a soft choice.
 
     ``log p(x) = log (K-1)! + (K-1) log t + sum_k (l_k - (t+1) log x_k) - K log sum_k exp(l_k - t log x_k)`` on the
@@ -80,27 +77,23 @@ class RelaxedOneHotCategorical(Distribution):
     """
 
     temperature: Value = parameter(POSITIVE)
-    logits: Value = parameter(VECTOR)
+    logits: Value = either(VECTOR)
+    probs: Value = either(_POSITIVE_SIMPLEX)
     support = SIMPLEX
-
-    def __init__(self, temperature: Value, *, logits: Value | None = None, probs: Value | None = None) -> None:
-        object.__setattr__(self, "temperature", temperature)
-        object.__setattr__(self, "logits", logits_from("RelaxedOneHotCategorical", logits, probs, _POSITIVE_SIMPLEX))
-        self.__post_init__()
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        return self.logits.shape[-1:]
+        return (self.classes,)
 
     @property
     def _temperature(self) -> Value:
         """The temperature, with an axis for the classes."""
-        return expand_dims(self.temperature + 0.0 * self.logits[..., 0], axis=-1)
+        return expand_dims(self.temperature + 0.0 * self.given[..., 0], axis=-1)
 
     def transform(self, noise: Value) -> Value:
-        return above_zero(softmax((self.logits - log(-log(noise))) / self._temperature))
+        return above_zero(softmax((self.as_logits - log(-log(noise))) / self._temperature))
 
     def log_density(self, x: Value) -> Value:
-        classes, tilted = self.event_shape[0], self.logits - self._temperature * log(x)
+        classes, tilted = self.classes, self.as_logits - self._temperature * log(x)
         normaliser = math.lgamma(classes) + (classes - 1) * log(self.temperature)
         return normaliser + sum(tilted - log(x), axis=-1) - classes * logsumexp(tilted, axis=-1)

@@ -25,18 +25,20 @@ def in_short(value: Any) -> str:
 
 def with_names(dist: Any) -> str:
     """Return the law in words, with the names of its parameters: ``Normal(mu, sigma)``."""
-    shown = [_part_in_words(f, getattr(dist, f.name)) for f in dataclasses.fields(dist)]
+    given = [(f, getattr(dist, f.name)) for f in dataclasses.fields(dist)]
+    shown = [_part_in_words(f, part) for f, part in given if part is not None]
     return f"{type(dist).__name__}({', '.join(shown)})"
 
 
 def _part_in_words(f: dataclasses.Field[Any], part: Any) -> str:
     if dataclasses.is_dataclass(part):
         return str(part)
+    called = "probs=" if f.name == "probs" else ""
     if isinstance(part, Tensor):
-        return part.name or _in_words(part) or f.name
+        return called + (part.name or _in_words(part) or f.name)
     if "domain" in f.metadata and np.ndim(part) > 0:
         return f.name
-    return repr(part.item() if is_array(part) else part)
+    return called + repr(part.item() if is_array(part) else part)
 
 
 def _in_words(x: Tensor) -> str:

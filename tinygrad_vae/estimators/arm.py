@@ -46,7 +46,7 @@ class ARM(Estimator):
         return u - 0.5
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        logits: Any = z.dist.element.logits
+        logits: Any = z.dist.element.as_logits
         u, b, l = stop_gradient(z.noise), stop_gradient(z), stop_gradient(logits)
         mirror = astype(less(u, sigmoid(l)), z.dtype)
         k = rest(b)
@@ -94,13 +94,13 @@ class ARSM(Estimator):
         dist = z.dist.element
         if not isinstance(dist, (Categorical, OneHotCategorical)):
             return f"it is for draws of Categorical and OneHotCategorical, found {type(dist).__name__}"
-        classes = dist.logits.shape[-1]
+        classes = dist.classes
         copies = classes * (classes - 1) // 2 + 1
         return f"{classes} classes would take {copies} copies of the cost" if copies > LARGEST else None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         dist: Any = z.dist.element
-        logits, classes = dist.logits, dist.logits.shape[-1]
+        logits, classes = dist.as_logits, dist.classes
         closed, u = trees.map_leaves(stop_gradient, dist), stop_gradient(z.noise)
         share = log(u) / sum(log(u), axis=-1, keepdims=True)
         k = rest(stop_gradient(z))

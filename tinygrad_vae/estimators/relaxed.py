@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ..core import Array, Sample, Tensor, Value
 from ..distributions import Bernoulli, OneHotCategorical
 from ..distributions.distribution import Distribution
-from ..ops import log, log_softmax, logaddexp, logit, sigmoid, softmax, softplus, sum, surrogate, where
+from ..ops import log, logaddexp, logit, sigmoid, softmax, softplus, sum, surrogate, where
 from .estimator import Estimator, Rest
 
 
@@ -25,8 +25,8 @@ def no_relaxed_draw(dist: Distribution) -> str | None:
 def noisy_logits(dist: Any, noise: Value) -> Value:
     """Return the logits and noise whose sign, or argmax, is the draw: ``l + logit(u)``, or ``log p - log(-log u)``."""
     if isinstance(dist, Bernoulli):
-        return dist.logits + logit(noise)
-    return log_softmax(dist.logits) - log(-log(noise))
+        return dist.as_logits + logit(noise)
+    return dist.log_each - log(-log(noise))
 
 
 def noisy_logits_given(dist: Any, b: Array, v: Array) -> Value:
@@ -38,13 +38,13 @@ def noisy_logits_given(dist: Any, b: Array, v: Array) -> Value:
     appendix C.
     """
     if isinstance(dist, Bernoulli):
-        logits = dist.logits
+        logits = dist.as_logits
         heads, tails = sigmoid(logits), sigmoid(-logits)
         given_1 = log(tails + v * heads) - log(1 - v) + softplus(-logits)
         given_0 = log(v) - softplus(logits) - log(1 - v * tails)
         return logits + where(b == 1, given_1, given_0)
     largest = log(-log(sum(b * v, axis=-1, keepdims=True)))
-    others = logaddexp(log(-log(v)) - log_softmax(dist.logits), largest)
+    others = logaddexp(log(-log(v)) - dist.log_each, largest)
     return -where(b == 1, largest, others)
 
 
