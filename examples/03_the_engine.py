@@ -11,9 +11,10 @@ Runs in about two seconds. Picture: ``figures/03_the_engine.png``; another folde
 """
 
 # %% [markdown]
-# Take one formula of two numbers:
+# Lesson 2 built a small engine. Here is the library's, and the one place where such an engine is easily built wrong.
+# Take a formula of two numbers:
 #
-#     f(a, b) = a b + sin(a)        df/da = b + cos(a)        df/db = a
+# $$ f(a, b) = a\,b + \sin a, \qquad \frac{df}{da} = b + \cos a, \qquad \frac{df}{db} = a. $$
 
 # %%
 import sys
@@ -56,9 +57,9 @@ assert np.allclose(by_hand, by_graph, rtol=1e-15, atol=0)
 # %% [markdown]
 # ## What it is not: a difference
 #
-# A difference quotient, (f(a + h) - f(a - h)) / 2h, is off by h^2 |f'''| / 6 for large h. For small h the 16 digits
-# of the two values cancel, and the error grows as 1/h. The best h in between still loses five digits. The graph needs
-# none: each op brings the formula of its own derivative, and the chain rule multiplies them.
+# The difference quotient $(f(a + h) - f(a - h)) / 2h$ is off by $h^2 |f'''| / 6$ for large h. For small h, most of the
+# 16 digits of the two values cancel, and the error grows as $1/h$. The best h in between still loses five digits. The
+# graph loses none. Each op brings the formula of its own derivative, and the chain rule multiplies them.
 
 # %%
 steps = 10.0 ** np.arange(-13, 0.1, 0.5)
@@ -75,10 +76,10 @@ assert errors.min() > 100 * abs(by_graph[0] - by_hand[0])
 # node hands its cotangent on to its inputs, each times the local derivative, and an input *adds up* what it is
 # handed.
 #
-#     b = a + a        c = b + b        c = 4 a, so dc/da = 4
+# $$ b = a + a, \qquad c = b + b, \qquad \text{so } c = 4a \text{ and } \frac{dc}{da} = 4. $$
 #
-# Whoever starts to walk at once hands on too early. c reaches b along two arrows. On the first, b holds 1 and hands
-# it on. On the second, b holds 2 and hands that on as well, the first 1 included:
+# If you start walking right away, you pass values on before they are complete. c reaches b along two arrows. After the
+# first, b holds 1 and hands it on. After the second, b holds 2 and hands that on, with the first 1 in it once more:
 
 # %%
 
@@ -169,6 +170,14 @@ figure.savefig(figures / "03_the_engine.png")
 print(f"\nthe picture is in {figures / '03_the_engine.png'}")
 
 # %% [markdown]
+# ## Predict, then run
+#
+# 1. The careless walk says 6 for $c = 4a$. What does it say for one more line, $d = c + c$? And with 20 lines?
+# 2. A loss depends on a million weights. How many walks does backprop take for the whole gradient? How many evaluations
+#    of the loss do difference quotients take?
+# 3. In float32 a number has 7 digits in place of 16. Where is the best step of a difference quotient then?
+
+# %% [markdown]
 # ## Where to read on
 #
 # In the source: `topological_order` and `gradients` in `tinygrad_vae/core/`; then `tinygrad_vae/ops/elementwise.py`,
@@ -182,3 +191,22 @@ print(f"\nthe picture is in {figures / '03_the_engine.png'}")
 # - Rumelhart, Hinton and Williams 1986, Learning Representations by Back-Propagating Errors
 # - Griewank and Walther 2008, Evaluating Derivatives: why the cost is that of a few evaluations, whatever the number
 #   of inputs
+#
+# ## Answers
+#
+# 1. 26 in place of 8, and for a fourth line 166 in place of 16. Every arrow hands on again what came along the ones
+#    before. With 20 lines the walk would also take two million steps.
+# 2. One walk. Two million evaluations, or a million and one with one-sided differences. This is why backprop exists.
+# 3. Where $h^2/6$ and $\varepsilon|f|/h$ are about equal: $h \approx (6 \varepsilon |f|)^{1/3}$. With
+#    $\varepsilon = 10^{-7}$ that is near 0.01, and the best error is near $10^{-5}$.
+
+# %% jupyter={"source_hidden": true}
+d = a = tg.Tensor(1.0, "a")
+for _ in range(3):
+    d = d + d
+cotangents = {id(d): np.array(1.0)}
+careless(d, cotangents)
+assert cotangents[id(a)] == 26
+short = np.float32(10.0) ** np.arange(-5, 0.1, 0.5, dtype=np.float32)
+rough = (f(np.float32(2) + short, np.float32(3)) - f(np.float32(2) - short, np.float32(3))) / (2 * short)
+assert 0.003 < short[np.argmin(np.abs(rough - by_hand[0]))] < 0.05

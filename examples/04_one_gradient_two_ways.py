@@ -12,16 +12,18 @@ command line.
 """
 
 # %% [markdown]
-# E[x^2] = theta^2 + 1, so the gradient is 2 theta and the best theta is 0. Let us pretend not to know, and estimate
-# the gradient from draws.
+# We know that $E[x^2] = \theta^2 + 1$, so the gradient is $2\theta$ and the best theta is 0. Let us pretend not to
+# know, and estimate the gradient from draws.
 #
-# **Through the probability of the draw** (the score function). With p the density of N(theta, 1),
+# **Through the probability of the draw** (the score function). With p the density of $N(\theta, 1)$,
 #
-#     d/dtheta E[x^2] = integral of x^2 dp/dtheta dx = E[x^2 dlog p/dtheta] = E[x^2 (x - theta)].
+# $$ \frac{d}{d\theta} E[x^2] = \int x^2\, \frac{dp}{d\theta}\, dx = E\Big[x^2\, \frac{d\log p}{d\theta}\Big]
+#    = E[x^2 (x - \theta)]. $$
 #
-# **Through the draw** (pathwise, or the reparameterization trick). With x = theta + eps and eps ~ N(0, 1),
+# **Through the draw** (pathwise, or the reparameterization trick). With $x = \theta + \varepsilon$ and
+# $\varepsilon \sim N(0, 1)$,
 #
-#     d/dtheta E[(theta + eps)^2] = E[2 (theta + eps)].
+# $$ \frac{d}{d\theta} E[(\theta + \varepsilon)^2] = E[2\,(\theta + \varepsilon)]. $$
 
 # %%
 import sys
@@ -49,7 +51,7 @@ def one_gradient_a_draw(estimator, theta, draws, seed):
 # %% [markdown]
 # ## Both formulas, from one graph
 #
-# The library does not know this cost. It rewrites the graph, and the two formulas come out, digit for digit.
+# The library knows nothing of this cost. It rewrites the graph, and the two formulas come out, digit for digit.
 
 # %%
 theta = tg.Tensor(2.0, "theta")
@@ -67,9 +69,14 @@ for name, estimator in ESTIMATORS.items():
 # %% [markdown]
 # ## The spread of one estimate
 #
-# Right on average is not all. The variance of a single-draw estimate says how many draws it takes. In closed form,
+# Being right on average is not enough. The variance of a single-draw estimate says how many draws you need.
 #
-#     pathwise: 4        score function: theta^4 + 14 theta^2 + 15.
+# - Pathwise: $2\,(\theta + \varepsilon)$ has the variance 4.
+# - Score function: its square is $(\theta + \varepsilon)^4 \varepsilon^2$. Multiply out, and use that the mean of
+#   $\varepsilon^2, \varepsilon^4, \varepsilon^6$ is 1, 3, 15, and that odd powers have the mean 0. What remains is
+#   $\theta^4 + 18\,\theta^2 + 15$. Take off the square of the mean, $4\theta^2$:
+#
+# $$ \theta^4 + 14\,\theta^2 + 15. $$
 
 # %%
 VARIANCE = {"pathwise": lambda t: 4.0 + 0.0 * t, "score function": lambda t: t**4 + 14 * t**2 + 15}
@@ -94,7 +101,7 @@ for name, estimator in ESTIMATORS.items():
 # %% [markdown]
 # ## More draws
 #
-# The mean of n estimates has the standard error sqrt(variance / n). The lines in the picture are this theory; the
+# The mean of n estimates has the standard error $\sqrt{variance / n}$. The lines in the picture are this theory; the
 # points are means of growing parts of the same draws. To be as good as 4 pathwise draws, the score function needs 87.
 
 # %%
@@ -107,9 +114,9 @@ for name, estimator in ESTIMATORS.items():
 # %% [markdown]
 # ## Descend with either
 #
-# Two hundred walkers start at theta = 2 and take 60 steps along gradients of one draw each, at the same learning
-# rate. With either gradient the *mean* walker moves by the factor 1 - 2 rate in each step. What differs is how far
-# walkers stray.
+# Two hundred walkers start at $\theta = 2$ and take 60 steps along gradients of one draw each, at the same learning
+# rate. With either gradient the *mean* walker moves by the factor $1 - 2\,rate$ in each step. What differs is how far
+# single walkers stray.
 
 # %%
 rate, steps, walkers = 0.02, 60, 200
@@ -177,6 +184,12 @@ figure.savefig(figures / "04_one_gradient_two_ways.png")
 print(f"\nthe picture is in {figures / '04_one_gradient_two_ways.png'}")
 
 # %% [markdown]
+# ## Predict, then run
+#
+# 1. Add 100 to the cost. The truth stays. What happens to the two variances at $\theta = 2$?
+# 2. Take the cost x in place of x^2, at $\theta = 0$. Which of the two still scatters?
+
+# %% [markdown]
 # ## Where to read on
 #
 # In the source: `reparameterize` in `tinygrad_vae/core/`, and `tinygrad_vae/estimators/score_function.py`, the two
@@ -189,3 +202,18 @@ print(f"\nthe picture is in {figures / '04_one_gradient_two_ways.png'}")
 # - Ho and Cao 1983; Glasserman 1991: perturbation analysis of queues, which is the pathwise gradient
 # - Glynn 1990: likelihood ratio gradients. Williams 1992: REINFORCE
 # - Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014: inside a network
+#
+# ## Answers
+#
+# 1. The pathwise gradient does not notice: its variance stays 4. The score function multiplies the 100 by $\varepsilon$
+#    too, and its variance becomes $87 + 200\,(\theta^2 + 3) + 100^2 = 11\,487$. Lesson 5 takes such a constant off.
+# 2. Only the score function. The path has the slope 1 in every draw, so its variance is 0. The score function has
+#    $x^2 = \varepsilon^2$, with the variance 2.
+
+# %% jupyter={"source_hidden": true}
+theta = tg.Tensor(np.full(draws, 2.0), "theta")
+x = tg.Normal(theta, 1.0).sample(rng=tg.noise(3), name="x")
+g = tg.gradients(tg.sum(tg.score_function(x * x + 100.0)), theta)
+squares = (g - g.mean()) ** 2
+assert abs(squares.mean() - 11_487) < 4.5 * squares.std() / np.sqrt(draws)
+assert np.all(tg.gradients(tg.sum(tg.reparameterize(x)), theta) == 1)

@@ -12,9 +12,11 @@ command line.
 """
 
 # %% [markdown]
-# The density of a draw x depends on the parameter mu, and dp = p dlog p. Hence
+# The density $p(x; \mu)$ of a draw depends on the parameter $\mu$. Since $\log p$ has the derivative $dp / p$, one may
+# write $dp = p\; d\log p$. Hence
 #
-#     d/dmu E f(x) = integral of f(x) p(x; mu) dlog p/dmu dx = E[f(x) dlog p(x; mu)/dmu].
+# $$ \frac{d}{d\mu} E f(x) = \int f(x)\, p(x; \mu)\, \frac{d\log p}{d\mu}\, dx = E\Big[f(x)\, \frac{d\log p}{d\mu}\Big].
+# $$
 #
 # Nowhere does f have to be differentiated. It may be a game, a compiler, a person who answers yes or no.
 
@@ -34,9 +36,9 @@ figures.mkdir(parents=True, exist_ok=True)
 # %% [markdown]
 # ## From blocked to trained, by hand
 #
-# A `Sample` has no derivative, and the library refuses to make one up. But `f * log p`, with f and the draw held
-# fixed, has a derivative like any other formula, and it is the integrand above. `surrogate(value, path)` shows the
-# value of its first argument and has the derivative of its second.
+# A draw has no derivative, and the library refuses to make one up. But $f \cdot \log p$, with f and the draw held
+# fixed, has a derivative like any other formula, and it is what stands in the brackets above. `surrogate(value, path)`
+# has the value of its first argument and the derivative of its second.
 
 # %%
 mu = tg.Tensor(np.array([0.5, -1.0]), "mu")
@@ -58,16 +60,18 @@ assert np.allclose(by_hand, cost.value * (x.value - mu.value), rtol=1e-14)
 # %% [markdown]
 # ## The price, and two ways to pay less
 #
-# Let x have n independent coordinates, and f(x) = sum of x_i^2. The gradient in one mu_i hears the cost of *all*
-# coordinates, of which it caused one. At mu = 0, where the truth is 0, the variance of one estimate is (n + 2)(n + 4).
+# Let x have n independent coordinates, and let $f(x) = \sum x_i^2$. The gradient in one $\mu_i$ hears the cost of *all*
+# coordinates, of which it caused one. At $\mu = 0$, where the truth is 0, the estimate is $f x_i$, and its variance is
+# $E[f^2 x_i^2] = (n + 2)(n + 4)$.
 #
-# - **A baseline.** E dlog p/dmu = 0, so any number b may be subtracted: E[(f - b) dlog p/dmu] is the same. The best b
-#   is E[f s^2] / E[s^2] with s = dlog p/dmu; here it is n + 2, and leaves 2 (n + 2).
-# - **Credit.** The other costs do not depend on x_i, so they may be left out: 15, whatever n is.
+# - **A baseline.** The score $s = d\log p / d\mu$ is 0 on average, so any number b may be taken off the cost without
+#   changing the mean of $(f - b)\,s$. The variance is a parabola in b, with its minimum at $E[f s^2] / E[s^2]$. Here
+#   that is $n + 2$, and it leaves $2\,(n + 2)$.
+# - **Credit.** The other costs do not depend on $x_i$, so they may be left out. That leaves 15, whatever n is.
 # - **Both** leave 6. **Pathwise**, which knows the slope of f, has 4.
 #
-# Credit needs no new call. A cost with one element for each coordinate is weighed element by element, where the graph
-# shows that element i depends on draw i alone.
+# Credit needs no call of its own. If the cost has one element for each coordinate, each element is weighed by itself,
+# where the graph shows that element i depends on draw i alone.
 
 # %%
 
@@ -148,6 +152,13 @@ figure.savefig(figures / "05_the_log_derivative_trick.png")
 print(f"\nthe picture is in {figures / '05_the_log_derivative_trick.png'}")
 
 # %% [markdown]
+# ## Predict, then run
+#
+# 1. A baseline of $n + 2$ is the best one. What does a baseline of $2\,(n + 2)$ do, compared with none?
+# 2. Does credit help if the cost is $(\sum x_i)^2$?
+# 3. Somebody takes the cost of the very same draw for a baseline, $b = f(x)$. What is the variance? What is wrong?
+
+# %% [markdown]
 # ## Where to read on
 #
 # In the source: `tinygrad_vae/estimators/score_function.py`, and `tinygrad_vae/guard/`, which
@@ -160,3 +171,15 @@ print(f"\nthe picture is in {figures / '05_the_log_derivative_trick.png'}")
 # - Williams 1992, section 5: the baseline. Weaver and Tao 2001; Greensmith, Bartlett and Baxter 2004: the best one
 # - Ranganath, Gerrish and Blei 2014, Black Box Variational Inference: only the terms that a draw can have caused
 # - Schulman, Heess, Weber and Abbeel 2015: the same for any graph
+#
+# ## Answers
+#
+# 1. Nothing. The parabola is symmetric about its minimum, so twice the best baseline is as bad as 0.
+# 2. No. Every draw takes part in every term once the square is multiplied out as one number, and there is one element.
+# 3. The variance is 0, and so is the gradient, whatever the truth. A baseline must not know the draw; lesson 9 meets
+#    this mistake again in a form that is harder to see.
+
+# %% jupyter={"source_hidden": true}
+g = first_coordinate(score(total, 2 * (4 + 2.0)), 4, draws, seed=50)
+squares = (g - g.mean()) ** 2
+assert abs(squares.mean() - (4 + 2) * (4 + 4)) < 4.5 * squares.std() / np.sqrt(draws)

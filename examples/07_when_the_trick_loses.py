@@ -12,14 +12,17 @@ command line.
 """
 
 # %% [markdown]
-# Both estimators are unbiased. Pathwise averages f'(x), the score function f(x) (x - mu). Compare how large those are:
-# a cost that is small and wiggles has large slopes.
+# Let x be drawn from $N(\mu, 1)$. Both estimators are right on average. Pathwise averages $f'(x)$, the score function
+# $f(x)\,(x - \mu)$. Compare how large those are: a cost that is small and wiggles has large slopes.
 #
-# There is a third way, and it needs no slope either. The derivative of a density is a difference of two densities:
+# There is a third way, and it needs no slope either. The derivative of a density is a difference of two densities. With
+# R from the Rayleigh distribution, $P(R > r) = e^{-r^2/2}$,
 #
-#     d/dmu E f(x) = E [f(mu + R) - f(mu - R)] / sqrt(2 pi),        R of the Rayleigh law, P(R > r) = exp(-r^2 / 2).
+# $$ \frac{d}{d\mu} E f(x) = \frac{1}{\sqrt{2\pi}}\, E\,[f(\mu + R) - f(\mu - R)]. $$
 #
 # This is the measure-valued derivative. It takes two costs for each parameter: cheap for one, too much for a network.
+#
+# All three have the same mean, so the one with the smallest **mean square** has the smallest variance.
 
 # %%
 import sys
@@ -64,12 +67,24 @@ def measure(f, truth, second_moment, ks, mu, draws=50_000):
 # %% [markdown]
 # ## cos(k x)
 #
-# At mu = 1, with c = cos(2 k mu) exp(-2 k^2), the mean squares of a single gradient are
+# Let us derive the mean squares for this cost. One fact is needed, the mean of a cosine over a bell curve:
 #
-#     score function: (1 + (1 - 4 k^2) c) / 2        pathwise: k^2 (1 - c) / 2.
+# $$ E \cos(t x) = \cos(t\mu)\, e^{-t^2/2}. $$
 #
-# As k grows, the one stays at 1/2 and the other grows like k^2 / 2. They cross once. The measure-valued one is below
-# both nearly everywhere: 2 sin(k mu)^2 E sin(k R)^2 / pi, which is never more than 2 / pi.
+# *Pathwise.* The slope is $-k \sin(kx)$, and its square is $k^2 \sin^2(kx) = \frac{k^2}{2} (1 - \cos 2kx)$. Take the
+# mean, with $t = 2k$, and call $c = \cos(2k\mu)\, e^{-2k^2}$:
+#
+# $$ E\,[f'(x)^2] = \frac{k^2}{2} (1 - c). $$
+#
+# *Score function.* The square is $\cos^2(kx)\,(x - \mu)^2 = \frac12 (1 + \cos 2kx)\,(x - \mu)^2$. The first part has
+# the mean 1/2. For the second, write $x = \mu + e$. The odd part drops out, and $E[\cos(te)\, e^2]$ is minus the second
+# derivative of $E \cos(te) = e^{-t^2/2}$ in t, which is $(1 - t^2)\, e^{-t^2/2}$. With $t = 2k$:
+#
+# $$ E\,[f(x)^2 (x - \mu)^2] = \frac12 \big(1 + (1 - 4k^2)\, c\big). $$
+#
+# As k grows, c vanishes. The score function stays at $1/2$, and pathwise grows like $k^2/2$. They cross once. The
+# measure-valued one is below both nearly everywhere. Its mean square, $\frac2\pi \sin^2(k\mu)\, E \sin^2(kR)$, is never
+# more than $2/\pi$.
 
 # %%
 mu = 1.0
@@ -100,12 +115,13 @@ for name, (square, error) in cosine.items():
 # %% [markdown]
 # ## exp(-k x^2)
 #
-# A narrow bump of width 1 / sqrt(2 k). Few draws meet it, and its slope is steep. With D = 1 + 4 k, m = mu / D, v = 1/D
-# and Z = exp(-2 k mu^2 / D) / sqrt(D), the mean squares are
+# A narrow bump of width $1/\sqrt{2k}$. Few draws meet it, and its slope is steep. The square of the bump times the
+# density is again a bell curve, with the variance $v = 1/(1 + 4k)$, the mean $m = v\mu$, and the weight
+# $Z = \sqrt{v}\, e^{-2k\mu^2 v}$. So the mean squares are moments of a bell curve:
 #
-#     score function: Z (v + (m - mu)^2)        pathwise: 4 k^2 Z (m^2 + v),
+# $$ \text{score function: } Z\,\big(v + (m - \mu)^2\big), \qquad \text{pathwise: } 4k^2 Z\,(m^2 + v). $$
 #
-# and that of the measure-valued one is an ordinary integral over r.
+# For the measure-valued derivative it is an ordinary integral over r.
 
 # %%
 
@@ -152,10 +168,10 @@ print(f"exp(-k x^2): from k = {bump_crossing:.4f} on")
 # %% [markdown]
 # ## |x|^(1/4): a variance without end
 #
-# The best mu is 0, as for x^2, and one may want to descend to it. The slope of the cost is |x|^(-3/4) / 4. Its square
-# is not integrable at 0, so the pathwise gradient has a mean and no variance. The mean of n squares keeps growing, like
-# sqrt(n), as ever smaller x turn up. The score function never looks at the slope: its variance is finite, and its
-# theory is an ordinary integral.
+# The best mu is 0, as for $x^2$, and one may want to descend to it. The slope of the cost is $\frac14 |x|^{-3/4}$. Its
+# square, $|x|^{-3/2}/16$, has no finite integral at 0, so the pathwise gradient has a mean and no variance. The mean of
+# n squares keeps growing, like $\sqrt n$, as ever smaller x turn up. The score function never looks at the slope. Its
+# variance is finite, and an ordinary integral.
 
 # %%
 power, at = 0.25, 0.5
@@ -195,7 +211,7 @@ for name, estimator in ESTIMATORS.items():
         assert abs(np.mean(g * g) - score_square) < 4.5 * np.std(g * g) / np.sqrt(g.size)
 
 # %% [markdown]
-# A standard error that one computes from pathwise draws here is a finite number, and means nothing. This lesson
+# You can compute a standard error from the pathwise draws. It is a finite number, and it means nothing. This lesson
 # asserts none.
 #
 # ## Descend to the minimum with either
@@ -256,6 +272,14 @@ figure.savefig(figures / "07_when_the_trick_loses.png")
 print(f"\nthe picture is in {figures / '07_when_the_trick_loses.png'}")
 
 # %% [markdown]
+# ## Predict, then run
+#
+# 1. Add 10 to the cost $\cos(kx)$ at $k = 4$, where the score function was the better one. Who wins now, and what would
+#    you do about it?
+# 2. For which powers does $|x|^a$ have a pathwise gradient of finite variance?
+# 3. What does the measure-valued derivative say of a cost that is symmetric about mu?
+
+# %% [markdown]
 # ## Where to read on
 #
 # In the source: `tinygrad_vae/estimators/`, whose docstrings say what each estimator asks of f, and
@@ -269,3 +293,17 @@ print(f"\nthe picture is in {figures / '07_when_the_trick_loses.png'}")
 # - Gal 2016, Uncertainty in Deep Learning, section 3.1: sin(10 x), and no winner among estimators
 # - Metz, Freeman, Schoenholz and Kachman 2021, Gradients Are Not All You Need: slopes of long simulations
 # - Glasserman 2003, Monte Carlo Methods in Financial Engineering, chapter 7: the same choice for option prices
+#
+# ## Answers
+#
+# 1. Pathwise. Its mean square stays 8, and the score function gains $10^2\, E\, e^2 = 100$ and a little more. A
+#    baseline of 10 takes that off again: compare estimators only after giving each what it needs.
+# 2. The square of the slope is $a^2 |x|^{2a - 2}$. It can be integrated at 0 if $2a - 2 > -1$, so for $a > 1/2$.
+# 3. Exactly 0, in every draw: $f(\mu + R) = f(\mu - R)$. The other two are 0 on average only.
+
+# %% jupyter={"source_hidden": true}
+raised = gradients_in_mu(tg.score_function, lambda x: tg.cos(4.0 * x) + 10.0, mu, 50_000, 0)
+helped = gradients_in_mu(lambda cost: tg.score_function(cost, 10.0), lambda x: tg.cos(4.0 * x) + 10.0, mu, 50_000, 0)
+assert np.mean(raised**2) > 100 > cosine_theory["pathwise"](4.0) > 1 > np.mean(helped**2) > 0.4
+symmetric = gradients_in_mu(tg.MeasureValued(tg.noise(98)), lambda x: tg.square(x - mu), mu, 1000, 1)
+assert np.allclose(symmetric, 0.0, atol=1e-12)
