@@ -16,10 +16,12 @@ of the README and draws its picture there, or with ``--results`` those of anothe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ import numpy as np
 
 import tinygrad_vae as tg
 from tinygrad_vae.app.data import load
+from tinygrad_vae.executors import in_order
 from tinygrad_vae.vae import Objective
 
 HIDDEN, LATENT, BATCH, RATE = (100,), 32, 100, 3e-3
@@ -108,15 +111,18 @@ def draw(curves: dict[str, np.ndarray], seconds: float, path: Path) -> None:
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
-def compared(names: Sequence[str], seconds: float, seeds: int, points: int) -> dict[str, dict[str, Any]]:
+def compared(
+    names: Sequence[str], seconds: float, seeds: int, points: int, executor: Executor | None = None
+) -> dict[str, dict[str, Any]]:
     """Return what each estimator comes to: the curve of each seed, the mean steps, and the gain, paired by seed."""
     images, held_out = load("digits")
     train, test = np.asarray(images.pixels), np.asarray(held_out.pixels)
     runs: dict[str, list[tuple[list, int]]] = {name: [] for name in names}
-    for seed in range(seeds):  # in turns, so that the noise of the machine meets all
-        for name in names:
-            runs[name].append(run(name, train, test, seed, seconds, points))
-            print(f"\rseed {seed}: {name:<40}", end="", file=sys.stderr, flush=True)
+    turns = [(name, train, test, seed, seconds, points) for seed in range(seeds) for name in names]
+    # in turns, so that the noise of the machine meets all
+    for (name, _, _, seed, *_), found in zip(turns, in_order("compared", executor, run, turns), strict=True):
+        runs[name].append(found)
+        print(f"\rseed {seed}: {name:<40}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     curves = {name: np.array([curve for curve, _ in of]) for name, of in runs.items()}
     return {
@@ -159,6 +165,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="CPU seconds of training a run (default: 20)")
     parser.add_argument("--seeds", type=int, default=4, help="how many runs of each, two at least (default: 4)")
     parser.add_argument("--points", type=int, default=20, help="how often the bound is taken (default: 20)")
+    parser.add_argument("--workers", type=int, default=1, help="how many runs side by side (default: 1)")
     parser.add_argument(
         "--results",
         type=Path,
@@ -170,7 +177,8 @@ def main() -> None:
         parser.error("a standard error takes two seeds at least")
     path = options.results or FOUND
     if not options.table:
-        estimators = compared(list(OBJECTIVES), options.seconds, options.seeds, options.points)
+        with ProcessPoolExecutor(options.workers) if options.workers > 1 else contextlib.nullcontext() as executor:
+            estimators = compared(list(OBJECTIVES), options.seconds, options.seeds, options.points, executor)
         results = {"seconds": options.seconds, "seeds": options.seeds, "estimators": estimators}
         path.write_text(json.dumps(results) + "\n")
     results = json.loads((path if options.results or not options.table else RESULTS).read_text())

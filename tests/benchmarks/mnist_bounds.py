@@ -23,6 +23,7 @@ with ``--results`` that of another file.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import itertools
@@ -32,6 +33,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ import numpy as np
 import tinygrad_vae as tg
 from tinygrad_vae import vae
 from tinygrad_vae.core import NoiseStream
+from tinygrad_vae.executors import in_order
 from tinygrad_vae.vae import Objective
 
 PIXELS, HIDDEN, LATENT, BATCH, PER_EPOCH = 784, (200, 200), 50, 20, 2500
@@ -164,33 +167,44 @@ def in_torch(model: tg.VAE, objective: Objective, seed: int) -> Contender:
 CONTENDERS = {"tinygrad_vae": ours, "PyTorch": in_torch}
 
 
-def compared(objective: Objective, train: np.ndarray, test: np.ndarray, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what one objective gives in both libraries, over the seeds."""
+def of_a_seed(
+    objective: Objective, train: np.ndarray, test: np.ndarray, options: argparse.Namespace, seed: int
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, list[float]]]:
+    """Return what each library measures after its training, and the seconds of its turns."""
     steps = round(options.epochs * PER_EPOCH)
-    found: dict[str, list[dict[str, np.ndarray]]] = {library: [] for library in CONTENDERS}
     turns: dict[str, list[float]] = {library: [] for library in CONTENDERS}
-    for seed in range(options.seeds):
-        first = tg.VAE.init(PIXELS, hidden=HIDDEN, latent=LATENT, activation="tanh", rng=tg.noise(seed).at("weights"))
-        check_agreement(first, objective, train)
-        contenders = {library: make(first, objective, seed) for library, make in CONTENDERS.items()}
-        feeds = {library: batches(train, steps, tg.noise(seed)) for library in CONTENDERS}
-        for start in range(0, steps, TURN):
-            rate = RATE * tg.optim.stages(start // PER_EPOCH)
-            for library, contender in contenders.items():
-                begun = time.perf_counter()
-                for x in itertools.islice(feeds[library], TURN):
-                    contender.step(x, rate)
-                turns[library].append(time.perf_counter() - begun)
-            told(f"seed {seed}: step {min(start + TURN, steps)} of {steps}, " + seconds_an_epoch(turns))
+    first = tg.VAE.init(PIXELS, hidden=HIDDEN, latent=LATENT, activation="tanh", rng=tg.noise(seed).at("weights"))
+    check_agreement(first, objective, train)
+    contenders = {library: make(first, objective, seed) for library, make in CONTENDERS.items()}
+    feeds = {library: batches(train, steps, tg.noise(seed)) for library in CONTENDERS}
+    for start in range(0, steps, TURN):
+        rate = RATE * tg.optim.stages(start // PER_EPOCH)
         for library, contender in contenders.items():
-            measured = vae.measure(
-                contender.model(),
-                test.astype(np.float32),
-                rng=tg.noise(seed).at("evaluate"),
-                samples=options.draws,
-                progress=lambda done, n, library=library: told(f"evaluate {library}: image {done} of {n}"),
-            )
-            found[library].append(measured)
+            begun = time.perf_counter()
+            for x in itertools.islice(feeds[library], TURN):
+                contender.step(x, rate)
+            turns[library].append(time.perf_counter() - begun)
+        told(f"seed {seed}: step {min(start + TURN, steps)} of {steps}, " + seconds_an_epoch(turns))
+    found = {}
+    for library, contender in contenders.items():
+        found[library] = vae.measure(
+            contender.model(),
+            test.astype(np.float32),
+            rng=tg.noise(seed).at("evaluate"),
+            samples=options.draws,
+            progress=lambda done, n, library=library: told(f"evaluate {library}: image {done} of {n}"),
+        )
+    return found, turns
+
+
+def compared(
+    objective: Objective, train: np.ndarray, test: np.ndarray, options: argparse.Namespace, executor: Executor | None
+) -> dict[str, Any]:
+    """Return what one objective gives in both libraries, over the seeds."""
+    tasks = [(objective, train, test, options, seed) for seed in range(options.seeds)]
+    each = list(in_order("compared", executor, of_a_seed, tasks))
+    found = {library: [measured[library] for measured, _ in each] for library in CONTENDERS}
+    turns = {library: [seconds for _, of in each for seconds in of[library]] for library in CONTENDERS}
     log_likelihood = {library: np.stack([m["log_likelihood"] for m in of]) for library, of in found.items()}
     here, there = (log_likelihood[library] for library in CONTENDERS)
     row: dict[str, Any] = {
@@ -304,6 +318,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="runs of each objective and library (default: 2)")
     parser.add_argument("--images", type=int, default=1000, help="how many held-out images (default: 1000)")
     parser.add_argument("--draws", type=int, default=5000, help="draws an image for the log-likelihood (default: 5000)")
+    parser.add_argument("--workers", type=int, default=1, help="how many seeds side by side (default: 1)")
     parser.add_argument("--only", choices=list(OBJECTIVES), help="one objective instead of all")
     parser.add_argument(
         "--results", type=Path, help=f"the results file, made or added to ({FOUND}; for --table that of the README)"
@@ -325,19 +340,20 @@ def main() -> None:
         train, test = images_of(options.data, "train"), images_of(options.data, "test")[: options.images]
         import torch
 
-        for name in names:
-            told(f"{name}: begins")
-            if options.time:
-                row = results["objectives"][name]
-                for library, seconds in timed(OBJECTIVES[name], train).items():
-                    row[library]["seconds_an_epoch"] = seconds
-            else:
-                row = compared(OBJECTIVES[name], train, test, options)
-            versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-            versions["numba"] = importlib.metadata.version("numba") if importlib.util.find_spec("numba") else None
-            results["objectives"][name] = row | {"versions": versions}
-            path.write_text(json.dumps(results, indent=2) + "\n")
-            told("")
+        with ProcessPoolExecutor(options.workers) if options.workers > 1 else contextlib.nullcontext() as executor:
+            for name in names:
+                told(f"{name}: begins")
+                if options.time:
+                    row = results["objectives"][name]
+                    for library, seconds in timed(OBJECTIVES[name], train).items():
+                        row[library]["seconds_an_epoch"] = seconds
+                else:
+                    row = compared(OBJECTIVES[name], train, test, options, executor)
+                versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
+                versions["numba"] = importlib.metadata.version("numba") if importlib.util.find_spec("numba") else None
+                results["objectives"][name] = row | {"versions": versions}
+                path.write_text(json.dumps(results, indent=2) + "\n")
+                told("")
     print(table(results))
 
 

@@ -40,6 +40,7 @@ def audit(
     rng: NoiseStream,
     runs: int = 2000,
     progress: Callable[[int, int], None] | None = None,
+    executor: Any = None,
 ) -> Audit:
     """Hold an estimator against a reference that does not share its draws.
 
@@ -51,6 +52,7 @@ def audit(
         rng: a stream from ``tg.noise(seed)``.
         runs: how many gradients.
         progress: called as ``progress(done, runs)`` after every run; for a reference that is an estimator, once more.
+        executor: as for ``compare_estimators``.
 
     Raises:
         InvalidGradientError: the estimator or the reference is not valid here.
@@ -64,7 +66,8 @@ def audit(
     check_comparison(f, rng, runs)
 
     def measured(one: str | Estimator, stream: NoiseStream) -> Measurement:
-        row = compare_estimators(f, parameters, estimators=[one], rng=stream, runs=runs, progress=progress).rows[0]
+        options: dict[str, Any] = {"runs": runs, "progress": progress, "executor": executor}
+        row = compare_estimators(f, parameters, estimators=[one], rng=stream, **options).rows[0]
         if row.refused:
             raise InvalidGradientError(f"audit: {row.name} is refused: {row.refused}")
         return row

@@ -6,6 +6,7 @@ A cost is drawn again and again, and every estimator meets the same draws.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import time
 import warnings
@@ -30,6 +31,7 @@ from ..core import (
     trees,
 )
 from ..devices import to_host
+from ..executors import in_order
 from ..guard.names import name_of_draw
 from ..guard.paths import live_samples, path_after
 from ..guard.report import ESTIMATORS
@@ -44,6 +46,7 @@ Program = Callable[[Any, NoiseStream], Tensor] | Tensor
 """What is measured: ``f(parameters, rng)``, which returns a cost, or a cost that was computed already."""
 
 PILOT_RUNS = 100  # tell which estimator to use
+TASKS = 64  # into how many the runs are cut for an executor
 
 
 def compare_estimators(
@@ -54,6 +57,7 @@ def compare_estimators(
     runs: int = 1000,
     estimators: Iterable[str | Estimator] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    executor: Any = None,
 ) -> Comparison:
     """Measure estimators on a cost: mean, standard error, variance, time, and variance x time.
 
@@ -69,6 +73,8 @@ def compare_estimators(
         runs: how many gradients of each, at least 20.
         estimators: which ones, by name or as they are; by default all that are valid somewhere in the cost.
         progress: called as ``progress(done, runs)`` after every run.
+        executor: a ``concurrent.futures.Executor`` for the runs after the first 20. Apart from times the numbers are
+            the same, if f keeps nothing from run to run. Processes need an f from the top level of a module.
 
     Raises:
         TypeError, ValueError: the cost is no Tensor or depends on no blocked random node; it draws the same numbers in
@@ -84,7 +90,7 @@ def compare_estimators(
     cost, _ = _drawn(f, parameters, rng.at("run", 0))
     _check_draws(cost, _drawn(f, parameters, rng.at("run", 1))[0])
     records = [_record(cost, estimator) for estimator in _instances(cost, rng, estimators)]
-    rows = _measured(f, parameters, rng, runs, records, progress)
+    rows = _measured(f, parameters, rng, runs, records, progress, executor)
     return Comparison(
         sorted(rows, key=lambda row: (bool(row.refused), bool(row.biased), math.isnan(row.work), row.work)), runs
     )
@@ -97,15 +103,44 @@ def _measured(
     runs: int,
     records: list[_Record],
     progress: Callable[[int, int], None] | None = None,
+    executor: Any = None,
 ) -> list[Measurement]:
     """Return what each record measured: all of them meet the same draws."""
-    for run in range(runs):
+    held = [x for record in records for estimator in record.chosen for x in vars(estimator).values()]
+    before = {id(x): x.drawn for x in held if isinstance(x, NoiseStream)}  # the estimators' own noise
+    for run in range(runs if executor is None else FEWEST):
+        _taken(f, parameters, rng, range(run, run + 1), records)
+        if progress:
+            progress(run + 1, runs)
+    if executor is not None:
+        # noise has a fixed size: each run draws as often as the first ones
+        each = {id(x): (x, (x.drawn - before[id(x)]) // FEWEST) for x in held if id(x) in before}
+        size = max(1, math.ceil((runs - FEWEST) / TASKS))
+        parts = [range(start, min(start + size, runs)) for start in range(FEWEST, runs, size)]
+        tasks = []
+        for part in parts:
+            memo: dict[int, Any] = {
+                key: dataclasses.replace(x, drawn=before[key] + part.start * n) for key, (x, n) in each.items()
+            }
+            tasks.append((f, parameters, rng, part, [record.blank(memo) for record in records]))
+        with warnings.catch_warnings():  # threads share the filters, and leave them as the last one does
+            for part, found in zip(parts, in_order("compare_estimators", executor, _taken, tasks), strict=True):
+                for record, more in zip(records, found, strict=True):
+                    record.extend(more)
+                if progress:
+                    progress(part.stop, runs)
+        for key, (x, n) in each.items():
+            x.drawn = before[key] + runs * n
+    return [record.measurement() for record in records]
+
+
+def _taken(f: Program, parameters: Any, rng: NoiseStream, runs: range, records: list[_Record]) -> list[_Record]:
+    """Return the records after these runs."""
+    for run in runs:
         cost, wrt = _drawn(f, parameters, rng.at("run", run))
         for record in records:
             record.take(cost, wrt)
-        if progress:
-            progress(run + 1, runs)
-    return [record.measurement() for record in records]
+    return records
 
 
 def check_comparison(f: Any, rng: Any, runs: Any) -> None:
@@ -198,6 +233,21 @@ class _Record:
         self.draws: list[Array] = []
         self.times: list[float] = []
 
+    def blank(self, streams: dict[int, Any]) -> _Record:
+        """Return an empty record, for later runs; the estimators in it draw from these streams, by the old one's id."""
+        other = copy.copy(self)
+        other.chosen = [copy.copy(estimator) for estimator in self.chosen]
+        for estimator in other.chosen:
+            vars(estimator).update({name: streams.get(id(x), x) for name, x in vars(estimator).items()})
+        other.draws, other.times = [], []
+        return other
+
+    def extend(self, more: _Record) -> None:
+        """Take over the gradients of later runs."""
+        self.refused = self.refused or more.refused
+        self.draws += more.draws
+        self.times += more.times
+
     def take(self, cost: Tensor, wrt: Any) -> None:
         """Take the gradient of one draw of the cost, unless all draws are known to give the same."""
         if self.refused or self.exact:
@@ -220,7 +270,7 @@ class _Record:
             return
         self.times.append(time.perf_counter() - start)
         self.draws.append(np.concatenate([np.ravel(to_host(g)) for g in trees.leaves(found)]).astype(np.float64))
-        if len(self.draws) == FEWEST:
+        if len(self.draws) == FEWEST and not self.nodes:
             order = topological_order([opened])
             self.nodes = len(order)
             same = all(np.array_equal(draw, self.draws[0]) for draw in self.draws)

@@ -6,6 +6,7 @@ draws take more memory.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from ..core import Array, NoiseStream, trees
 from ..devices import beside, to_host
 from ..distributions.distribution import Distribution
 from ..distributions.divergences import kl_divergence
+from ..executors import in_order
 from .bounds import LatentVariableModel, check_count, in_dtype_of, kl_of_each_latent
 
 ROWS = 1000
@@ -34,6 +36,7 @@ def evaluate(
     samples: int = 100,
     batch: int = 250,
     progress: Callable[[int, int], None] | None = None,
+    executor: Any = None,
 ) -> dict[str, Any]:
     """Return the mean bound, log-likelihood, rate and distortion of the images, and which latents are in use.
 
@@ -52,6 +55,7 @@ def evaluate(
         samples: K, the number of draws for each image.
         batch: the number of images in a batch; it changes which noise an image gets.
         progress: called as ``progress(done, n)`` after each batch.
+        executor: a ``concurrent.futures.Executor`` for the batches after the first; the numbers are the same.
 
     Returns:
         A dict that JSON can hold. The four means in nats; a ``<name>_standard_error`` for each, of the mean over
@@ -73,7 +77,8 @@ def evaluate(
     >>> found["active_units"]  # all images are the same
     0
     """
-    return summary(measure(model, images, rng=rng, samples=samples, batch=batch, progress=progress), samples)
+    options: dict[str, Any] = {"samples": samples, "batch": batch, "progress": progress, "executor": executor}
+    return summary(measure(model, images, rng=rng, **options), samples)
 
 
 def measure(
@@ -84,11 +89,12 @@ def measure(
     samples: int = 100,
     batch: int = 250,
     progress: Callable[[int, int], None] | None = None,
+    executor: Any = None,
 ) -> dict[str, Array]:
     """Return the numbers of ``evaluate`` for each image, so that two models can be compared image by image.
 
     Args:
-        model, images, rng, samples, batch, progress: as ``evaluate`` takes them.
+        model, images, rng, samples, batch, progress, executor: as ``evaluate`` takes them.
 
     Returns:
         ``bound``, ``log_likelihood``, ``rate``, ``distortion`` and ``effective_samples`` of shape (n,), ``means`` of
@@ -108,10 +114,24 @@ def measure(
         raise ValueError(f"evaluate: a standard error takes two images at least, found {n}")
     model = values(model)
     parts = []
-    for start in range(0, n, batch):
-        parts.append(_measure(model, images[start : start + batch], rng, samples))
+
+    def keep(found: dict[str, Array]) -> None:
+        parts.append(found)
         if progress is not None:
-            progress(min(start + batch, n), n)
+            progress(min(len(parts) * batch, n), n)
+
+    before = rng.drawn
+    keep(_measure(model, images[:batch], rng, samples)[0])
+    each = rng.drawn - before  # noise has a fixed size: all batches but the last one draw as often as the first
+    starts = range(batch, n, batch)
+    if executor is None:
+        for start in starts:
+            keep(_measure(model, images[start : start + batch], rng, samples)[0])
+    else:
+        streams = [dataclasses.replace(rng, drawn=before + k * each) for k in range(1, len(starts) + 1)]
+        tasks = [(model, images[k : k + batch], stream, samples) for k, stream in zip(starts, streams, strict=True)]
+        for found, rng.drawn in in_order("evaluate", executor, _measure, tasks):
+            keep(found)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -141,8 +161,8 @@ def _collapse(latents: int, rate: float) -> str:
     )
 
 
-def _measure(model: LatentVariableModel, x: Array, rng: NoiseStream, samples: int) -> dict[str, Array]:
-    """Return the numbers of each example, in float64, with the examples along the first axis."""
+def _measure(model: LatentVariableModel, x: Array, rng: NoiseStream, samples: int) -> tuple[dict[str, Array], int]:
+    """Return the numbers of each example, in float64, with the examples along the first axis, and ``rng.drawn``."""
     x = beside(x, *trees.leaves(model))
     q, prior = model.encode(x), model.prior()
     fit, log_ratio = np.zeros(len(x)), np.zeros(len(x))
@@ -167,7 +187,7 @@ def _measure(model: LatentVariableModel, x: Array, rng: NoiseStream, samples: in
         "means": means if q.event_shape else means[:, None],
     }
     each = _in_closed_form(kl_of_each_latent, q, prior)
-    return found if each is None else found | {"kl_per_latent": each}
+    return (found if each is None else found | {"kl_per_latent": each}), rng.drawn
 
 
 def _in_closed_form(divergence: Callable[..., Any], q: Distribution, prior: Distribution) -> Array | None:
