@@ -11,11 +11,14 @@ Runs in about two seconds. Picture: ``figures/08_rare_draws.png``; another folde
 """
 
 # %% [markdown]
-# Let x ~ N(mu, 1) at mu = 0, and the cost exp(k x). Then E f = exp(k^2 / 2), and the gradient in mu is k exp(k^2 / 2).
+# Let $x \sim N(\mu, 1)$ with $\mu = 0$, and let the cost be $e^{kx}$. Complete the square in the exponent,
+# $kx - \frac12 x^2 = \frac12 k^2 - \frac12 (x - k)^2$, and the mean can be read off:
 #
-# Which x matter? The integrand exp(k x) exp(-x^2 / 2) has its peak at x = k. Among n draws of N(0, 1), though, the
-# largest lies near x_max, where n P(x > x_max) = 1. For a hundred thousand draws that is 4.26. Beyond k = 4 the
-# estimate is an average over draws that all lie beside the point.
+# $$ E\, e^{kx} = e^{k^2/2}, \qquad \frac{d}{d\mu} E\, e^{kx} = k\, e^{k^2/2}. $$
+#
+# Which x matter? The square has just told us: the integrand is a bell curve around $x = k$. Among n draws of $N(0, 1)$,
+# though, the largest lies near $x_{max}$, where $n\, P(x > x_{max}) = 1$. For a hundred thousand draws that is 4.26.
+# Beyond $k = 4$ the estimate is an average over draws that all lie where nothing matters.
 
 # %%
 import sys
@@ -47,12 +50,12 @@ def mean_and_error(g):
 # %% [markdown]
 # ## What the draws can see
 #
-# The mean of n draws sees the part of the integral below x_max: the share Phi(x_max - k) of the truth, with Phi the cdf
-# of N(0, 1). That is the line in the picture.
+# The mean of n draws sees the part of the integral below $x_{max}$. That is the share $\Phi(x_{max} - k)$ of the truth,
+# with $\Phi$ the cdf of $N(0, 1)$: the line in the picture.
 #
-# Watch the error bars, as shares of the truth. Up to k = 2 the truth lies within about two of them. They grow up to
-# k = 4, but too slowly: there the truth is more than six of them away. From there on they *shrink*, while the estimate
-# falls to nothing.
+# Watch the error bars, as shares of the truth. Up to $k = 2$ the truth lies within about two of them. They grow up to
+# $k = 4$, but too slowly: there the truth is more than six of them away. From there on they *shrink*, while the
+# estimate falls to nothing.
 
 # %%
 farthest = special.ndtri(1 - 1 / draws)
@@ -82,11 +85,12 @@ for which in range(2):  # pathwise, and the score function
 # %% [markdown]
 # ## What the trick does not repair
 #
-# In theory the mean squares are k^2 exp(2 k^2) for pathwise and (1 + 4 k^2) exp(2 k^2) for the score function. The
-# advantage shrinks to a factor of 4, out of exp(2 k^2). Both fail at the same k, for the same reason: their draws.
+# In theory the mean squares are $k^2 e^{2k^2}$ for pathwise and $(1 + 4k^2)\, e^{2k^2}$ for the score function. The
+# trick gains a factor of 4 or so, where $e^{2k^2}$ is the trouble. Both fail at the same k, for the same reason: their
+# draws.
 #
-# Nor can one see the failure in the measured variance. It is a mean of exp(2 k x), whose peak lies at x = 2 k: twice as
-# far out. At k = 3 a hundred thousand draws see a small part of it, run after run.
+# You cannot see the failure in the measured variance either. It is a mean of $e^{2kx}$, and the integrand of that has
+# its peak at $x = 2k$: twice as far out. At $k = 3$ a hundred thousand draws see a small part of it, run after run.
 
 # %%
 k = 3.0
@@ -103,9 +107,9 @@ for name, estimator, theory in (
 # %% [markdown]
 # ## What does: draw elsewhere
 #
-# Draw x from N(k, 1), where the integrand has its peak, and weigh each draw with p(x) / q(x) = exp(-k x + k^2 / 2).
-# With the score function, f w (x - mu) is then exp(k^2 / 2) (x - mu), whose spread, relative to the truth, is 1 / k. It
-# *falls*.
+# Draw x from $q = N(k, 1)$, where the integrand has its peak, and weigh each draw with
+# $w = p(x) / q(x) = e^{-kx + k^2/2}$. The cost times its weight is then the same for every draw, $e^{k^2/2}$. With the
+# score function, $f w\, (x - \mu) = e^{k^2/2} (x - \mu)$ has a spread, relative to the truth, of $1/k$. It *falls*.
 
 # %%
 print("\nthe score function with draws from N(k, 1), over the truth")
@@ -124,9 +128,9 @@ print("  k = 8:", f"{mean:.4f} +- {error:.4f}")
 # %% [markdown]
 # ## The weights have the same illness
 #
-# That worked since we knew where to draw. Between N(0, 1) and N(delta, 1) the weight has variance exp(|delta|^2) - 1,
-# and |delta|^2 adds up over dimensions: with a distance of only 0.5 in each of 64, it is 16. The *measured* variance
-# stays small, for it too is an average over draws that never come.
+# That worked since we knew where to draw. Between $N(0, 1)$ and $N(\delta, 1)$ the weight has the variance
+# $e^{|\delta|^2} - 1$, and $|\delta|^2$ adds up over dimensions: with a distance of only 0.5 in each of 64, it is 16.
+# The *measured* variance stays small, because it too is an average over draws that never come.
 
 # %%
 distances = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0])
@@ -172,10 +176,18 @@ right.errorbar(distances, spread[:, 0], spread[:, 1], fmt="o", color="C2")
 right.text(3.1, 1e6, "$e^{\\delta^2} - 1$", ha="right")
 right.text(3.3, 30, f"measured with\n{draws:,} draws".replace(",", " "), color="C2")
 right.set_title("The spread of the weights hides itself")
-right.set_xlabel("distance $\\delta$ between the two laws")
+right.set_xlabel("distance $\\delta$ between the two bell curves")
 right.set_ylabel("variance of the weight")
 figure.savefig(figures / "08_rare_draws.png")
 print(f"\nthe picture is in {figures / '08_rare_draws.png'}")
+
+# %% [markdown]
+# ## Predict, then run
+#
+# 1. How many draws of $N(0, 1)$ would it take until one lies beyond $k = 6$? What share of the truth would they see?
+# 2. The estimate of $E\, e^{kx}$ itself, with draws from $N(k, 1)$ and weights: how large is its variance?
+# 3. You have an estimate with an error bar of 2 % of its value, and no closed form. What could you do to find out
+#    whether it has seen the draws that matter?
 
 # %% [markdown]
 # ## Where to read on
@@ -189,3 +201,16 @@ print(f"\nthe picture is in {figures / '08_rare_draws.png'}")
 # - Glynn and Iglehart 1989, Importance Sampling for Stochastic Simulations
 # - Chatterjee and Diaconis 2018, The Sample Size Required in Importance Sampling: exp of the divergence, and why the
 #   variance that one measures is no diagnosis
+#
+# ## Answers
+#
+# 1. About $1 / P(x > 6)$, a billion, and then $\Phi(0)$: half of it.
+# 2. Zero. Each draw gives $e^{k^2/2}$, the truth. To draw in proportion to the integrand is the ideal of importance
+#    sampling, and needs the answer.
+# 3. Draw elsewhere too, from a wider distribution with weights, and see whether both agree. Take ten times as many
+#    draws, and see whether the estimate moves by more than its error bar. Neither is a proof.
+
+# %% jupyter={"source_hidden": true}
+assert 0.9e9 < 1 / special.ndtr(-6.0) < 1.1e9
+x = tg.Normal(5.0, 1.0).sample((1000,), rng=tg.noise(3))
+assert np.allclose(np.exp(5.0 * x + tg.Normal(0.0, 1.0).log_prob(x) - tg.Normal(5.0, 1.0).log_prob(x)), np.exp(12.5))

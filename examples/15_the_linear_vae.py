@@ -11,17 +11,19 @@ Runs in about two seconds. Picture: ``figures/15_the_linear_vae.png``; another f
 """
 
 # %% [markdown]
-# The model: a hidden z ~ N(0, 1), and what one sees, x ~ N(w z, s2), with w = 1.5 and s2 = 0.25. The question: given x,
-# what was z? For this model the answer is known, the posterior
+# The model has a hidden $z \sim N(0, 1)$, and we see $x \sim N(wz, s_2)$ with $w = 1.5$ and the variance $s_2 = 0.25$.
+# Given x, what was z? For this model the answer is known. The logarithm of $p(z)\, p(x|z)$ is a parabola in z,
+# $-\frac12 z^2 - \frac{1}{2 s_2}(x - wz)^2$, so the posterior is a bell curve. Its curvature $1 + w^2/s_2$ gives the
+# variance, and its peak gives the mean:
 #
-#     z given x ~ N(slope x, sd^2),    slope = w / (w^2 + s2) = 0.6,    sd = sqrt(s2 / (w^2 + s2)) = 0.3162.
+# $$ p(z|x) = N(slope \cdot x,\, sd^2), \qquad slope = \frac{w}{w^2 + s_2} = 0.6, \qquad
+#    sd = \sqrt{\frac{s_2}{w^2 + s_2}} = 0.3162. $$
 #
-# We let an encoder q(z|x) = N(a x, sigma^2) find it, by climbing the evidence lower bound
+# We let an encoder $q(z|x) = N(ax, \sigma^2)$ find it, by climbing the evidence lower bound of lesson 14,
 #
-#     E_q[log p(x|z)] - KL(q(z|x) || N(0, 1))  <=  log p(x).
+# $$ E_q[\log p(x|z)] - KL(q(z|x)\,\|\,N(0, 1)) \;\le\; \log p(x). $$
 #
-# The divergence KL says how far the code lies from the prior N(0, 1), in nats. The more the code says about x, the
-# larger it is.
+# The second term is the rate: how much the code says about x, in nats.
 
 # %%
 import sys
@@ -62,8 +64,8 @@ def data(rng, shape):
 # %% [markdown]
 # ## What the library says
 #
-# `a` and `log_sigma` reach the bound along two ways: through the draw, and through the divergence. Only the first is
-# blocked. That is the dangerous case, *partly cut*: there is a gradient, it is only not the one of the bound.
+# `a` and `log_sigma` reach the bound in two ways: through the draw, and through the divergence. Only the first is
+# blocked. That is the dangerous case, *partly cut*: there is a gradient, but it is not the gradient of the bound.
 
 # %%
 encoder = tg.wrap({"a": np.array(0.3), "log_sigma": np.array(-0.5)})
@@ -109,13 +111,13 @@ histories = {"reparameterized": train(tg.reparameterize), "cut": train(cut)}
 # %% [markdown]
 # ## What they found
 #
-# With the draw held fixed, only the divergence from the prior is left to train the encoder, and that is smallest, 0,
-# where the encoder ignores x: a = 0, sigma = 1. Everything converged, nothing diverged, and the code is empty.
-
+# If the draw is a constant, only the divergence from the prior is left to train the encoder. It is smallest, namely 0,
+# where the encoder ignores x: $a = 0$, $\sigma = 1$. Everything converged, nothing diverged, and the code is empty.
+# This is called **posterior collapse**.
 #
 # How much the code says about x is the rate, the mean divergence from the prior. At the posterior it is the mutual
-# information of x and z, log((w^2 + s2) / s2) / 2 = 1.1513 nats. Below the evidence, the bound stays by the divergence
-# of q from the posterior. Both are in closed form, so that no draw blurs the picture.
+# information of x and z, $\frac12 \log\frac{w^2 + s_2}{s_2} = 1.1513$ nats. The bound lies below the evidence by
+# exactly $KL(q\,\|\,posterior)$. Both are in closed form, so that no draw blurs the picture.
 
 # %%
 variance_of_x = w**2 + s2
@@ -195,6 +197,14 @@ figure.savefig(figures / "15_the_linear_vae.png")
 print(f"\nthe picture is in {figures / '15_the_linear_vae.png'}")
 
 # %% [markdown]
+# ## Predict, then run
+#
+# 1. Let the noise be large, $s_2 = 4$. Where do the two encoders end now, and is the cut one still eight nats worse?
+# 2. Start the cut training at the exact posterior, $a = 0.6$ and $\sigma = 0.3162$. Will it stay there?
+# 3. Somebody watches only the training curve of the cut encoder: the divergence, which it makes smaller in every step.
+#    What would reveal the mistake?
+
+# %% [markdown]
 # ## Where to read on
 #
 # In the source: `tinygrad_vae/vae/bounds.py`, where the same bound is written for any model, and
@@ -206,3 +216,27 @@ print(f"\nthe picture is in {figures / '15_the_linear_vae.png'}")
 # - Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014: the bound and the trick
 # - Bowman et al. 2016, Generating Sentences from a Continuous Space: collapse, named and fought
 # - Lucas, Tucker, Grosse and Norouzi 2019, Don't Blame the ELBO!: collapse in linear models, from other causes
+#
+# ## Answers
+#
+# 1. The repaired one ends at the posterior, $a = 1.5/6.25 = 0.24$ and $\sigma = 0.8$. The cut one ends where it always
+#    does, at $a = 0$ and $\sigma = 1$. It loses a third of a nat, where it lost almost eight. Where x says little about
+#    z, there is little to lose.
+# 2. No. The gradient that is left points to the prior from everywhere.
+# 3. The bound itself, which falls. Or the rate: a code of 0 nats says nothing. Or a reconstruction, which does not
+#    depend on its input.
+
+# %% jupyter={"source_hidden": true}
+at_the_posterior = {"a": np.full((1, 1000), slope), "log_sigma": np.full((1, 1000), np.log(sd))}
+recorded = tg.wrap(at_the_posterior)
+left_over = tg.gradients(tg.sum(cut(bound(recorded, data(tg.noise(4), (1, 1000)), tg.noise(5)))), recorded)
+assert left_over["a"].mean() < -0.5 < 0.5 < left_over["log_sigma"].mean()  # towards a = 0 and sigma = 1
+
+
+def lost(s2):
+    variance, slope = w**2 + s2, w / (w**2 + s2)
+    x = tg.Normal(0.0, np.sqrt(variance)).sample((100_000,), rng=tg.noise(6))
+    return tg.kl_divergence(tg.Normal(0.0, 1.0), tg.Normal(slope * x, np.sqrt(s2 / variance))).mean()
+
+
+assert 0.3 < lost(4.0) < 0.4 < 7.7 < lost(0.25) < 8.0
