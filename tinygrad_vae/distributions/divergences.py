@@ -14,7 +14,7 @@ from .closed_forms import CLOSED_FORMS as CLOSED_FORMS
 from .closed_forms import check_same_event
 from .closed_forms import kl_divergence as kl_divergence
 from .distribution import Distribution
-from .support import check_inside, too_close_to_the_edge
+from .support import check_inside, lost_to_rounding
 
 
 class MonteCarloKL(NamedTuple):
@@ -62,9 +62,9 @@ def monte_carlo_kl(p: Distribution, q: Distribution, *, rng: NoiseStream, sample
         )
     x = (p.sample if p.path is None else p.rsample)((samples,), rng=rng)
     check_inside(f"monte_carlo_kl: KL({type(p).__name__} || q) is infinite; a draw of p", q.support, value_of(x))
-    if too_close := too_close_to_the_edge(p, value_of(x)):
+    if lost := lost_to_rounding(p, value_of(x)):
         raise ValueError(
-            f"monte_carlo_kl: {too_close}. Use float64 where these are float32, or kl_divergence where there is a "
+            f"monte_carlo_kl: {lost}. Use float64 where these are float32, or kl_divergence where there is a "
             "closed form"
         )
     log_ratio = p.log_density(x) - q.log_density(x)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Array, as_array, describe, namespace
+from ..core import Array, as_array, describe, namespace, trees, value_of
 from ..devices import to_host
 from ..domains import Domain
 
@@ -50,34 +50,60 @@ def _refuse_outside(what: str, domain: Domain, array: Array, inside: Array) -> N
 
 
 MOST_ROUNDED = 1e-3
-"""Which share of the draws may lie on the edge of the support, where it is the edge of what the dtype can tell."""
+"""Which share of the draws may have been rounded so far that their density is not that of what they stand for."""
 
 FEWEST_ROUNDED = 4
-"""How many draws must lie there for that to be no accident."""
+"""How many draws must be, for that to be no accident."""
+
+COARSEST = 0.25
+"""How far apart, in standard deviations, the numbers may lie that the dtype can tell from each other."""
 
 
-def too_close_to_the_edge(dist: Any, x: Array) -> str:
-    """Return that many draws of a law were rounded to the edge of its support, in words; empty where they are few.
+def lost_to_rounding(dist: Any, x: Array) -> str:
+    """Return that rounding changed the distribution of many draws, in words; empty where they are few.
 
-    Of a vector on the simplex only zeros are: what rounding does to 1 its other elements tell.
+    A draw then stands for all numbers that were rounded to it, and has the density of one: at an edge of the support,
+    at the largest number that a heavy tail can reach, or everywhere, where loc is much larger than scale.
     """
-    support = dist.support
-    if support.discrete:
+    if dist.support.discrete or not x.size:
         return ""
+    precision = np.finfo(x.dtype)
+    at_edge = f"are as close to the edge of its support as {x.dtype} can tell"
+    for rounded, why in (
+        (_at_an_edge(dist.support, x, precision), at_edge),
+        (_on_a_grid(dist, x, precision), f"lie on a coarse grid: {x.dtype} has no numbers between them"),
+        (_at_one_end(x), f"are one number, the most extreme that a draw in {x.dtype} reaches"),
+    ):
+        count = int(to_host(rounded.sum()))
+        if count >= FEWEST_ROUNDED and count > MOST_ROUNDED * x.size:
+            return (
+                f"{count} of {x.size} draws of {type(dist).__name__} {why}, and their log-probability is not that of "
+                "all the numbers that were rounded to them"
+            )
+    return ""
+
+
+def _at_an_edge(support: Domain, x: Array, precision: np.finfo) -> Array:
+    """Of a vector on the simplex only zeros are: what rounding does to 1 its other elements tell."""
+    xp = namespace(x)
     low, high = map(to_host, support.bounds)
-    ends = [(low, 1)] if support.event_ndim else [(low, 1), (high, -1)]
-    ends = [(end, inwards) for end, inwards in ends if np.isfinite(end).all()]
-    if not ends:
-        return ""
-    xp, precision = namespace(x), np.finfo(x.dtype)
     found = xp.zeros(x.shape, bool)
-    for end, inwards in ends:
-        least = np.maximum(abs(end) * precision.eps, precision.tiny)  # that x can be away from it
-        found |= inwards * (x - xp.asarray(end)) <= xp.asarray(least)
-    count = int(to_host(found.sum()))
-    if count < FEWEST_ROUNDED or count <= MOST_ROUNDED * x.size:
-        return ""
-    return (
-        f"{count} of {x.size} draws of {type(dist).__name__} are as close to the edge of its support as {x.dtype} can "
-        "tell, and their log-probability is not that of all the numbers that were rounded to them"
-    )
+    for end, inwards in [(low, 1)] if support.event_ndim else [(low, 1), (high, -1)]:
+        if np.isfinite(end).all():
+            least = np.maximum(abs(end) * precision.eps, precision.tiny)  # that x can be away from it
+            found |= inwards * (x - xp.asarray(end)) <= xp.asarray(least)
+    return found
+
+
+def _at_one_end(x: Array) -> Array:
+    """Of draws that are all different none is."""
+    return np.maximum(x == x.max(), x == x.min()) & (x.max() > x.min())
+
+
+def _on_a_grid(dist: Any, x: Array, precision: np.finfo) -> Array:
+    try:
+        variance = trees.map_leaves(value_of, dist).variance
+    except NotImplementedError:
+        variance = np.inf
+    xp = namespace(x)
+    return precision.eps * xp.abs(x) > COARSEST * xp.sqrt(xp.asarray(variance))

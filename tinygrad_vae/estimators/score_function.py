@@ -29,7 +29,7 @@ from ..core import (
     trees,
     value_of,
 )
-from ..distributions.support import too_close_to_the_edge
+from ..distributions.support import lost_to_rounding
 from ..guard.axes import (
     Labels,
     aligned_log_prob,
@@ -261,9 +261,9 @@ def weighable(z: Sample, what: str = "score_function") -> Any:
     parameters = {path for path, leaf in paths if isinstance(leaf, Tensor)}
     moving = parameters.intersection(dist.moving())
     reasons = {}
-    if parameters and (too_close := too_close_to_the_edge(dist, z.value)):
+    if parameters and (lost := lost_to_rounding(dist, z.value)):
         reason = (
-            f"{what}: {too_close}. Use reparameterize(cost), float64 where these are float32, or a distribution on the "
+            f"{what}: {lost}. Use reparameterize(cost), float64 where these are float32, or a distribution on the "
             "real line with the map to this support in the cost"
         )
         reasons = dict.fromkeys(parameters, reason)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import Drawn, Noise, Sample, Tensor, describe, noise, topological_order, trees
-from ..distributions.support import too_close_to_the_edge
+from ..distributions.support import lost_to_rounding
 from .axes import less_noisy
 from .conditions import OTHER_NOISE, problems_of
 from .names import name_of_draw, wrapped
@@ -227,8 +227,8 @@ def _score_option(z: Sample, paths: Paths) -> Option:
     moving = [name for path, name in reached.items() if path in z.dist.moving()]
     if moving:
         return Option(call, False, f"the support of {family} moves with {', '.join(moving)}")
-    if too_close := too_close_to_the_edge(z.dist, z.value):
-        return Option(call, False, too_close)
+    if lost := lost_to_rounding(z.dist, z.value):
+        return Option(call, False, lost)
     other = less_noisy(paths.live[-1]).get(id(z))
     reason = f"the support of {family} does not move with {', '.join(reached.values()) or 'anything'}"
     return Option(call, True, f"{reason}; less noisy: {other}" if other else reason)
