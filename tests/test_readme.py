@@ -12,7 +12,7 @@ import tinygrad_vae.app
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
-PAGES = ["README.md", "examples/coming_from_pytorch.md", "tests/benchmarks/README.md"]
+PAGES = ["README.md", "examples/coming_from_pytorch.md", "examples/museum/README.md", "tests/benchmarks/README.md"]
 
 
 def test_every_code_block_prints_what_it_says():
