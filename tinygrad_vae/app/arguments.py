@@ -38,6 +38,8 @@ Examples:
   mpiexec -n 2 tinygrad-vae train --data mnist --batch 512 --out runs/two
       two processes share each step (pip install "tinygrad-vae[mpi]"); the weights are those of
       any other number of processes, and of one with --blocks 8; so --resume takes any number, too
+  tinygrad-vae train --seeds 8 --out runs/eight
+      eight runs, on all cores, in runs/eight/seed-0 to seed-7, and a table of means and standard errors
   tinygrad-vae train --print-config --latent 2 > plane.toml
   tinygrad-vae train --config plane.toml --out runs/plane
       all settings in a file
@@ -156,6 +158,7 @@ def _of_train(words: argparse.ArgumentParser) -> None:
         "--epochs (not with --schedule cosine) and a --patience above 0 may change",
     )
     run.add_argument("--config", metavar="FILE", type=_path, help="read settings from a TOML file; flags count more")
+    _add_number(run, "--seeds", 2, None, "train N runs side by side, with the seeds from --seed on, and average them")
     run.add_argument("--print-config", action="store_true", help="print all settings as such a file, and stop")
     run.add_argument("--verbose", action="store_true", help="also tell how the steps were compiled")
     group: Any = run
@@ -213,7 +216,7 @@ FLAGS = {
 }
 
 
-def _add_number(words: argparse.ArgumentParser, name: str, lowest: int, default: int | None, text: str) -> None:
+def _add_number(words: Any, name: str, lowest: int, default: int | None, text: str) -> None:
     shown = "" if default is None else " (default: %(default)s)"
     words.add_argument(name, metavar="N", type=_reader(whole(lowest)), default=default, help=text + shown)
 

@@ -41,6 +41,7 @@ from .progress import progress_bar, training_progress
 from .report import DRAWS, compare, conclude
 from .run import Run, State
 from .run_folder import NUMBERS, begin, environment_changes, load_model, resume, saved_step
+from .seeds import averages, begin_all, folder_of, train_all
 from .step import DivergedError
 from .stopping import signals_stop
 
@@ -172,6 +173,8 @@ def train_command(arguments: argparse.Namespace) -> int:
         config = ranks.on_first(lambda: resume(folder, **asked)[0].config if resumed else TrainConfig(**asked))
         print(config.to_toml(), end="")
         return 0
+    if arguments.seeds:
+        return _train_seeds(arguments, asked, folder)
     run, state = ranks.on_first(lambda: _started(arguments.resume, asked, folder, ranks))
     print(_introduction(run, state, ranks))
     try:
@@ -204,6 +207,37 @@ def train_command(arguments: argparse.Namespace) -> int:
             f"stopped; {run.checkpoint} holds the state after step {saved_step(run)} of {run.steps}\n"
             f"To go on: tinygrad-vae train{words} --resume",
         )
+
+
+def _train_seeds(arguments: argparse.Namespace, asked: dict[str, Any], folder: Path) -> int:
+    """Train several runs side by side, and print what they come to on average."""
+    if world().size > 1:
+        arguments.parser.error("argument --seeds: starts processes of its own; leave out mpiexec")
+    if arguments.resume:
+        first = asked.pop("seed", 0)
+        folders = [folder_of(folder, seed) for seed in range(first, first + arguments.seeds)]
+        for path in folders:
+            resume(path, **asked)  # what cannot go on says so before any does
+    else:
+        folders, asked = begin_all(TrainConfig(**asked), folder, arguments.seeds), {}
+    print(f"{len(folders)} runs, in {folders[0]} to {folders[-1].name}")
+    try:
+        with progress_bar("training", 1) as advance:
+            metrics = train_all(
+                folders,
+                asked,
+                progress=lambda done, ended: advance(done, f"{ended}: done" if ended else "training", line=bool(ended)),
+            )
+    except KeyboardInterrupt as stop:
+        words = (
+            f"{'' if folder == Path('runs/digits') else f' --out {shlex.quote(str(folder))}'} --seeds {len(folders)}"
+        )
+        return _fail(_exit_code(stop), f"stopped\nTo go on: tinygrad-vae train{words} --resume")
+    rows = averages(metrics)
+    print(f"{f'mean over {len(folders)} runs':<44}{'nats per image':>16}{'standard error':>18}")
+    for label, name in MEASURES:
+        print(f"  {label:<42}{rows[name][0]:>16.2f}{rows[name][1]:>18.2f}")
+    return 0
 
 
 def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Any], Path]:

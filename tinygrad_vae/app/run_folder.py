@@ -72,7 +72,7 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     (30, 0)
     """
     folder = Path(folder)
-    _check_free(folder)
+    check_free(folder)
     run = _with_data(config, folder)
     state = _on_device(run, run.first_state())
     try:
@@ -88,7 +88,7 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            _check_free(folder)
+            check_free(folder)
             save(run, state)
             record(run)
     except OSError as error:
@@ -112,7 +112,8 @@ def _valid_estimators(run: Run, state: State) -> list[str]:
         return [name for name in ESTIMATORS if is_valid(name)]
 
 
-def _check_free(folder: Path) -> None:
+def check_free(folder: Path) -> None:
+    """Raise a ``RunError`` if a run cannot begin in the folder, because it would overwrite something."""
     taken = [name for name in OUTPUTS if (folder / name).exists()]
     if CHECKPOINT in taken:
         raise RunError(f"{folder}: holds a run already; resume it (--resume), or choose another folder (--out)")
