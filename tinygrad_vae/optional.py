@@ -5,6 +5,7 @@ The engine needs NumPy and SciPy alone; the command needs a few packages more.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -32,3 +33,9 @@ def require(module: str, *, extra: str = "train") -> Any:
         ) from error
     except Exception as error:
         raise MissingExtraError(f"{package} is installed, but cannot be imported: {error}") from error
+
+
+@functools.cache
+def blas() -> Any:
+    """Return what sets the number of threads of matrix products: ``with blas().limit(limits=1): ...``."""
+    return require("threadpoolctl", extra="mpi").ThreadpoolController().select(user_api="blas")

@@ -25,8 +25,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .compiled.plan import plan
 from .core import Array, NoiseStream, describe, is_array, trees
-from .optional import require
+from .optional import blas, require
 
 T = TypeVar("T")
 Span = tuple[int, int]  # a subtree: the blocks from the first number to below the second
@@ -34,17 +35,18 @@ Span = tuple[int, int]  # a subtree: the blocks from the first number to below t
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # where the mpiexec of MPICH, of Open MPI says how many it started
 
 
-def parallel(f: Callable[..., T], *, blocks: int = 8, comm: Any = None) -> Callable[..., T]:
+def parallel(f: Callable[..., T], *, blocks: int = 8, compiled: bool = False, comm: Any = None) -> Callable[..., T]:
     """Return a function that computes f, a mean over the examples of a batch, block by block on all ranks.
 
     ``sum_k n_k / n f(model, batch_k, rng.at("block", k), *others)`` for blocks of n_k of the n examples. The result is
     the same on every rank, bit for bit, and for any number of ranks, also for a single process without MPI.
 
     Args:
-        f: a function ``f(model, batch, rng, *others)``, or a plan of one, that returns a tree of float arrays, each a
-            mean over the examples, such as the loss and its gradient. The batch is a tree of arrays with the examples
-            along the first axis. A cost that mixes the examples of a batch mixes those of a block.
+        f: a function ``f(model, batch, rng, *others)`` that returns a tree of float arrays, each a mean over the
+            examples, such as the loss and its gradient. The batch is a tree of arrays with the examples along the first
+            axis. A cost that mixes the examples of a batch mixes those of a block.
         blocks: how many. Fewer take less time, but no more ranks than blocks can share the work.
+        compiled: whether f becomes a ``tg.plan``, which does not copy the model for each block, nor the results.
         comm: a communicator of mpi4py, or ``Ranks``; by default all processes that mpiexec started.
 
     Raises:
@@ -66,23 +68,29 @@ def parallel(f: Callable[..., T], *, blocks: int = 8, comm: Any = None) -> Calla
     first = [rank * blocks // ranks.size for rank in range(ranks.size + 1)]
     spans = [_subtrees(0, blocks, first[rank], first[rank + 1]) for rank in range(ranks.size)]
 
+    kept: list[Any] = []  # the model and the results of the last block, where the plan has them
+    planned = plan(lambda model, _, *rest: (model, f(model, *rest)), carry=2)
+
     def averaged(model: Any, batch: Any, rng: NoiseStream, *others: Any) -> T:
         n = len(next(iter(trees.leaves(batch)), ()))
         if n < blocks:
             raise ValueError(f"parallel: a batch of {n} examples cannot be cut into {blocks} blocks; take blocks={n}")
-        results: list[T] = []
+        kept[:] = [model, *kept[1:]]
 
         def block(span: Span) -> Array | None:
             if span[1] - span[0] > 1:
                 return None
             low, high = (edge * n // blocks for edge in span)
-            part = trees.map_leaves(lambda x: x[low:high], batch)
-            results[:] = [f(model, part, rng.at("block", span[0]), *others)]
-            return _packed(results[0], (high - low) / n)
+            rest = trees.map_leaves(lambda x: x[low:high], batch), rng.at("block", span[0]), *others
+            if not compiled or len(kept) == 1:
+                kept[:] = [model, trees.map_leaves(np.array, f(model, *rest))]
+            else:
+                kept[:] = planned(*kept, *rest)
+            return _packed(kept[1], (high - low) / n)
 
         with ranks.together(), blas().limit(limits=1):
             mine = [_added(*span, block) for span in spans[ranks.rank]]
-        return _unpacked(results[0], mine[0] if ranks.size == 1 else ranks.added(spans, mine))
+        return _unpacked(kept[1], mine[0] if ranks.size == 1 else ranks.added(spans, mine))
 
     return averaged
 
@@ -162,12 +170,6 @@ class Ranks:
             errors = [] if self.comm is None else self.comm.allgather(_portable(error))
             raise error or next(filter(None, errors))
 
-    def leave(self) -> None:
-        """End the common work: the other ranks may end, and rank 0 goes on alone."""
-        if self.comm is not None:
-            self.ended_together = True
-            require("mpi4py.MPI", extra="mpi").Finalize()
-
     def on_first(self, f: Callable[[], T]) -> T:
         """Call f on rank 0 alone, and return on all ranks what it returns, or raise what it raises."""
         with self.together():
@@ -192,9 +194,3 @@ def world() -> Ranks:
     if comm.size != started:  # mpiexec and mpi4py are of different MPI libraries
         raise RuntimeError(f'{started} ranks were started, mpi4py sees {comm.size}; pip install "tinygrad-vae[mpi]"')
     return Ranks(comm)
-
-
-@functools.cache
-def blas() -> Any:
-    """Return what sets the number of threads of matrix products: ``with blas().limit(limits=1): ...``."""
-    return require("threadpoolctl", extra="mpi").ThreadpoolController().select(user_api="blas")

@@ -180,13 +180,14 @@ def train_command(arguments: argparse.Namespace) -> int:
     try:
         with training_progress(run, state) as show:
             state = train(run, state, report=show, ranks=ranks)
-        ranks.leave()
+        if ranks.comm:  # the others may end
+            ranks.ended_together = True
+            require("mpi4py.MPI", extra="mpi").Finalize()
         if ranks.rank:
             return 0
         if arguments.verbose:
-            parts = [run.compiled_update] if run.config.blocks == 1 else run.compiled_parts
-            words = "; ".join(part.in_words() for part in parts if part.is_compiled)
-            print(f"the steps ran {f'compiled: {words}' if words else 'op by op'}")
+            compiled = run.compiled_update if run.config.blocks == 1 else run.compiled_climb
+            print(f"the steps ran {f'compiled: {compiled.in_words()}' if compiled.is_compiled else 'op by op'}")
         try:
             _conclude(run, state, DRAWS)
         except BrokenPipeError:

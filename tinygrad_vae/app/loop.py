@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from ..compiled.plan import PlanError
 from ..core import trees
-from ..parallel import Ranks, blas
+from ..optional import blas
+from ..parallel import Ranks
 from .config import RunError
 from .lock import locked
 from .run import Run, State

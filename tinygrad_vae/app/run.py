@@ -161,31 +161,36 @@ class Run:
         return plan(self.update, carry=2)
 
     @functools.cached_property
-    def compiled_parts(self) -> tuple[Plan, Plan]:
-        """``slope`` and ``climb``, compiled, for a batch that is cut into blocks."""
-        return plan(self.slope), plan(self.climb, carry=2)
+    def compiled_climb(self) -> Plan:
+        """``climb``, compiled, for a batch that is cut into blocks."""
+        return plan(self.climb, carry=2)
 
     def update_on(self, ranks: Ranks, *, compiled: bool = False) -> Update:
-        """Return the ``update`` that these processes make together.
-
-        If a batch is cut into blocks, it takes the places of the images instead of the images, and each block reads
-        its own.
-        """
+        """Return the ``update`` that these processes make together."""
         if self.config.blocks == 1:
             return self.compiled_update if compiled else self.update
-        slope, climb = self.compiled_parts if compiled else (self.slope, self.climb)
+        slope = parallel(self.slope, blocks=self.config.blocks, compiled=compiled, comm=ranks)
+        climb = self.compiled_climb if compiled else self.climb
 
-        def of_block(model: VAE, places: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
-            return slope(model, self.batch(places, rng.at("bits")), rng, *numbers)
-
-        averaged = parallel(of_block, blocks=self.config.blocks, comm=ranks)
-
-        def update(model: VAE, optimizer: Any, places: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
+        def update(model: VAE, optimizer: Any, batch: Batch, rng: NoiseStream, *numbers: Array | None) -> Any:
             rate, *others = numbers
-            value, gradient = averaged(model, places, rng, *others)
+            value, gradient = slope(model, batch, rng, *others)
             return *climb(model, optimizer, gradient, rate), value
 
         return update
+
+
+class Batch:
+    """The images of a step, of which each block reads its own."""
+
+    def __init__(self, run: Run, places: Array, bits: NoiseStream) -> None:
+        self.run, self.places, self.bits = run, places, bits
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, part: slice) -> Array:
+        return self.run.batch(self.places[part], self.bits.at("block", part.start))
 
 
 def blank_model(config: TrainConfig, pixels: int, levels: int) -> VAE:

@@ -14,7 +14,7 @@ from ..core import Array, GradientRefusedError, noise, trees
 from ..devices import beside
 from ..parallel import Ranks
 from ..vae import evaluate
-from .run import HeldOutPixels, Run, State, Update
+from .run import Batch, HeldOutPixels, Run, State, Update
 
 BASELINE_MEMORY = 0.9
 """How much of the baseline is kept from step to step: it is a mean over about the last ten batches."""
@@ -54,9 +54,8 @@ def _step(run: Run, state: State, update: Update, ranks: Ranks) -> State:
     epoch, position = divmod(state.step, run.steps_per_epoch)
     order = _order(config.seed, epoch, len(run.images))
     weight = trees.leaves(state.model)[0]
-    batch = order[position * config.batch : (position + 1) * config.batch]
-    if config.blocks == 1:
-        batch = beside(run.batch(batch, rng.at("bits", "fresh", state.step)), weight)
+    places, bits = order[position * config.batch : (position + 1) * config.batch], rng.at("bits", "fresh", state.step)
+    batch = beside(run.batch(places, bits), weight) if config.blocks == 1 else Batch(run, places, bits)
     numbers: list[Any] = [np.asarray(run.learning_rate(state.step)), np.asarray(float(state.step)), None]
     if config.estimator == "score-function" and state.baseline is not None:
         numbers[2] = np.asarray(state.baseline, weight.dtype)
@@ -72,7 +71,7 @@ def _step(run: Run, state: State, update: Update, ranks: Ranks) -> State:
         model=model,
         optimizer=optimizer,
         step=state.step + 1,
-        epoch_total=state.epoch_total + value * len(batch),
+        epoch_total=state.epoch_total + value * len(places),
         baseline=baseline,
     )
     return _close_epoch(run, after, epoch + 1, ranks) if after.step % run.steps_per_epoch == 0 else after
