@@ -187,16 +187,17 @@ assert min(ratio.values()) > 4
 #
 # The same draw twice. Left, as it was sampled: red crosses where the gradient ends. Right, reparameterized.
 #
-# The page shows one at a time. Step backprop from node to node with the arrow keys and see it stop at z; switch to the
-# other graph and see it pass; then move mu, sigma and w, and draw again.
+# The page lets you try all of the above. Drag the bell curve while the noise is held, then while the draws are. Step
+# backprop from node to node with the arrow keys and see it stop at z; switch to the other graph and see it pass. Draw a
+# thousand times and compare the gradients, and let each of them lead a ball downhill.
 
 # %%
 path = Path(next((a for a in sys.argv[1:] if a.endswith(".svg")), "figures/01_why_backprop_stops.svg"))
 path.parent.mkdir(parents=True, exist_ok=True)
-titles = "sampled: backprop stops at z", "reparameterized: it passes through"
 page = path.with_suffix(".html")
-for file in (path, page):
-    tg.draw_side_by_side(cost, opened, file, titles=titles, wrt=parameters)
+titles = "sampled: backprop stops at z", "reparameterized: it passes through"
+tg.draw_side_by_side(cost, opened, path, titles=titles, wrt=parameters)
+tg.draw_side_by_side(cost, opened, page, titles=("sampled", "reparameterized"), wrt=parameters)
 print(f"\n{tg.draw(cost, wrt=parameters, title='the graph of the cost')}\n")
 print(f"the picture is in {path}, the page to play with in {page}")
 

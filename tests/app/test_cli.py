@@ -120,6 +120,18 @@ def test_explain_shows_the_same_value_blocked_and_open(tmp_path, capsys):
     assert picture.read_text().startswith("<svg")
 
 
+@pytest.mark.parametrize(
+    ("name", "beginning"),
+    [("a.html", "<!doctype html>"), ("a.dot", "digraph {"), ("a.mmd", "flowchart TD"), ("a.txt", "z is drawn")],
+)
+def test_explain_writes_both_graphs_as_the_name_of_the_file_says(tmp_path, capsys, name, beginning):
+    said(capsys, 0, "explain", "--out", str(tmp_path / name))
+    text = (tmp_path / name).read_text(encoding="utf-8")
+    assert text.startswith(beginning)
+    assert text.count("z ~ Normal") == 1 or name == "a.html"  # random in the first graph alone
+    assert "z (pathwise)" in text
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
     command = [sys.executable, "-m", "tinygrad_vae", "explain", "--out", str(tmp_path / "a.svg")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -220,7 +232,9 @@ def test_files_that_cannot_be_written(run, capsys):
     for name in ("digits.gif", "nowhere/digits.png", "nowhere/digits.npy"):
         found = refused(capsys, "sample", run, "--out", name)
         assert f"--out: expected a .png or .npy file in a folder that exists, found '{name}'" in found
-    assert "expected a .svg file" in refused(capsys, "explain", "--out", "nowhere/a.svg")
+    assert "expected a .svg or .html or .dot or .mmd or .txt file" in refused(
+        capsys, "explain", "--out", "nowhere/a.svg"
+    )
     assert "--count" in refused(capsys, "sample", run, "--count", "0")
 
 

@@ -1,54 +1,17 @@
-"""The page to play with, in a real browser: its numbers are the library's, and every control can be used."""
+"""The page to play with, in a real browser: backprop is stepped, and every control can be seen and used."""
 
 import re
-import shutil
 
 import numpy as np
 import pytest
 
 import tinygrad_vae as tg
-from tinygrad_vae.core import topological_order
-from tinygrad_vae.draw.labels import gradient_in_short, value_in_short
+from tinygrad_vae.draw.labels import gradient_in_short
 from tinygrad_vae.draw.picture import picture_of
-from tinygrad_vae.draw.play import DRAWS, OUTSIDE, draws_of, numbers_of, sliders_of
+from tinygrad_vae.draw.program import DRAWS, held, numbers_of
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NASTY = "a<b> & \"c\" </script> \\ 'd' {{e}} μ"
 TITLES = "sampled", "opened"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="the pages are tested with playwright, from PyPI")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Open a file; at the end nothing may have been said on the console, nor asked of a network."""
-    said, contexts = [], []
-
-    def open_file(path, width=1100, scheme="light"):
-        context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
-        page.goto(path.as_uri())
-        return page
-
-    yield open_file
-    for context in contexts:
-        context.close()
-    assert not said
 
 
 def blocked_cost():
@@ -94,56 +57,14 @@ def texts(page, kind):
 
 
 def says(page):
-    return page.get_by_role("status").text_content()
+    return page.locator("#says").text_content()
+
+
+def go_to_the_end(page):
+    page.get_by_role("button", name="End", exact=True).click()
 
 
 # ------------------------------------------------------------------------------------------------ numbers
-
-
-def test_the_numbers_on_the_page_are_the_librarys(two_graphs):
-    page = two_graphs
-    cost, p = blocked_cost()
-    names = list(p)
-    draws = draws_of([cost])
-    rng = np.random.default_rng(0)
-    for draw, noise in enumerate(draws):
-        places = dict(zip(names, rng.integers(0, 7, len(names)), strict=True))
-        for name, place in places.items():
-            page.get_by_role("slider", name=name).fill(str(place))
-        values = {n: float(page.locator(".slider .now").nth(k).text_content()) for k, n in enumerate(names)}
-        (noise_leaf,) = (x for x in topological_order([cost]) if id(x) in noise)
-        swapped = {noise_leaf: noise_leaf.with_value(noise[id(noise_leaf)])}
-        leaves = tg.wrap(values)
-        again = tg.replay(cost, swapped | {p[n]: leaves[n] for n in names})
-        opened = tg.reparameterize(again)
-        z = next(x for x in topological_order([again]) if isinstance(x, tg.Sample))
-        held = tg.replay(again, {z: tg.Tensor(z.value)})
-
-        page.get_by_role("radio", name="sampled").check()
-        shown, arrived = texts(page, "value"), texts(page, "gradient")
-        assert shown["noise"] == value_in_short(z.noise.value)[-1]
-        assert shown["z ~ Normal"] == value_in_short(z.value)[-1]
-        assert shown["cost: +"] == value_in_short(again.value)[-1]
-        partial = {n: gradient_in_short(g) for n, g in tg.gradients(held, leaves).items()}
-        assert [arrived[n] for n in names] == [
-            f"only {partial['mu']} arrives",
-            "cut: no gradient",
-            f"gradient {partial['w']}",
-        ]
-        at_z = gradient_in_short(tg.gradients(opened, next(x for x in topological_order([opened]) if x.name == "z")))
-        assert arrived["z ~ Normal"] == f"✕ {at_z}"
-
-        page.get_by_role("radio", name="opened").check()
-        assert {n: texts(page, "gradient")[n] for n in names} == {
-            n: f"gradient {gradient_in_short(g)}" for n, g in tg.gradients(opened, leaves).items()
-        }
-        assert texts(page, "value")["cost: +"] == shown["cost: +"]
-        beside = page.locator(".slider .fate").all_text_contents()
-        assert beside == [texts(page, "gradient")[n] for n in names]
-        page.get_by_role("button", name=f"Draw again ({draw + 1} of {DRAWS})").click()
-    page.get_by_role("button", name="Start again").click()
-    assert page.locator(".slider .now").all_text_contents() == ["1", "0.5", "2"]
-    assert page.get_by_role("button", name=f"Draw again (1 of {DRAWS})").is_visible()
 
 
 @pytest.mark.parametrize("rewrite", [tg.reparameterize, tg.score_function])
@@ -151,52 +72,39 @@ def test_what_a_box_gets_is_the_sum_of_what_its_arrows_bring(rewrite):
     cost, p = blocked_cost()
     opened = rewrite(cost)
     picture = picture_of(opened, p)
-    (found,) = numbers_of([opened], [picture], [], draws_of([opened])[:1])
+    found = {slot: float(x.value) for slot, x in numbers_of(opened, picture, held([opened])).items()}
     checked = 0
     for i, box in enumerate(picture.boxes[:-1]):
         if box.arrives:
-            parts = [
-                float(found["part", e][0]) for e, a in enumerate(picture.arrows) if ("part", e) in found and a.tail == i
-            ]
-            written_to = 5e-4 * sum(map(abs, [*parts, float(found["gradient", i][0])]))  # four digits each
-            assert abs(sum(parts) - float(found["gradient", i][0])) <= written_to, box.label
+            parts = [found["part", e] for e, a in enumerate(picture.arrows) if ("part", e) in found and a.tail == i]
+            assert sum(parts) == pytest.approx(found["gradient", i]), box.label
             checked += 1
     assert checked >= len(p)
-
-
-def test_a_parameter_stays_where_the_library_takes_it():
-    p = tg.wrap({"rate": 2.0, "chance": 0.25, "loc": -3.0})
-    cost = (
-        tg.Exponential(p["rate"]).sample(rng=tg.noise(0))
-        + tg.Bernoulli(probs=p["chance"]).sample(rng=tg.noise(1))
-        + tg.Normal(p["loc"], 1.0).sample(rng=tg.noise(2))
-    )
-    ranges = {s.node.name: (float(s.values[0]), float(s.values[-1])) for s in sliders_of([cost], [picture_of(cost)], p)}
-    assert ranges["loc"][0] < -3 < 0 < ranges["loc"][1]
-    assert 0 < ranges["rate"][0] < 2 < ranges["rate"][1]
-    assert 0 < ranges["chance"][0] < 0.25 < ranges["chance"][1] < 1
-
-
-def test_nothing_is_shown_where_two_parameters_together_have_left_the_domain():
-    p = tg.wrap({"low": 0.0, "high": 1.0})
-    cost = tg.square(tg.Uniform(p["low"], p["high"]).sample(rng=tg.noise(0)))
-    picture = picture_of(cost, p)
-    low, high = sliders = sliders_of([cost], [picture], p)
-    (found,) = numbers_of([cost], [picture], sliders, draws_of([cost])[:1])
-    shown = found["value", len(picture.boxes) - 1][..., 0]
-    for i, a in enumerate(low.values):
-        for k, b in enumerate(high.values):
-            assert (shown[i, k] == OUTSIDE) == (a >= b)
 
 
 # ------------------------------------------------------------------------------------------------ backprop
 
 
+GREY = "rgb(154, 163, 173)"
+
+
+def test_nothing_tells_the_result_before_it_is_reached(two_graphs):
+    page = two_graphs
+    lines = page.locator("svg.graph:not([hidden]) .arrow .line")
+    assert set(lines.evaluate_all("lines => lines.map((x) => getComputedStyle(x).stroke)")) == {GREY}
+    shapes = page.locator("svg.graph:not([hidden]) .node:not(.noise) .shape")
+    assert set(shapes.evaluate_all("shapes => shapes.map((x) => getComputedStyle(x).stroke)")) == {GREY}
+    assert set(texts(page, "gradient").values()) == {""}
+    assert page.locator("svg.graph:not([hidden]) .mark").first.is_visible() is False
+    assert set(page.locator(".fate").all_text_contents()) == {"no gradient yet"}
+    seen = page.locator("#walk").inner_text() + " ".join(
+        page.locator("svg.graph:not([hidden]) .node").evaluate_all("nodes => nodes.map((x) => x.ariaLabel)")
+    )
+    assert not re.search(r"\bcut\b|stops|arrives", seen)
+
+
 def test_backprop_is_stepped_from_the_cost_to_where_it_stops(two_graphs):
     page = two_graphs
-    assert "Here backprop stops: a draw has a value and no derivative. Nothing goes back to mu and sigma." in says(page)
-    page.get_by_role("button", name="Start", exact=True).click()
-    assert set(texts(page, "gradient").values()) == {""}
     order = []
     while "stops" not in says(page):
         page.keyboard.press("ArrowRight")
@@ -208,23 +116,69 @@ def test_backprop_is_stepped_from_the_cost_to_where_it_stops(two_graphs):
     assert order[-1] == "z ~ Normal"
     assert set(order) >= {"mu", "w"}
     assert "sigma" not in order
+    assert "Here backprop stops: a draw has a value and no derivative. Nothing goes back to mu and sigma." in says(page)
     end = page.locator(".node.current.end .shape")
     assert end.evaluate("shape => getComputedStyle(shape).stroke") == "rgb(209, 36, 47)"
     page.keyboard.press("ArrowLeft")
     assert "z ~ Normal" not in says(page)
     page.get_by_role("button", name="← Back").click()
-    page.get_by_role("button", name="All").click()
+    go_to_the_end(page)
     assert "stops" in says(page)
-    page.get_by_role("button", name="Next →").click()  # once more, from the beginning
+    page.get_by_role("button", name="Other graph →").click()
+    assert page.get_by_role("radio", name="opened").is_checked()
     assert set(texts(page, "gradient").values()) == {""}
+    go_to_the_end(page)
+    assert "every parameter has its gradient" in says(page)
+    page.get_by_role("button", name="From the start ↺").click()
+    assert set(texts(page, "gradient").values()) == {""}
+
+
+def test_the_gradient_is_seen_to_run_against_the_arrows(two_graphs):
+    page = two_graphs
+    page.keyboard.press("ArrowRight")
+    heads = page.evaluate(
+        """() => [...document.querySelectorAll("svg.graph:not([hidden]) .arrow.passing")].map((arrow) => {
+            const line = arrow.querySelector(".line"), tail = line.getPointAtLength(0);
+            const at = [...arrow.parentNode.querySelectorAll(".back")].map((head) => head.getCTM().inverse()
+                && head.transform.baseVal.consolidate().matrix);
+            return Math.min(...at.map(({ e, f }) => Math.hypot(e - tail.x, f - tail.y)));
+        })"""
+    )
+    assert len(heads) == 2
+    assert max(heads) < 3  # a head at the far end of each arrow from the cost
+
+
+def in_sight(page, locator):
+    box, bar = locator.bounding_box(), page.locator("#bar")
+    stuck = bar.bounding_box() if bar.evaluate("bar => getComputedStyle(bar).position") == "sticky" else None
+    top = stuck["y"] + stuck["height"] if stuck else 0
+    return box["y"] >= top - 1 and box["y"] + box["height"] <= page.viewport_size["height"] + 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 680), (390, 844)])
+def test_the_node_in_question_is_in_sight_at_every_step(tmp_path, visit, width, height):
+    cost, model = training_step()
+    tg.draw(cost, tmp_path / "step.html", wrt=model)
+    page = visit(tmp_path / "step.html", width=width, height=height)
+    assert page.locator("svg.graph:not([hidden])").bounding_box()["height"] <= height  # fitted, although it is higher
+    page.evaluate("scrollTo(0, 0)")
+    for _ in range(len(texts(page, "value"))):
+        page.keyboard.press("ArrowRight")
+        if page.get_by_role("button", name="Other graph →").is_visible():
+            break
+        current = page.locator("svg.graph:not([hidden]) .node.current")
+        assert in_sight(page, current), says(page)
+        label = current.locator(".label").bounding_box()
+        assert label["height"] > 9, "too small to be read"
+    else:
+        pytest.fail("the end was not reached")
 
 
 def test_what_is_passed_on_is_said_and_written_beside_the_arrows(two_graphs):
     page = two_graphs
     page.get_by_role("radio", name="opened").check()
-    page.get_by_role("button", name="Start", exact=True).click()
     for _ in range(len(texts(page, "value"))):
-        page.keyboard.press("ArrowRight") if not page.evaluate("document.activeElement.matches('input')") else None
+        page.get_by_role("button", name="Next →").click()
         passed = re.findall(r"(-?[\d.e+-]+) to ", says(page))
         assert sorted(page.locator(".part").all_text_contents()) == sorted(passed)
         if says(page).startswith("z (pathwise)"):
@@ -238,14 +192,11 @@ def test_both_graphs_show_what_they_share_in_the_same_place(two_graphs):
     places = []
     for name in TITLES:
         page.get_by_role("radio", name=name).check()
-        places.append({label: node(page, label).bounding_box() for label in ("mu", "w", "cost: +")})
-    for label, box in places[0].items():
-        assert box["x"] + box["width"] / 2 == pytest.approx(
-            places[1][label]["x"] + places[1][label]["width"] / 2, abs=1
-        )
-        assert box["y"] + box["height"] / 2 == pytest.approx(
-            places[1][label]["y"] + places[1][label]["height"] / 2, abs=1
-        )
+        corner = page.locator("svg.graph:not([hidden])").bounding_box()
+        boxes = {label: node(page, label).bounding_box() for label in ("mu", "w", "cost: +")}
+        places.append({k: (b["x"] + b["width"] / 2, b["y"] + b["height"] / 2 - corner["y"]) for k, b in boxes.items()})
+    for label, place in places[0].items():
+        assert place == pytest.approx(places[1][label], abs=1)
 
 
 # ------------------------------------------------------------------------------------------------ a node
@@ -259,8 +210,11 @@ def test_a_node_tells_its_formula_its_numbers_and_the_line_of_the_draw(two_graph
     assert '.sample(rng=tg.noise(3), name="z")' in about.text_content()
     node(page, "square").first.hover()
     assert re.search(r"square: x \* x. Derivative 2 x. \[tinygrad_vae/ops/\w+.py:\d+\]", about.text_content())
+    assert about.locator("dt").all_text_contents() == ["value"]  # its gradient has not arrived
+    go_to_the_end(page)
+    node(page, "square").first.hover()
     value, gradient = about.locator("dd").all_text_contents()
-    assert value == texts(page, "value")["square"] or value == "1"
+    assert value == texts(page, "value")["square"]
     assert float(gradient)
 
 
@@ -288,12 +242,16 @@ def test_everything_can_be_reached_and_used_by_keyboard(two_graphs):
         page.keyboard.press("Tab")
     assert without_ring == []
     assert "" not in reached
-    controls = ["sampled", "Start", "← Back", "Next →", "All", "The graph", "mu", "sigma", "w", "Start again"]
-    assert [name for name in reached if name in controls] == controls
-    assert [name.partition(",")[0] for name in reached if name not in controls][:-1] == list(texts(page, "value"))
-    page.get_by_role("slider", name="mu").focus()
+    held = ["Hold the noise", "mu", "sigma", "Reset"]
+    walked = ["sampled", "Start", "← Back", "Next →", "End"]
+    played = ["mu", "sigma", "w", "Draw 1", "Draw 100", "Keep drawing", "Reset", "Shapes and colours"]
+    compared = ["mu", "Draw 1", "Draw 100", "Keep drawing", "Let them roll", "Put them back"]
+    nodes = [name.partition(",")[0] for name in texts(page, "value")]
+    assert [name.partition(",")[0] for name in reached if name] == [*held, *walked, *nodes, *played, *compared]
+    slider = page.locator("#sliders").get_by_role("slider", name="mu")
+    slider.focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator(".slider .now").first.text_content() == "1.5"
+    assert float(slider.input_value()) > 1
     page.get_by_role("radio", name="sampled").focus()
     page.keyboard.press("ArrowRight")
     assert page.get_by_role("radio", name="opened").is_checked()
@@ -301,9 +259,12 @@ def test_everything_can_be_reached_and_used_by_keyboard(two_graphs):
 
 
 def test_a_slider_says_its_value_and_the_gradient(two_graphs):
-    slider = two_graphs.get_by_role("slider", name="sigma")
+    slider = two_graphs.locator("#sliders").get_by_role("slider", name="sigma")
+    assert slider.get_attribute("aria-valuetext") == "0.5, no gradient yet"
+    go_to_the_end(two_graphs)
     assert slider.get_attribute("aria-valuetext") == "0.5, cut: no gradient"
     two_graphs.get_by_role("radio", name="opened").check()
+    go_to_the_end(two_graphs)
     assert re.fullmatch(r"0\.5, gradient -?[\d.]+", slider.get_attribute("aria-valuetext"))
 
 
@@ -318,7 +279,10 @@ CONTRAST = """() => {
         : /, 0\\)$/.test(style(x).backgroundColor) ? ground(x.parentElement) : style(x).backgroundColor;
     const seen = [...document.querySelectorAll("svg.graph:not([hidden]) .node text")].filter((t) => t.textContent)
         .map((t) => [t.textContent, ratio(style(t).fill, style(t.parentNode.querySelector(".shape")).fill)]);
-    for (const t of document.querySelectorAll("h1, h2, p, button, .choice label, .fate, .now, dt, dd, code, li"))
+    for (const t of document.querySelectorAll(".chart text"))
+        if (t.textContent) seen.push([t.textContent, ratio(style(t).fill, ground(document.body))]);
+    const plain = "h1, h2, h3, p, button:not([aria-disabled=true]), .choice label, .fate, .now, dt, dd, code, li";
+    for (const t of document.querySelectorAll(plain))
         if (t.textContent) seen.push([t.textContent, ratio(style(t).color, ground(t))]);
     return seen;
 }"""
@@ -331,6 +295,8 @@ def test_every_text_stands_out_from_its_ground(tmp_path, visit, scheme):
     page = visit(tmp_path / "page.html", scheme=scheme)
     for name in ("as it is", "reparameterize(cost)"):
         page.get_by_role("radio", name=name).check()
+        go_to_the_end(page)
+        page.locator("#why").get_by_role("button", name="Draw 100").click()
         seen = page.evaluate(CONTRAST)
         assert len(seen) > 40
         assert [(text, ratio) for text, ratio in seen if ratio < 4.5] == []  # WCAG 2.2, success criterion 1.4.3
@@ -349,7 +315,7 @@ def test_a_training_step_fits_a_phone_and_can_be_drawn_again(tmp_path, visit):
         assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.get_by_role("slider").count() == 0
     before = texts(page, "value")
-    page.get_by_role("button", name=f"Draw again (1 of {DRAWS})").click()
+    page.get_by_role("button", name=f"Next draw (1 of {DRAWS})").click()
     after = texts(page, "value")
     changed = {label for label in before if before[label] != after[label]}
     assert {"noise", "decoder.layers.0"} < changed
@@ -368,8 +334,10 @@ def test_layers_are_one_box_each_until_they_are_opened(tmp_path, visit):
     opened = texts(page, "value")
     assert {"encoder.layers.0.weight", "encoder.layers.0.bias", "linear", "relu"} <= opened.keys()
     assert "encoder.layers.0" not in opened
+    go_to_the_end(page)
     assert re.fullmatch(r"only norm [\d.]+ arrives", texts(page, "gradient")["encoder.layers.0.weight"])
     page.get_by_role("radio", name="reparameterize(cost)").check()
+    go_to_the_end(page)
     gradient = tg.gradients(tg.reparameterize(cost), model).encoder.layers[0].weight
     assert texts(page, "gradient")["encoder.layers.0.weight"] == (
         f"gradient {gradient_in_short(gradient).removeprefix('of ')}"
@@ -382,8 +350,13 @@ def test_layers_are_one_box_each_until_they_are_opened(tmp_path, visit):
     assert page.get_by_role("button", name="Fold the layers").evaluate("button => button === document.activeElement")
 
 
-def test_without_layers_there_is_no_button_for_them(two_graphs):
+def test_what_a_graph_does_not_need_is_not_shown(two_graphs, tmp_path, visit):
     assert not two_graphs.locator("#layers").is_visible()
+    x = tg.Tensor(np.ones(3), "x")
+    tg.draw(tg.exp(x), tmp_path / "page.html", wrt=x)
+    page = visit(tmp_path / "page.html")
+    for part in ("gesture", "play", "why", "graphs", "near"):
+        assert not page.locator(f"#{part}").is_visible(), part
 
 
 def test_names_are_text_and_nothing_else(tmp_path, visit):
@@ -392,13 +365,15 @@ def test_names_are_text_and_nothing_else(tmp_path, visit):
     page = visit(tmp_path / "page.html")
     assert page.title() == NASTY
     assert node(page, NASTY).count() == 1
-    assert page.get_by_role("slider", name=NASTY).count() == 1
+    assert page.locator("#sliders").get_by_role("slider", name=NASTY).count() == 1
+    go_to_the_end(page)
     assert says(page).startswith(f"{NASTY} ~ Normal: ")
 
 
 def shown_gradients(cost, wrt, folder, visit):
     tg.draw(cost, folder / "page.html", wrt=wrt)
     page = visit(folder / "page.html")
+    go_to_the_end(page)
     return {label: text for label, text in texts(page, "gradient").items() if text}, says(page)
 
 
@@ -423,8 +398,10 @@ def test_a_blocked_graph_is_shown_with_one_that_opens_it(tmp_path, visit):
     cost = (b - 0.45) ** 2
     tg.draw(cost, tmp_path / "page.html", wrt=p)
     page = visit(tmp_path / "page.html")
+    go_to_the_end(page)
     assert "Here backprop stops" in says(page)
     page.get_by_role("radio", name="score_function(cost)").check()
+    go_to_the_end(page)
     assert texts(page, "gradient")["p"] == f"gradient {tg.gradients(tg.score_function(cost), p):.4g}"
 
 

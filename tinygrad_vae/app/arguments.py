@@ -82,11 +82,12 @@ Examples:
 Run one training step of a small VAE and print what stands between its loss and each weight:
 the draw of z, which has a value and no derivative. Then do the same after the
 reparameterization trick, and draw both graphs side by side. The value is the same in both;
-all that changes is where the gradient flows.
+all that changes is where the gradient flows. An .html file is a page on which backprop is
+stepped from node to node; .dot is for Graphviz, .mmd for Mermaid.
 
 Examples:
   tinygrad-vae explain
-  tinygrad-vae explain --out graphs.svg
+  tinygrad-vae explain --out step.html
 """,
     "estimators": """compare estimators of a gradient through a random draw
 
@@ -196,7 +197,7 @@ def _of_sample(words: argparse.ArgumentParser) -> None:
 
 
 def _of_explain(words: argparse.ArgumentParser) -> None:
-    _add_file(words, "explain.svg", ".svg")
+    _add_file(words, "explain.svg", ".svg", ".html", ".dot", ".mmd", ".txt")
 
 
 def _of_estimators(words: argparse.ArgumentParser) -> None:

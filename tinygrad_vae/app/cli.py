@@ -409,6 +409,8 @@ def explain_command(arguments: argparse.Namespace) -> int:
     model, loss = step["model"], step["loss"]
     opened = reparameterize(loss)
     titles = ("z is drawn: the gradient is cut", "reparameterized: the gradient gets through")
+    if arguments.out.suffix == ".html":  # on which one is to find that out
+        titles = ("z is drawn", "reparameterized")
     draw_side_by_side(loss, opened, arguments.out, titles=titles, wrt=model)
     print("A training step (step.py):\n")
     print("\n".join(f"  {i}  {line}" for i, line in enumerate(STEP.splitlines(), 1)))
@@ -418,7 +420,7 @@ def explain_command(arguments: argparse.Namespace) -> int:
     print(f"\nAfter tg.reparameterize(loss), with the same value, {float(opened.value):.4f}:\n")
     print(explain(opened, model))
     print("\n" + draw(opened, wrt=model, title="The graph of the reparameterized loss"))
-    print(f"\nBoth graphs, side by side: {arguments.out}")
+    print(f"\nBoth graphs: {arguments.out}")
     return 0
 
 

@@ -19,18 +19,17 @@ from .labels import one_line
 from .page import page
 from .picture import Picture, picture_of
 from .svg import svg
-from .text import dot, mermaid, terminal
+from .text import dot, mermaid, terminal, terminals
 
-FORMATS = {
-    ".svg": lambda picture, title: svg([(title, picture)], title or "A graph"),
-    ".dot": lambda picture, title: dot(picture, title or "A graph"),
-    ".mmd": lambda picture, title: mermaid(picture, title or "A graph"),
-    ".txt": lambda picture, title: terminal(picture, title or "A graph") + "\n",
-}
-"""How a picture is written, by the suffix of the file."""
+FORMATS = {".svg": svg, ".dot": dot, ".mmd": mermaid, ".txt": terminals}
+"""How pictures with their headings and a title are written, by the suffix of the file."""
 
 PAGE = ".html"
 """The suffix of a page to play with, which needs more than a picture."""
+
+
+_QUESTION = "Why backprop stops at a draw, and what the trick changes"
+"""The title of a page on which a blocked graph stands beside one that opens it."""
 
 
 class Drawing(str):
@@ -60,9 +59,10 @@ def draw(
     asked for. A linear layer and its activation are one box, unless ``open_layers``; a graph of more than 40 boxes is
     summarised further.
 
-    A page (``.html``) is one file to play with: it steps backprop from node to node, moves the parameters, draws again,
-    and shows the graph that opens a blocked cost. The library computed every number on it. It has sliders if all values
-    are numbers, and a button that opens the layers if there are any.
+    A page (``.html``) is one file to play with. It steps backprop from node to node and shows the graph that opens a
+    blocked cost. If all values are numbers, the page computes them: parameters have sliders, one draws again, drags the
+    distribution of a draw while its noise or the draw is held, and compares the gradients over many draws. Otherwise it
+    looks up the numbers of a few draws. It has a button that opens the layers if there are any.
 
     Args:
         cost: the Tensor to draw.
@@ -94,25 +94,26 @@ def draw(
     target = None if path is None else _checked(path, [*FORMATS, PAGE])
     picture, title = picture_of(cost, wrt, open_layers=open_layers), one_line(title or "")
     if target is not None and target.suffix.lower() == PAGE:
-        opened = [(heading, other, picture_of(other, wrt)) for heading, other in _opened(cost, wrt)]
-        text = page([("as it is", cost, picture), *opened], wrt, title or "A graph")
+        ways = _ways(cost, wrt)
+        opened = [(f"{name}(cost)", other, picture_of(other, wrt)) for name, other in ways.items()][:1]
+        text = page([("as it is", cost, picture), *opened], wrt, title or (_QUESTION if ways else "A graph"), ways)
         target.write_text(text, encoding="utf-8")
     elif target is not None:
-        target.write_text(FORMATS[target.suffix.lower()](picture, title), encoding="utf-8")
+        text = FORMATS[target.suffix.lower()]([(title, picture)], title or "A graph")
+        target.write_text(text, encoding="utf-8")
     drawing = Drawing(terminal(picture, title or "A graph"))
     drawing.picture, drawing.heading = picture, title
     return drawing
 
 
-def _opened(cost: Tensor, wrt: Any) -> list[tuple[str, Tensor]]:
-    """Return the first rewrite that opens every random node of the cost, with its call, if there is one."""
-    if not live_samples(cost):
-        return []
-    for rewrite in (reparameterize, score_function):
+def _ways(cost: Tensor, wrt: Any) -> dict[str, Tensor]:
+    """Return the rewrites that open every random node of the cost, by the name of the estimator."""
+    found = {}
+    for rewrite in (reparameterize, score_function) if live_samples(cost) else ():
         other = rewrite(cost)
         if not live_samples(other) and not explain(other, wrt).problems:
-            return [(f"{rewrite.__name__}(cost)", other)]
-    return []
+            found[rewrite.__name__] = other
+    return found
 
 
 def draw_side_by_side(
@@ -127,7 +128,8 @@ def draw_side_by_side(
 
     Args:
         left, right: a cost, and a rewrite of it, such as ``reparameterize(cost)``.
-        path: where to write: ``.svg`` with both next to each other, or ``.html``, a page that switches between them.
+        path: where to write: ``.html``, a page to play with that switches between them; or both pictures in one file:
+            ``.svg``, ``.dot`` (Graphviz), ``.mmd`` (Mermaid), ``.txt``.
         titles: a heading for each.
         wrt: the parameters, as for ``draw``.
 
@@ -140,15 +142,18 @@ def draw_side_by_side(
     ...     print(path.read_text().count("cut: no gradient</text>"))
     1
     """
-    target = _checked(path, [".svg", PAGE])
+    target = _checked(path, [*FORMATS, PAGE])
     if len(titles) != 2:
         raise ValueError(f"draw_side_by_side: titles takes two headings, found {len(titles)}")
     titles = one_line(titles[0]), one_line(titles[1])
     pictures = picture_of(left, wrt), picture_of(right, wrt)
     if target.suffix.lower() == PAGE:
-        text = page(list(zip(titles, (left, right), pictures, strict=True)), wrt, "One draw, two graphs")
+        ways = _ways(left, wrt) or _ways(right, wrt)
+        text = page(
+            list(zip(titles, (left, right), pictures, strict=True)), wrt, _QUESTION if ways else "Two graphs", ways
+        )
     else:
-        text = svg(list(zip(titles, pictures, strict=True)), " and ".join(titles))
+        text = FORMATS[target.suffix.lower()](list(zip(titles, pictures, strict=True)), " and ".join(titles))
     target.write_text(text, encoding="utf-8")
 
 

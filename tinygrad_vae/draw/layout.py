@@ -33,13 +33,16 @@ class Layout:
     height: float
 
 
-def layered_layout(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]]) -> Layout:
+def layered_layout(
+    sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]], layer_gap: float = LAYER_GAP
+) -> Layout:
     """Return a layout of boxes of these sizes, with every edge pointing down.
 
     Args:
         sizes: the width and height of each box.
         edges: pairs ``(from, to)`` of numbers of boxes; a pair may occur several times. ``graphlib.CycleError`` is
             raised if they run in a circle.
+        layer_gap: the room between layers.
 
     >>> layered_layout([(10, 10), (10, 10)], [(0, 1)]).layers
     [0, 1]
@@ -66,7 +69,7 @@ def layered_layout(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[i
     for row in rows:
         height = max((sizes[i][1] for i in row if i < len(sizes)), default=0.0)
         bands.append((y, y + height))
-        y += height + LAYER_GAP
+        y += height + layer_gap
     centres = [(xs[i], sum(bands[layers[i]]) / 2) for i in range(len(sizes))]
     width = max((x + w / 2 for x, w in zip(xs, widths, strict=True)), default=0.0)
     lanes = [[xs[i] for i in chain[1:-1]] for chain in chains]

@@ -1,87 +1,123 @@
-"""Pictures as one HTML file to play with: the template ``page.html``, filled with graphs and tables of their numbers.
+"""Pictures as one HTML file to play with: the template ``web/page.html``, filled with graphs and their programs.
 
-The page computes nothing. Each number on it is a text that the library made when the page was written, looked up by the
-position of the sliders and the number of the draw.
+The page computes its numbers by running the program of its graphs again. Where it cannot, it looks up texts that the
+library made for a few draws, and says so.
 """
 
 from __future__ import annotations
 
 import json
 import linecache
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..core import Op, Sample, SourceLine, Tensor, is_array, taken_care_of
+from ..core import NORMAL, UNIFORM, Noise, Op, Sample, SourceLine, Tensor, is_array, taken_care_of, topological_order
 from .flow import OPEN, PARTLY
 from .folding import FOLDED
 from .labels import LONGEST_DETAIL, one_line
 from .picture import CONSTANT, GROUP, RANDOM, Box, Picture, picture_of
-from .play import Slot, Texts, draws_of, numbers_of, sliders_of
+from .program import Program, Slot, UnknownError, conditions_of, held, looked_up, numbers_of, sliders_of
 from .svg import STYLE, frames_of, legend_of, panel, value_lines
+from .trick import estimators_of, gesture_of
 
-_MARGIN = 16.0
+_MARGIN, _LAYER_GAP = 16.0, 40.0
 
 PACKAGE = __name__.partition(".")[0]
+
+_ALSO = "partly cut; "  # the colour says it too
 
 ENDS = {RANDOM: "a draw has a value and no derivative"}
 """Why backprop does not get past a box."""
 
 
-def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str) -> str:
-    """Return graphs of the same draw, each a heading, a cost and its picture, as one HTML document."""
+def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str, ways: Mapping[str, Tensor]) -> str:
+    """Return graphs of the same draw, each a heading, a cost and its picture, as one HTML document.
+
+    ``ways``: the rewrites of the first blocked graph that open it, by the name of the estimator.
+    """
     opened = _with_open_layers(panels, wrt)
     shown = [*panels, *opened]
     costs, pictures = [cost for _, cost, _ in shown], [picture for _, _, picture in shown]
-    sliders, draws = sliders_of(costs, pictures, wrt), draws_of(costs)
-    numbers = numbers_of(costs, pictures, sliders, draws)
-    tables = Tables()
-    graphs = [
+    blocked = [cost for cost in costs if any(isinstance(x, Sample) for x in topological_order([cost]))][:1]
+    new = held([*costs, *ways.values()])
+    found = [numbers_of(cost, picture, new) for cost, picture in zip(costs, pictures, strict=True)]
+    sliders = sliders_of(costs, pictures, wrt)
+    noises = [x for x in topological_order(costs) if isinstance(x, Noise)]
+    program, estimators = Program(), {}
+    if blocked and ways and pictures[costs.index(blocked[0])].gradients:
+        estimators = {"cut": blocked[0]} | dict(ways)
+    places: Sequence[Mapping[Slot, Any]]  # where the page finds each number: its row in the program, or its texts
+    try:
+        data: dict[str, Any] = {
+            "sliders": [
+                {
+                    "name": one_line(s.node.name or "leaf"),
+                    "row": program.variable(s.node),
+                    "low": s.low,
+                    "high": s.high,
+                    "boxes": [_box_of(s.node, picture) for picture in pictures],
+                }
+                for s in sliders
+            ],
+            "noises": [{"row": program.variable(new[id(x)]), "law": _law_of(x)} for x in noises],
+            "conditions": [program.add(x) for x in conditions_of(costs, new)],
+            "gesture": gesture_of(blocked, sliders, new, program),
+            "estimators": estimators_of(estimators, sliders, new, program) if sliders else [],
+            "rows": program.rows,
+        }
+        places = [{slot: program.add(node) for slot, node in numbers.items()} for numbers in found]
+    except UnknownError as reason:
+        places = looked_up(noises, new, found)
+        draws = max((len(texts) for numbers in places for texts in numbers.values()), default=1)
+        data = {"sliders": [], "reason": str(reason), "draws": draws}
+    data["folded"] = len(panels)
+    data["graphs"] = [
         {
             "heading": heading,
-            "boxes": [_about(i, box, picture, found, tables) for i, box in enumerate(picture.boxes)],
+            "boxes": [_about(i, box, picture, place) for i, box in enumerate(picture.boxes)],
             "arrows": [
-                {"tail": a.tail, "head": a.head, "mark": a.mark, "part": tables.add(found.get(("part", e)))}
+                {"tail": a.tail, "head": a.head, "mark": a.mark, "part": place.get(("part", e))}
                 for e, a in enumerate(picture.arrows)
             ],
             "steps": _steps(picture),
         }
-        for (heading, _, picture), found in zip(shown, numbers, strict=True)
+        for (heading, _, picture), place in zip(shown, places, strict=True)
     ]
-    data = {
-        "sliders": [
-            {
-                "name": one_line(s.node.name or "leaf"),
-                "values": [f"{float(v):.4g}" for v in s.values],
-                "start": len(s.values) // 2,
-                "boxes": [_box_of(s.node, picture) for picture in pictures],
-            }
-            for s in sliders
-        ],
-        "draws": len(draws),
-        "folded": len(panels),
-        "graphs": graphs,
-        "tables": tables.all,
-    }
-    groups = (panels, numbers[: len(panels)]), (opened, numbers[len(panels) :])  # each laid out for itself
-    filling = {
-        "title": escape(title),
-        "style": STYLE,
-        "graphs": "\n".join(line for group, found in groups if group for line in _inline(group, found)),
-        "legend": "\n".join(
-            f'<li><svg class="sign" viewBox="-1 -10 28 20" aria-hidden="true">{sign}</svg>{escape(words)}</li>'
-            for sign, words in legend_of(pictures)
-        ),
-        "data": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
-    }
-    before, *rest = (files(__package__) / "page.html").read_text(encoding="utf-8").split("{{")
+    groups = panels, opened  # each laid out for itself
+    return _filled(
+        {
+            "title": escape(title),
+            "graph style": STYLE,
+            "graphs": "\n".join(line for group in groups if group for line in _inline(group)),
+            "legend": "\n".join(
+                f'<li><svg class="sign" viewBox="-1 -10 28 20" aria-hidden="true">{sign}</svg>{escape(words)}</li>'
+                for sign, words in legend_of(pictures)
+            ),
+            "data": json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
+                "<", "\\u003c"
+            ),
+        }
+    )
+
+
+def _law_of(noise: Noise) -> str:
+    if noise.law not in (NORMAL, UNIFORM) or noise.coupled:
+        raise UnknownError(f"its noise is {noise.law.name}, which this page cannot draw")
+    return noise.law.name
+
+
+def _filled(filling: Mapping[str, str]) -> str:
+    """Return the template with each ``{{name}}`` replaced by a text or, if it names one, by a file beside it."""
+    folder = files(__package__) / "web"
+    before, *rest = (folder / "page.html").read_text(encoding="utf-8").split("{{")
     parts = [before]
     for part in rest:
         name, _, text = part.partition("}}")
-        parts += filling[name], text
+        parts += filling[name] if name in filling else (folder / name).read_text(encoding="utf-8"), text
     return "".join(parts)
 
 
@@ -95,27 +131,6 @@ def _with_open_layers(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any) -
         return []
 
 
-class Tables:
-    """The tables of a page, each kept once. An axis on which nothing depends has length 1."""
-
-    def __init__(self) -> None:
-        self.all: list[dict[str, Any]] = []
-        self._known: dict[tuple[Any, ...], int] = {}
-
-    def add(self, texts: Texts | None) -> int | None:
-        """Return the number of a table, or ``None``."""
-        if texts is None:
-            return None
-        for axis in range(texts.ndim):
-            first = texts.take([0], axis)
-            texts = first if (texts == first).all() else texts
-        key = texts.shape, tuple(texts.flat)
-        if key not in self._known:
-            self._known[key] = len(self.all)
-            self.all.append({"shape": list(texts.shape), "text": list(texts.flat)})
-        return self._known[key]
-
-
 def _steps(picture: Picture) -> list[int]:
     """Return the boxes in the order in which backprop reaches them; last the boxes that it does not get past."""
     back = [i for i in reversed(range(len(picture.boxes))) if picture.boxes[i].arrives]
@@ -126,7 +141,7 @@ def _box_of(node: Tensor, picture: Picture) -> int | None:
     return next((i for i, box in enumerate(picture.boxes) if any(x is node for x in box.nodes)), None)
 
 
-def _about(i: int, box: Box, picture: Picture, found: Mapping[Slot, Texts], tables: Tables) -> dict[str, Any]:
+def _about(i: int, box: Box, picture: Picture, place: Mapping[Slot, Any]) -> dict[str, Any]:
     """Return the facts that the page shows of a box."""
     drawn_at = [x.line for x in box.nodes if isinstance(x, Sample)]
     drawn_at += [x.attrs["drawn"].line for x in box.nodes if not is_array(x) and x.op is taken_care_of]
@@ -138,9 +153,9 @@ def _about(i: int, box: Box, picture: Picture, found: Mapping[Slot, Texts], tabl
         "detail": "" if formulas and not drawn_at else box.detail,
         "formulas": formulas,
         "source": [_source(line) for line in dict.fromkeys(drawn_at)],
-        "value": tables.add(found.get(("value", i))),
+        "value": place.get(("value", i)),
         "before": _before(box),
-        "gradient": tables.add(found.get(("gradient", i))),
+        "gradient": place.get(("gradient", i)),
         "words": _words(i, box, picture),
         "ends": ENDS.get(box.kind, "its value jumps") if _is_end(i, picture) else "",
     }
@@ -149,7 +164,7 @@ def _about(i: int, box: Box, picture: Picture, found: Mapping[Slot, Texts], tabl
 def _words(i: int, box: Box, picture: Picture) -> str:
     """Return the text of a box once the gradient is there, with ``{}`` for the number."""
     if box.words:
-        return box.words.replace("partly cut; ", "")
+        return box.words.replace(_ALSO, "")
     if not (box.arrives and picture.gradients):
         return ""
     return "✕ {}" if _is_end(i, picture) else "↑ {}"
@@ -189,35 +204,33 @@ def _source(line: SourceLine) -> str:
     return one_line(f"{line}  {linecache.getline(line.file, line.line).strip()}".strip(), LONGEST_DETAIL)
 
 
-def _inline(panels: Sequence[tuple[str, Tensor, Picture]], numbers: Sequence[Mapping[Slot, Texts]]) -> list[str]:
+def _inline(panels: Sequence[tuple[str, Tensor, Picture]]) -> list[str]:
     """Return an SVG for each graph; nodes that they share stand in the same place."""
-    roomy = [_with_texts(picture, found, _longest) for (_, _, picture), found in zip(panels, numbers, strict=True)]
+    pictures = [picture for _, _, picture in panels]
     out = []
-    for (heading, _, picture), found, frame in zip(panels, numbers, frames_of(roomy), strict=True):
+    frames = frames_of([_roomy(picture) for picture in pictures], _LAYER_GAP)
+    for (heading, _, picture), frame in zip(panels, frames, strict=True):
         width, height = frame.layout.width + 2 * _MARGIN, frame.layout.height + 2 * _MARGIN
         out += [
             f'<svg class="graph" role="group" aria-label="{escape(heading)}" viewBox="0 0 {width:.1f} {height:.1f}" '
-            f'style="max-width: {width:.0f}px; min-width: {0.6 * width:.0f}px">',
-            *panel(_with_texts(picture, found, _own), frame, _MARGIN, _MARGIN),
+            f'style="--width: {width:.0f}px; aspect-ratio: {width:.0f} / {height:.0f}">',
+            *panel(_with_texts(picture, None), frame, _MARGIN, _MARGIN),
             "</svg>",
         ]
     return out
 
 
-def _with_texts(picture: Picture, found: Mapping[Slot, Texts], choose: Callable[[Texts], str]) -> Picture:
-    """Return the picture with one of the texts of each slot in its boxes."""
+def _roomy(picture: Picture) -> Picture:
+    """Return the picture with numbers in its boxes that are as long as any that the page will write there."""
+    return _with_texts(picture, "-88.888")
+
+
+def _with_texts(picture: Picture, number: str | None) -> Picture:
+    """Return the picture with the words of gradients in its boxes, and a number in the place of every number."""
     boxes = []
     for i, box in enumerate(picture.boxes):
-        value, gradient = (choose(found[slot]) if slot in found else "" for slot in (("value", i), ("gradient", i)))
-        words = _words(i, box, picture).replace("{}", gradient)
-        boxes.append(replace(box, value=[*box.value[:-1], value or box.value[-1]], gradient=words))
+        value = box.value[-1] if number is None or box.kind == CONSTANT or len(box.value[-1]) > len(number) else number
+        words = _words(i, box, picture).replace("{}", number or "")
+        words = box.gradient.replace(_ALSO, "") if number is None and box.words else words
+        boxes.append(replace(box, value=[*box.value[:-1], value], gradient=words))
     return replace(picture, boxes=boxes)
-
-
-def _longest(texts: Texts) -> str:
-    return max(texts.flat, key=len)
-
-
-def _own(texts: Texts) -> str:
-    """Return the text for sliders in the middle and the draw that the graph was recorded with."""
-    return texts[(*(n // 2 for n in texts.shape[:-1]), 0)]

@@ -13,7 +13,7 @@ from graphlib import CycleError
 from xml.sax.saxutils import escape
 
 from .flow import CLOSED, CUT, OPEN, PARTLY
-from .layout import Layout, layered_layout
+from .layout import LAYER_GAP, Layout, layered_layout
 from .picture import CONSTANT, GROUP, LEAF, NOISE, OPERATION, RANDOM, Arrow, Box, Picture
 
 COLOURS = {OPEN: "#1f7a54", CUT: "#d1242f", PARTLY: "#d9730d", CLOSED: "#9aa3ad"}
@@ -145,15 +145,15 @@ class Frame:
         return self.layout.layers[self.slots[box]]
 
 
-def frames_of(pictures: Sequence[Picture]) -> list[Frame]:
+def frames_of(pictures: Sequence[Picture], layer_gap: float = LAYER_GAP) -> list[Frame]:
     """Lay out the pictures so that boxes of the same value share a slot; apart, if shared slots would make a circle."""
     try:
-        return _shared_frames(pictures)
+        return _shared_frames(pictures, layer_gap)
     except CycleError:
-        return [_shared_frames([picture])[0] for picture in pictures]
+        return [_shared_frames([picture], layer_gap)[0] for picture in pictures]
 
 
-def _shared_frames(pictures: Sequence[Picture]) -> list[Frame]:
+def _shared_frames(pictures: Sequence[Picture], layer_gap: float) -> list[Frame]:
     slots = _slots(pictures)
     room = [(0.0, 0.0)] * (1 + max(slot for taken in slots for slot in taken))
     edges: dict[tuple[int, int, int], None] = {}  # from, to, and the index among the arrows that join the two
@@ -170,7 +170,7 @@ def _shared_frames(pictures: Sequence[Picture]) -> list[Frame]:
             here.append((*pair, count[pair]))
         wanted.append(here)
         edges.update(dict.fromkeys(here))
-    layout = layered_layout(room, [(a, b) for a, b, _ in edges])
+    layout = layered_layout(room, [(a, b) for a, b, _ in edges], layer_gap)
     lanes = dict(zip(edges, layout.lanes, strict=True))
     return [
         Frame(layout, [_size(box) for box in picture.boxes], taken, [lanes[edge] for edge in here])

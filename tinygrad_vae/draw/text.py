@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .flow import CLOSED, CUT, OPEN, PARTLY
 from .picture import CONSTANT, GROUP, LEAF, NOISE, OPERATION, RANDOM, Box, Picture
 
@@ -40,19 +42,33 @@ def _cut_words(state: str, mark: str) -> str:
     return " (stopped)" if mark == "stop" else _WORDS[state]
 
 
-def dot(picture: Picture, title: str) -> str:
-    """Return the picture in the language of Graphviz: ``dot -Tpdf graph.dot -o graph.pdf``."""
+def terminals(panels: Sequence[tuple[str, Picture]], title: str) -> str:
+    """Return pictures as text, one below the other."""
+    return "\n".join(f"{terminal(picture, heading or title)}\n" for heading, picture in panels)
+
+
+def dot(panels: Sequence[tuple[str, Picture]], title: str) -> str:
+    """Return pictures in the language of Graphviz: ``dot -Tpdf graph.dot -o graph.pdf``; several as clusters."""
     shapes = {LEAF: "box", CONSTANT: "box", GROUP: "box", OPERATION: "diamond", RANDOM: "circle", NOISE: "circle"}
     lines = ["digraph {", f"  label={_quoted(title)};", '  node [fontname="Helvetica"];']
-    for i, box in enumerate(picture.boxes):
-        style = {GROUP: ', style="rounded"', NOISE: ', style="dashed"', CONSTANT: ', style="dashed"'}.get(box.kind, "")
-        colour = f', color="{_COLOURS[box.state]}"' if box.state else ""
-        lines.append(f"  n{i} [shape={shapes[box.kind]}, label={_quoted(*_lines(box))}{style}{colour}];")
-    for arrow in picture.arrows:
-        dashed = ', style="dashed"' if arrow.state == CLOSED else ""
-        mark = {"cut": ', label="✕", fontcolor="#d1242f"', "stop": ', label="stop"'}.get(arrow.mark, "")
-        lines.append(f'  n{arrow.tail} -> n{arrow.head} [color="{_COLOURS[arrow.state]}"{dashed}{mark}];')
+    for k, (heading, picture) in enumerate(panels):
+        n = _prefix(k)
+        lines += [f"  subgraph cluster{k} {{", f"  label={_quoted(heading)};"] if len(panels) > 1 else []
+        for i, box in enumerate(picture.boxes):
+            dashes = {GROUP: ', style="rounded"', NOISE: ', style="dashed"', CONSTANT: ', style="dashed"'}
+            style, colour = dashes.get(box.kind, ""), f', color="{_COLOURS[box.state]}"' if box.state else ""
+            lines.append(f"  {n}{i} [shape={shapes[box.kind]}, label={_quoted(*_lines(box))}{style}{colour}];")
+        for arrow in picture.arrows:
+            dashed = ', style="dashed"' if arrow.state == CLOSED else ""
+            mark = {"cut": ', label="✕", fontcolor="#d1242f"', "stop": ', label="stop"'}.get(arrow.mark, "")
+            lines.append(f'  {n}{arrow.tail} -> {n}{arrow.head} [color="{_COLOURS[arrow.state]}"{dashed}{mark}];')
+        lines += ["  }"] if len(panels) > 1 else []
     return "\n".join([*lines, "}\n"])
+
+
+def _prefix(k: int) -> str:
+    """Return what the names of the boxes of picture k begin with."""
+    return "n" if k == 0 else f"n{k}_"
 
 
 def _quoted(*lines: str) -> str:
@@ -60,24 +76,33 @@ def _quoted(*lines: str) -> str:
     return '"' + "\\n".join(escaped) + '"'
 
 
-def mermaid(picture: Picture, title: str) -> str:
-    """Return the picture in the language of Mermaid, which Markdown pages draw in a block marked ``mermaid``."""
+def mermaid(panels: Sequence[tuple[str, Picture]], title: str) -> str:
+    """Return pictures in the language of Mermaid, which Markdown pages draw in a block marked ``mermaid``."""
     shapes = {OPERATION: ("{", "}"), RANDOM: ("((", "))"), NOISE: ("((", "))"), GROUP: ("(", ")")}
     lines = ["flowchart TD", f"  accTitle: {' '.join(title.split())}"]
-    for i, box in enumerate(picture.boxes):
-        left, right = shapes.get(box.kind, ("[", "]"))
-        lines.append(f'  n{i}{left}"{"<br>".join(_entities(line) for line in _lines(box))}"{right}')
-    for arrow in picture.arrows:
-        link = "-.->" if arrow.state == CLOSED else "-->"
-        mark = {"cut": "|✕|", "stop": "|stop|"}.get(arrow.mark, "")
-        lines.append(f"  n{arrow.tail} {link}{mark} n{arrow.head}")
+    numbers: dict[str, list[str]] = {state: [] for state in _COLOURS}  # of the arrows, counted over all pictures
+    boxes: dict[str, list[str]] = {state: [] for state in _COLOURS}
+    for k, (heading, picture) in enumerate(panels):
+        n, before = _prefix(k), sum(map(len, numbers.values()))
+        lines += [f'  subgraph panel{k}["{_entities(heading)}"]'] if len(panels) > 1 else []
+        for i, box in enumerate(picture.boxes):
+            left, right = shapes.get(box.kind, ("[", "]"))
+            lines.append(f'  {n}{i}{left}"{"<br>".join(_entities(line) for line in _lines(box))}"{right}')
+            boxes.get(box.state, []).append(f"{n}{i}")
+        for j, arrow in enumerate(picture.arrows):
+            link = "-.->" if arrow.state == CLOSED else "-->"
+            mark = {"cut": "|✕|", "stop": "|stop|"}.get(arrow.mark, "")
+            lines.append(f"  {n}{arrow.tail} {link}{mark} {n}{arrow.head}")
+            numbers[arrow.state].append(str(before + j))
+        lines += ["  end"] if len(panels) > 1 else []
     for state, colour in _COLOURS.items():
-        numbers = [str(k) for k, arrow in enumerate(picture.arrows) if arrow.state == state]
-        boxes = [f"n{i}" for i, box in enumerate(picture.boxes) if box.state == state]
-        if numbers:
-            lines.append(f"  linkStyle {','.join(numbers)} stroke:{colour}")
-        if boxes:
-            lines += [f"  classDef {state} stroke:{colour},stroke-width:2px", f"  class {','.join(boxes)} {state}"]
+        if numbers[state]:
+            lines.append(f"  linkStyle {','.join(numbers[state])} stroke:{colour}")
+        if boxes[state]:
+            lines += [
+                f"  classDef {state} stroke:{colour},stroke-width:2px",
+                f"  class {','.join(boxes[state])} {state}",
+            ]
     return "\n".join([*lines, ""])
 
 

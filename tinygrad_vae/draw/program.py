@@ -1,0 +1,291 @@
+"""The numbers of a page: every value and gradient of a picture as a graph, and the calls that compute them again.
+
+Recorded gradients are graphs of ops, like the values. So the page needs to know what an op does to numbers
+(``web/ops.js``), and no derivative: those are the library's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from ..core import (
+    Noise,
+    Sample,
+    Tensor,
+    Value,
+    as_array,
+    gradients,
+    noise,
+    pull_back,
+    replay,
+    rewrite,
+    taken_care_of,
+    topological_order,
+    trees,
+    value_of,
+)
+from ..devices import to_host
+from ..distributions.distribution import Distribution, domain_of
+from ..domains import POSITIVE, REAL, Domain, interval
+from ..ops import (
+    astype,
+    broadcast_to,
+    identity,
+    max,
+    mean,
+    min,
+    positive,
+    prod,
+    reshape,
+    stop_gradient,
+    sum,
+    sum_to,
+    surrogate,
+)
+from ..ops.declare import OPS
+from ..refusals import first_order, refuse_gradient
+from .flow import OPEN, PARTLY
+from .folding import LARGE, head_of
+from .labels import gradient_in_short, value_in_short
+from .picture import CONSTANT, Picture
+
+DRAWS = 5
+"""The number of draws on a page that only looks numbers up; the first is the one that the graph was recorded with."""
+
+MOST_SLIDERS = 8
+
+KNOWN = frozenset(re.findall(r"^  (\w+)[:,]", (files(__package__) / "web" / "ops.js").read_text("utf-8"), re.MULTILINE))
+"""The ops that a page can compute."""
+
+WITHOUT_EFFECT = (taken_care_of, identity, positive, stop_gradient, surrogate, refuse_gradient, first_order)
+"""Ops whose value is their first input; those below are, too, where it is a number."""
+WITHOUT_EFFECT_ON_NUMBERS = (sum, mean, max, min, prod, reshape, broadcast_to, sum_to)
+
+Slot = tuple[str, int]
+"""The place of a number: ``("value", i)`` and ``("gradient", i)`` in box i, ``("part", e)`` along arrow e."""
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A parameter that is a number, and the range that it is moved in."""
+
+    node: Tensor
+    low: float
+    high: float
+
+
+def sliders_of(costs: Sequence[Tensor], pictures: Sequence[Picture], wrt: Any) -> list[Slider]:
+    """Return a slider for each parameter; none if a graph is large or holds arrays, or if there are too many."""
+    order = topological_order(costs)
+    small = all(x.shape == () for x in order) and all(len(picture.boxes) <= LARGE for picture in pictures)
+    nodes = [x for x in trees.leaves(wrt) if x.op is None and not isinstance(x, Noise) and x.dtype.kind == "f"]
+    if not small or len(nodes) > MOST_SLIDERS:
+        return []
+    sliders = []
+    for node in nodes:
+        domains, value = _domains_of(node, order), float(node.value)
+        room = 2 * np.maximum(1.0, abs(value)) * 0.5 ** np.arange(60)
+        ends = []
+        for side in (-1, 1):  # the end itself may be the edge of a domain; a little further out is not
+            tried = (float(x) for x in value + side * room)
+            within = (x for x in tried if all(d.contains(np.asarray(x + side * 1e-9)) for d in domains))
+            ends.append(next(within, value))
+        if ends[0] < ends[1]:
+            sliders.append(Slider(node, *ends))
+    return sliders
+
+
+def _domains_of(node: Tensor, order: Sequence[Tensor]) -> list[Domain]:
+    """Return the domains of the distributions and ops that a parameter enters.
+
+    If an estimator has taken care of all draws, the distributions are no longer in the graph; then it keeps its sign.
+    """
+    domains = [REAL]
+    for user in order:
+        if isinstance(user, Sample):
+            domains += [domain for x, domain in _domains(user.dist) if x is node]
+        elif user.op is not None:
+            domains += [user.op.declared.domain_of(i) for i, x in enumerate(user.inputs) if x is node]
+    if any(x.op is taken_care_of for x in order) and not any(isinstance(x, Sample) for x in order):
+        domains.append(POSITIVE if node.value > 0 else interval(-np.inf, 0.0))
+    return domains
+
+
+def _domains(law: Distribution) -> list[tuple[Any, Domain]]:
+    """Return each parameter of a distribution, and of the distributions that it is made of, with its domain."""
+    found: list[tuple[Any, Domain]] = []
+    for f in dataclasses.fields(law):  # type: ignore[arg-type]
+        part = getattr(law, f.name)
+        if isinstance(part, Distribution):
+            found += _domains(part)
+        elif "domain" in f.metadata and part is not None:
+            found.append((part, domain_of(law, f)))
+    return found
+
+
+# ------------------------------------------------------------------------------------------- numbers as graphs
+
+
+def held(costs: Sequence[Tensor]) -> dict[int, Tensor]:
+    """Return the graphs with nothing random in them: each new node by the id of the old one.
+
+    Noise is a leaf like any other, and a draw the transform of it, closed to gradients.
+    """
+
+    def hold(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+        if not isinstance(node, Sample):
+            return None
+        noise, *parameters = inputs
+        return stop_gradient(trees.replace_leaves(node.attrs["dist"], parameters).transform(noise))
+
+    def quieten(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+        return Tensor(node.value, node.name) if isinstance(node, Noise) else None
+
+    order = topological_order(costs)
+    return dict(zip(map(id, order), rewrite(rewrite(order, hold), quieten), strict=True))
+
+
+def numbers_of(cost: Tensor, picture: Picture, new: Mapping[int, Tensor]) -> dict[Slot, Tensor]:
+    """Return the numbers of a picture as nodes of the held graph and of its recorded gradient."""
+    found = {("value", i): new[id(head_of(box.nodes))] for i, box in enumerate(picture.boxes) if box.kind != CONSTANT}
+    if not picture.gradients:
+        return found
+    reached = [x for box in picture.boxes if box.arrives for x in box.nodes if x.dtype.kind == "f"]
+    recorded = gradients(new[id(cost)], [new[id(x)] for x in reached], record=True)
+    cotangents = dict(zip(map(id, reached), recorded, strict=True))
+    for i, box in enumerate(picture.boxes):
+        if box.arrives and id(head_of(box.nodes)) in cotangents:
+            found["gradient", i] = cotangents[id(head_of(box.nodes))]
+    for e, arrow in enumerate(picture.arrows):
+        if arrow.state in (OPEN, PARTLY):
+            tail, head = picture.boxes[arrow.tail].nodes, picture.boxes[arrow.head].nodes
+            part = _part(tail, [x for x in head if id(x) in cotangents], new, cotangents)
+            if part is not None:
+                found["part", e] = part
+    return found
+
+
+def _part(
+    tail: Sequence[Tensor], head: Sequence[Tensor], new: Mapping[int, Tensor], cotangents: Mapping[int, Tensor]
+) -> Tensor | None:
+    """Return the part of the gradient that goes back from one box to another: a sum of vjps."""
+    total: Any = None
+    inside = {id(x) for x in tail}
+    for old in head:
+        node = new[id(old)]
+        if node.op is None or node.op is stop_gradient:
+            continue
+        for i, x in enumerate(old.inputs):
+            if id(x) in inside and id(x) in cotangents and node.op.vjp_of(i) is not None and x.op is not stop_gradient:
+                part = pull_back(node.op, i, cotangents[id(old)], node, node.inputs, node.attrs)
+                total = part if total is None else total + part
+    return total
+
+
+def conditions_of(costs: Sequence[Tensor], new: Mapping[int, Tensor]) -> list[Tensor]:
+    """Return numbers that are finite as long as the parameters lie in their domains: the log-density of each draw."""
+    draws = [z for z in topological_order(costs) if isinstance(z, Sample)]
+    dists = [trees.replace_leaves(z.attrs["dist"], [new.get(id(x), x) for x in z.inputs[1:]]) for z in draws]
+    return [dist.log_density(new[id(z)]) for z, dist in zip(draws, dists, strict=True)]
+
+
+# ------------------------------------------------------------------------------------------- computed by the page
+
+
+ARRAYS = "it holds arrays, and a page computes with single numbers"
+
+
+class UnknownError(Exception):
+    """What a page cannot compute, in words."""
+
+
+class Program:
+    """Calls of ops on numbers: a row is ``[op, row of an input, ...]``, or ``["=", number]`` for a leaf.
+
+    Equal calls and equal constants share a row. A variable, a leaf that the page sets, has one of its own.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[list[Any]] = []
+        self._numbered: dict[Any, int] = {}  # by the id of a node, or by what stands in the row
+        self._nodes: list[Tensor] = []  # keeps their ids from being used again
+
+    def variable(self, leaf: Tensor) -> int:
+        """Return the row of a leaf that the page sets."""
+        if id(leaf) not in self._numbered:
+            self._nodes.append(leaf)
+            self._numbered[id(leaf)] = self._constant(leaf, key=id(leaf))
+        return self._numbered[id(leaf)]
+
+    def add(self, root: Value) -> int:
+        """Return the row with the value of a node or a number.
+
+        ``UnknownError``: the page does not know how to compute it.
+        """
+        if not isinstance(root, Tensor):
+            return self._constant(root)
+        for node in topological_order([root]):
+            if id(node) not in self._numbered:
+                self._nodes.append(node)
+                self._numbered[id(node)] = self._row_of(node)
+        return self._numbered[id(root)]
+
+    def _row_of(self, node: Tensor) -> int:
+        if node.op is None:
+            return self._constant(node)
+        if node.shape != ():
+            raise UnknownError(ARRAYS)
+        inputs = [self._numbered[id(x)] if isinstance(x, Tensor) else self._constant(x) for x in node.inputs]
+        as_it_is = node.op in WITHOUT_EFFECT or node.op in WITHOUT_EFFECT_ON_NUMBERS
+        if as_it_is or (node.op is astype and node.dtype.kind == "f" and node.inputs[0].dtype.kind == "f"):
+            return inputs[0]
+        if node.op is astype and node.dtype.kind == "f":
+            return self._row("number", *inputs)
+        name = node.op.name
+        if name not in KNOWN or OPS.get(name) is not node.op or node.attrs:
+            raise UnknownError(f"it uses the op {name}, which this page does not know")
+        return self._row(name, *inputs)
+
+    def _constant(self, x: Any, key: Any = None) -> int:
+        if np.shape(value_of(x)) != ():
+            raise UnknownError(ARRAYS)
+        number = to_host(as_array(value_of(x))).item()
+        return self._row("=", number if isinstance(number, bool) or np.isfinite(number) else str(number), key=key)
+
+    def _row(self, *row: Any, key: Any = None) -> int:
+        key = key or (*row, type(row[1]))
+        if key not in self._numbered:
+            self._numbered[key] = len(self.rows)
+            self.rows.append(list(row))
+        return self._numbered[key]
+
+
+# ------------------------------------------------------------------------------------------- looked up
+
+
+def looked_up(
+    noises: Sequence[Noise], new: Mapping[int, Tensor], found: Sequence[Mapping[Slot, Tensor]]
+) -> list[dict[Slot, list[str]]]:
+    """Return the texts of the numbers for a few draws: those of the graph, then others."""
+    slots = [(slot, node) for numbers in found for slot, node in numbers.items()]
+    nodes = [node for _, node in slots]
+    present = {id(x) for x in topological_order(nodes)}
+    columns = [nodes]
+    for k in range(1, DRAWS if noises else 1):
+        stream = noise(0).at("page", k)
+        columns.append(
+            replay(nodes, {new[id(x)]: x.redrawn(stream).value for x in noises if id(new[id(x)]) in present})
+        )
+    rows = iter(zip(*columns, strict=True))
+    return [{slot: [_in_short(slot, x.value) for x in next(rows)] for slot in numbers} for numbers in found]
+
+
+def _in_short(slot: Slot, value: Any) -> str:
+    return value_in_short(value)[-1] if slot[0] == "value" else gradient_in_short(value).removeprefix("of ")

@@ -1,0 +1,240 @@
+// Why it matters: what each estimator finds over many draws, and where it leads.
+
+const ESTIMATORS = {
+  cut: ["cut", (z) => `cut: ${z} taken for a constant`],
+  reparameterize: ["open", () => "pathwise: hold the noise"],
+  score_function: ["open", () => "score function: hold the draw"],
+};
+const MOST_DRAWS = 20000, BINS = 61, STEPS = 400;
+
+const why = { slider: 0, truth: NaN, range: [0, 1], found: [], average: null };
+const balls = { at: [], step: 0, running: false };
+const draws = { count: 0, running: false, uniform: uniforms(1) };
+
+function buildWhy() {
+  why.run = runner(page.estimators.flatMap(({ gradients }) => gradients.filter((row) => row !== null)));
+  why.slider = Math.max(0, page.gesture?.sliders[0] ?? 0);
+  page.sliders.forEach(({ name }, k) => {
+    if (page.estimators.some(({ gradients }) => gradients[k] === null)) return;
+    get("wrt").append(choice("wrt", name, k === why.slider, () => {
+      why.slider = k;
+      forget();
+      refresh();
+    }));
+  });
+  get("roll").onclick = () => (balls.running ? stopBalls() : roll());
+  get("put-back").onclick = () => {
+    stopBalls();
+    putBack();
+    showHill();
+  };
+  forget();
+}
+
+/** Begin anew: another gradient is looked at, or the parameters have moved. */
+function forget() {
+  why.found = page.estimators.map(() => []);
+  why.truth = why.average = null;
+  draws.count = 0;
+  stopBalls();
+  putBack();
+}
+
+/** Return the gradients that the estimators find in the slider in question, for these sliders and noises. */
+function estimates(sliders, noises) {
+  const values = why.run(leaves(sliders, noises));
+  return page.estimators.map(({ gradients }) => values[gradients[why.slider]]);
+}
+
+function keepEstimates() {
+  if (!page.estimators?.length || !now.inside || why.found[0].length >= MOST_DRAWS) return;
+  estimates(now.sliders, now.noises).forEach((g, k) => why.found[k].push(g));
+}
+
+/** Compute the truth and the range of the histograms, once for each place of the sliders. */
+function prepare() {
+  if (why.truth !== null) return;
+  [why.truth] = averages([page.estimators[1].gradients[why.slider]], now.sliders);
+  const uniform = uniforms(3), pilot = [];
+  for (let k = 0; k < 400; k++) pilot.push(...estimates(now.sliders, drawNoises(uniform)));
+  pilot.sort((a, b) => a - b);
+  const low = Math.min(pilot[Math.floor(0.02 * pilot.length)], why.truth), high = Math.max(pilot[Math.floor(0.98 * pilot.length)], why.truth);
+  const pad = 0.08 * (high - low) || 1;
+  why.range = [low - pad, high + pad];
+}
+
+/** How a text at x is set, so that it does not leave the picture. */
+const anchored = (x, width) => (x < 70 ? "start" : x > width - 70 ? "end" : "middle");
+
+const meanOf = (numbers) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
+
+/** The standard deviation of numbers, and 0 where they differ by rounding only. */
+function spreadOf(numbers, mean) {
+  const spread = Math.sqrt(numbers.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (numbers.length - 1));
+  return spread > 1e-12 * Math.abs(mean) ? spread : 0;
+}
+
+
+function showHistograms() {
+  prepare();
+  const svg = get("spread"), width = svg.clientWidth, height = svg.clientHeight, rows = page.estimators.length;
+  const floor = height - 26, top = 22, tall = (floor - top) / rows, [low, high] = why.range;
+  const px = (x) => ((x - low) / (high - low)) * width;
+  const marks = [], wide = width / BINS;
+  page.estimators.forEach(({ name }, row) => {
+    const [state, words] = ESTIMATORS[name], found = why.found[row], base = top + (row + 1) * tall - 4;
+    const bins = new Array(BINS).fill(0);
+    for (const g of found) bins[Math.floor(((g - low) / (high - low)) * BINS)]++; // one outside adds to no bar
+    const outside = found.filter((g) => g < low || g >= high).length;
+    const most = Math.max(...bins.slice(0, BINS), 1), unit = (tall - 46) / most;
+    bins.slice(0, BINS).forEach((n, k) => {
+      if (n) marks.push(svgElement("rect", { class: `bar ${name} ${state}`, x: k * wide + 0.5, width: Math.max(1, wide - 1), y: base - n * unit, height: n * unit }));
+    });
+    marks.push(svgElement("path", { class: "axis", d: `M0,${base + 0.5}H${width}` }));
+    marks.push(svgElement("text", { class: `row-name start ${state}`, x: 2, y: top + row * tall + 16 }, width < 480 ? nameOf(page.estimators[row]) : words(page.gesture?.name ?? "the draw")));
+    if (found.length > 1) {
+      const mean = meanOf(found), spread = spreadOf(found, mean);
+      marks.push(svgElement("path", { class: `mean ${state}`, d: `M${px(mean) - 6},${base + 9}l6,-8 6,8z` }));
+      marks.push(svgElement("text", { class: "row-number end", x: width - 2, y: top + row * tall + 16 }, `mean ${short(mean)}, spread ${short(spread)}${outside && width >= 480 ? `, ${outside} outside` : ""}`));
+    }
+  });
+  const x = px(why.truth);
+  svg.replaceChildren(
+    ...marks,
+    svgElement("path", { class: "truth", d: `M${x},${top - 4}V${floor}` }),
+    svgElement("text", { class: `truth-name ${anchored(x, width)}`, x, y: 13 }, `truth ${short(why.truth)}`),
+    ...niceTicks(low, high, Math.max(3, Math.floor(width / 110))).map((t) => svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t))),
+  );
+  const words = histogramWords();
+  svg.setAttribute("aria-label", words);
+  svg.dataset.truth = why.truth;
+  if (get("spread-says").textContent !== words) get("spread-says").textContent = words;
+  get("count").textContent = `${draws.count} draw${draws.count === 1 ? "" : "s"}`;
+}
+
+const nameOf = ({ name }) => ESTIMATORS[name][1](page.gesture?.name ?? "the draw").split(":")[0];
+
+function histogramWords() {
+  const name = page.sliders[why.slider].name, count = why.found[0].length;
+  if (count < 2) {
+    return `Each draw gives each estimator one guess at the gradient in ${name}. The line is the truth: the gradient of the `
+      + "average cost. Draw, and see where the guesses fall.";
+  }
+  const rows = page.estimators.map((estimator, k) => {
+    const mean = meanOf(why.found[k]), spread = spreadOf(why.found[k], mean);
+    return { estimator, mean, spread, wrong: Math.abs(mean - why.truth) > (5 * spread) / Math.sqrt(count) + 1e-6 * Math.abs(why.truth) };
+  });
+  const words = [`Guesses at the gradient in ${name} from ${count} draws; a triangle marks each average.`];
+  if (count < 100) return words[0];
+  for (const { estimator, mean, wrong } of rows) {
+    if (wrong) words.push(`The ${nameOf(estimator)} gradient is wrong, and more draws do not mend it: ${short(mean)} for ${short(why.truth)}.`);
+  }
+  const [, path, score] = rows;
+  if (score && score.spread > 1.2 * path.spread) {
+    const ratio = score.spread / path.spread;
+    words.push(`Both others are right on average. The score function is spread ${ratio.toPrecision(2)} times as widely, so it needs about `
+      + `${short(Number((ratio * ratio).toPrecision(2)))} times as many draws.`);
+  }
+  return words.join(" ");
+}
+
+// ---------------------------------------------------------------- the balls
+
+function putBack() {
+  balls.at = page.estimators.map(() => now.sliders[why.slider]);
+  balls.step = 0;
+}
+
+function stopBalls() {
+  balls.running = false;
+  get("roll").textContent = balls.step && balls.step < STEPS ? "Roll on" : "Let them roll";
+}
+
+/** The average cost along the slider in question, and how long a step may be. */
+function hill() {
+  if (why.average) return why.average;
+  const { low, high } = page.sliders[why.slider], count = 61;
+  const at = Array.from({ length: count }, (_, k) => low + ((high - low) * k) / (count - 1));
+  const cost = at.map((x) => averages([page.estimators[0].cost], now.sliders.with(why.slider, x))[0]);
+  const gap = at[1] - at[0];
+  const bend = Math.max(...cost.slice(1, -1).map((c, k) => Math.abs(cost[k] - 2 * c + cost[k + 2]) / gap ** 2));
+  const slope = Math.abs(cost.at(-1) - cost[0]) / (high - low);
+  why.average = { at, cost, rate: Math.min(0.08 / bend, (0.02 * (high - low)) / (slope + 1e-9)), low, high };
+  if (!Number.isFinite(why.average.rate)) why.average.rate = 0;
+  return why.average;
+}
+
+function costAt(x) {
+  const { at, cost, low, high } = hill(), place = ((x - low) / (high - low)) * (at.length - 1), k = Math.min(at.length - 2, Math.floor(place));
+  return cost[k] + (cost[k + 1] - cost[k]) * (place - k);
+}
+
+function stepBalls() {
+  const { rate, low, high } = hill(), noises = drawNoises(draws.uniform), pace = rate / (1 + balls.step / 100);
+  balls.at = balls.at.map((x, k) => {
+    const g = estimates(now.sliders.with(why.slider, x), noises)[k];
+    return Math.min(high, Math.max(low, x - pace * (Number.isFinite(g) ? g : 0)));
+  });
+  balls.step++;
+}
+
+function roll() {
+  if (balls.step >= STEPS) putBack();
+  if (calm.matches) {
+    while (balls.step < STEPS) stepBalls();
+    stopBalls();
+    return showHill();
+  }
+  balls.running = true;
+  get("roll").textContent = "Pause";
+  const frame = () => {
+    if (!balls.running) return;
+    stepBalls();
+    if (balls.step >= STEPS) stopBalls();
+    showHill();
+    requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+}
+
+function showHill() {
+  const { at, cost, low, high } = hill(), svg = get("hill"), width = svg.clientWidth, height = svg.clientHeight, floor = height - 26;
+  const least = Math.min(...cost), most = Math.max(...cost), inset = 14;
+  const px = (x) => inset + ((x - low) / (high - low)) * (width - 2 * inset);
+  const py = (c) => floor - 12 - ((c - least) / (most - least || 1)) * (floor - 40);
+  const best = at[cost.indexOf(least)];
+  const marks = balls.at.flatMap((x, k) => {
+    const { name } = page.estimators[k], [state] = ESTIMATORS[name], y = py(costAt(x)) - 8 - (balls.step ? 0 : 17 * k);
+    const word = nameOf(page.estimators[k]);
+    const label = balls.step ? [svgElement("text", { class: `ball-name ${state} ${anchored(px(x), width)}`, x: px(x), y: y - 13 - 15 * labelRow(k) }, word)] : [];
+    return [...label, svgElement("circle", { class: `ball ${name} ${state}`, cx: px(x), cy: y, r: 8 })];
+  });
+  svg.replaceChildren(
+    svgElement("path", { class: "curve", d: at.map((x, k) => `${k ? "L" : "M"}${px(x).toFixed(1)},${py(cost[k]).toFixed(1)}`).join("") }),
+    svgElement("path", { class: "axis", d: `M0,${floor + 0.5}H${width}` }),
+    svgElement("path", { class: "truth", d: `M${px(best)},${py(least)}V${floor}` }),
+    ...niceTicks(low, high, Math.max(3, Math.floor(width / 110))).map((t) => svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t))),
+    svgElement("text", { class: "tick name end", x: width - 8, y: floor - 6 }, page.sliders[why.slider].name),
+    svgElement("text", { class: "tick start", x: 2, y: 14 }, "average cost"),
+    ...marks,
+  );
+  const words = hillWords(best);
+  svg.setAttribute("aria-label", words);
+  if (!balls.running) get("hill-says").textContent = words;
+}
+
+/** The height of a label: above those of the balls before it that stand nearby. */
+function labelRow(k) {
+  const { low, high } = hill(), near = (high - low) * 0.16;
+  return balls.at.slice(0, k).filter((x) => Math.abs(x - balls.at[k]) < near).length;
+}
+
+function hillWords(best) {
+  const name = page.sliders[why.slider].name;
+  if (!balls.step) {
+    return `The curve is the average cost for each ${name}; the line marks where it is lowest. Three balls start at ${short(now.sliders[why.slider])}. `
+      + "Each follows its own estimates, one draw a step.";
+  }
+  const parts = balls.at.map((x, k) => `${nameOf(page.estimators[k])} at ${short(x)} (cost ${short(costAt(x))})`);
+  return `After ${balls.step} steps: ${parts.join(", ")}. The average cost is lowest at ${name} = ${short(best)}.`;
+}
