@@ -1,6 +1,7 @@
 """The page to play with, in a real browser: backprop is stepped, and every control can be seen and used."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import tinygrad_vae as tg
 from tinygrad_vae.draw.labels import gradient_in_short
 from tinygrad_vae.draw.picture import picture_of
-from tinygrad_vae.draw.program import DRAWS, held, numbers_of
+from tinygrad_vae.draw.program import held, numbers_of
 
 NASTY = "a<b> & \"c\" </script> \\ 'd' {{e}} μ"
 TITLES = "sampled", "opened"
@@ -129,7 +130,7 @@ def test_backprop_is_stepped_from_the_cost_to_where_it_stops(two_graphs):
     assert set(texts(page, "gradient").values()) == {""}
     go_to_the_end(page)
     assert "every parameter has its gradient" in says(page)
-    page.get_by_role("button", name="From the start ↺").click()
+    page.get_by_role("button", name="Again ↺").click()
     assert set(texts(page, "gradient").values()) == {""}
 
 
@@ -246,8 +247,10 @@ def test_everything_can_be_reached_and_used_by_keyboard(two_graphs):
     walked = ["sampled", "Start", "← Back", "Next →", "End"]
     played = ["mu", "sigma", "w", "Draw 1", "Draw 100", "Keep drawing", "Reset", "Shapes and colours"]
     compared = ["mu", "Draw 1", "Draw 100", "Keep drawing", "Let them roll", "Put them back"]
+    read = ["core/gradients.py", "core/sample.py", "core/rewrite.py", "The trick in the library's own words"]
     nodes = [name.partition(",")[0] for name in texts(page, "value")]
-    assert [name.partition(",")[0] for name in reached if name] == [*held, *walked, *nodes, *played, *compared]
+    told = [name.partition(",")[0] for name in reached if not name.startswith("test_draw_html")]
+    assert told == [*held, *walked, *nodes, *played, *compared, *read]
     slider = page.locator("#sliders").get_by_role("slider", name="mu")
     slider.focus()
     page.keyboard.press("ArrowRight")
@@ -313,9 +316,9 @@ def test_a_training_step_fits_a_phone_and_can_be_drawn_again(tmp_path, visit):
     for name in ("as it is", "reparameterize(cost)"):
         page.get_by_role("radio", name=name).check()
         assert page.evaluate("document.documentElement.scrollWidth") == 360
-    assert page.get_by_role("slider").count() == 0
+    assert page.locator("#sliders").get_by_role("slider").count() == 0
     before = texts(page, "value")
-    page.get_by_role("button", name=f"Next draw (1 of {DRAWS})").click()
+    page.locator("#play").get_by_role("button", name="Draw 1", exact=True).click()
     after = texts(page, "value")
     changed = {label for label in before if before[label] != after[label]}
     assert {"noise", "decoder.layers.0"} < changed
@@ -328,7 +331,7 @@ def test_layers_are_one_box_each_until_they_are_opened(tmp_path, visit):
     page = visit(tmp_path / "page.html")
     folded = texts(page, "value")
     assert "encoder.layers.0" in folded
-    assert page.get_by_role("radio").count() == 2
+    assert page.locator("#graphs").get_by_role("radio").count() == 2
     assert node(page, "encoder.layers.0").get_attribute("aria-label").endswith("a layer, Enter opens it")
     page.get_by_role("button", name="Open the layers").click()
     opened = texts(page, "value")
@@ -415,8 +418,18 @@ def test_the_same_graph_gives_the_same_page_and_it_needs_no_other_file(tmp_path)
         tg.draw(cost, tmp_path / f"{name}.html", wrt=p)
         written.append((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
     assert written[0] == written[1]
-    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)|@import|url\(|\bfetch\b|import\(""", written[0])
+    loaded = r"""(?:src|<link[^>]*href)\s*=\s*["'](?!data:)|@import|url\(|\bfetch\b|import\("""
+    assert not re.findall(loaded, written[0])
     assert len(written[0]) < 200_000
+
+
+def test_links_lead_to_the_program_and_to_the_source(file_of_two_graphs, two_graphs):
+    links = two_graphs.locator("footer a").evaluate_all("links => links.map((a) => [a.getAttribute('href'), a.href])")
+    assert {(file_of_two_graphs.parent / href).resolve() for href, _ in links} == {
+        Path(__file__).resolve(),
+        *(Path(tg.__file__).resolve().parent / "core" / name for name in ("gradients.py", "sample.py", "rewrite.py")),
+    }
+    assert all(address.startswith("file:") for _, address in links)
 
 
 def test_a_notebook_shows_the_picture(visit, tmp_path):

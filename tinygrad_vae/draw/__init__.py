@@ -60,9 +60,9 @@ def draw(
     summarised further.
 
     A page (``.html``) is one file to play with. It steps backprop from node to node and shows the graph that opens a
-    blocked cost. If all values are numbers, the page computes them: parameters have sliders, one draws again, drags the
-    distribution of a draw while its noise or the draw is held, and compares the gradients over many draws. Otherwise it
-    looks up the numbers of a few draws. It has a button that opens the layers if there are any.
+    blocked cost. The page computes all numbers itself: one draws again, drags the distribution of a draw while its
+    noise or the draw is held, and compares gradients over many draws. Parameters that are numbers have sliders, layers
+    can be opened. If the graph uses an op that the page does not know, it looks up the numbers of a few draws.
 
     Args:
         cost: the Tensor to draw.
@@ -96,7 +96,13 @@ def draw(
     if target is not None and target.suffix.lower() == PAGE:
         ways = _ways(cost, wrt)
         opened = [(f"{name}(cost)", other, picture_of(other, wrt)) for name, other in ways.items()][:1]
-        text = page([("as it is", cost, picture), *opened], wrt, title or (_QUESTION if ways else "A graph"), ways)
+        text = page(
+            [("as it is", cost, picture), *opened],
+            wrt,
+            title or (_QUESTION if ways else "A graph"),
+            ways,
+            target.parent,
+        )
         target.write_text(text, encoding="utf-8")
     elif target is not None:
         text = FORMATS[target.suffix.lower()]([(title, picture)], title or "A graph")
@@ -150,7 +156,11 @@ def draw_side_by_side(
     if target.suffix.lower() == PAGE:
         ways = _ways(left, wrt) or _ways(right, wrt)
         text = page(
-            list(zip(titles, (left, right), pictures, strict=True)), wrt, _QUESTION if ways else "Two graphs", ways
+            list(zip(titles, (left, right), pictures, strict=True)),
+            wrt,
+            _QUESTION if ways else "Two graphs",
+            ways,
+            target.parent,
         )
     else:
         text = FORMATS[target.suffix.lower()](list(zip(titles, pictures, strict=True)), " and ".join(titles))

@@ -6,8 +6,10 @@ library made for a few draws, and says so.
 
 from __future__ import annotations
 
+import inspect
 import json
 import linecache
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
@@ -16,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from ..core import NORMAL, UNIFORM, Noise, Op, Sample, SourceLine, Tensor, is_array, taken_care_of, topological_order
+from ..core import opened as opened_draw
 from .flow import OPEN, PARTLY
 from .folding import FOLDED
 from .labels import LONGEST_DETAIL, one_line
 from .picture import CONSTANT, GROUP, RANDOM, Box, Picture, picture_of
 from .program import Program, Slot, UnknownError, conditions_of, held, looked_up, numbers_of, sliders_of
 from .svg import STYLE, frames_of, legend_of, panel, value_lines
-from .trick import estimators_of, gesture_of
+from .trick import asked_of, estimators_of, gesture_of
 
 _MARGIN, _LAYER_GAP = 16.0, 40.0
 
@@ -34,10 +37,17 @@ ENDS = {RANDOM: "a draw has a value and no derivative"}
 """Why backprop does not get past a box."""
 
 
-def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str, ways: Mapping[str, Tensor]) -> str:
+def page(
+    panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str, ways: Mapping[str, Tensor], folder: Path
+) -> str:
     """Return graphs of the same draw, each a heading, a cost and its picture, as one HTML document.
 
-    ``ways``: the rewrites of the first blocked graph that open it, by the name of the estimator.
+    Args:
+        panels: the graphs.
+        wrt: the parameters.
+        title: the heading of the page.
+        ways: the rewrites of the first blocked graph that open it, by the name of the estimator.
+        folder: where the page will lie. Its links to source files are relative to it.
     """
     opened = _with_open_layers(panels, wrt)
     shown = [*panels, *opened]
@@ -52,6 +62,10 @@ def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str, wa
         estimators = {"cut": blocked[0]} | dict(ways)
     places: Sequence[Mapping[Slot, Any]]  # where the page finds each number: its row in the program, or its texts
     try:
+        for slider in sliders:
+            program.variable(slider.node)
+        gesture, own = gesture_of(blocked, sliders, new, program)
+        asked = asked_of(estimators, sliders, wrt, new) if estimators else []
         data: dict[str, Any] = {
             "sliders": [
                 {
@@ -59,14 +73,18 @@ def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str, wa
                     "row": program.variable(s.node),
                     "low": s.low,
                     "high": s.high,
-                    "boxes": [_box_of(s.node, picture) for picture in pictures],
+                    "boxes": None if s in own else [_box_of(s.node, picture) for picture in pictures],
                 }
-                for s in sliders
+                for s in [*sliders, *own]
             ],
-            "noises": [{"row": program.variable(new[id(x)]), "law": _law_of(x)} for x in noises],
+            "noises": [
+                {"row": program.variable(new[id(x)]), "law": _law_of(x), "shape": list(x.shape)} for x in noises
+            ],
             "conditions": [program.add(x) for x in conditions_of(costs, new)],
-            "gesture": gesture_of(blocked, sliders, new, program),
-            "estimators": estimators_of(estimators, sliders, new, program) if sliders else [],
+            "gesture": gesture,
+            "draw": next((name for _, name in _lines_of_draws(topological_order(blocked))), ""),
+            "asked": [told for told, _ in asked],
+            "estimators": estimators_of(estimators, [x for _, x in asked], new, program) if asked else [],
             "rows": program.rows,
         }
         places = [{slot: program.add(node) for slot, node in numbers.items()} for numbers in found]
@@ -91,6 +109,8 @@ def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str, wa
     return _filled(
         {
             "title": escape(title),
+            "links": _links(costs, folder),
+            "source": escape(inspect.getsource(opened_draw).strip()),
             "graph style": STYLE,
             "graphs": "\n".join(line for group in groups if group for line in _inline(group)),
             "legend": "\n".join(
@@ -102,6 +122,32 @@ def page(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str, wa
             ),
         }
     )
+
+
+def _links(costs: Sequence[Tensor], folder: Path) -> str:
+    """Return links to the program that made the draws, and to the places in the core that the page is about."""
+    drawn = dict.fromkeys(_lines_of_draws(topological_order(costs)))
+    links = [(Path(line.file), f"{line}, where {name} is drawn") for line, name in drawn]
+    core = Path(inspect.getsourcefile(opened_draw) or "").parent
+    for name, words in {
+        "gradients.py": "backprop, and the line where it stops",
+        "sample.py": "a random node",
+        "rewrite.py": "the trick",
+    }.items():
+        links.append((core / name, f"core/{name}, {words}"))
+    written = [
+        f'<a href="{escape(Path(os.path.relpath(file, folder.resolve())).as_posix())}">{escape(words)}</a>'
+        if file.is_file()
+        else escape(words)
+        for file, words in links
+    ]
+    return f"To read: {'; '.join(written)}."
+
+
+def _lines_of_draws(nodes: Sequence[Any]) -> list[tuple[SourceLine, str]]:
+    found = [(x.line, x.name or "it") for x in nodes if isinstance(x, Sample)]
+    drawn = [x.attrs["drawn"] for x in nodes if not is_array(x) and x.op is taken_care_of]
+    return found + [(note.line, note.name or "it") for note in drawn]
 
 
 def _law_of(noise: Noise) -> str:
@@ -143,8 +189,7 @@ def _box_of(node: Tensor, picture: Picture) -> int | None:
 
 def _about(i: int, box: Box, picture: Picture, place: Mapping[Slot, Any]) -> dict[str, Any]:
     """Return the facts that the page shows of a box."""
-    drawn_at = [x.line for x in box.nodes if isinstance(x, Sample)]
-    drawn_at += [x.attrs["drawn"].line for x in box.nodes if not is_array(x) and x.op is taken_care_of]
+    drawn_at = [line for line, _ in _lines_of_draws(box.nodes)]
     formulas = _formulas(box)
     return {
         "label": box.label,

@@ -6,6 +6,7 @@ Recorded gradients are graphs of ops, like the values. So the page needs to know
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,9 @@ from ..ops import (
     astype,
     broadcast_to,
     identity,
+    linear,
+    matmul,
+    matrix_transpose,
     max,
     mean,
     min,
@@ -61,8 +65,17 @@ DRAWS = 5
 
 MOST_SLIDERS = 8
 
-KNOWN = frozenset(re.findall(r"^  (\w+)[:,]", (files(__package__) / "web" / "ops.js").read_text("utf-8"), re.MULTILINE))
-"""The ops that a page can compute."""
+
+def _named_in(script: str) -> frozenset[str]:
+    text = (files(__package__) / "web" / script).read_text("utf-8")
+    return frozenset(re.findall(r"^  (\w+)[:,]", text, re.MULTILINE))
+
+
+KNOWN, KNOWN_ON_ARRAYS = _named_in("ops.js"), _named_in("arrays.js")
+"""The ops that a page can compute: on numbers and element by element, and on arrays only."""
+
+LARGEST_PROGRAM = 40_000
+"""The number of numbers that a page holds at most."""
 
 WITHOUT_EFFECT = (taken_care_of, identity, positive, stop_gradient, surrogate, refuse_gradient, first_order)
 """Ops whose value is their first input; those below are, too, where it is a number."""
@@ -72,7 +85,7 @@ Slot = tuple[str, int]
 """The place of a number: ``("value", i)`` and ``("gradient", i)`` in box i, ``("part", e)`` along arrow e."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slider:
     """A parameter that is a number, and the range that it is moved in."""
 
@@ -88,18 +101,19 @@ def sliders_of(costs: Sequence[Tensor], pictures: Sequence[Picture], wrt: Any) -
     nodes = [x for x in trees.leaves(wrt) if x.op is None and not isinstance(x, Noise) and x.dtype.kind == "f"]
     if not small or len(nodes) > MOST_SLIDERS:
         return []
-    sliders = []
-    for node in nodes:
-        domains, value = _domains_of(node, order), float(node.value)
-        room = 2 * np.maximum(1.0, abs(value)) * 0.5 ** np.arange(60)
-        ends = []
-        for side in (-1, 1):  # the end itself may be the edge of a domain; a little further out is not
-            tried = (float(x) for x in value + side * room)
-            within = (x for x in tried if all(d.contains(np.asarray(x + side * 1e-9)) for d in domains))
-            ends.append(next(within, value))
-        if ends[0] < ends[1]:
-            sliders.append(Slider(node, *ends))
-    return sliders
+    sliders = [slider_of(node, _domains_of(node, order)) for node in nodes]
+    return [slider for slider in sliders if slider.low < slider.high]
+
+
+def slider_of(node: Tensor, domains: Sequence[Domain]) -> Slider:
+    """Return a slider whose range lies inside of the domains."""
+    value, ends = float(node.value), []
+    room = 2 * np.maximum(1.0, abs(value)) * 0.5 ** np.arange(60)
+    for side in (-1, 1):  # the end itself may be the edge of a domain; a little further out is not
+        tried = (float(x) for x in value + side * room)
+        within = (x for x in tried if all(d.contains(np.asarray(x + side * 1e-9)) for d in domains))
+        ends.append(next(within, value))
+    return Slider(node, *ends)
 
 
 def _domains_of(node: Tensor, order: Sequence[Tensor]) -> list[Domain]:
@@ -110,7 +124,7 @@ def _domains_of(node: Tensor, order: Sequence[Tensor]) -> list[Domain]:
     domains = [REAL]
     for user in order:
         if isinstance(user, Sample):
-            domains += [domain for x, domain in _domains(user.dist) if x is node]
+            domains += [domain for x, domain in domains_in(user.dist) if x is node]
         elif user.op is not None:
             domains += [user.op.declared.domain_of(i) for i, x in enumerate(user.inputs) if x is node]
     if any(x.op is taken_care_of for x in order) and not any(isinstance(x, Sample) for x in order):
@@ -118,13 +132,13 @@ def _domains_of(node: Tensor, order: Sequence[Tensor]) -> list[Domain]:
     return domains
 
 
-def _domains(law: Distribution) -> list[tuple[Any, Domain]]:
+def domains_in(law: Distribution) -> list[tuple[Any, Domain]]:
     """Return each parameter of a distribution, and of the distributions that it is made of, with its domain."""
     found: list[tuple[Any, Domain]] = []
     for f in dataclasses.fields(law):  # type: ignore[arg-type]
         part = getattr(law, f.name)
         if isinstance(part, Distribution):
-            found += _domains(part)
+            found += domains_in(part)
         elif "domain" in f.metadata and part is not None:
             found.append((part, domain_of(law, f)))
     return found
@@ -199,21 +213,19 @@ def conditions_of(costs: Sequence[Tensor], new: Mapping[int, Tensor]) -> list[Te
 # ------------------------------------------------------------------------------------------- computed by the page
 
 
-ARRAYS = "it holds arrays, and a page computes with single numbers"
-
-
 class UnknownError(Exception):
     """What a page cannot compute, in words."""
 
 
 class Program:
-    """Calls of ops on numbers: a row is ``[op, row of an input, ...]``, or ``["=", number]`` for a leaf.
+    """Calls of ops: a row is ``[op, row of an input, ..., attributes]``, or ``["=", value]`` for a leaf.
 
     Equal calls and equal constants share a row. A variable, a leaf that the page sets, has one of its own.
     """
 
     def __init__(self) -> None:
         self.rows: list[list[Any]] = []
+        self.size = 0  # of the arrays
         self._numbered: dict[Any, int] = {}  # by the id of a node, or by what stands in the row
         self._nodes: list[Tensor] = []  # keeps their ids from being used again
 
@@ -240,31 +252,49 @@ class Program:
     def _row_of(self, node: Tensor) -> int:
         if node.op is None:
             return self._constant(node)
-        if node.shape != ():
-            raise UnknownError(ARRAYS)
         inputs = [self._numbered[id(x)] if isinstance(x, Tensor) else self._constant(x) for x in node.inputs]
-        as_it_is = node.op in WITHOUT_EFFECT or node.op in WITHOUT_EFFECT_ON_NUMBERS
-        if as_it_is or (node.op is astype and node.dtype.kind == "f" and node.inputs[0].dtype.kind == "f"):
+        number = node.shape == () and all(np.shape(value_of(x)) == () for x in node.inputs)
+        if node.op in WITHOUT_EFFECT or (number and node.op in WITHOUT_EFFECT_ON_NUMBERS):
             return inputs[0]
         if node.op is astype and node.dtype.kind == "f":
-            return self._row("number", *inputs)
+            return inputs[0] if node.inputs[0].dtype.kind == "f" else self._row("number", *inputs)
         name = node.op.name
-        if name not in KNOWN or OPS.get(name) is not node.op or node.attrs:
-            raise UnknownError(f"it uses the op {name}, which this page does not know")
-        return self._row(name, *inputs)
+        if OPS.get(name) is node.op and name in KNOWN and node.op.elementwise and not node.attrs:
+            return self._row(name, *inputs)
+        if OPS.get(name) is node.op and name in KNOWN_ON_ARRAYS and not number:
+            return self._row(name, *inputs, _attributes(node))
+        raise UnknownError(f"it uses the op {name}, which this page does not know")
 
     def _constant(self, x: Any, key: Any = None) -> int:
-        if np.shape(value_of(x)) != ():
-            raise UnknownError(ARRAYS)
-        number = to_host(as_array(value_of(x))).item()
+        array = to_host(as_array(value_of(x)))
+        if array.shape:
+            self.size += array.size
+            if self.size > LARGEST_PROGRAM:
+                raise UnknownError(f"it holds more than {LARGEST_PROGRAM} numbers")
+            data = [float(f"{y:.9g}") for y in array.ravel().tolist()]
+            return self._row("=", {"shape": list(array.shape), "data": data}, key=key or id(x))
+        number = array.item()
         return self._row("=", number if isinstance(number, bool) or np.isfinite(number) else str(number), key=key)
 
     def _row(self, *row: Any, key: Any = None) -> int:
-        key = key or (*row, type(row[1]))
+        key = key or (*map(str, row), type(row[1]))
         if key not in self._numbered:
             self._numbered[key] = len(self.rows)
             self.rows.append(list(row))
         return self._numbered[key]
+
+
+def _attributes(node: Tensor) -> dict[str, Any]:
+    """Return what the page needs to know of an op on arrays: the shape of its result, and with the axes kept."""
+    x = node.inputs[0]
+    if node.op in (matmul, linear, matrix_transpose) and any(y.ndim != 2 for y in node.inputs[:2]):
+        raise UnknownError(f"it uses {node.op.name} on arrays of other than two axes")
+    attributes = {"shape": list(node.shape)}
+    if node.op in (sum, mean):
+        axis = node.attrs["axis"]
+        axes = range(x.ndim) if axis is None else np.atleast_1d(axis) % builtins.max(x.ndim, 1)
+        attributes["kept"] = [1 if k in axes else n for k, n in enumerate(x.shape)]
+    return attributes
 
 
 # ------------------------------------------------------------------------------------------- looked up

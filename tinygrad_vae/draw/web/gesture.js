@@ -31,7 +31,7 @@ function buildGesture() {
   const told = page.gesture;
   gesture.runDraw = runner([told.z]);
   gesture.runDensity = runner([told.density]);
-  const uniform = uniforms(2), law = LAWS[page.noises.find(({ row }) => row === told.noise).law];
+  const uniform = uniforms(2), law = LAWS[told.law];
   for (let k = 0; k < DOTS / 2; k++) {
     const noise = law.draw(uniform);
     for (const e of [noise, law.mirror(noise)]) gesture.dots.push({ noise: e, height: 0.08 + 0.84 * uniform() });
@@ -52,7 +52,8 @@ function buildGesture() {
     }));
   }
   const names = listed(told.sliders.map((k) => page.sliders[k].name));
-  get("lead").textContent = `${told.name} is drawn from ${told.dist}, and a cost is computed from it. To lower the cost, we `
+  const one = told.count > 1 ? `${told.count} numbers ${told.name} are drawn in the graph below. Take one: ` : "";
+  get("lead").textContent = `${one}${told.name} is drawn from ${told.dist}, and a cost is computed from it. To lower the cost, we `
     + `need its derivative in ${names}. So backprop asks: how does ${told.name} change, as they change? A number out of a random `
     + "number generator has no answer, until you say what is held while they move. There are two choices. Try both.";
   told.sliders.forEach((k) => addSlider(get("gesture-sliders"), k, false));

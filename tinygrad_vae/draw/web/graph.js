@@ -20,7 +20,7 @@ const isLast = () => here.graph === page.folded - 1;
 /** What is written of the gradient in a box: nothing, before backprop has got there. */
 function gradientOf(i) {
   const box = graph().boxes[i];
-  return arrived(i) ? box.words.replace("{}", textAt(box.gradient)) : "";
+  return arrived(i) ? box.words.replace("{}", textAt(box.gradient, true)) : "";
 }
 
 // ---------------------------------------------------------------- what is shown
@@ -41,8 +41,8 @@ function showGraph() {
     if (opens(box)) parts.push("a layer, Enter opens it");
     node.setAttribute("aria-label", parts.filter(Boolean).join(", "));
     if (isLive) {
-      node.dataset.value = now.values[box.value] ?? "";
-      node.dataset.gradient = arrived(i) ? (now.values[box.gradient] ?? "") : "";
+      node.dataset.value = dataOf(now.values[box.value] ?? "").join();
+      node.dataset.gradient = arrived(i) ? dataOf(now.values[box.gradient] ?? "").join() : "";
     }
   });
   svg.querySelectorAll(".part, .back").forEach((mark) => mark.remove());
@@ -51,7 +51,7 @@ function showGraph() {
     arrows[e].classList.toggle("waiting", !arrived(arrow.head));
     arrows[e].classList.toggle("passing", passing);
     arrows[e].classList.toggle("refused", arrow.head === current() && arrow.mark === "cut");
-    if (passing) markBackwards(arrows[e], textAt(arrow.part));
+    if (passing) markBackwards(arrows[e], textAt(arrow.part, true));
   });
   showSentence();
   showAbout();
@@ -59,7 +59,7 @@ function showGraph() {
   get("near").textContent = here.near ? "Whole graph" : "Look closer";
   for (const id of ["first", "back"]) get(id).setAttribute("aria-disabled", here.step === 0);
   get("last").setAttribute("aria-disabled", finished());
-  get("next").textContent = !finished() ? "Next →" : isLast() ? "From the start ↺" : "Other graph →";
+  get("next").textContent = !finished() ? "Next →" : isLast() ? "Again ↺" : "Other graph →";
 }
 
 const NS = "http://www.w3.org/2000/svg";
@@ -91,11 +91,11 @@ function sentence() {
     return `Along the arrows, the cost was computed${textAt(cost.value) ? `: ${textAt(cost.value)}` : ""}. Backprop goes against `
       + "them, and asks how much each node moves the cost. Which parameters will hear of it?";
   }
-  const box = boxes[current()], number = textAt(box.gradient);
+  const box = boxes[current()], number = textAt(box.gradient, true);
   const into = arrows.filter((arrow) => arrow.head === current());
   const cut = [...new Set(into.filter((arrow) => arrow.mark === "cut").map((arrow) => boxes[arrow.tail].label))];
   const passed = into.filter((arrow) => arrow.part !== null)
-    .map((arrow) => `${textAt(arrow.part)} to ${boxes[arrow.tail].label}`);
+    .map((arrow) => `${textAt(arrow.part, true)} to ${boxes[arrow.tail].label}`);
   const words = [`${box.label}: ${number ? `a gradient of ${number}` : "the gradient"} has arrived.`];
   if (here.step === 1) words.push("Here backprop begins.");
   if (box.ends) words.push(`Here backprop stops: ${box.ends}.`);
@@ -117,7 +117,7 @@ function showAbout() {
   const line = (kind, text) => Object.assign(document.createElement(kind), { textContent: text });
   const list = document.createElement("dl");
   if (box.value !== null) list.append(line("dt", "value"), line("dd", textAt(box.value)));
-  if (box.gradient !== null && arrived(i)) list.append(line("dt", "gradient"), line("dd", textAt(box.gradient)));
+  if (box.gradient !== null && arrived(i)) list.append(line("dt", "gradient"), line("dd", textAt(box.gradient, true)));
   get("about").replaceChildren(line("h3", box.label), list, line("p", box.detail),
     ...[...box.formulas, ...box.source].map((text) => line("code", text)));
 }

@@ -10,13 +10,24 @@ function runner(wanted) {
     const row = rest.pop();
     if (needed.has(row)) continue;
     needed.add(row);
-    if (page.rows[row][0] !== "=") rest.push(...page.rows[row].slice(1));
+    if (page.rows[row][0] !== "=") rest.push(...page.rows[row].slice(1).filter(Number.isInteger));
   }
-  const calls = [...needed].sort((a, b) => a - b).filter((row) => page.rows[row][0] !== "=")
-    .map((row) => ({ row, op: OPS[page.rows[row][0]], inputs: page.rows[row].slice(1) }));
+  const calls = [...needed].sort((a, b) => a - b).filter((row) => page.rows[row][0] !== "=").map(callOf);
   return (values) => {
-    for (const { row, op, inputs: [a, b, c, d] } of calls) values[row] = op(values[a], values[b], values[c], values[d]);
+    for (const call of calls) call(values);
     return values;
+  };
+}
+
+/** Return a function that computes one row from the values of those before it. */
+function callOf(row) {
+  const [name, ...told] = page.rows[row], inputs = told.filter(Number.isInteger), attributes = told.at(inputs.length);
+  const onArrays = attributes ? ARRAY_OPS[name] : null;
+  if (onArrays) return (values) => { values[row] = onArrays(...inputs.map((k) => values[k]), attributes); };
+  const op = OPS[name], [a, b, c, d] = inputs;
+  return (values) => {
+    values[row] = inputs.some((k) => typeof values[k] === "object") ? elementwise(op, inputs.map((k) => values[k]))
+      : op(values[a], values[b], values[c], values[d]);
   };
 }
 
@@ -46,24 +57,29 @@ const computeAll = isLive ? runner(page.rows.keys()) : null;
 function recompute() {
   if (!isLive) return;
   now.values = computeAll(leaves(now.sliders, now.noises));
-  now.inside = page.conditions.every((row) => Number.isFinite(now.values[row]));
+  now.inside = page.conditions.every((row) => dataOf(now.values[row]).every(Number.isFinite));
 }
 
 /** The number that stands somewhere, in short: computed, or looked up where the page cannot compute it. */
-function textAt(place) {
+function textAt(place, isGradient = false) {
   if (place === null || place === undefined) return "";
   if (!isLive) return place[now.draw];
-  return now.inside ? short(now.values[place]) : "–";
+  if (!now.inside) return "–";
+  const x = now.values[place];
+  if (typeof x !== "object") return short(x);
+  if (isGradient) return `norm ${short(Math.hypot(...x.data), 3)}`;
+  const total = x.data.reduce((sum, y) => sum + y, 0), isFull = x.data.length > 1 && x.data.every((y) => y === x.data[0]);
+  return isFull ? `all ${short(x.data[0], 3)}` : `mean ${short(total / x.data.length, 3)}`;
 }
 
-/** A number with four digits, as Python's format ".4g" writes it. */
-function short(x) {
+/** A number with a few digits, as Python's format ".4g" writes it. */
+function short(x, digits = 4) {
   if (typeof x === "boolean") return x ? "True" : "False";
   if (!Number.isFinite(x)) return String(x).replace("Infinity", "inf").replace("NaN", "nan");
   if (x === 0) return "0";
-  const [digits, power] = x.toExponential(3).split("e").map(Number);
-  if (power >= -4 && power < 4) return String(Number(x.toPrecision(4)));
-  return `${digits}e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
+  const [leading, power] = x.toExponential(digits - 1).split("e").map(Number);
+  if (power >= -4 && power < digits) return String(Number(x.toPrecision(digits)));
+  return `${leading}e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
 }
 
 // ---------------------------------------------------------------- noise
@@ -101,19 +117,20 @@ const LAWS = {
   },
 };
 
-const drawNoises = (uniform) => page.noises.map(({ law }) => LAWS[law].draw(uniform));
+const drawNoises = (uniform) => page.noises.map(
+  ({ law, shape }) => made(shape, Float64Array.from({ length: sizeOf(shape) }, () => LAWS[law].draw(uniform))));
 
 /** Noises with weights over which an average is an expectation: a grid for one or two, and draws for more. */
 const forAverages = (() => {
   let found = null;
   return () => (found ??= makeGrid());
   function makeGrid() {
-    const count = page.noises.length;
-    if (count > 2) {
-      const uniform = uniforms(99);
-      return Array.from({ length: 10000 }, () => [drawNoises(uniform), 1e-4]);
+    const count = page.noises.length, isArray = page.noises.some(({ shape }) => shape.length);
+    if (count > 2 || isArray) {
+      const uniform = uniforms(99), draws = isArray ? 2000 : 10000;
+      return Array.from({ length: draws }, () => [drawNoises(uniform), 1 / draws]);
     }
-    const points = page.noises.map(({ law }) => LAWS[law].points(count === 1 ? 401 : 61));
+    const points = page.noises.map(({ law }) => LAWS[law].points(count > 1 ? 61 : law === "U(0, 1)" ? 4001 : 401));
     return points.reduce(
       (grid, line) => grid.flatMap(([noises, weight]) => line.map(([e, w]) => [[...noises, e], weight * w])), [[[], 1]]);
   }

@@ -117,7 +117,7 @@ const isRandom = isLive ? page.noises.length > 0 : page.draws > 1;
 
 recompute();
 buildGraph();
-page.sliders.forEach((_, k) => addSlider(get("sliders"), k, true));
+page.sliders.forEach(({ boxes }, k) => { if (boxes) addSlider(get("sliders"), k, true); });
 if (page.gesture) buildGesture();
 if (page.estimators?.length) buildWhy();
 document.querySelectorAll(".draws").forEach((group) => {
@@ -125,7 +125,7 @@ document.querySelectorAll(".draws").forEach((group) => {
   if (isRandom) addDrawButtons(group);
 });
 document.querySelectorAll(".reset").forEach((button) => {
-  button.hidden = !page.sliders.length;
+  button.hidden = !button.closest("div[role=group], .side").querySelector(".slider");
   button.onclick = () => {
     now.sliders = page.sliders.map(({ row }) => recorded[row]);
     if (page.gesture) hold(gesture.hold);
@@ -136,10 +136,10 @@ document.querySelectorAll(".reset").forEach((button) => {
 });
 get("gesture").hidden = !page.gesture;
 get("why").hidden = !page.estimators?.length;
-get("play").hidden = !page.sliders.length && !isRandom;
+get("play").hidden = !get("sliders").children.length && !isRandom;
 get("computed").textContent = isLive
-  ? "Every number on this page is computed by the page, with the derivatives that tinygrad_vae recorded."
-  : `The numbers of this graph are looked up, from ${page.draws} draw${page.draws === 1 ? "" : "s"} that tinygrad_vae computed: ${page.reason}.`;
+  ? "Computed by this page, with the derivatives that tinygrad_vae recorded."
+  : `Looked up, from ${page.draws === 1 ? "what" : `${page.draws} draws that`} tinygrad_vae computed: the graph cannot be run here, since ${page.reason}.`;
 refresh();
 look();
 new ResizeObserver(refresh).observe(get("picture"));

@@ -7,21 +7,26 @@ const ESTIMATORS = {
 };
 const MOST_DRAWS = 20000, BINS = 61, STEPS = 400;
 
-const why = { slider: 0, truth: NaN, range: [0, 1], found: [], average: null };
+const why = { asked: 0, truth: null, error: 0, range: null, found: [], average: null, search: 0 };
 const balls = { at: [], step: 0, running: false };
 const draws = { count: 0, running: false, uniform: uniforms(1) };
 
+/** The number of the slider of the gradient in question, or null where it is an element of an array. */
+const slider = () => page.asked[why.asked].slider;
+
 function buildWhy() {
-  why.run = runner(page.estimators.flatMap(({ gradients }) => gradients.filter((row) => row !== null)));
-  why.slider = Math.max(0, page.gesture?.sliders[0] ?? 0);
-  page.sliders.forEach(({ name }, k) => {
-    if (page.estimators.some(({ gradients }) => gradients[k] === null)) return;
-    get("wrt").append(choice("wrt", name, k === why.slider, () => {
-      why.slider = k;
+  why.run = runner(page.estimators.flatMap(({ gradients }) => gradients));
+  page.asked.forEach(({ name }, k) => {
+    get("wrt").append(choice("wrt", name, k === 0, () => {
+      why.asked = k;
       forget();
       refresh();
     }));
   });
+  const others = page.estimators.slice(1).map(({ name }) => ({ reparameterize: "noise", score_function: "draw" })[name]);
+  get("why-lead").textContent = "Many programs take the draw for a constant and carry on: that is the cut gradient. "
+    + (others.length > 1 ? "The other two hold the noise, or the draw. Which are right on average, which needs the fewest draws, "
+      + "and where do they lead?" : `The other one holds the ${others[0]}. Which is right on average?`);
   get("roll").onclick = () => (balls.running ? stopBalls() : roll());
   get("put-back").onclick = () => {
     stopBalls();
@@ -34,16 +39,19 @@ function buildWhy() {
 /** Begin anew: another gradient is looked at, or the parameters have moved. */
 function forget() {
   why.found = page.estimators.map(() => []);
-  why.truth = why.average = null;
+  why.truth = why.range = why.average = null;
+  why.search++;
   draws.count = 0;
   stopBalls();
   putBack();
 }
 
-/** Return the gradients that the estimators find in the slider in question, for these sliders and noises. */
+const elementOf = (x) => (typeof x === "object" ? x.data[page.asked[why.asked].place] : x);
+
+/** Return what the estimators find for the gradient in question, with these sliders and noises. */
 function estimates(sliders, noises) {
   const values = why.run(leaves(sliders, noises));
-  return page.estimators.map(({ gradients }) => values[gradients[why.slider]]);
+  return page.estimators.map(({ gradients }) => elementOf(values[gradients[why.asked]]));
 }
 
 function keepEstimates() {
@@ -51,16 +59,34 @@ function keepEstimates() {
   estimates(now.sliders, now.noises).forEach((g, k) => why.found[k].push(g));
 }
 
-/** Compute the truth and the range of the histograms, once for each place of the sliders. */
+/** Find the range of the histograms and the truth, once for each place of the sliders. */
 function prepare() {
-  if (why.truth !== null) return;
-  [why.truth] = averages([page.estimators[1].gradients[why.slider]], now.sliders);
-  const uniform = uniforms(3), pilot = [];
-  for (let k = 0; k < 400; k++) pilot.push(...estimates(now.sliders, drawNoises(uniform)));
-  pilot.sort((a, b) => a - b);
-  const low = Math.min(pilot[Math.floor(0.02 * pilot.length)], why.truth), high = Math.max(pilot[Math.floor(0.98 * pilot.length)], why.truth);
-  const pad = 0.08 * (high - low) || 1;
+  if (why.range !== null) return;
+  const row = page.estimators[1].gradients[why.asked], isArray = slider() === null;
+  if (isArray) searchTruth(row);
+  else [why.truth, why.error] = [averages([row], now.sliders)[0], 0];
+  const uniform = uniforms(3), pilot = Array.from({ length: isArray ? 100 : 400 }, () => estimates(now.sliders, drawNoises(uniform)));
+  const part = (k, share) => pilot.map((row) => row[k]).sort((a, b) => a - b)[Math.floor(share * pilot.length)];
+  const ends = page.estimators.map((_, k) => [part(k, 0.02), part(k, 0.98)]), [cut, path, score] = ends;
+  const middle = (path[0] + path[1]) / 2, wide = 4 * (path[1] - path[0]) || Infinity; // the narrow bell is to be seen
+  const known = [...cut, ...path, ...(why.truth === null ? [] : [why.truth])];
+  const low = Math.min(...known, Math.max(score?.[0] ?? Infinity, middle - wide));
+  const high = Math.max(...known, Math.min(score?.[1] ?? -Infinity, middle + wide)), pad = 0.08 * (high - low) || 1;
   why.range = [low - pad, high + pad];
+}
+
+/** Where no grid is fine enough, average over many draws, a few at a time. */
+function searchTruth(row) {
+  const run = runner([row]), uniform = uniforms(99), search = why.search, found = [];
+  const some = () => {
+    if (search !== why.search) return;
+    for (let k = 0; k < 25; k++) found.push(elementOf(run(leaves(now.sliders, drawNoises(uniform)))[row]));
+    if (found.length < 2000) return setTimeout(some);
+    why.truth = meanOf(found);
+    why.error = spreadOf(found, why.truth) / Math.sqrt(found.length);
+    showHistograms();
+  };
+  setTimeout(some);
 }
 
 /** How a text at x is set, so that it does not leave the picture. */
@@ -91,46 +117,48 @@ function showHistograms() {
       if (n) marks.push(svgElement("rect", { class: `bar ${name} ${state}`, x: k * wide + 0.5, width: Math.max(1, wide - 1), y: base - n * unit, height: n * unit }));
     });
     marks.push(svgElement("path", { class: "axis", d: `M0,${base + 0.5}H${width}` }));
-    marks.push(svgElement("text", { class: `row-name start ${state}`, x: 2, y: top + row * tall + 16 }, width < 480 ? nameOf(page.estimators[row]) : words(page.gesture?.name ?? "the draw")));
+    marks.push(svgElement("text", { class: `row-name start ${state}`, x: 2, y: top + row * tall + 16 }, width < 480 ? nameOf(page.estimators[row]) : words(page.draw)));
     if (found.length > 1) {
       const mean = meanOf(found), spread = spreadOf(found, mean);
       marks.push(svgElement("path", { class: `mean ${state}`, d: `M${px(mean) - 6},${base + 9}l6,-8 6,8z` }));
       marks.push(svgElement("text", { class: "row-number end", x: width - 2, y: top + row * tall + 16 }, `mean ${short(mean)}, spread ${short(spread)}${outside && width >= 480 ? `, ${outside} outside` : ""}`));
     }
   });
-  const x = px(why.truth);
+  if (why.truth !== null) {
+    const x = px(why.truth);
+    marks.push(svgElement("path", { class: "truth", d: `M${x},${top - 4}V${floor}` }));
+    marks.push(svgElement("text", { class: `truth-name ${anchored(x, width)}`, x, y: 13 }, `truth ${short(why.truth, 3)}`));
+  }
   svg.replaceChildren(
     ...marks,
-    svgElement("path", { class: "truth", d: `M${x},${top - 4}V${floor}` }),
-    svgElement("text", { class: `truth-name ${anchored(x, width)}`, x, y: 13 }, `truth ${short(why.truth)}`),
     ...niceTicks(low, high, Math.max(3, Math.floor(width / 110))).map((t) => svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t))),
   );
   const words = histogramWords();
   svg.setAttribute("aria-label", words);
-  svg.dataset.truth = why.truth;
+  svg.dataset.truth = why.truth ?? "";
   if (get("spread-says").textContent !== words) get("spread-says").textContent = words;
   get("count").textContent = `${draws.count} draw${draws.count === 1 ? "" : "s"}`;
 }
 
-const nameOf = ({ name }) => ESTIMATORS[name][1](page.gesture?.name ?? "the draw").split(":")[0];
+const nameOf = ({ name }) => ESTIMATORS[name][1](page.draw).split(":")[0];
 
 function histogramWords() {
-  const name = page.sliders[why.slider].name, count = why.found[0].length;
+  const { name } = page.asked[why.asked], count = why.found[0].length;
   if (count < 2) {
     return `Each draw gives each estimator one guess at the gradient in ${name}. The line is the truth: the gradient of the `
       + "average cost. Draw, and see where the guesses fall.";
   }
   const rows = page.estimators.map((estimator, k) => {
     const mean = meanOf(why.found[k]), spread = spreadOf(why.found[k], mean);
-    return { estimator, mean, spread, wrong: Math.abs(mean - why.truth) > (5 * spread) / Math.sqrt(count) + 1e-6 * Math.abs(why.truth) };
+    return { estimator, mean, spread, wrong: Math.abs(mean - why.truth) > 5 * Math.hypot(spread / Math.sqrt(count), why.error) + 1e-6 * Math.abs(why.truth) };
   });
   const words = [`Guesses at the gradient in ${name} from ${count} draws; a triangle marks each average.`];
-  if (count < 100) return words[0];
+  if (count < 100 || why.truth === null) return words[0];
   for (const { estimator, mean, wrong } of rows) {
     if (wrong) words.push(`The ${nameOf(estimator)} gradient is wrong, and more draws do not mend it: ${short(mean)} for ${short(why.truth)}.`);
   }
   const [, path, score] = rows;
-  if (score && score.spread > 1.2 * path.spread) {
+  if (score && !path.wrong && !score.wrong && score.spread > 1.2 * path.spread) {
     const ratio = score.spread / path.spread;
     words.push(`Both others are right on average. The score function is spread ${ratio.toPrecision(2)} times as widely, so it needs about `
       + `${short(Number((ratio * ratio).toPrecision(2)))} times as many draws.`);
@@ -141,7 +169,7 @@ function histogramWords() {
 // ---------------------------------------------------------------- the balls
 
 function putBack() {
-  balls.at = page.estimators.map(() => now.sliders[why.slider]);
+  balls.at = page.estimators.map(() => now.sliders[slider()]);
   balls.step = 0;
 }
 
@@ -153,9 +181,9 @@ function stopBalls() {
 /** The average cost along the slider in question, and how long a step may be. */
 function hill() {
   if (why.average) return why.average;
-  const { low, high } = page.sliders[why.slider], count = 61;
+  const { low, high } = page.sliders[slider()], count = 61;
   const at = Array.from({ length: count }, (_, k) => low + ((high - low) * k) / (count - 1));
-  const cost = at.map((x) => averages([page.estimators[0].cost], now.sliders.with(why.slider, x))[0]);
+  const cost = at.map((x) => averages([page.estimators[0].cost], now.sliders.with(slider(), x))[0]);
   const gap = at[1] - at[0];
   const bend = Math.max(...cost.slice(1, -1).map((c, k) => Math.abs(cost[k] - 2 * c + cost[k + 2]) / gap ** 2));
   const slope = Math.abs(cost.at(-1) - cost[0]) / (high - low);
@@ -172,7 +200,7 @@ function costAt(x) {
 function stepBalls() {
   const { rate, low, high } = hill(), noises = drawNoises(draws.uniform), pace = rate / (1 + balls.step / 100);
   balls.at = balls.at.map((x, k) => {
-    const g = estimates(now.sliders.with(why.slider, x), noises)[k];
+    const g = estimates(now.sliders.with(slider(), x), noises)[k];
     return Math.min(high, Math.max(low, x - pace * (Number.isFinite(g) ? g : 0)));
   });
   balls.step++;
@@ -198,6 +226,9 @@ function roll() {
 }
 
 function showHill() {
+  get("hill").toggleAttribute("hidden", slider() === null);
+  get("hill-side").hidden = slider() === null;
+  if (slider() === null) return;
   const { at, cost, low, high } = hill(), svg = get("hill"), width = svg.clientWidth, height = svg.clientHeight, floor = height - 26;
   const least = Math.min(...cost), most = Math.max(...cost), inset = 14;
   const px = (x) => inset + ((x - low) / (high - low)) * (width - 2 * inset);
@@ -214,7 +245,7 @@ function showHill() {
     svgElement("path", { class: "axis", d: `M0,${floor + 0.5}H${width}` }),
     svgElement("path", { class: "truth", d: `M${px(best)},${py(least)}V${floor}` }),
     ...niceTicks(low, high, Math.max(3, Math.floor(width / 110))).map((t) => svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t))),
-    svgElement("text", { class: "tick name end", x: width - 8, y: floor - 6 }, page.sliders[why.slider].name),
+    svgElement("text", { class: "tick name end", x: width - 8, y: floor - 6 }, page.sliders[slider()].name),
     svgElement("text", { class: "tick start", x: 2, y: 14 }, "average cost"),
     ...marks,
   );
@@ -230,9 +261,9 @@ function labelRow(k) {
 }
 
 function hillWords(best) {
-  const name = page.sliders[why.slider].name;
+  const name = page.sliders[slider()].name;
   if (!balls.step) {
-    return `The curve is the average cost for each ${name}; the line marks where it is lowest. Three balls start at ${short(now.sliders[why.slider])}. `
+    return `The curve is the average cost for each ${name}; the line marks where it is lowest. The balls start at ${short(now.sliders[slider()])}. `
       + "Each follows its own estimates, one draw a step.";
   }
   const parts = balls.at.map((x, k) => `${nameOf(page.estimators[k])} at ${short(x)} (cost ${short(costAt(x))})`);
