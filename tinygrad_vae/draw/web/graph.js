@@ -73,14 +73,21 @@ function svgElement(name, attributes, text = "") {
 
 /** Put a head on the far end of an arrow, which points against it, and the number that is passed on in the middle. */
 function markBackwards(arrow, number) {
-  const line = arrow.querySelector(".line"), length = line.getTotalLength();
-  const tip = line.getPointAtLength(1), from = line.getPointAtLength(Math.min(14, length)), middle = line.getPointAtLength(length / 2);
+  const line = arrow.querySelector(".line"),
+    length = line.getTotalLength();
+  const tip = line.getPointAtLength(1),
+    from = line.getPointAtLength(Math.min(14, length)),
+    middle = line.getPointAtLength(length / 2);
   const turned = (Math.atan2(tip.y - from.y, tip.x - from.x) * 180) / Math.PI;
-  const head = svgElement("path", { class: "back", d: "M0,0 l-14,-7 v14 z", transform: `translate(${tip.x} ${tip.y}) rotate(${turned})` });
+  const head = svgElement("path", {
+    class: "back",
+    d: "M0,0 l-14,-7 v14 z",
+    transform: `translate(${tip.x} ${tip.y}) rotate(${turned})`,
+  });
   arrow.parentNode.append(head, svgElement("text", { class: "part", x: middle.x, y: middle.y + 4 }, number));
 }
 
-const listed = (words) => words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+const listed = (words) => (words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
 
 /** What happens at this step, in words. */
 function sentence() {
@@ -88,53 +95,74 @@ function sentence() {
   if (!steps.length) return "No gradient is asked for.";
   if (here.step === 0) {
     const cost = boxes[steps[0]];
-    return `Along the arrows, the cost was computed${textAt(cost.value) ? `: ${textAt(cost.value)}` : ""}. Backprop goes against `
-      + "them, and asks how much each node moves the cost. Which parameters will hear of it?";
+    return (
+      `Along the arrows, the cost was computed${textAt(cost.value) ? `: ${textAt(cost.value)}` : ""}. Backprop goes ` +
+      "against them, and asks how much each node moves the cost. Which parameters will hear of it?"
+    );
   }
-  const box = boxes[current()], number = textAt(box.gradient, true);
+  const box = boxes[current()],
+    number = textAt(box.gradient, true);
   const into = arrows.filter((arrow) => arrow.head === current());
   const cut = [...new Set(into.filter((arrow) => arrow.mark === "cut").map((arrow) => boxes[arrow.tail].label))];
-  const passed = into.filter((arrow) => arrow.part !== null)
+  const passed = into
+    .filter((arrow) => arrow.part !== null)
     .map((arrow) => `${textAt(arrow.part, true)} to ${boxes[arrow.tail].label}`);
   const words = [`${box.label}: ${number ? `a gradient of ${number}` : "the gradient"} has arrived.`];
   if (here.step === 1) words.push("Here backprop begins.");
   if (box.ends) words.push(`Here backprop stops: ${box.ends}.`);
   if (cut.length) words.push(`Nothing goes back to ${listed(cut)}.`);
   if (passed.length) words.push(`It passes on ${listed(passed)}.`);
-  if (finished() && number && boxes.every(({ state }) => state === "" || state === "open")) words.push("Now every parameter has its gradient.");
+  if (finished() && number && boxes.every(({ state }) => state === "" || state === "open"))
+    words.push("Now every parameter has its gradient.");
   return words.join(" ");
 }
 
 function showSentence() {
-  const says = get("says"), words = sentence();
+  const says = get("says"),
+    words = sentence();
   says.classList.toggle("end", here.step > 0 && graph().boxes[current()].ends !== "");
   says.setAttribute("aria-live", draws.running ? "off" : "polite");
   if (says.textContent !== words) says.textContent = words;
 }
 
 function showAbout() {
-  const i = here.box ?? current() ?? graph().boxes.length - 1, box = graph().boxes[i];
+  const i = here.box ?? current() ?? graph().boxes.length - 1,
+    box = graph().boxes[i];
   const line = (kind, text) => Object.assign(document.createElement(kind), { textContent: text });
   const list = document.createElement("dl");
   if (box.value !== null) list.append(line("dt", "value"), line("dd", textAt(box.value)));
   if (box.gradient !== null && arrived(i)) list.append(line("dt", "gradient"), line("dd", textAt(box.gradient, true)));
-  get("about").replaceChildren(line("h3", box.label), list, line("p", box.detail),
-    ...[...box.formulas, ...box.source].map((text) => line("code", text)));
+  get("about").replaceChildren(
+    line("h3", box.label),
+    list,
+    line("p", box.detail),
+    ...[...box.formulas, ...box.source].map((text) => line("code", text)),
+  );
 }
 
 // ---------------------------------------------------------------- where it is looked at
 
-/** Return the part of a drawing to show: all of it, or, where that would be too small to read, what is around a node. */
+/** Return the part of a drawing to show: all of it or, where that would be too small, what is around a node. */
 function wantedView() {
-  const { svg, nodes, whole } = drawings[shown()], [, , width, height] = whole;
-  const fitted = Math.min(svg.clientWidth / width, svg.clientHeight / height), readable = 0.8;
+  const { svg, nodes, whole } = drawings[shown()],
+    [, , width, height] = whole;
+  const fitted = Math.min(svg.clientWidth / width, svg.clientHeight / height),
+    readable = 0.8;
   const tooSmall = fitted < 0.62;
   get("near").hidden = !tooSmall || here.step === 0;
   if (!tooSmall || here.step === 0 || !here.near) return whole;
   const scale = Math.max(fitted, Math.min(readable, Math.max(svg.clientWidth / width, 0.7)));
-  const node = nodes[current()].getBBox(), w = svg.clientWidth / scale, h = svg.clientHeight / scale;
-  const clamp = (centre, span, all) => span >= all ? (all - span) / 2 : Math.max(0, Math.min(centre - span / 2, all - span));
-  return [clamp(node.x + node.width / 2 + MARGIN, w, width), clamp(node.y + node.height / 2 + MARGIN - h / 8, h, height), w, h];
+  const node = nodes[current()].getBBox(),
+    w = svg.clientWidth / scale,
+    h = svg.clientHeight / scale;
+  const clamp = (centre, span, all) =>
+    span >= all ? (all - span) / 2 : Math.max(0, Math.min(centre - span / 2, all - span));
+  return [
+    clamp(node.x + node.width / 2 + MARGIN, w, width),
+    clamp(node.y + node.height / 2 + MARGIN - h / 8, h, height),
+    w,
+    h,
+  ];
 }
 
 const MARGIN = 16; // of the drawing inside its frame
@@ -142,10 +170,13 @@ const MARGIN = 16; // of the drawing inside its frame
 let moving = 0;
 
 function look() {
-  const { svg } = drawings[shown()], to = wantedView();
-  const from = (svg.getAttribute("viewBox") ?? "0 0 1 1").split(" ").map(Number), began = performance.now();
+  const { svg } = drawings[shown()],
+    to = wantedView();
+  const from = (svg.getAttribute("viewBox") ?? "0 0 1 1").split(" ").map(Number),
+    began = performance.now();
   cancelAnimationFrame(moving);
-  const set = (part) => svg.setAttribute("viewBox", to.map((x, k) => (from[k] + (x - from[k]) * part).toFixed(1)).join(" "));
+  const set = (part) =>
+    svg.setAttribute("viewBox", to.map((x, k) => (from[k] + (x - from[k]) * part).toFixed(1)).join(" "));
   if (calm.matches || from.every((x, k) => Math.abs(x - to[k]) < 0.1)) return set(1);
   const frame = (time) => {
     const part = Math.min(1, Math.max(0, (time - began) / 350));
@@ -158,7 +189,8 @@ function look() {
 /** Bring the node in question into the window. */
 function scrollToNode() {
   const picture = get("picture").getBoundingClientRect();
-  const bar = get("bar"), stuck = getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0;
+  const bar = get("bar"),
+    stuck = getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0;
   const node = drawings[shown()].nodes[current() ?? 0].getBoundingClientRect();
   const room = innerHeight - stuck;
   if (picture.height <= room) {
@@ -176,8 +208,11 @@ function sendBack() {
   graph().arrows.forEach((arrow, e) => {
     const cut = arrow.mark === "cut";
     if (arrow.head !== current() || (arrow.part === null && !cut)) return;
-    const line = arrows[e].querySelector(".line"), length = line.getTotalLength(), sign = arrows[e].querySelector(".sign");
-    const end = cut && sign ? nearest(line, length, sign.getBBox()) : 0, began = performance.now();
+    const line = arrows[e].querySelector(".line"),
+      length = line.getTotalLength(),
+      sign = arrows[e].querySelector(".sign");
+    const end = cut && sign ? nearest(line, length, sign.getBBox()) : 0,
+      began = performance.now();
     const dot = svgElement("circle", { class: cut ? "pulse cut" : "pulse", r: 6 });
     arrows[e].parentNode.append(dot);
     const frame = (time) => {
@@ -194,10 +229,13 @@ function sendBack() {
 }
 
 function nearest(line, length, box) {
-  const x = box.x + box.width / 2, y = box.y + box.height / 2;
-  let best = 0, least = Infinity;
+  const x = box.x + box.width / 2,
+    y = box.y + box.height / 2;
+  let best = 0,
+    least = Infinity;
   for (let at = 0; at <= length; at += 3) {
-    const point = line.getPointAtLength(at), distance = Math.hypot(point.x - x, point.y - y);
+    const point = line.getPointAtLength(at),
+      distance = Math.hypot(point.x - x, point.y - y);
     if (distance < least) [best, least] = [at, distance];
   }
   return best;
@@ -225,7 +263,11 @@ function next() {
 function switchTo(change) {
   const all = finished() && !("graph" in change);
   Object.assign(here, change);
-  get("graphs").querySelectorAll("input").forEach((input, k) => { input.checked = k === here.graph; });
+  get("graphs")
+    .querySelectorAll("input")
+    .forEach((input, k) => {
+      input.checked = k === here.graph;
+    });
   drawings[shown()].svg.setAttribute("viewBox", drawings[shown()].whole.join(" "));
   stepTo(all ? graph().steps.length : 0);
 }
@@ -239,24 +281,26 @@ function buildGraph() {
   page.graphs.slice(0, page.folded).forEach(({ heading }, k) => {
     get("graphs").append(choice("graph", heading, k === 0, () => switchTo({ graph: k })));
   });
-  drawings.forEach(({ nodes }) => nodes.forEach((node, i) => {
-    node.querySelector("title").remove();
-    node.setAttribute("tabindex", "0");
-    node.setAttribute("role", "img");
-    for (const event of ["mouseenter", "focus", "click"]) {
-      node.addEventListener(event, () => {
-        here.box = i;
-        showAbout();
-      });
-    }
-    for (const event of ["dblclick", "keydown"]) {
-      node.addEventListener(event, (happened) => {
-        if ((event === "keydown" && happened.key !== "Enter") || !opens(graph().boxes[i])) return;
-        happened.preventDefault(); // or the button, in focus by then, would hear of the same key
-        toggleLayers();
-      });
-    }
-  }));
+  drawings.forEach(({ nodes }) =>
+    nodes.forEach((node, i) => {
+      node.querySelector("title").remove();
+      node.setAttribute("tabindex", "0");
+      node.setAttribute("role", "img");
+      for (const event of ["mouseenter", "focus", "click"]) {
+        node.addEventListener(event, () => {
+          here.box = i;
+          showAbout();
+        });
+      }
+      for (const event of ["dblclick", "keydown"]) {
+        node.addEventListener(event, (happened) => {
+          if ((event === "keydown" && happened.key !== "Enter") || !opens(graph().boxes[i])) return;
+          happened.preventDefault(); // or the button, in focus by then, would hear of the same key
+          toggleLayers();
+        });
+      }
+    }),
+  );
   get("layers").onclick = toggleLayers;
   get("near").onclick = () => {
     here.near = !here.near;

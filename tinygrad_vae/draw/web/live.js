@@ -5,14 +5,18 @@ const isLive = page.rows !== undefined;
 
 /** Return a function that computes rows of the program in an array of values whose leaves are set. */
 function runner(wanted) {
-  const needed = new Set(), rest = [...wanted];
+  const needed = new Set(),
+    rest = [...wanted];
   while (rest.length) {
     const row = rest.pop();
     if (needed.has(row)) continue;
     needed.add(row);
     if (page.rows[row][0] !== "=") rest.push(...page.rows[row].slice(1).filter(Number.isInteger));
   }
-  const calls = [...needed].sort((a, b) => a - b).filter((row) => page.rows[row][0] !== "=").map(callOf);
+  const calls = [...needed]
+    .sort((a, b) => a - b)
+    .filter((row) => page.rows[row][0] !== "=")
+    .map(callOf);
   return (values) => {
     for (const call of calls) call(values);
     return values;
@@ -21,19 +25,30 @@ function runner(wanted) {
 
 /** Return a function that computes one row from the values of those before it. */
 function callOf(row) {
-  const [name, ...told] = page.rows[row], inputs = told.filter(Number.isInteger), attributes = told.at(inputs.length);
+  const [name, ...told] = page.rows[row],
+    inputs = told.filter(Number.isInteger),
+    attributes = told.at(inputs.length);
   const onArrays = attributes ? ARRAY_OPS[name] : null;
-  if (onArrays) return (values) => { values[row] = onArrays(...inputs.map((k) => values[k]), attributes); };
-  const op = OPS[name], [a, b, c, d] = inputs;
+  if (onArrays)
+    return (values) => {
+      values[row] = onArrays(...inputs.map((k) => values[k]), attributes);
+    };
+  const op = OPS[name],
+    [a, b, c, d] = inputs;
   return (values) => {
-    values[row] = inputs.some((k) => typeof values[k] === "object") ? elementwise(op, inputs.map((k) => values[k]))
+    values[row] = inputs.some((k) => typeof values[k] === "object")
+      ? elementwise(
+          op,
+          inputs.map((k) => values[k]),
+        )
       : op(values[a], values[b], values[c], values[d]);
   };
 }
 
 /** The leaves as they were recorded: numbers, truth values, and texts for what JSON cannot say. */
 const recorded = isLive
-  ? page.rows.map(([op, x]) => (op !== "=" ? undefined : typeof x === "string" ? Number(x) : x)) : [];
+  ? page.rows.map(([op, x]) => (op !== "=" ? undefined : typeof x === "string" ? Number(x) : x))
+  : [];
 
 /** Where the reader is: the value of each slider and each noise, and all numbers that follow from them. */
 const now = {
@@ -47,8 +62,12 @@ const now = {
 /** Return fresh values with these sliders and noises. */
 function leaves(sliders, noises) {
   const values = [...recorded];
-  page.sliders.forEach(({ row }, k) => { values[row] = sliders[k]; });
-  page.noises.forEach(({ row }, k) => { values[row] = noises[k]; });
+  page.sliders.forEach(({ row }, k) => {
+    values[row] = sliders[k];
+  });
+  page.noises.forEach(({ row }, k) => {
+    values[row] = noises[k];
+  });
   return values;
 }
 
@@ -68,7 +87,8 @@ function textAt(place, isGradient = false) {
   const x = now.values[place];
   if (typeof x !== "object") return short(x);
   if (isGradient) return `norm ${short(Math.hypot(...x.data), 3)}`;
-  const total = x.data.reduce((sum, y) => sum + y, 0), isFull = x.data.length > 1 && x.data.every((y) => y === x.data[0]);
+  const total = x.data.reduce((sum, y) => sum + y, 0),
+    isFull = x.data.length > 1 && x.data.every((y) => y === x.data[0]);
   return isFull ? `all ${short(x.data[0], 3)}` : `mean ${short(total / x.data.length, 3)}`;
 }
 
@@ -77,7 +97,10 @@ function short(x, digits = 4) {
   if (typeof x === "boolean") return x ? "True" : "False";
   if (!Number.isFinite(x)) return String(x).replace("Infinity", "inf").replace("NaN", "nan");
   if (x === 0) return "0";
-  const [leading, power] = x.toExponential(digits - 1).split("e").map(Number);
+  const [leading, power] = x
+    .toExponential(digits - 1)
+    .split("e")
+    .map(Number);
   if (power >= -4 && power < digits) return String(Number(x.toPrecision(digits)));
   return `${leading}e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
 }
@@ -117,33 +140,47 @@ const LAWS = {
   },
 };
 
-const drawNoises = (uniform) => page.noises.map(
-  ({ law, shape }) => made(shape, Float64Array.from({ length: sizeOf(shape) }, () => LAWS[law].draw(uniform))));
+const drawNoises = (uniform) =>
+  page.noises.map(({ law, shape }) =>
+    made(
+      shape,
+      Float64Array.from({ length: sizeOf(shape) }, () => LAWS[law].draw(uniform)),
+    ),
+  );
 
 /** Noises with weights over which an average is an expectation: a grid for one or two, and draws for more. */
 const forAverages = (() => {
   let found = null;
   return () => (found ??= makeGrid());
   function makeGrid() {
-    const count = page.noises.length, isArray = page.noises.some(({ shape }) => shape.length);
+    const count = page.noises.length,
+      isArray = page.noises.some(({ shape }) => shape.length);
     if (count > 2 || isArray) {
-      const uniform = uniforms(99), draws = isArray ? 2000 : 10000;
+      const uniform = uniforms(99),
+        draws = isArray ? 2000 : 10000;
       return Array.from({ length: draws }, () => [drawNoises(uniform), 1 / draws]);
     }
     const points = page.noises.map(({ law }) => LAWS[law].points(count > 1 ? 61 : law === "U(0, 1)" ? 4001 : 401));
     return points.reduce(
-      (grid, line) => grid.flatMap(([noises, weight]) => line.map(([e, w]) => [[...noises, e], weight * w])), [[[], 1]]);
+      (grid, line) => grid.flatMap(([noises, weight]) => line.map(([e, w]) => [[...noises, e], weight * w])),
+      [[[], 1]],
+    );
   }
 })();
 
 /** Return the averages of some rows over all noise. */
 function averages(rows, sliders) {
-  const run = runner(rows), totals = rows.map(() => 0);
+  const run = runner(rows),
+    totals = rows.map(() => 0);
   const values = leaves(sliders, now.noises);
   for (const [noises, weight] of forAverages()) {
-    page.noises.forEach(({ row }, k) => { values[row] = noises[k]; });
+    page.noises.forEach(({ row }, k) => {
+      values[row] = noises[k];
+    });
     run(values);
-    rows.forEach((row, k) => { totals[k] += weight * values[row]; });
+    rows.forEach((row, k) => {
+      totals[k] += weight * values[row];
+    });
   }
   return totals;
 }

@@ -76,7 +76,8 @@ const OPS = {
   logical_not: (x) => !x,
   where: (condition, x, y) => (condition ? x : y),
   // probabilities
-  normal_log_prob: (x, loc, scale) => -quotientSquared(x - loc, scale) / 2 - Math.log(scale) - Math.log(2 * Math.PI) / 2,
+  normal_log_prob: (x, loc, scale) =>
+    -quotientSquared(x - loc, scale) / 2 - Math.log(scale) - Math.log(2 * Math.PI) / 2,
   normal_kl: (loc, scale, loc2, scale2) =>
     (quotientSquared(scale, scale2) + quotientSquared(loc - loc2, scale2) - 1) / 2 - Math.log(scale / scale2),
   bernoulli_log_prob: (x, logits) => -softplus((1 - 2 * x) * logits),

@@ -15,7 +15,8 @@ function refresh() {
 
 /** Return a radio button that looks like one of several buttons in a row. */
 function choice(group, words, checked, onchange) {
-  const label = document.createElement("label"), input = document.createElement("input");
+  const label = document.createElement("label"),
+    input = document.createElement("input");
   Object.assign(input, { type: "radio", name: group, checked, onchange });
   label.append(input, words);
   return label;
@@ -27,8 +28,10 @@ const sliderRows = []; // [number of the slider, its row on the page, whether it
 
 function addSlider(group, k, tells) {
   const { name, low, high } = page.sliders[k];
-  const row = document.createElement("label"), input = document.createElement("input");
-  const part = (kind, className, textContent = "") => Object.assign(document.createElement(kind), { className, textContent });
+  const row = document.createElement("label"),
+    input = document.createElement("input");
+  const part = (kind, className, textContent = "") =>
+    Object.assign(document.createElement(kind), { className, textContent });
   row.className = "slider";
   Object.assign(input, { type: "range", min: low, max: high, step: "any" });
   input.setAttribute("aria-label", name);
@@ -49,12 +52,14 @@ function setSlider(k, value) {
 
 function showSliders() {
   for (const [k, row, tells] of sliderRows) {
-    const input = row.querySelector("input"), value = short(now.sliders[k]);
+    const input = row.querySelector("input"),
+      value = short(now.sliders[k]);
     if (Number(input.value) !== now.sliders[k]) input.value = now.sliders[k];
     row.querySelector(".now").textContent = value;
     const words = [value];
     if (tells) {
-      const fate = row.querySelector(".fate"), i = page.sliders[k].boxes[shown()];
+      const fate = row.querySelector(".fate"),
+        i = page.sliders[k].boxes[shown()];
       const reached = i !== null && (graph().boxes[i].state === "cut" ? finished() : arrived(i));
       fate.textContent = i === null ? "not in this graph" : reached ? gradientOf(i) : "no gradient yet";
       fate.className = `fate ${reached ? graph().boxes[i].state : ""}`;
@@ -86,7 +91,7 @@ function keepDrawing() {
   let frames = 0;
   const frame = () => {
     if (!draws.running) return;
-    if (frames++ % 4 === 0) drawAgain(draws.count < 200 ? 1 : 20);
+    if (frames++ % 4 === 0) drawAgain(draws.count < 20 ? 1 : draws.count < 200 ? 10 : 50);
     if (draws.count >= MOST_DRAWS) return keepDrawing();
     requestAnimationFrame(frame);
   };
@@ -94,8 +99,8 @@ function keepDrawing() {
 }
 
 function addDrawButtons(group) {
-  const button = (words, onclick, className = "") => group.append(
-    Object.assign(document.createElement("button"), { textContent: words, onclick, className }), " ");
+  const button = (words, onclick, className = "") =>
+    group.append(Object.assign(document.createElement("button"), { textContent: words, onclick, className }), " ");
   if (isLive) {
     button("Draw 1", () => drawAgain(1));
     button("Draw 100", () => drawAgain(100));
@@ -117,7 +122,9 @@ const isRandom = isLive ? page.noises.length > 0 : page.draws > 1;
 
 recompute();
 buildGraph();
-page.sliders.forEach(({ boxes }, k) => { if (boxes) addSlider(get("sliders"), k, true); });
+page.sliders.forEach(({ boxes }, k) => {
+  if (boxes) addSlider(get("sliders"), k, true);
+});
 if (page.gesture) buildGesture();
 if (page.estimators?.length) buildWhy();
 document.querySelectorAll(".draws").forEach((group) => {
@@ -139,7 +146,8 @@ get("why").hidden = !page.estimators?.length;
 get("play").hidden = !get("sliders").children.length && !isRandom;
 get("computed").textContent = isLive
   ? "Computed by this page, with the derivatives that tinygrad_vae recorded."
-  : `Looked up, from ${page.draws === 1 ? "what" : `${page.draws} draws that`} tinygrad_vae computed: the graph cannot be run here, since ${page.reason}.`;
+  : `Looked up, from ${page.draws === 1 ? "what" : `${page.draws} draws that`} tinygrad_vae computed: the graph ` +
+    `cannot be run here, since ${page.reason}.`;
 refresh();
 look();
 new ResizeObserver(refresh).observe(get("picture"));

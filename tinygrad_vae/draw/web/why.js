@@ -5,7 +5,9 @@ const ESTIMATORS = {
   reparameterize: ["open", () => "pathwise: hold the noise"],
   score_function: ["open", () => "score function: hold the draw"],
 };
-const MOST_DRAWS = 20000, BINS = 61, STEPS = 400;
+const MOST_DRAWS = 20000,
+  BINS = 61,
+  STEPS = 400;
 
 const why = { asked: 0, truth: null, error: 0, range: null, found: [], average: null, search: 0 };
 const balls = { at: [], step: 0, running: false };
@@ -17,16 +19,23 @@ const slider = () => page.asked[why.asked].slider;
 function buildWhy() {
   why.run = runner(page.estimators.flatMap(({ gradients }) => gradients));
   page.asked.forEach(({ name }, k) => {
-    get("wrt").append(choice("wrt", name, k === 0, () => {
-      why.asked = k;
-      forget();
-      refresh();
-    }));
+    get("wrt").append(
+      choice("wrt", name, k === 0, () => {
+        why.asked = k;
+        forget();
+        refresh();
+      }),
+    );
   });
-  const others = page.estimators.slice(1).map(({ name }) => ({ reparameterize: "noise", score_function: "draw" })[name]);
-  get("why-lead").textContent = "Many programs take the draw for a constant and carry on: that is the cut gradient. "
-    + (others.length > 1 ? "The other two hold the noise, or the draw. Which are right on average, which needs the fewest draws, "
-      + "and where do they lead?" : `The other one holds the ${others[0]}. Which is right on average?`);
+  const others = page.estimators
+    .slice(1)
+    .map(({ name }) => ({ reparameterize: "noise", score_function: "draw" })[name]);
+  get("why-lead").textContent =
+    "Many programs take the draw for a constant and carry on: that is the cut gradient. " +
+    (others.length > 1
+      ? "The other two hold the noise, or the draw. Which are right on average, which needs the fewest draws, " +
+        "and where do they lead?"
+      : `The other one holds the ${others[0]}. Which is right on average?`);
   get("roll").onclick = () => (balls.running ? stopBalls() : roll());
   get("put-back").onclick = () => {
     stopBalls();
@@ -62,22 +71,30 @@ function keepEstimates() {
 /** Find the range of the histograms and the truth, once for each place of the sliders. */
 function prepare() {
   if (why.range !== null) return;
-  const row = page.estimators[1].gradients[why.asked], isArray = slider() === null;
+  const row = page.estimators[1].gradients[why.asked],
+    isArray = slider() === null;
   if (isArray) searchTruth(row);
   else [why.truth, why.error] = [averages([row], now.sliders)[0], 0];
-  const uniform = uniforms(3), pilot = Array.from({ length: isArray ? 100 : 400 }, () => estimates(now.sliders, drawNoises(uniform)));
+  const uniform = uniforms(3),
+    pilot = Array.from({ length: isArray ? 100 : 400 }, () => estimates(now.sliders, drawNoises(uniform)));
   const part = (k, share) => pilot.map((row) => row[k]).sort((a, b) => a - b)[Math.floor(share * pilot.length)];
-  const ends = page.estimators.map((_, k) => [part(k, 0.02), part(k, 0.98)]), [cut, path, score] = ends;
-  const middle = (path[0] + path[1]) / 2, wide = 4 * (path[1] - path[0]) || Infinity; // the narrow bell is to be seen
+  const ends = page.estimators.map((_, k) => [part(k, 0.02), part(k, 0.98)]),
+    [cut, path, score] = ends;
+  const middle = (path[0] + path[1]) / 2,
+    wide = 4 * (path[1] - path[0]) || Infinity; // the narrow bell is to be seen
   const known = [...cut, ...path, ...(why.truth === null ? [] : [why.truth])];
   const low = Math.min(...known, Math.max(score?.[0] ?? Infinity, middle - wide));
-  const high = Math.max(...known, Math.min(score?.[1] ?? -Infinity, middle + wide)), pad = 0.08 * (high - low) || 1;
+  const high = Math.max(...known, Math.min(score?.[1] ?? -Infinity, middle + wide)),
+    pad = 0.08 * (high - low) || 1;
   why.range = [low - pad, high + pad];
 }
 
 /** Where no grid is fine enough, average over many draws, a few at a time. */
 function searchTruth(row) {
-  const run = runner([row]), uniform = uniforms(99), search = why.search, found = [];
+  const run = runner([row]),
+    uniform = uniforms(99),
+    search = why.search,
+    found = [];
   const some = () => {
     if (search !== why.search) return;
     for (let k = 0; k < 25; k++) found.push(elementOf(run(leaves(now.sliders, drawNoises(uniform)))[row]));
@@ -100,38 +117,73 @@ function spreadOf(numbers, mean) {
   return spread > 1e-12 * Math.abs(mean) ? spread : 0;
 }
 
-
 function showHistograms() {
   prepare();
-  const svg = get("spread"), width = svg.clientWidth, height = svg.clientHeight, rows = page.estimators.length;
-  const floor = height - 26, top = 22, tall = (floor - top) / rows, [low, high] = why.range;
+  const svg = get("spread"),
+    width = svg.clientWidth,
+    height = svg.clientHeight,
+    rows = page.estimators.length;
+  const floor = height - 26,
+    top = 22,
+    tall = (floor - top) / rows,
+    [low, high] = why.range;
   const px = (x) => ((x - low) / (high - low)) * width;
-  const marks = [], wide = width / BINS;
+  const marks = [],
+    wide = width / BINS;
   page.estimators.forEach(({ name }, row) => {
-    const [state, words] = ESTIMATORS[name], found = why.found[row], base = top + (row + 1) * tall - 4;
+    const [state, words] = ESTIMATORS[name],
+      found = why.found[row],
+      base = top + (row + 1) * tall - 4;
     const bins = new Array(BINS).fill(0);
     for (const g of found) bins[Math.floor(((g - low) / (high - low)) * BINS)]++; // one outside adds to no bar
     const outside = found.filter((g) => g < low || g >= high).length;
-    const most = Math.max(...bins.slice(0, BINS), 1), unit = (tall - 46) / most;
+    const most = Math.max(...bins.slice(0, BINS), 1),
+      unit = (tall - 46) / most;
     bins.slice(0, BINS).forEach((n, k) => {
-      if (n) marks.push(svgElement("rect", { class: `bar ${name} ${state}`, x: k * wide + 0.5, width: Math.max(1, wide - 1), y: base - n * unit, height: n * unit }));
+      if (n)
+        marks.push(
+          svgElement("rect", {
+            class: `bar ${name} ${state}`,
+            x: k * wide + 0.5,
+            width: Math.max(1, wide - 1),
+            y: base - n * unit,
+            height: n * unit,
+          }),
+        );
     });
     marks.push(svgElement("path", { class: "axis", d: `M0,${base + 0.5}H${width}` }));
-    marks.push(svgElement("text", { class: `row-name start ${state}`, x: 2, y: top + row * tall + 16 }, width < 480 ? nameOf(page.estimators[row]) : words(page.draw)));
+    marks.push(
+      svgElement(
+        "text",
+        { class: `row-name start ${state}`, x: 2, y: top + row * tall + 16 },
+        width < 480 ? nameOf(page.estimators[row]) : words(page.draw),
+      ),
+    );
     if (found.length > 1) {
-      const mean = meanOf(found), spread = spreadOf(found, mean);
+      const mean = meanOf(found),
+        spread = spreadOf(found, mean);
       marks.push(svgElement("path", { class: `mean ${state}`, d: `M${px(mean) - 6},${base + 9}l6,-8 6,8z` }));
-      marks.push(svgElement("text", { class: "row-number end", x: width - 2, y: top + row * tall + 16 }, `mean ${short(mean)}, spread ${short(spread)}${outside && width >= 480 ? `, ${outside} outside` : ""}`));
+      marks.push(
+        svgElement(
+          "text",
+          { class: "row-number end", x: width - 2, y: top + row * tall + 16 },
+          `mean ${short(mean, 3)}, spread ${short(spread, 3)}${outside && width >= 480 ? `, ${outside} outside` : ""}`,
+        ),
+      );
     }
   });
   if (why.truth !== null) {
     const x = px(why.truth);
     marks.push(svgElement("path", { class: "truth", d: `M${x},${top - 4}V${floor}` }));
-    marks.push(svgElement("text", { class: `truth-name ${anchored(x, width)}`, x, y: 13 }, `truth ${short(why.truth, 3)}`));
+    marks.push(
+      svgElement("text", { class: `truth-name ${anchored(x, width)}`, x, y: 13 }, `truth ${short(why.truth, 3)}`),
+    );
   }
   svg.replaceChildren(
     ...marks,
-    ...niceTicks(low, high, Math.max(3, Math.floor(width / 110))).map((t) => svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t))),
+    ...niceTicks(low, high, Math.max(3, Math.floor(width / 110))).map((t) =>
+      svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t)),
+    ),
   );
   const words = histogramWords();
   svg.setAttribute("aria-label", words);
@@ -143,25 +195,41 @@ function showHistograms() {
 const nameOf = ({ name }) => ESTIMATORS[name][1](page.draw).split(":")[0];
 
 function histogramWords() {
-  const { name } = page.asked[why.asked], count = why.found[0].length;
+  const { name } = page.asked[why.asked],
+    count = why.found[0].length;
   if (count < 2) {
-    return `Each draw gives each estimator one guess at the gradient in ${name}. The line is the truth: the gradient of the `
-      + "average cost. Draw, and see where the guesses fall.";
+    return (
+      `Each draw gives each estimator one guess at the gradient in ${name}. The line is the truth: the gradient of ` +
+      "the average cost. Draw, and see where the guesses fall."
+    );
   }
   const rows = page.estimators.map((estimator, k) => {
-    const mean = meanOf(why.found[k]), spread = spreadOf(why.found[k], mean);
-    return { estimator, mean, spread, wrong: Math.abs(mean - why.truth) > 5 * Math.hypot(spread / Math.sqrt(count), why.error) + 1e-6 * Math.abs(why.truth) };
+    const mean = meanOf(why.found[k]),
+      spread = spreadOf(why.found[k], mean);
+    return {
+      estimator,
+      mean,
+      spread,
+      wrong:
+        Math.abs(mean - why.truth) > 5 * Math.hypot(spread / Math.sqrt(count), why.error) + 1e-6 * Math.abs(why.truth),
+    };
   });
   const words = [`Guesses at the gradient in ${name} from ${count} draws; a triangle marks each average.`];
   if (count < 100 || why.truth === null) return words[0];
   for (const { estimator, mean, wrong } of rows) {
-    if (wrong) words.push(`The ${nameOf(estimator)} gradient is wrong, and more draws do not mend it: ${short(mean)} for ${short(why.truth)}.`);
+    if (wrong)
+      words.push(
+        `The ${nameOf(estimator)} gradient is wrong, and more draws do not mend it: ` +
+          `${short(mean, 3)} for ${short(why.truth, 3)}.`,
+      );
   }
   const [, path, score] = rows;
   if (score && !path.wrong && !score.wrong && score.spread > 1.2 * path.spread) {
     const ratio = score.spread / path.spread;
-    words.push(`Both others are right on average. The score function is spread ${ratio.toPrecision(2)} times as widely, so it needs about `
-      + `${short(Number((ratio * ratio).toPrecision(2)))} times as many draws.`);
+    words.push(
+      `Both others are right on average. The score function is spread ${ratio.toPrecision(2)} times as widely, so it ` +
+        `needs about ${short(Number((ratio * ratio).toPrecision(2)))} times as many draws.`,
+    );
   }
   return words.join(" ");
 }
@@ -181,7 +249,8 @@ function stopBalls() {
 /** The average cost along the slider in question, and how long a step may be. */
 function hill() {
   if (why.average) return why.average;
-  const { low, high } = page.sliders[slider()], count = 61;
+  const { low, high } = page.sliders[slider()],
+    count = 61;
   const at = Array.from({ length: count }, (_, k) => low + ((high - low) * k) / (count - 1));
   const cost = at.map((x) => averages([page.estimators[0].cost], now.sliders.with(slider(), x))[0]);
   const gap = at[1] - at[0];
@@ -193,12 +262,16 @@ function hill() {
 }
 
 function costAt(x) {
-  const { at, cost, low, high } = hill(), place = ((x - low) / (high - low)) * (at.length - 1), k = Math.min(at.length - 2, Math.floor(place));
+  const { at, cost, low, high } = hill(),
+    place = ((x - low) / (high - low)) * (at.length - 1),
+    k = Math.min(at.length - 2, Math.floor(place));
   return cost[k] + (cost[k + 1] - cost[k]) * (place - k);
 }
 
 function stepBalls() {
-  const { rate, low, high } = hill(), noises = drawNoises(draws.uniform), pace = rate / (1 + balls.step / 100);
+  const { rate, low, high } = hill(),
+    noises = drawNoises(draws.uniform),
+    pace = rate / (1 + balls.step / 100);
   balls.at = balls.at.map((x, k) => {
     const g = estimates(now.sliders.with(slider(), x), noises)[k];
     return Math.min(high, Math.max(low, x - pace * (Number.isFinite(g) ? g : 0)));
@@ -229,22 +302,43 @@ function showHill() {
   get("hill").toggleAttribute("hidden", slider() === null);
   get("hill-side").hidden = slider() === null;
   if (slider() === null) return;
-  const { at, cost, low, high } = hill(), svg = get("hill"), width = svg.clientWidth, height = svg.clientHeight, floor = height - 26;
-  const least = Math.min(...cost), most = Math.max(...cost), inset = 14;
+  const { at, cost, low, high } = hill(),
+    svg = get("hill"),
+    width = svg.clientWidth,
+    height = svg.clientHeight,
+    floor = height - 26;
+  const least = Math.min(...cost),
+    most = Math.max(...cost),
+    inset = 14;
   const px = (x) => inset + ((x - low) / (high - low)) * (width - 2 * inset);
   const py = (c) => floor - 12 - ((c - least) / (most - least || 1)) * (floor - 40);
   const best = at[cost.indexOf(least)];
   const marks = balls.at.flatMap((x, k) => {
-    const { name } = page.estimators[k], [state] = ESTIMATORS[name], y = py(costAt(x)) - 8 - (balls.step ? 0 : 17 * k);
+    const { name } = page.estimators[k],
+      [state] = ESTIMATORS[name],
+      y = py(costAt(x)) - 8 - (balls.step ? 0 : 17 * k);
     const word = nameOf(page.estimators[k]);
-    const label = balls.step ? [svgElement("text", { class: `ball-name ${state} ${anchored(px(x), width)}`, x: px(x), y: y - 13 - 15 * labelRow(k) }, word)] : [];
+    const label = balls.step
+      ? [
+          svgElement(
+            "text",
+            { class: `ball-name ${state} ${anchored(px(x), width)}`, x: px(x), y: y - 13 - 15 * labelRow(k) },
+            word,
+          ),
+        ]
+      : [];
     return [...label, svgElement("circle", { class: `ball ${name} ${state}`, cx: px(x), cy: y, r: 8 })];
   });
   svg.replaceChildren(
-    svgElement("path", { class: "curve", d: at.map((x, k) => `${k ? "L" : "M"}${px(x).toFixed(1)},${py(cost[k]).toFixed(1)}`).join("") }),
+    svgElement("path", {
+      class: "curve",
+      d: at.map((x, k) => `${k ? "L" : "M"}${px(x).toFixed(1)},${py(cost[k]).toFixed(1)}`).join(""),
+    }),
     svgElement("path", { class: "axis", d: `M0,${floor + 0.5}H${width}` }),
     svgElement("path", { class: "truth", d: `M${px(best)},${py(least)}V${floor}` }),
-    ...niceTicks(low, high, Math.max(3, Math.floor(width / 110))).map((t) => svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t))),
+    ...niceTicks(low, high, Math.max(3, Math.floor(width / 110))).map((t) =>
+      svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t)),
+    ),
     svgElement("text", { class: "tick name end", x: width - 8, y: floor - 6 }, page.sliders[slider()].name),
     svgElement("text", { class: "tick start", x: 2, y: 14 }, "average cost"),
     ...marks,
@@ -256,16 +350,20 @@ function showHill() {
 
 /** The height of a label: above those of the balls before it that stand nearby. */
 function labelRow(k) {
-  const { low, high } = hill(), near = (high - low) * 0.16;
+  const { low, high } = hill(),
+    near = (high - low) * 0.16;
   return balls.at.slice(0, k).filter((x) => Math.abs(x - balls.at[k]) < near).length;
 }
 
 function hillWords(best) {
   const name = page.sliders[slider()].name;
   if (!balls.step) {
-    return `The curve is the average cost for each ${name}; the line marks where it is lowest. The balls start at ${short(now.sliders[slider()])}. `
-      + "Each follows its own estimates, one draw a step.";
+    return (
+      `The curve is the average cost for each ${name}; the line marks where it is lowest. The balls ` +
+      `start at ${short(now.sliders[slider()])}. ` +
+      "Each follows its own estimates, one draw a step."
+    );
   }
-  const parts = balls.at.map((x, k) => `${nameOf(page.estimators[k])} at ${short(x)} (cost ${short(costAt(x))})`);
+  const parts = balls.at.map((x, k) => `${nameOf(page.estimators[k])} at ${short(x, 3)} (cost ${short(costAt(x), 3)})`);
   return `After ${balls.step} steps: ${parts.join(", ")}. The average cost is lowest at ${name} = ${short(best)}.`;
 }
