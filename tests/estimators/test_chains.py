@@ -1,5 +1,7 @@
 """Draws after each other: what they cost grows with their number, or its square, and never like a power of two."""
 
+import inspect
+import sys
 import time
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import tinygrad_vae as tg
 from tinygrad_vae.core import topological_order
 from tinygrad_vae.estimators.estimator import Rest
+from tinygrad_vae.guard.paths import live_samples
 
 DISCRETE = {
     "coins": lambda at: tg.Bernoulli(logits=at).sample,
@@ -75,6 +78,22 @@ def test_a_cost_that_is_only_a_number_needs_no_estimator_for_its_later_draws(kin
     found = gradient()
     monkeypatch.setattr(Rest, "number", lambda rest, value: tg.stop_gradient(rest(value)))
     assert found == gradient()
+
+
+ONE_BY_ONE = [("coins", name) for name in ("arm", "disarm", "second-draw", "relax", "triples", "pruned-triples")]
+
+
+@pytest.mark.parametrize(("kind", "name"), [*ONE_BY_ONE, ("choices", "arsm"), ("counts", "measure-valued")])
+def test_many_draws_in_a_row_need_no_deep_recursion(kind, name):
+    cost, theta = discrete(kind, 40)
+    choices = {z: tg.ESTIMATORS[name].example(tg.noise(1).at(i)) for i, z in enumerate(live_samples(cost))}
+    before = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(len(inspect.stack()) + 75)
+        new = tg.estimate(cost, choices)  # an instance for each, so that none takes care of all at once
+    finally:
+        sys.setrecursionlimit(before)
+    assert np.isfinite(tg.gradients(new, theta))
 
 
 def test_rebar_is_unbiased_over_draws_in_a_row():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,13 +46,12 @@ class ARM(Estimator):
         """Return w in ``zero(logits) * w * (K(b) - K(mirror))``."""
         return u - 0.5
 
-    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         logits: Any = z.dist.element.as_logits
-        u, b, l = stop_gradient(z.noise), stop_gradient(z), stop_gradient(logits)
+        u, l = stop_gradient(z.noise), stop_gradient(logits)
         mirror = astype(less(u, sigmoid(l)), z.dtype)
-        k = rest(b)
-        path = zero(logits) * self.weights(u, b, mirror, l)
-        return k + slope(self.noted(aligned(path, z, cost), z), k - rest.number(mirror), k)
+        path = self.noted(aligned(zero(logits) * self.weights(u, stopped, mirror, l), z, cost), z)
+        return lambda k: k + slope(path, k - rest.number(mirror), k)
 
 
 class DisARM(ARM):
@@ -98,21 +98,24 @@ class ARSM(Estimator):
         copies = classes * (classes - 1) // 2 + 1
         return f"{classes} classes would take {copies} copies of the cost" if copies > LARGEST else None
 
-    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         dist: Any = z.dist.element
         logits, classes = dist.as_logits, dist.classes
         closed, u = trees.map_leaves(stop_gradient, dist), stop_gradient(z.noise)
         share = log(u) / sum(log(u), axis=-1, keepdims=True)
-        k = rest(stop_gradient(z))
-        swapped = {(i, i): k for i in range(classes)}
-        for i, j in itertools.combinations(range(classes), 2):
-            order = np.arange(classes)
-            order[[i, j]] = j, i
-            swapped[i, j] = swapped[j, i] = rest.number(closed.transform(take(u, order, axis=-1)))
-        total: Any = k
-        for j in range(classes):
-            mean = functools.reduce(operator.add, [swapped[i, j] for i in range(classes)], 0.0) / classes
-            for i in range(classes):
-                path = zero(logits[..., i]) * ((1 / classes) - share[..., j])
-                total = total + slope(self.noted(aligned(path, z, cost), z), swapped[i, j] - mean, k)
-        return total
+
+        def opened(k: Tensor) -> Tensor:
+            swapped = {(i, i): k for i in range(classes)}
+            for i, j in itertools.combinations(range(classes), 2):
+                order = np.arange(classes)
+                order[[i, j]] = j, i
+                swapped[i, j] = swapped[j, i] = rest.number(closed.transform(take(u, order, axis=-1)))
+            total: Any = k
+            for j in range(classes):
+                mean = functools.reduce(operator.add, [swapped[i, j] for i in range(classes)], 0.0) / classes
+                for i in range(classes):
+                    path = zero(logits[..., i]) * ((1 / classes) - share[..., j])
+                    total = total + slope(self.noted(aligned(path, z, cost), z), swapped[i, j] - mean, k)
+            return total
+
+        return opened

@@ -8,9 +8,10 @@ node comes first, and K takes care of the later ones. The value of the cost is p
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..core import (
@@ -48,6 +49,10 @@ class Rest:
     cost: Tensor
     z: Sample
     later: Choices
+    earlier: frozenset[int] = frozenset()
+    """The ids of random nodes that are closed to gradients in K."""
+    closed: Mapping[int, Tensor] = field(default_factory=dict)
+    """By the id of each node, what it became where these, z and more were closed."""
 
     def __call__(self, value: Value, later: Choices | None = None) -> Tensor:
         """Return K with its later random nodes taken care of, as they were chosen for or by ``later``."""
@@ -64,14 +69,23 @@ class Rest:
 
     def _at(self, value: Value) -> Tensor:
         new = value if isinstance(value, Tensor) else identity.record((value,), {})  # no leaf: nobody's parameter
-        return rewrite(self.cost, lambda node, inputs: new if node is self.z else None)
+
+        def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+            if node is self.z:
+                return new
+            closed = self.closed.get(id(node))
+            if closed is None or id(node) in self.earlier:
+                return closed
+            return closed if all(a is b for a, b in zip(inputs, closed.inputs, strict=False)) else None
+
+        return rewrite(self.cost, rule)
 
 
 class Estimator:
     """A way to estimate the gradient of ``E K(z)`` at one random node z.
 
-    A subclass declares ``name``, ``apply``, and what stands below where it differs. An instance is a rewrite too:
-    ``ScoreFunction()(cost)`` takes care of every random node that is left.
+    A subclass declares ``name``, ``apply`` or ``opening``, and what stands below where it differs. An instance is a
+    rewrite too: ``ScoreFunction()(cost)`` takes care of every random node that is left.
     """
 
     name: ClassVar[str]
@@ -108,6 +122,14 @@ class Estimator:
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         """Return the cost, in terms of ``rest``, with a path for the gradient at z, the earliest node that is left."""
+        stopped = stop_gradient(z)
+        return self.opening(z, stopped, cost, rest)(rest(stopped))
+
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
+        """Return ``apply`` as a function of ``k = rest(stopped)``, for an estimator that asks for K at z itself once.
+
+        All draws of such estimators in a row are closed in one walk, where n calls of ``rest`` in each other take n.
+        """
         raise NotImplementedError
 
     def copies(self, z: Sample, cost: Tensor) -> int:
@@ -247,8 +269,36 @@ def _continued(cost: Tensor, choices: Choices) -> Tensor:
         at_once = estimator.together(samples, cost)
         if at_once is not None:
             return at_once
-    later = {key: other for key, other in choices.items() if key != id(z.noise)}
-    return estimator.apply(z, cost, Rest(cost, z, later))
+    later = dict(choices)
+    first = list(itertools.takewhile(lambda z: type(choices[id(z.noise)]).apply is Estimator.apply, samples))
+    if not first:
+        del later[id(z.noise)]
+        return estimator.apply(z, cost, Rest(cost, z, later))
+    closed = closed_at(cost, first)
+    openings, earlier = [], frozenset[int]()
+    for z in first:
+        del later[id(z.noise)]
+        stopped = closed[id(z)]
+        rest = Rest(cost, z, dict(later), earlier, closed)
+        openings.append(choices[id(z.noise)].opening(stopped.inputs[0], stopped, closed[id(cost)], rest))
+        earlier |= {id(z)}
+    k = _continued(closed[id(cost)], later)
+    for opening in reversed(openings):
+        k = opening(k)
+    return k
+
+
+def closed_at(cost: Tensor, samples: Sequence[Sample]) -> dict[int, Tensor]:
+    """Return, by its id, what every node of the cost becomes where random nodes are closed to gradients."""
+    chosen, closed = {id(z) for z in samples}, dict[int, Tensor]()
+
+    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+        closed.update(zip(map(id, node.inputs), inputs, strict=True))
+        closing = isinstance(node, Sample) and id(node) in chosen
+        return stop_gradient(with_inputs(node, inputs)) if closing else None
+
+    closed[id(cost)] = rewrite(cost, rule)
+    return closed
 
 
 def zero(x: Value) -> Value:

@@ -113,21 +113,24 @@ class MeasureValued(Estimator):
         missing = [name for name in unknown if isinstance(getattr(dist, name), Tensor)]
         return f"no weak derivative of {type(dist).__name__} is declared in {', '.join(missing)}" if missing else None
 
-    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        dist, stopped = z.dist.element, stop_gradient(z)
-        k = rest(stopped)
-        total: Any = k
-        pairs = WEAK_DERIVATIVES[type(dist)](
-            trees.map_leaves(stop_gradient, dist),
-            stopped,
-            lambda noise: new_noise(self.rng, noise, z.shape, z.dtype, (z.value,)),
-        )
-        for name, (c, plus, minus) in pairs.items():
-            parameter = getattr(dist, name)
-            if not isinstance(parameter, Tensor):
-                continue
-            path = zero(parameter) * c
-            for mask in coordinates(z, cost):
-                difference = rest.number(replaced(z, mask, plus)) - rest.number(replaced(z, mask, minus))
-                total = total + slope(self.noted(aligned(path * mask, z, cost), z), difference, k)
-        return total
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
+        dist = z.dist.element
+
+        def opened(k: Tensor) -> Tensor:
+            total: Any = k
+            pairs = WEAK_DERIVATIVES[type(dist)](
+                trees.map_leaves(stop_gradient, dist),
+                stopped,
+                lambda noise: new_noise(self.rng, noise, z.shape, z.dtype, (z.value,)),
+            )
+            for name, (c, plus, minus) in pairs.items():
+                parameter = getattr(dist, name)
+                if not isinstance(parameter, Tensor):
+                    continue
+                path = zero(parameter) * c
+                for mask in coordinates(z, cost):
+                    difference = rest.number(replaced(z, mask, plus)) - rest.number(replaced(z, mask, minus))
+                    total = total + slope(self.noted(aligned(path * mask, z, cost), z), difference, k)
+            return total
+
+        return opened

@@ -13,7 +13,7 @@ from ..core import UNIFORM, InvalidGradientError, NoiseStream, Sample, Tensor, V
 from ..guard.axes import surviving_axes
 from ..guard.names import name_of_draw
 from ..guard.paths import depends_on
-from ..ops import exp, sigmoid, stop_gradient, sum
+from ..ops import exp, sigmoid, sum
 from .elements import aligned, batch_ndim
 from .estimator import Estimator, Rest, zero
 from .relaxed import check_temperature, no_relaxed_draw, noisy_logits, noisy_logits_given, relaxed
@@ -73,13 +73,13 @@ class RELAX(Estimator):
         joined = c if c.shape == batch else sum(c, axis=tuple(range(len(batch), z.ndim)))
         return aligned(joined, z, cost)
 
-    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        dist, stopped = z.dist.element, stop_gradient(z)
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
+        dist = z.dist.element
         v = new_noise(self.rng, UNIFORM, z.shape, z.dtype, (z.value,))
         c = self.controlled(noisy_logits(dist, z.noise), z, cost, rest)
         c_again = self.controlled(noisy_logits_given(dist, stopped, v), z, cost, rest)
         weight = exp(zero(self.noted(aligned(dist.log_density(stopped), z, cost), z)))
-        return weight * rest(stopped) + (1 - weight) * c_again + zero(c) - zero(c_again)
+        return lambda k: weight * k + (1 - weight) * c_again + zero(c) - zero(c_again)
 
 
 def _keeps_apart(c: Value, noisy: Value, axes: list[tuple[int, int]]) -> bool:

@@ -10,7 +10,7 @@ order, a factor of value 1 with the derivative of log p: Foerster et al. 2018.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,7 +46,7 @@ from ..ops import exp, stop_gradient, sum
 from ..refusals import refuse_gradient
 from .baselines import is_average_with
 from .elements import JOINED, check_uncoupled, is_coupled
-from .estimator import Estimator, Rest, with_inputs, zero
+from .estimator import Estimator, Rest, closed_at, zero
 
 Draw = tuple[Sample, Tensor, Labels]
 """A random node, the same closed to gradients, and which of its axes each axis of the cost carries."""
@@ -91,26 +91,18 @@ class ScoreFunction(Estimator):
             raise ValueError('score_function(credit="downstream"): the baseline of each term must be a number')
         self.baseline, self.credit = baseline, credit
 
-    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        stopped = stop_gradient(z)
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         labels = self._labels(cost, [z])
-        return self._weighed(cost, rest(stopped), [(z, stopped, labels[id(z)])])
+        return lambda k: self._weighed(cost, k, [(z, stopped, labels[id(z)])])
 
     def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
         """The weights multiply, ``magic(l1) magic(l2) = magic(l1 + l2)``, so that one walk does for all draws."""
         if type(self) is not ScoreFunction:  # each draw with a baseline of its own
             return None
         labels = self._labels(cost, samples)
-        draws: list[Draw] = []
-
-        def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-            if not isinstance(node, Sample) or id(node) not in labels:
-                return None
-            z = with_inputs(node, inputs)
-            draws.append((z, stop_gradient(z), labels[id(node)]))
-            return draws[-1][1]
-
-        return self._weighed(cost, rewrite(cost, rule), draws)
+        closed = closed_at(cost, samples)
+        draws = [(closed[id(z)].inputs[0], closed[id(z)], labels[id(z)]) for z in samples]
+        return self._weighed(cost, closed[id(cost)], draws)
 
     def _labels(self, cost: Tensor, samples: Sequence[Sample]) -> dict[int, Labels]:
         """Return, by the id of each draw, which axes of the cost keep its log-probability apart; check the options."""
@@ -186,12 +178,14 @@ class LeaveOneOut(ScoreFunction):
             return "the first axis of the cost must count the draws, and cost i must depend on draw i alone"
         return JOINED if is_coupled(z) else None
 
-    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        stopped = stop_gradient(z)
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         weight = self.weight(z, cost, stopped)
-        k = rest(stopped)
-        others = stop_gradient((sum(k, axis=0, keepdims=True) - k) / (k.shape[0] - 1))
-        return weight * k + (1 - weight) * others
+
+        def opened(k: Tensor) -> Tensor:
+            others = stop_gradient((sum(k, axis=0, keepdims=True) - k) / (k.shape[0] - 1))
+            return weight * k + (1 - weight) * others
+
+        return opened
 
 
 class SecondDraw(ScoreFunction):
@@ -217,12 +211,11 @@ class SecondDraw(ScoreFunction):
         super().__init__()
         self.rng = rng
 
-    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        stopped = stop_gradient(z)
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         weight = self.weight(z, cost, stopped)
         dist = z.dist
         again = dist.sample(z.shape[: z.ndim - len(dist.batch_shape) - len(dist.event_shape)], rng=self.rng)
-        return weight * rest(stopped) + (1 - weight) * rest.number(stop_gradient(again))
+        return lambda k: weight * k + (1 - weight) * rest.number(stop_gradient(again))
 
 
 def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str = "auto") -> Tensor:

@@ -31,7 +31,7 @@ from ..ops import (
     where,
 )
 from .elements import aligned, batch_ndim, check_uncoupled, coordinates, mixed_shape
-from .estimator import LARGEST, Estimator, Rest, slope, with_inputs, zero
+from .estimator import LARGEST, Estimator, Rest, closed_at, slope, zero
 from .score_function import weighable
 
 UNIFORM_PART = 1 / 49
@@ -39,16 +39,6 @@ UNIFORM_PART = 1 / 49
 
 Changes = Mapping[int, tuple[Value, Tensor]]
 """By the id of a random node: where to change it, a mask over its elements, and to what."""
-
-
-@dataclass(frozen=True)
-class _Triple:
-    """A random node of the cost, another value, the path to weigh a difference with, and how large that may get."""
-
-    z: Sample
-    other: Tensor
-    path: Tensor
-    size: Tensor
 
 
 class Triples(Estimator):
@@ -76,42 +66,23 @@ class Triples(Estimator):
             return f"the cost mixes {copies} elements, and each takes a copy of it; pruned-triples takes one for all"
         return None
 
-    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        def changed(changes: Changes) -> Tensor:
-            return rest.number(_changed(stop_gradient(z), *changes[id(z)]))
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
+        other, path, _ = self._triple(z, stopped)
+        masks = list(coordinates(z, cost))
+        paths = [aligned(path * astype(mask, z.noise.dtype), z, cost) for mask in masks]
 
-        return self._added(cost, rest(stop_gradient(z)), [self._triple(z, z)], changed)
+        def opened(k: Tensor) -> Tensor:
+            total: Any = k
+            for mask, along in zip(masks, paths, strict=True):
+                total = total + slope(along, rest.number(_changed(stopped, mask, other)) - k, k)
+            return total
 
-    def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
-        """All draws are closed in one walk, and a changed one is one more."""
-        chosen = {id(z) for z in samples}
-        triples: list[_Triple] = []
+        return opened
 
-        def close(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-            if not isinstance(node, Sample) or id(node) not in chosen:
-                return None
-            z = with_inputs(node, inputs)
-            triples.append(self._triple(node, z))
-            return stop_gradient(z)
-
-        return self._added(cost, rewrite(cost, close), triples, lambda changes: _replayed(cost, changes))
-
-    def _triple(self, z: Sample, closed: Sample) -> _Triple:
-        dist = weighable(closed, self.name).element
-        other, path, size = dist.alternative(stop_gradient(closed), stop_gradient(closed.noise))
-        return _Triple(z, stop_gradient(other), zero(self.noted(path, z)), stop_gradient(size))
-
-    def _added(
-        self, cost: Tensor, k: Tensor, triples: Sequence[_Triple], changed: Callable[[Changes], Tensor]
-    ) -> Tensor:
-        """Return k, the cost with these draws closed, with a path through the differences."""
-        total: Any = k
-        for triple in triples:
-            z = triple.z
-            for mask in coordinates(z, cost):
-                path = aligned(triple.path * astype(mask, z.noise.dtype), z, cost)
-                total = total + slope(path, changed({id(z): (mask, triple.other)}) - k, k)
-        return total
+    def _triple(self, z: Sample, stopped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the other value, the path with the value 0, and the size."""
+        other, path, size = weighable(z, self.name).element.alternative(stopped, stop_gradient(z.noise))
+        return stop_gradient(other), zero(self.noted(path, z)), stop_gradient(size)
 
 
 class PrunedTriples(Triples):
@@ -138,18 +109,28 @@ class PrunedTriples(Triples):
     def __init__(self, rng: NoiseStream) -> None:
         self.rng = rng
 
-    def _added(
-        self, cost: Tensor, k: Tensor, triples: Sequence[_Triple], changed: Callable[[Changes], Tensor]
-    ) -> Tensor:
-        layouts = _layouts([t.z for t in triples], cost)
-        sizes = [layout.to_options(t.size) for t, layout in zip(triples, layouts, strict=True)]
-        changes: dict[int, tuple[Value, Tensor]] = {}
-        path: Any = 0.0
-        for triple, layout, chosen, by_chance in zip(triples, layouts, *self._choice(sizes), strict=True):
-            changes[id(triple.z)] = layout.to_elements(chosen), triple.other
-            factor = astype(layout.to_elements(by_chance), triple.z.noise.dtype)
-            path = path + aligned(triple.path * factor, triple.z, cost)
-        return k + slope(path, changed(changes) - k, k)
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
+        path, ((mask, other),) = self._chosen([z], [stopped], cost)
+        return lambda k: k + slope(path, rest.number(_changed(stopped, mask, other)) - k, k)
+
+    def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
+        new = closed_at(cost, samples)
+        k, stopped = new[id(cost)], [new[id(z)] for z in samples]
+        path, changes = self._chosen([x.inputs[0] for x in stopped], stopped, k)
+        return k + slope(path, _replayed(cost, {id(z): c for z, c in zip(samples, changes, strict=True)}) - k, k)
+
+    def _chosen(
+        self, samples: Sequence[Sample], stopped: Sequence[Tensor], cost: Tensor
+    ) -> tuple[Value, list[tuple[Value, Tensor]]]:
+        """Return the path of the difference, and where each draw is changed and to what."""
+        triples = [self._triple(*pair) for pair in zip(samples, stopped, strict=True)]
+        layouts = _layouts(samples, cost)
+        masks, factors = self._choice([at.to_options(size) for at, (*_, size) in zip(layouts, triples, strict=True)])
+        total: Any = 0.0
+        for z, at, (_, path, _), factor in zip(samples, layouts, triples, factors, strict=True):
+            total = total + aligned(path * astype(at.to_elements(factor), z.noise.dtype), z, cost)
+        elements = [at.to_elements(mask) for at, mask in zip(layouts, masks, strict=True)]
+        return total, [(mask, other) for mask, (other, _, _) in zip(elements, triples, strict=True)]
 
     def _choice(self, sizes: Sequence[Value]) -> tuple[list[Value], list[Value]]:
         """Choose one of all options along the last axis; return masks of it, and 1 / q there, in the shapes given."""

@@ -6,12 +6,13 @@ all of it. VIMCO weighs with what the draw has added, since the other draws tell
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from ..core import Sample, Tensor, Value, namespace, topological_order, value_of
 from ..guard.axes import aligned_log_prob, counts_draws, surviving_axes
 from ..guard.paths import remembered
-from ..ops import add, expand_dims, logsumexp, negative, stop_gradient, subtract, sum, where
+from ..ops import add, expand_dims, logsumexp, negative, subtract, sum, where
 from ..ops.reductions import reduced
 from .elements import JOINED, is_coupled
 from .estimator import Estimator, Rest, slope, zero
@@ -42,15 +43,16 @@ class VIMCO(Estimator):
             return "the first axis of the log-weights must count the draws, at least two, and each depend on its own"
         return JOINED if is_coupled(z) else None
 
-    def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+    def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         log_weights, sign = _log_weights(z, cost)  # type: ignore[misc]
-        stopped, n = stop_gradient(z), log_weights.shape[0]
+        n = log_weights.shape[0]
         log_prob = aligned_log_prob(weighable(z).log_density(stopped), surviving_axes(log_weights, z))[0]
         others = (sum(log_weights, axis=0) - log_weights) / (n - 1)
         own = namespace(value_of(log_weights)).eye(n, dtype=bool).reshape((n, n) + (1,) * (log_weights.ndim - 1))
         rows = where(own, expand_dims(others, axis=1), expand_dims(log_weights, axis=0))
         added: Value = sign * (logsumexp(log_weights, axis=0) - logsumexp(rows, axis=1))
-        return rest(stopped) + sum(slope(zero(self.noted(log_prob, z)), added, log_weights), axis=0)
+        path = slope(zero(self.noted(log_prob, z)), added, log_weights)
+        return lambda k: k + sum(path, axis=0)
 
 
 @remembered

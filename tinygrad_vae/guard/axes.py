@@ -104,7 +104,8 @@ def aligned_log_prob(log_prob: Any, labels: Labels) -> tuple[Any, list[int]]:
     remaining = [a for a in range(ndim) if a in carried]
     ordered = permute_dims(summed, tuple(remaining.index(label) for label in carried)) if carried else summed
     lengths = iter(ordered.shape)
-    return reshape(ordered, tuple(1 if label is None else next(lengths) for label in kept)), gone
+    shape = tuple(1 if label is None else next(lengths) for label in kept)
+    return (ordered if ordered.shape == shape else reshape(ordered, shape)), gone
 
 
 def weigh_terms(cost: Tensor, draws: Sequence[Tensor], weigh: Callable[[Tensor, list[int]], Tensor]) -> Tensor:

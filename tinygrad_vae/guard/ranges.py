@@ -21,12 +21,18 @@ def is_random(drawn: Drawn) -> bool:
 
 def leaping(nodes: Iterable[Tensor]) -> list[Tensor]:
     """Return those of the nodes, made by ops with a pole, whose random values may cross it."""
-    nodes = list(nodes)
-    if not nodes:
-        return []
     with np.errstate(all="ignore"):
+        nodes = [node for node in nodes if _may_leap(node)]
+        if not nodes:
+            return []
         ranges, noises = _walk(topological_order(nodes))
         return [node for node in nodes if _leaps(node, ranges, noises)]
+
+
+def _may_leap(node: Tensor) -> bool:
+    """Return whether the op leaps at some values of its inputs: ``x**2`` and ``x / 2`` never do."""
+    intervals = [REALS if isinstance(x, Tensor) else _range_of(x, {}) for x in node.inputs]
+    return bool(node.op.declared.pole[1](node, True, *intervals))  # type: ignore[union-attr]
 
 
 def _leaps(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Tensor]]) -> bool:
@@ -78,21 +84,24 @@ def _range_of_node(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Ten
     if any(x is UNKNOWN for x in intervals) and np.all(low == -math.inf) and np.all(high == math.inf):
         return UNKNOWN
     together = getattr(rule, "together", math.inf)
-    if np.any(low == 0) and _independent_numbers(node, noises) > together:
+    if together < math.inf and np.any(low == 0) and _varied_by_more_than(together, node, noises):
         low = np.where(low == 0, ABOVE_ZERO, low)
     return low, high
 
 
-def _independent_numbers(node: Tensor, noises: dict[int, frozenset[Tensor]]) -> int:
-    """Return how many random numbers vary each element of a node, as far as the shapes tell.
+def _varied_by_more_than(together: float, node: Tensor, noises: dict[int, frozenset[Tensor]]) -> bool:
+    """Return whether more independent random numbers vary each element of a node, as far as the shapes tell.
 
     Leading axes of the noise that the node has too count examples, each with noise of its own.
     """
+    if sum(max(1, x.size // max(1, node.size)) for x in node.inputs if id(x) in noises) <= together:
+        return False
     count = 0
     for noise in noises[id(node)]:
         own = 0
         while own < min(noise.ndim, node.ndim) and noise.shape[own] == node.shape[own]:
             own += 1
         count += math.prod(noise.shape[own:])
-    parts = sum(max(1, x.size // max(1, node.size)) for x in node.inputs if id(x) in noises)
-    return min(count, parts)
+        if count > together:
+            return True
+    return False
