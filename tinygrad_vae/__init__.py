@@ -6,6 +6,7 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 - To begin: ``Tensor``, ``gradients``, ``noise``, ``Normal``, ``reparameterize``, ``score_function``.
 - To look: ``explain(cost, wrt)``, ``draw(cost, wrt=...)``, ``compare_estimators``, ``python -m tinygrad_vae.ops``.
 - Functions of arrays: ``grad``, ``value_and_grad``, ``jvp``, ``hessian``, and over trees ``wrap``, ``values``.
+- A world that is no graph (a simulator, a game): ``outside(world, *inputs)``.
 - Graph to graph: ``rewrite``, ``replay``, ``estimate(cost, {node: estimator})``, ``plan(step)``.
 - Models: ``VAE``, ``elbo``, ``nn``, ``optim``. Everything that can be chosen: ``OPS``, ``DISTRIBUTIONS``,
   ``ESTIMATORS``.
@@ -111,6 +112,7 @@ from .guard.verdict import BiasedGradientWarning
 from .numerics import graph_memory, watch_numerics
 from .ops import *
 from .ops.declare import OPS, case, elementwise, op
+from .outside import outside
 from .parallel import parallel
 from .vae import VAE, elbo, importance_weighted_bound
 

@@ -164,7 +164,10 @@ class Estimator:
 def check_tensor(cost: Any) -> None:
     """Raise where there is no graph to rewrite."""
     if not isinstance(cost, Tensor):
-        raise TypeError(f"an estimator rewrites the graph of a Tensor, found an object of type {type(cost).__name__}")
+        raise TypeError(
+            f"an estimator rewrites the graph of a Tensor, found an object of type {type(cost).__name__}; if a game or "
+            "another world outside of the graph has answered it to a draw, write tg.outside(array, draw)"
+        )
 
 
 def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Tensor:
