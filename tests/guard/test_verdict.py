@@ -1,6 +1,7 @@
 """Wrong gradients are refused with the reason, right ones are not; what is said of which draw belongs to which cost."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -505,6 +506,7 @@ def test_a_cost_that_mixes_examples_gets_the_joint_log_probability(mixed):
     report = tg.explain(tg.sum(tg.score_function(cost)), mu)
     assert report.unbiased
     assert "joint log-probability: the cost of one example depends on the draws of others" in str(report)
+    assert re.search(r"(mean|getitem) mixes the \d+ examples: up to \d+ times the standard deviation", str(report))
 
 
 def test_a_cost_that_was_averaged_too_early_is_unbiased_and_said_to_be_noisy():

@@ -35,8 +35,10 @@ from ..guard.axes import (
     aligned_log_prob,
     carried_axes,
     counts_draws,
+    has_examples,
     less_noisy,
     mixing_op,
+    price_of_mixing,
     surviving_axes,
     weigh_terms,
 )
@@ -112,7 +114,7 @@ class ScoreFunction(Estimator):
             if cost.ndim == 0 or labels[id(z)][0] is None:
                 raise ValueError(
                     'score_function(credit="example"): the cost of one example depends on the draws of others '
-                    f"({mixing_op(cost, z) or 'an op'} mixes the axis of the examples), so that its own "
+                    f"({mixing_op(cost, z)} mixes the axis of the examples), so that its own "
                     'log-probability is not enough; use credit="auto" or "joint"'
                 )
         return labels
@@ -367,5 +369,6 @@ def _credit_note(z: Sample, cost: Tensor, labels: Labels, shape: tuple[int, ...]
         other = less_noisy(cost).get(id(z), "a cost for each example")
         return f"one cost for all draws of shape {shape}: unbiased, and noisier than {other}"
     if cost.ndim and all(label is None for label in labels) and summed:
-        return "joint log-probability: the cost of one example depends on the draws of others"
+        price = f"; {price_of_mixing(cost, z)}" if has_examples(cost, z) else ""
+        return f"joint log-probability: the cost of one example depends on the draws of others{price}"
     return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core import Op, Tensor, make_node, topological_order
+from ..core import Op, Sample, Tensor, make_node, topological_order
 from ..ops import mean, permute_dims, reshape, sum
 from .paths import live_samples, members, remembered
 
@@ -72,18 +72,46 @@ def _passed_on(op: Op[..., Any], i: int, labels: Labels, node: Tensor) -> Labels
     return op.declared.axes(i, labels, node, *node.inputs, **node.attrs)
 
 
-def mixing_op(cost: Tensor, z: Tensor) -> str | None:
+def mixing_op(cost: Tensor, z: Tensor) -> str:
     """Return the name of the first op on the way from z that mixes its first axis, for a message."""
-    labels: dict[int, Labels] = {id(z): tuple(range(len(z.shape)))}
+    carried: dict[int, Labels] = {id(z): tuple(range(z.ndim))}
     for node in topological_order([cost]):
-        if node is z or node.op is None:
+        ways = [(i, carried[id(x)]) for i, x in enumerate(node.inputs) if id(x) in carried]
+        if node is z or node.op is None or not ways:
             continue
-        inputs = [labels[id(x)] for x in node.inputs if id(x) in labels]
-        if inputs:
-            labels[id(node)] = surviving_axes(node, z)
-            if any(0 in row for row in inputs) and 0 not in labels[id(node)]:
-                return node.op.name
-    return None
+        rows = [_passed_on(node.op, i, labels, node) for i, labels in ways]
+        carried[id(node)] = tuple(row[0] if len(set(row)) == 1 else None for row in zip(*rows, strict=True))
+        if any(0 in labels for _, labels in ways) and 0 not in carried[id(node)]:
+            return node.op.name
+    return "an op"
+
+
+def price_of_mixing(cost: Tensor, z: Tensor) -> str:
+    """Say which op mixes the examples along the first axis of z, and how noisy a joint log-probability is then."""
+    n = z.shape[0]
+    return f"{mixing_op(cost, z)} mixes the {n} examples: up to {n} times the standard deviation of unmixed ones"
+
+
+@remembered
+def joined(cost: Tensor) -> dict[int, str]:
+    """Return ``price_of_mixing`` for each draw, by id, that has an axis of examples which the cost mixes.
+
+    The examples are the elements of the cost or, where it is one number, of the terms that it is added up from.
+    """
+    found: dict[int, str] = {}
+    samples = live_samples(cost)
+    order, _, sums = _added_up(cost, samples) if samples else ([], {}, {})
+    for term in [cost] if cost.ndim else [node for node in order if sums.get(id(node)) is False and node.ndim]:
+        axes = carried_axes(term)
+        for z in samples:
+            if has_examples(term, z) and all(label is None for label in axes.get(id(z), (0,))):
+                found[id(z)] = price_of_mixing(term, z)
+    return found
+
+
+def has_examples(cost: Tensor, z: Sample) -> bool:
+    """Return whether the first axes of a draw and of the cost may count the same examples."""
+    return cost.ndim > 0 and z.ndim > len(z.dist.event_shape) and 1 < z.shape[0] == cost.shape[0]
 
 
 def aligned_log_prob(log_prob: Any, labels: Labels) -> tuple[Any, list[int]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core import Drawn, Noise, Sample, Tensor, describe, noise, topological_order, trees
 from ..distributions.support import lost_to_rounding
-from .axes import less_noisy
+from .axes import joined, less_noisy
 from .conditions import OTHER_NOISE, problems_of
 from .names import name_of_draw, wrapped
 from .paths import Paths, follow, path_after
@@ -229,6 +229,8 @@ def _score_option(z: Sample, paths: Paths) -> Option:
         return Option(call, False, f"the support of {family} moves with {', '.join(moving)}")
     if lost := lost_to_rounding(z.dist, z.value):
         return Option(call, False, lost)
-    other = less_noisy(paths.live[-1]).get(id(z))
     reason = f"the support of {family} does not move with {', '.join(reached.values()) or 'anything'}"
-    return Option(call, True, f"{reason}; less noisy: {other}" if other else reason)
+    if other := less_noisy(paths.live[-1]).get(id(z)):
+        return Option(call, True, f"{reason}; less noisy: {other}")
+    price = joined(paths.live[-1]).get(id(z))
+    return Option(call, True, f"{reason}; {price}" if price else reason)
