@@ -46,6 +46,24 @@ def test_a_density_without_its_constant_is_found(law, factor):
         tg.check_distribution(unnormalised(law, factor))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda other, path, size: (other, 0.9 * path, size), r"of E z\^2 by alternatives in (rate|logits)"),
+        (lambda other, path, size: (other + 1, path, size), r"of E z\^2 by alternatives|alternative gives"),
+        (lambda other, path, size: (-1 - other, path, size), "alternative gives a float64 array"),
+        (lambda other, path, size: (other, path, -size), "the size of an alternative must not be negative"),
+    ],
+    ids=["too short", "too far", "outside", "negative"],
+)
+@pytest.mark.parametrize("law", [tg.Poisson, tg.Geometric, tg.Bernoulli, tg.OneHotCategorical])
+def test_a_wrong_alternative_to_a_draw_is_found(law, wrong, message):
+    changed = {"alternative": lambda self, z, noise: wrong(*law.alternative(self, z, noise)), "__module__": "tests"}
+    tg.check_distribution(type(law.__name__ + "2", (law,), {"__module__": "tests"}))
+    with pytest.raises(CheckError, match=message):
+        tg.check_distribution(type(law.__name__ + "3", (law,), changed))
+
+
 def bound(logits, rng):
     b = tg.Independent(tg.Bernoulli(logits=logits), 1).sample((3,), rng=rng, name="b")
     return tg.logsumexp(tg.sum(b * np.array([1.0, -2.0]), axis=1), axis=0)
