@@ -22,8 +22,8 @@ from .score_function import weighable
 class VIMCO(Estimator):
     """For ``logsumexp(log_weights, axis=0)``, its negative, and what is added to it: ``(L - L_-k) dlog q(z_k)``.
 
-    L_-k is L with the mean of the other log-weights in the place of the k-th, so that it does not depend on draw k. The
-    derivative that L has at given draws is added. Mnih and Rezende 2016, equations 7 to 10.
+    ``L_-k`` is L with the mean of the other log-weights in the place of the k-th, so that it does not depend on draw k.
+    The derivative that L has at given draws is added. Mnih and Rezende 2016, equations 7 to 10.
 
     >>> logits = tg.Tensor(np.zeros(4), "logits")
     >>> b = tg.Independent(tg.Bernoulli(logits=logits), 1).sample((5,), rng=tg.noise(0), name="b")
