@@ -1,3 +1,7 @@
+# %% [markdown]
+# # 21. Declarations of one page
+
+# %% [markdown]
 """How much code is a paper?
 
 Often a page: a distribution, a prior, a model or an estimator is one declaration, and the rest is a loop that fits any
@@ -7,9 +11,6 @@ left to you.
 Runs in about nine seconds. Picture: ``figures/21_declarations_of_one_page.png``; another folder may be named on the
 command line.
 """
-
-# %% [markdown]
-# # 21. Declarations of one page
 
 # %%
 import sys
@@ -337,7 +338,7 @@ assert truth < 0 < mean - 4.5 * error
 # %% [markdown]
 # ## The picture
 
-# %%
+# %% jupyter={"source_hidden": true}
 
 
 def sheet(images, columns):
@@ -372,7 +373,18 @@ codes.set_title("VQ-VAE: images, and each from four words below")
 for each in axes.flat[1:]:
     each.set_axis_off()
 figure.savefig(figures / "21_declarations_of_one_page.png")
-print(f"picture: {figures / '21_declarations_of_one_page.png'}")
+print(f"\nthe picture is in {figures / '21_declarations_of_one_page.png'}")
+
+# %% [markdown]
+# ## Predict, then run
+#
+# 1. ReinMax is a better way straight through. Let $b$ be a one-hot draw with the probabilities
+#    $p = \text{softmax}(l)$, and $h = (p + b) / 2$ the place half-way between the two. Backwards, straight-through puts
+#    the derivative of $\text{softmax}(l)$ in the place of the draw's. ReinMax puts twice the derivative of
+#    $\text{softmax}(\log h + l - \text{stop}(l))$ there, less half of straight-through's. Declare it. For which costs
+#    is it exact: linear, quadratic, cubic?
+# 2. Leave out the swap of $u$ and $v$ in `RealNVP`. Does the density still integrate to 1? Does it still fit?
+# 3. Give both autoencoders `latent=4`. Does the VampPrior still gain?
 
 # %% [markdown]
 # ## Where to read on
@@ -389,19 +401,8 @@ print(f"picture: {figures / '21_declarations_of_one_page.png'}")
 # - van den Oord, Vinyals and Kavukcuoglu 2017, Neural Discrete Representation Learning
 # - Bengio, Léonard and Courville 2013: straight through
 # - Liu, Dong, Liu, Yu and Gao 2023, Bridging Discrete and Backpropagation: ReinMax
-
-# %% [markdown]
-# ## Predict, then run
 #
-# 1. ReinMax is a better way straight through. Let $b$ be a one-hot draw with the probabilities
-#    $p = \text{softmax}(l)$, and $h = (p + b) / 2$ the place half-way between the two. Backwards, straight-through puts
-#    the derivative of $\text{softmax}(l)$ in the place of the draw's. ReinMax puts twice the derivative of
-#    $\text{softmax}(\log h + l - \text{stop}(l))$ there, less half of straight-through's. Declare it. For which costs
-#    is it exact: linear, quadratic, cubic?
-# 2. Leave out the swap of $u$ and $v$ in `RealNVP`. Does the density still integrate to 1? Does it still fit?
-# 3. Give both autoencoders `latent=4`. Does the VampPrior still gain?
-#
-# <details><summary>Answers</summary>
+# ## Answers
 #
 # 1. Below. It is exact for linear and quadratic costs. A difference of costs is what counts, and a quadratic cost's is
 #    the mean of the slopes at both ends, times the distance: the trapezoidal rule.
@@ -410,11 +411,9 @@ print(f"picture: {figures / '21_declarations_of_one_page.png'}")
 # 3. No: the bound is 0.24 +- 0.14 nats worse. With four numbers there is less room between the codes, and so less to
 #    gain: under N(0, I) a code would cost 7 nats, and not 12.
 #
-# </details>
-#
 # Answer 1 as code:
 
-# %%
+# %% jupyter={"source_hidden": true}
 
 
 class ReinMax(tg.StraightThrough):
