@@ -40,16 +40,14 @@ def mean_and_error(x):
 # began. 200 pushes without a fall are a full score. Barto, Sutton and Anderson 1983; `CartPole-v0` in Gym.
 #
 # The world is a function of NumPy arrays, here for many carts at once. It might as well call a game, a robot or another
-# language. So it has no derivative, and we say that: an op with `None` for each input, whose value may jump. `axes`
-# says that each cart is on its own, so that none is praised for the luck of another.
+# language.
 #
 # A state is position, speed, angle, angular speed, and 1 for a pole that stands. All is 0 after a fall.
 
 # %%
 
 
-@tg.op(None, None, smoothness="jump", axes=lambda i, labels, y, *inputs: (labels[0], None)[: y.ndim])
-def cartpole(state, push, /):
+def cartpole(state, push):
     """Return the states a fiftieth of a second later, of shape (carts, 5); push is above 0 for a push to the right."""
     x, speed, angle, spin, stands = state.T
     force = np.where(push > 0, 10.0, -10.0)
@@ -66,6 +64,9 @@ def cartpole(state, push, /):
 #
 # Four numbers, the `weights`. They turn a state into the chance of a push to the right. How long the pole stands is
 # the sum of the last column.
+#
+# `tg.outside` asks the world and records what its answer depends on: the draws behind the pushes, those of each cart
+# for itself. It has no derivative, and needs none. With arrays alone, it is a call of `cartpole`.
 
 # %%
 
@@ -74,7 +75,7 @@ def play(weights, state, choose, pushes=200):
     """Return for how many pushes each pole stood."""
     stood = 0.0
     for _ in range(pushes):
-        state = cartpole(state, choose(tg.sum(state[:, :4] * weights, axis=1)))
+        state = tg.outside(cartpole, state, choose(tg.sum(state[:, :4] * weights, axis=1)))
         stood = stood + state[:, 4]
     return stood
 
@@ -358,8 +359,8 @@ print(f"\nthe picture is in {figures / '20_any_world_any_posterior.png'}")
 # %% [markdown]
 # ## Where to read on
 #
-# In the source: `tinygrad_vae/ops/declare.py`, where an op says that it has no derivative, and
-# `tinygrad_vae/calculus.py`, which has `grad`.
+# In the source: `tinygrad_vae/outside.py`, which records what a world answered, and `tinygrad_vae/calculus.py`, which
+# has `grad`.
 #
 # In the literature:
 #
