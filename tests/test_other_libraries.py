@@ -64,7 +64,6 @@ def test_a_program_that_has_changed_is_an_error(monkeypatch, capsys):
     assert "would have been seen" in capsys.readouterr().out
     for changes in (
         {"gives": 7.0},
-        {"truth": 8.0},
         {"here": ("`ValueError`", lambda: 1.0)},
         {"own": ("3", lambda: 4.0)},
     ):
@@ -73,6 +72,11 @@ def test_a_program_that_has_changed_is_an_error(monkeypatch, capsys):
                 patch.setattr(one, name, value)
             assert run(patch, "--only", "mirrored", "--draws", "10000") == 1
             assert "CHANGED" in capsys.readouterr().out
+
+
+def test_too_few_draws_decide_nothing(monkeypatch, capsys):
+    assert run(monkeypatch, "--only", "running mean", "--draws", "1000") == 0
+    assert "undecided" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [("--only", "no such program"), ("--draws", "10")])

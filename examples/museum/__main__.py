@@ -48,9 +48,11 @@ def show(one: Exhibit, n: int) -> bool:
         warnings.simplefilter("ignore")  # those of other libraries
         found = audit(one, n)
     print(f"{one.library:<8} {one.program}\n         {words(one, found)}")
-    right = found.agrees(one.gives) and not found.agrees(one.truth)
+    right = found.agrees(one.gives)
     if not right:
         print(f"         CHANGED: the table says {one.gives}")
+    elif found.agrees(one.truth):
+        print("         undecided: it may be the truth, and takes more draws to tell")
     for what, said in (("here", one.here), ("own function", one.own)):
         if said is not None:
             wrong = disagreement(*said)
