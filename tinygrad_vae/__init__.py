@@ -92,6 +92,7 @@ from .estimators import (
     GumbelSoftmax,
     LeaveOneOut,
     MeasureValued,
+    PathAndBoundary,
     Pathwise,
     PrunedTriples,
     Quadrature,
@@ -102,6 +103,7 @@ from .estimators import (
     StraightThrough,
     Triples,
     estimate,
+    path_and_boundary,
     score_function,
 )
 from .estimators.audit import audit

@@ -10,6 +10,7 @@ from .estimate import estimate
 from .estimator import Estimator
 from .measure_valued import MeasureValued
 from .vimco import VIMCO
+from .path_and_boundary import PathAndBoundary, path_and_boundary
 from .pathwise import Pathwise
 from .rejection_path import RejectionPath
 from .relaxed import GumbelSoftmax, StraightThrough

@@ -22,6 +22,7 @@ from ..core import (
     InvalidGradientError,
     Noise,
     NoiseStream,
+    Sample,
     Tensor,
     describe,
     gradients,
@@ -201,9 +202,16 @@ def _instances(cost: Tensor, rng: NoiseStream, chosen: Iterable[str | Estimator]
         if isinstance(choice, str) and choice not in ESTIMATORS:
             raise ValueError(f"there is no estimator {choice!r}; choose from {', '.join(sorted(ESTIMATORS))}")
         estimator = ESTIMATORS[choice].example(rng.at("estimator", choice)) if isinstance(choice, str) else choice
-        if chosen is not None or any(estimator.refusal(z, cost) is None for z in samples):
+        if chosen is not None or any(_is_of_use(estimator, z, cost) for z in samples):
             found.append(estimator)
     return found
+
+
+def _is_of_use(estimator: Estimator, z: Sample, cost: Tensor) -> bool:
+    """Return whether an estimator is valid at a node, and no other one that is simpler comes to the same there."""
+    if estimator.where_path_jumps and not path_after(z, cost).jumps:
+        return False
+    return estimator.refusal(z, cost) is None
 
 
 def _record(cost: Tensor, estimator: Estimator, planned: Choices | None = None) -> _Record:
@@ -337,7 +345,7 @@ def choose(cost: Tensor, planned: Choices) -> dict[int, Estimator]:
     records = [
         _record(cost, estimator, planned)
         for estimator in candidates
-        if any(estimator.refusal(z, cost) is None for z in free)
+        if any(_is_of_use(estimator, z, cost) for z in free)
     ]
     found = _measured(cost, _float_leaves(cost), noise(0).at("pilot"), PILOT_RUNS, records)
     order = {id(row): (bool(row.refused), bool(row.alarm), row.variance * row.nodes) for row in found}

@@ -56,7 +56,7 @@ class Rest:
 
     def __call__(self, value: Value, later: Choices | None = None) -> Tensor:
         """Return K with its later random nodes taken care of, as they were chosen for or by ``later``."""
-        return _continued(self._at(value), self.later if later is None else later)
+        return continued(self._at(value), self.later if later is None else later)
 
     def number(self, value: Value) -> Tensor:
         """Return K without a gradient, for differences of costs: its later draws are replayed and need no estimator.
@@ -65,7 +65,7 @@ class Rest:
         their ``rest`` like 2^n.
         """
         expected = {key: estimator for key, estimator in self.later.items() if not estimator.keeps_value}
-        return stop_gradient(_continued(self._at(value), expected))
+        return stop_gradient(continued(self._at(value), expected))
 
     def _at(self, value: Value) -> Tensor:
         new = value if isinstance(value, Tensor) else identity.record((value,), {})  # no leaf: nobody's parameter
@@ -95,6 +95,7 @@ class Estimator:
     caveat: ClassVar[str] = ""  # what its measured mean and variance do not show
     follows_noise: ClassVar[bool] = False  # the gradient goes through the noise too: it may be any Tensor
     explained_first: ClassVar[bool] = False  # ``explain`` has a line of its own for it, before all others
+    where_path_jumps: ClassVar[str] = ""  # its call, where it is the path unless the cost jumps: told of only there
     needs_score: ClassVar[bool] = False  # it is valid only where the score function is
     takes_noise: ClassVar[bool] = False  # it is made with a stream for noise of its own, ``rng``
     reason: str = ""  # why ``estimate(default="auto")`` chose it
@@ -185,7 +186,7 @@ def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Ten
             "choose another estimator for some of them"
         )
     _check_independent(cost, at)
-    new = _continued(*_with_nodes_replaced(cost, at))
+    new = continued(*_with_nodes_replaced(cost, at))
     _check_new_noise(cost, new, choices)
     if not any(estimator.weighs for estimator in choices.values()):
         return new
@@ -262,7 +263,7 @@ def with_inputs(z: Sample, inputs: tuple[Any, ...]) -> Sample:
     return new
 
 
-def _continued(cost: Tensor, choices: Choices) -> Tensor:
+def continued(cost: Tensor, choices: Choices) -> Tensor:
     """Return the cost with its earliest chosen random node taken care of, and through ``rest`` the later ones."""
     samples = [z for z in live_samples(cost) if id(z.noise) in choices] if choices else []
     if not samples:
@@ -285,7 +286,7 @@ def _continued(cost: Tensor, choices: Choices) -> Tensor:
         rest = Rest(cost, z, dict(later), earlier, closed)
         openings.append(choices[id(z.noise)].opening(stopped.inputs[0], stopped, closed[id(cost)], rest))
         earlier |= {id(z)}
-    k = _continued(closed[id(cost)], later)
+    k = continued(closed[id(cost)], later)
     for opening in reversed(openings):
         k = opening(k)
     return k

@@ -23,9 +23,9 @@ FIRST_ONLY = (
 _JUMPS = {
     "jump": (
         "{} jumps with a random value: its derivative is 0 almost everywhere, the expectation's is not. Draw with "
-        "sample(...) and use score_function(cost), or cut on purpose with stop_gradient. Where the cost itself does "
-        "not jump, write it with relu, maximum, minimum or abs; it is their slope that jumps, so that second "
-        "derivatives need score_function all the same"
+        "sample(...) and use path_and_boundary(cost), which takes care of comparisons, or score_function(cost); or cut "
+        "on purpose with stop_gradient. Where the cost itself does not jump, write it with relu, maximum, minimum or "
+        "abs; it is their slope that jumps, so that second derivatives need score_function all the same"
     ),
     "piecewise": (
         "{} leaps between the places where it is differentiable: with a random value, the derivative of the "
@@ -39,9 +39,9 @@ _JUMPS = {
     ),
     "meeting": (
         "{} jumps where a random value meets what depends on the parameters: the derivative of the expectation has a "
-        "part that comes from there, which neither a path nor a score function sees. Let the parameters enter the "
-        "distribution of the draw instead, as in the draw of the difference of both, compared with 0, and use "
-        "score_function(cost); or cut on purpose with stop_gradient"
+        "part that comes from there, which neither a path nor a score function sees. Draw with sample(...) and use "
+        "path_and_boundary(cost); or let the parameters enter the distribution of the draw instead, as in the draw of "
+        "the difference of both, compared with 0, and use score_function(cost); or cut on purpose with stop_gradient"
     ),
 }
 

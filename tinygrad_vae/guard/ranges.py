@@ -35,6 +35,11 @@ def _may_leap(node: Tensor) -> bool:
     return bool(node.op.declared.pole[1](node, True, *intervals))  # type: ignore[union-attr]
 
 
+def range_of(node: Tensor) -> Interval:
+    """Return where the values of a node lie, whatever the noise is."""
+    return _range_of(node, _walk(topological_order([node]))[0])
+
+
 def _leaps(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Tensor]]) -> bool:
     declared = node.op.declared  # type: ignore[union-attr]
     i, test = declared.pole

@@ -55,10 +55,11 @@ class RandomNode:
             out.append("                 (other paths reach them: without this one they would train, and wrongly)")
         out.append(f"    open         {wrapped(self.open)}")
         head = ""
-        for option in sorted(self.options[:2], key=lambda o: not o.valid):
+        lines = self.options[:2] + [option for option in self.options[2:] if option.call.endswith("(cost)")]
+        for option in sorted(lines, key=lambda o: not o.valid):
             repeated, head = head, "valid here" if option.valid else "not valid"
             out.append(f"  {'' if head == repeated else head:<14} {option.call:<23} {option.reason}")
-        others = [option for option in self.options[2:] if option.valid]
+        others = [option for option in self.options if option.valid and option not in lines]
         for head, names in (
             ("also valid", [option.call for option in others if not option.biased]),
             ("with a bias", [option.call for option in others if option.biased]),
@@ -157,8 +158,8 @@ def report(order: list[Tensor], wrt: Any, every_estimator: bool = False) -> Expl
     """Put into words what a walk over the graph finds."""
     paths = follow(order, wrt)
     opened, blocked = (found.get(id(order[-1]), 0) for found in (paths.opened, paths.blocked))
-    kinds = sorted(ESTIMATORS.items()) if every_estimator else ()
-    others = [(key, kind.example(noise(0))) for key, kind in kinds if not kind.explained_first]
+    kinds = {key: kind for key, kind in sorted(ESTIMATORS.items()) if every_estimator or kind.where_path_jumps}
+    others = [(key, kind.example(noise(0))) for key, kind in kinds.items() if not kind.explained_first]
     nodes = [_random_node(z, paths, opened, others) for z in paths.samples]
     for drawn in _once(note.attrs["drawn"] for note in paths.notes):
         name = name_of_draw(drawn.name, drawn.line)
@@ -176,12 +177,17 @@ def _random_node(z: Sample, paths: Paths, opened: int, others: list[tuple[str, A
     hidden = paths.of_distribution(z)
     cut, partly, open_ = (paths.names(bits) for bits in (hidden & ~opened, hidden & opened, opened & ~hidden))
     name, score = name_of_draw(z.name, z.line), _score_option(z, paths)
-    options = [_pathwise_option(z, name, paths), score]
+    options, jumps = [_pathwise_option(z, name, paths), score], path_after(z, paths.live[-1]).jumps
     for key, estimator in others:
+        if estimator.where_path_jumps and (z.dist.path is None or not jumps):
+            continue
         objection = estimator.refusal(z, paths.live[-1])
         if objection is None and estimator.needs_score and not score.valid:
             objection = score.reason
-        options.append(Option(key, objection is None, objection or "", estimator.biased))
+        call, reason = key, objection or ""
+        if estimator.where_path_jumps:
+            call, reason = estimator.where_path_jumps, objection or f"the path, and the boundary at {', '.join(jumps)}"
+        options.append(Option(call, objection is None, reason, estimator.biased))
     return RandomNode(name, str(z.dist), str(z.line), cut=cut, partly_cut=partly, open=open_, options=options)
 
 
