@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import Array, Value, namespace, special, value_of
 from ..domains import NONNEGATIVE, POSITIVE, REAL, Domain, at_least
-from ..ops import atan, atan2, betainc, betaln, cos, expm1, hypot, log, log1p, minimum, ndtr, sin, sqrt, tan
+from ..ops import atan, betainc, betaln, cos, expm1, hypot, log, log1p, minimum, ndtr, sin, sqrt, tan
 from .accurate import digamma_gap, in_float64
 from .branches import choose, clamp, exp_below_infinity, probability
 from .distribution import Distribution, parameter
@@ -50,7 +50,9 @@ class Cauchy(LocationScale, Distribution):
         return -2 * _half_log_one_plus_square(self.standardised(x)) - log(math.pi * self.scale)
 
     def cdf(self, x: Value) -> Value:
-        return atan2(1.0, -self.standardised(x)) / math.pi
+        d = self.standardised(x)
+        far = d < -1  # there 1/2 + atan(d) / pi would lose digits
+        return choose(far, -atan(1 / choose(far, d, -1.0)), math.pi / 2 + atan(d)) / math.pi
 
     def icdf(self, p: Value) -> Value:
         p = probability(p, self)

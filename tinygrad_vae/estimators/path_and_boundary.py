@@ -12,6 +12,7 @@ Yang 2018.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -65,19 +66,21 @@ class PathAndBoundary(Estimator):
         steps = _steps(cost, z)
         mine = [c for c in steps if self._solved_in(c, z, cost, rest) is z]
         new = weigh_terms(cost, [z], lambda term, _: self._with_boundaries(term, z, mine)) if mine else cost
-        path = opened(z, z.inputs, self.note_of(z))
-        return continued(_closed(new, mine, {id(z): path}), rest.later)
+        return continued(_closed(new, mine, {id(z): self._opened(z, z.inputs)}), rest.later)
 
     def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
         """Draws that nothing jumps with are opened in one walk."""
-        smooth = {id(z): opened for z in samples if not path_after(z, cost).jumps}
+        smooth = {id(z) for z in samples if not path_after(z, cost).jumps}
         if not smooth:
             return None
 
         def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-            return opened(node, inputs, self.note_of(node)) if id(node) in smooth else None
+            return self._opened(node, inputs) if isinstance(node, Sample) and id(node) in smooth else None
 
         return continued(rewrite(cost, rule), {id(z.noise): self for z in samples if id(z) not in smooth})
+
+    def _opened(self, z: Sample, inputs: tuple[Any, ...]) -> Tensor:
+        return opened(z, inputs, replace(self.note_of(z), weighs=False))  # the boundary weighs the cost, not the path
 
     def _solved_in(self, c: Tensor, z: Sample, cost: Tensor, rest: Rest) -> Sample:
         """Return the latest draw that the comparison can be solved in, of those that this estimator takes care of."""
@@ -189,7 +192,8 @@ def _boundary(edge: Edge, z: Sample, cost: Tensor, steps: list[Tensor]) -> tuple
     exists = stop_gradient(where(found == found, rate, 0.0) != 0)
     rate, there = stop_gradient(where(exists, rate, 1.0)), stop_gradient(where(exists, there, here))
     above = rewrite(edge.above, lambda node, _: where(mask, there, z) if node is z else None)
-    below = zero(z.dist.element.cdf(where(mask, there - zero(above) / rate, now)))
+    moving = there - zero(where(exists, above, 0.0)) / rate
+    below = zero(z.dist.element.cdf(where(mask, moving, now)))
     moved = along(where(mask, where(exists, -sign(rate) * below, 0.0), 0.0), edge.to_cost)
     seen = along(where(mask, where(exists, 1.0, 0.0), 0.0), edge.to_cost) > 0
     step = (abs(there) + abs(here)) * (256 * np.finfo(z.dtype).eps)

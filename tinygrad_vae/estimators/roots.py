@@ -26,15 +26,19 @@ from ..core import (
 from ..distributions.batch_axes import axes_kept_apart, structure_of
 from ..guard.axes import Labels, aligned_log_prob, surviving_axes
 from ..guard.names import name_of_draw, op_in_words
-from ..guard.paths import path_after
+from ..guard.paths import dependence, path_after
 from ..guard.ranges import range_of
 from ..ops import identity, subtract, sum, where
 from ..ops.declare import STOP, op
 from ..ops.ranges import ABOVE_ZERO
+from .elements import is_coupled
 from .estimator import LARGEST
 
 MOST_STEPS = 200
 """How many steps the search for a root may take; from the twentieth on, every second one halves the bracket."""
+
+FLAT = 1e-200
+"""A slope that is known to be no larger than this may be 0 along a part of the line, where there is a kink."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,13 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
             f"{words}: the cost mixes {len(parts)} elements of it, each of which takes two copies of the cost, more "
             f"than {LARGEST}; let the cost keep the axis of the examples, and average it after the estimator"
         )
+    if is_coupled(z) and 0 not in common:
+        raise InvalidGradientError(f"{words}: the draws depend on each other, and the cost joins them")
     difference = subtract(c.inputs[1], c.inputs[0])
+    if _is_cut(difference, z):
+        raise InvalidGradientError(f"{words}, depends on it through stop_gradient too, whose slope is not known")
     random = any(isinstance(x, Noise | Sample) and x is not z and x is not z.noise for x in behind(difference))
-    least = ABOVE_ZERO if path_after(z, difference).kinks else -ABOVE_ZERO  # a smooth function has no flat part
+    least = FLAT if path_after(z, difference).kinks else -ABOVE_ZERO  # a smooth function has no flat part
     for part in parts if z.size else ():
         picked = difference if len(parts) == 1 else where(part, difference, 0.0)
         above = along(picked, tuple(common.get(b) for b in range(z.ndim)))
@@ -103,6 +111,18 @@ def behind(top: Tensor) -> list[Tensor]:
                 seen.add(id(x))
                 stack.append(x)
     return [node for node in topological_order([top]) if id(node) in seen]
+
+
+def _is_cut(x: Tensor, z: Tensor) -> bool:
+    """Return whether a value depends on z in a way that was cut on purpose."""
+    below = {id(z)}
+    for node in topological_order([x]):
+        kinds = {dependence(node, i) for i, y in enumerate(node.inputs) if id(y) in below}
+        if STOP in kinds:
+            return True
+        if kinds:
+            below.add(id(node))
+    return False
 
 
 def along(x: Value, labels: Labels) -> Any:
