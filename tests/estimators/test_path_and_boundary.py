@@ -263,19 +263,26 @@ def test_a_walk_that_must_not_fall_below_a_bound():
 # ------------------------------------------------------------------------------------------- beside other estimators
 
 
-def stepped():
+def stepped(draws=5000):
     """The smallest graph that breaks a careless nesting, with a step: E where(x > 1, x^2, -x) (1 + b)."""
-    p, mu, rng = copies(0.3, "p"), copies(0.5, "mu"), tg.noise(0)
+    p, mu, rng = tg.Tensor(np.full(draws, 0.3), "p"), tg.Tensor(np.full(draws, 0.5), "mu"), tg.noise(0)
     b = tg.Bernoulli(probs=p).sample(rng=rng, name="b")
     x = tg.Normal(mu + b, 1.0).sample(rng=rng, name="x")
-    return tg.where(x > 1.0, x * x, -x) * (1 + b), [p, mu]
+    return tg.where(x > 1.0, x * x, -x) * (1 + b), b, x, [p, mu]
 
 
-@pytest.mark.parametrize("for_b", ["enumeration", "score-function", "arm", "disarm", "rebar", "second-draw"])
-@pytest.mark.parametrize("for_x", ["path-and-boundary", "score-function"])
+def valid(which):
+    """Return the unbiased estimators that are valid at one of the two draws."""
+    cost, *draws, _ = stepped(3)
+    kinds = [kind for kind in tg.ESTIMATORS.values() if not kind.biased]
+    return sorted(kind.name for kind in kinds if kind.example(tg.noise(1)).refusal(draws[which], cost) is None)
+
+
+@pytest.mark.parametrize("for_b", valid(0))
+@pytest.mark.parametrize("for_x", sorted(set(valid(1)) - {"pathwise"}))
 def test_every_mixture_of_estimators_is_unbiased_on_the_stepped_program(for_b, for_x):
-    cost, parameters = stepped()
-    choices = {"b": tg.ESTIMATORS[for_b].example(tg.noise(1)), "x": for_x}
+    cost, b, x, parameters = stepped()
+    choices = {z: tg.ESTIMATORS[name].example(tg.noise(seed)) for z, name, seed in ((b, for_b, 1), (x, for_x, 2))}
     found = tg.gradients(tg.sum(tg.estimate(cost, choices)), parameters)
 
     def expectation(m):  # of where(x > 1, x^2, -x) = -x + 1[x > 1] (x^2 + x)
@@ -307,7 +314,7 @@ def test_audit_and_auto_know_it():
 
 
 def test_discrete_draws_stay_blocked():
-    cost, parameters = stepped()
+    cost, _, _, parameters = stepped(50)
     with pytest.raises(tg.BlockedGradientError, match="b ~ Bernoulli"):
         tg.gradients(tg.sum(tg.path_and_boundary(cost)), parameters)
     new = tg.estimate(cost, {"b": "enumeration"}, default="path-and-boundary")
