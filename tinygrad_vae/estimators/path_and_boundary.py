@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import InvalidGradientError, Sample, Tensor, host, opened, rewrite, topological_order
+from ..core import InvalidGradientError, Sample, Tensor, host, namespace, opened, rewrite, topological_order
 from ..guard.axes import weigh_terms
 from ..guard.names import name_of_draw, op_in_words
 from ..guard.paths import dependence, live_nodes, live_samples, path_after
 from ..guard.report import jump_objection
-from ..ops import sign, stop_gradient, subtract, where
+from ..ops import logical_and, sign, stop_gradient, subtract, where
 from ..ops.declare import BLOCKED, JUMP, STOP
 from ..ops.ranges import ordered
 from .estimator import Estimator, Rest, check_tensor, continued, slope, taken_care, zero
@@ -189,8 +189,10 @@ def _boundary(edge: Edge, z: Sample, cost: Tensor, steps: list[Tensor]) -> tuple
     found = root_of(edge, z, here)
     there = where(found == found, found, here)  # NaN where there is no root
     rate = rewrite(edge.rate, lambda node, _: where(mask, there, now) if node is z else None)
-    exists = stop_gradient(where(found == found, rate, 0.0) != 0)
+    exists = stop_gradient(logical_and(found == found, edge.rate != 0) if edge.straight else found == found)
     rate, there = stop_gradient(where(exists, rate, 1.0)), stop_gradient(where(exists, there, here))
+    if not np.all(rate.value):
+        raise InvalidGradientError(f"path-and-boundary: {op_in_words(edge.c)} is flat where it flips")
     above = rewrite(edge.above, lambda node, _: where(mask, there, z) if node is z else None)
     moving = there - zero(where(exists, above, 0.0)) / rate
     below = zero(z.dist.element.cdf(where(mask, moving, now)))
@@ -225,7 +227,8 @@ def _forced(edge: Edge, truth: bool, z: Sample, cost: Tensor, steps: list[Tensor
         passed = passed or c is edge.c
         state = standing(c, after if passed else before)
         if c is edge.c:
-            earlier = (np.arange(edge.part.size) < np.argmax(edge.part)).reshape(edge.part.shape)
-            state = where(edge.part, truth, where(earlier, standing(c, before), state))
+            xp, part = namespace(edge.part), edge.part
+            earlier = (xp.arange(part.size) < xp.argmax(part)).reshape(part.shape)
+            state = where(part, truth, where(earlier, standing(c, before), state))
         new[id(c)] = state
     return standing(cost, at)

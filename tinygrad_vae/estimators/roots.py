@@ -63,7 +63,7 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
     """
     of_c, of_z = surviving_axes(cost, c), surviving_axes(cost, z)
     common = {b: a for b, a in zip(of_z, of_c, strict=True) if b is not None and a is not None}
-    parts, masks = (list(_positions(x.shape, kept)) for x, kept in ((c, set(common.values())), (z, set(common))))
+    parts, masks = list(_positions(c, set(common.values()))), list(_positions(z, set(common)))
     words = f"{op_in_words(c)}, which {name_of_draw(z.name, z.line)} decides"
     if 2 * len(parts) > LARGEST:
         raise InvalidGradientError(
@@ -136,13 +136,13 @@ def only(mask: Array, x: Value) -> Any:
     return sum(where(mask, x, 0.0), axis=mixed, keepdims=True) if mixed else x
 
 
-def _positions(shape: tuple[int, ...], kept: set[int]) -> Iterator[Array]:
+def _positions(x: Tensor, kept: set[int]) -> Iterator[Array]:
     """Yield a mask for each position along the axes that are not kept, with length 1 along the others."""
-    lengths = [1 if a in kept else n for a, n in enumerate(shape)]
+    lengths = [1 if a in kept else n for a, n in enumerate(x.shape)]
     for position in itertools.product(*(range(n) for n in lengths)):
         mask = np.zeros(lengths, bool)
         mask[position] = True
-        yield mask
+        yield namespace(x.value).asarray(mask)
 
 
 def _range_in(z: Sample, mask: Array, x: Tensor) -> tuple[Array, Array]:
@@ -200,10 +200,10 @@ def root_of(edge: Edge, z: Sample, here: Value) -> Tensor:
     attrs = {"law": structure_of(z.dist.element), "condition": None, "rising": None}
     parameters = trees.leaves(z.dist.element)
     if edge.straight:
-        return root.record((here - edge.above / where(edge.rate == 0, 1.0, edge.rate), *parameters), attrs)
+        return root_of_condition.record((here - edge.above / where(edge.rate == 0, 1.0, edge.rate), *parameters), attrs)
     condition = condition_of(edge, z)
     attrs |= {"condition": condition, "rising": edge.rising}
-    return root.record((here, *parameters, *condition.inputs[1:]), attrs)
+    return root_of_condition.record((here, *parameters, *condition.inputs[1:]), attrs)
 
 
 def _axes_of_root(i: int, labels: Labels, y: Value, *inputs: Value, law: Any, **_: Any) -> Labels:
@@ -213,7 +213,7 @@ def _axes_of_root(i: int, labels: Labels, y: Value, *inputs: Value, law: Any, **
 
 
 @op(None, smoothness=STOP, axes=_axes_of_root)
-def root(*inputs: Value, law: Any, condition: Condition | None, rising: Array | None) -> Value:
+def root_of_condition(*inputs: Value, law: Any, condition: Condition | None, rising: Array | None) -> Value:
     """The number inside the support of a law at which a monotone condition is 0; NaN where there is none.
 
     The first input is the number if ``condition`` is ``None``, and else where to begin. The parameters of the law
