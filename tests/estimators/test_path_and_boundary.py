@@ -227,7 +227,7 @@ def test_a_comparison_of_two_draws_is_solved_in_one_that_nothing_else_depends_on
     elif for_x == for_y == "score-function":
         choose()
     else:
-        with pytest.raises(tg.InvalidGradientError, match=r"jumps|depends on y too"):
+        with pytest.raises(tg.InvalidGradientError, match=r"jumps|decided by y too"):
             choose()
 
 

@@ -162,7 +162,10 @@ def _why_not(c: Tensor, z: Sample, cost: Tensor) -> str | None:
     for y in _deciders(c):
         if y is not z and _is_among(z, topological_order([y])):
             other = name_of_draw(y.name, y.line)
-            return f"{words} depends on {other} too, a draw that depends on {name}; let this estimator take care of it"
+            return (
+                f"{words} is decided by {other} too, a draw that depends on {name}: choose path-and-boundary for "
+                f"{other}, or the score function for {name}"
+            )
     if not _is_among(c, _steps(cost, z)):
         return f"no open path leads from {name} to {words}"
     try:
