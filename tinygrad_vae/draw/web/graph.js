@@ -84,7 +84,7 @@ function markBackwards(arrow, number) {
     d: "M0,0 l-14,-7 v14 z",
     transform: `translate(${tip.x} ${tip.y}) rotate(${turned})`,
   });
-  arrow.parentNode.append(head, svgElement("text", { class: "part", x: middle.x, y: middle.y + 4 }, number));
+  arrow.parentNode.append(head, svgElement("text", { class: "part", x: middle.x + 9, y: middle.y + 4 }, number));
 }
 
 const listed = (words) => (words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
