@@ -1,5 +1,6 @@
 """What a page computes by itself: every number is the library's, wherever the sliders stand and whatever is drawn."""
 
+import json
 import math
 import re
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vae as tg
-from tinygrad_vae.core import topological_order
+from tinygrad_vae.core import topological_order, trees
 from tinygrad_vae.draw.folding import head_of
 from tinygrad_vae.draw.labels import value_in_short
 from tinygrad_vae.draw.picture import CONSTANT, picture_of
@@ -65,7 +66,7 @@ def test_values_and_gradients_are_the_librarys(name, rewrite, tmp_path, visit):
     noises = [x for x in topological_order([cost, opened]) if isinstance(x, tg.core.Noise)]
     ranges = {s.node.name: (s.low, s.high) for s in sliders_of([cost], [picture_of(cost)], p)}
     rng = np.random.default_rng(0)
-    for turn in range(4):
+    for turn in range(3):
         for parameter, (low, high) in ranges.items():
             page.locator("#sliders").get_by_role("slider", name=parameter).fill(repr(rng.uniform(low, high)))
         if turn:
@@ -142,6 +143,17 @@ def test_the_gradients_of_a_weight_are_compared(tmp_path, visit):
     assert re.search(r"The cut gradient is wrong.*Both others are right", page.locator("#spread-says").text_content())
     assert not page.locator("#hill").is_visible()
     assert page.locator("#wrt").get_by_role("radio").count() == 3
+
+
+@pytest.mark.parametrize("family", tg.DISTRIBUTIONS.values(), ids=lambda family: family.__name__)
+def test_draws_of_every_distribution_have_a_page(family, tmp_path):
+    dist = family.example(np.random.default_rng(0), ())
+    p = [tg.Tensor(x, f"p{k}") if np.asarray(x).dtype.kind == "f" else x for k, x in enumerate(trees.leaves(dist))]
+    z = trees.replace_leaves(dist, p).sample(rng=tg.noise(0), name="z")
+    tg.draw(tg.sum(tg.tanh(z)), tmp_path / "page.html", wrt=[x for x in p if isinstance(x, tg.Tensor)])
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "page.html").read_text("utf-8"))[1])
+    assert ("rows" in data) != ("reason" in data)
+    assert len(data["graphs"][0]["steps"]) > 1  # backprop gets from the cost to the draw
 
 
 def test_each_op_that_a_page_knows_computes_what_the_library_does(tmp_path, visit):

@@ -120,70 +120,22 @@ function spreadOf(numbers, mean) {
 function showHistograms() {
   prepare();
   const svg = get("spread"),
-    width = svg.clientWidth,
-    height = svg.clientHeight,
-    rows = page.estimators.length;
+    [width, height] = [svg.clientWidth, svg.clientHeight],
+    [low, high] = why.range,
+    px = (x) => ((x - low) / (high - low)) * width;
   const floor = height - 26,
     top = 22,
-    tall = (floor - top) / rows,
-    [low, high] = why.range;
-  const px = (x) => ((x - low) / (high - low)) * width;
-  const marks = [],
-    wide = width / BINS;
-  page.estimators.forEach(({ name }, row) => {
-    const [state, words] = ESTIMATORS[name],
-      found = why.found[row],
-      base = top + (row + 1) * tall - 4;
-    const bins = new Array(BINS).fill(0);
-    for (const g of found) bins[Math.floor(((g - low) / (high - low)) * BINS)]++; // one outside adds to no bar
-    const outside = found.filter((g) => g < low || g >= high).length;
-    const most = Math.max(...bins.slice(0, BINS), 1),
-      unit = (tall - 46) / most;
-    bins.slice(0, BINS).forEach((n, k) => {
-      if (n)
-        marks.push(
-          svgElement("rect", {
-            class: `bar ${name} ${state}`,
-            x: k * wide + 0.5,
-            width: Math.max(1, wide - 1),
-            y: base - n * unit,
-            height: n * unit,
-          }),
-        );
-    });
-    marks.push(svgElement("path", { class: "axis", d: `M0,${base + 0.5}H${width}` }));
-    marks.push(
-      svgElement(
-        "text",
-        { class: `row-name start ${state}`, x: 2, y: top + row * tall + 16 },
-        width < 480 ? nameOf(page.estimators[row]) : words(page.draw),
-      ),
-    );
-    if (found.length > 1) {
-      const mean = meanOf(found),
-        spread = spreadOf(found, mean);
-      marks.push(svgElement("path", { class: `mean ${state}`, d: `M${px(mean) - 6},${base + 9}l6,-8 6,8z` }));
-      marks.push(
-        svgElement(
-          "text",
-          { class: "row-number end", x: width - 2, y: top + row * tall + 16 },
-          `mean ${short(mean, 3)}, spread ${short(spread, 3)}${outside && width >= 480 ? `, ${outside} outside` : ""}`,
-        ),
-      );
-    }
-  });
-  if (why.truth !== null) {
-    const x = px(why.truth);
-    marks.push(svgElement("path", { class: "truth", d: `M${x},${top - 4}V${floor}` }));
-    marks.push(
-      svgElement("text", { class: `truth-name ${anchored(x, width)}`, x, y: 13 }, `truth ${short(why.truth, 3)}`),
-    );
-  }
+    tall = (floor - top) / page.estimators.length;
+  const rows = page.estimators.map((estimator, k) =>
+    histogram(estimator, why.found[k], top + k * tall, tall, px, width),
+  );
+  const truth = why.truth === null ? [] : truthMarks(px(why.truth), top, floor, width);
+  const ticks = niceTicks(low, high, Math.max(3, Math.floor(width / 110)));
   svg.replaceChildren(
-    ...marks,
-    ...niceTicks(low, high, Math.max(3, Math.floor(width / 110))).map((t) =>
-      svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t)),
-    ),
+    ...rows.flatMap(({ bars }) => bars),
+    ...truth,
+    ...rows.flatMap(({ words }) => words),
+    ...ticks.map((t) => svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t))),
   );
   const words = histogramWords();
   svg.setAttribute("aria-label", words);
@@ -191,6 +143,41 @@ function showHistograms() {
   if (get("spread-says").textContent !== words) get("spread-says").textContent = words;
   get("count").textContent = `${draws.count} draw${draws.count === 1 ? "" : "s"}`;
 }
+
+/** Return the bars of one estimator with a triangle at their average, and the words above them. */
+function histogram({ name }, found, top, tall, px, width) {
+  const [state, called] = ESTIMATORS[name],
+    base = top + tall - 4,
+    wide = width / BINS;
+  const bins = new Array(BINS).fill(0);
+  for (const g of found) {
+    const k = Math.floor(px(g) / wide);
+    if (k >= 0 && k < BINS) bins[k]++;
+  }
+  const unit = (tall - 46) / Math.max(...bins, 1);
+  const bars = bins.map((n, k) => {
+    const size = { x: k * wide + 0.5, y: base - n * unit, width: Math.max(1, wide - 1), height: n * unit };
+    return svgElement("rect", { class: `bar ${name} ${state}`, ...size });
+  });
+  bars.push(svgElement("path", { class: "axis", d: `M0,${base + 0.5}H${width}` }));
+  const narrow = width < 480,
+    title = narrow ? nameOf({ name }) : called(page.draw);
+  const words = [svgElement("text", { class: `row-name start ${state}`, x: 2, y: top + 16 }, title)];
+  if (found.length > 1) {
+    const mean = meanOf(found),
+      outside = found.length - bins.reduce((sum, n) => sum + n, 0),
+      more = outside && !narrow ? `, ${outside} outside` : "",
+      told = `mean ${short(mean, 3)}, spread ${short(spreadOf(found, mean), 3)}${more}`;
+    bars.push(svgElement("path", { class: `mean ${state}`, d: `M${px(mean) - 6},${base + 9}l6,-8 6,8z` }));
+    words.push(svgElement("text", { class: "row-number end", x: width - 2, y: top + 16 }, told));
+  }
+  return { bars, words };
+}
+
+const truthMarks = (x, top, floor, width) => [
+  svgElement("path", { class: "truth", d: `M${x},${top - 4}V${floor}` }),
+  svgElement("text", { class: `truth-name ${anchored(x, width)}`, x, y: 13 }, `truth ${short(why.truth, 3)}`),
+];
 
 const nameOf = ({ name }) => ESTIMATORS[name][1](page.draw).split(":")[0];
 
