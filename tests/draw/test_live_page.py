@@ -326,6 +326,19 @@ def test_nothing_is_shown_where_two_parameters_together_have_left_the_domain(tmp
         assert (box.text_content() != "–") == inside  # noqa: RUF001
 
 
+def test_the_blocked_graph_may_stand_second_and_arrays_may_hold_infinities(tmp_path, visit):
+    mu = tg.Tensor(np.array([1.0, 2.0]), "mu")
+    z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
+    cost = tg.sum(tg.maximum(z, np.array([-np.inf, 0.5])))
+    tg.draw_side_by_side(tg.reparameterize(cost), cost, tmp_path / "page.html", wrt=mu, titles=("open", "cut"))
+    page = visit(tmp_path / "page.html")
+    assert page.locator("#gesture").is_visible()
+    page.get_by_role("radio", name="cut").check()
+    page.get_by_role("button", name="End").click()
+    assert "Here backprop stops" in page.locator("#says").text_content()
+    assert page.locator(".node.current").get_attribute("data-value") == ",".join(str(float(x)) for x in z.value)
+
+
 def test_a_page_that_cannot_compute_a_graph_looks_its_numbers_up_and_says_so(tmp_path, visit):
     a = tg.Tensor(2.0, "a")
     z = tg.Gamma(a, 1.0).sample(rng=tg.noise(0), name="z")

@@ -52,44 +52,15 @@ def page(
     opened = _with_open_layers(panels, wrt)
     shown = [*panels, *opened]
     costs, pictures = [cost for _, cost, _ in shown], [picture for _, _, picture in shown]
-    blocked = [cost for cost in costs if any(isinstance(x, Sample) for x in topological_order([cost]))][:1]
     new = held([*costs, *ways.values()])
     found = [numbers_of(cost, picture, new) for cost, picture in zip(costs, pictures, strict=True)]
-    sliders = sliders_of(costs, pictures, wrt)
-    noises = [x for x in topological_order(costs) if isinstance(x, Noise)]
-    program, estimators = Program(), {}
-    if blocked and ways and pictures[costs.index(blocked[0])].gradients:
-        estimators = {"cut": blocked[0]} | dict(ways)
     places: Sequence[Mapping[Slot, Any]]  # where the page finds each number: its row in the program, or its texts
     try:
-        for slider in sliders:
-            program.variable(slider.node)
-        gesture, own = gesture_of(blocked, sliders, new, program)
-        asked = asked_of(estimators, sliders, wrt, new) if estimators else []
-        data: dict[str, Any] = {
-            "sliders": [
-                {
-                    "name": one_line(s.node.name or "leaf"),
-                    "row": program.variable(s.node),
-                    "low": s.low,
-                    "high": s.high,
-                    "boxes": None if s in own else [_box_of(s.node, picture) for picture in pictures],
-                }
-                for s in [*sliders, *own]
-            ],
-            "noises": [
-                {"row": program.variable(new[id(x)]), "law": _law_of(x), "shape": list(x.shape)} for x in noises
-            ],
-            "conditions": [program.add(x) for x in conditions_of(costs, new)],
-            "gesture": gesture,
-            "draw": next((name for _, name in _lines_of_draws(topological_order(blocked))), ""),
-            "asked": [told for told, _ in asked],
-            "estimators": estimators_of(estimators, [x for _, x in asked], new, program) if asked else [],
-            "rows": program.rows,
-        }
+        program = Program()
+        data = _computed(costs, pictures, wrt, ways, new, program)
         places = [{slot: program.add(node) for slot, node in numbers.items()} for numbers in found]
     except UnknownError as reason:
-        places = looked_up(noises, new, found)
+        places = looked_up([x for x in topological_order(costs) if isinstance(x, Noise)], new, found)
         draws = max((len(texts) for numbers in places for texts in numbers.values()), default=1)
         data = {"sliders": [], "reason": str(reason), "draws": draws}
     data["folded"] = len(panels)
@@ -122,6 +93,55 @@ def page(
             ),
         }
     )
+
+
+def _computed(
+    costs: Sequence[Tensor],
+    pictures: Sequence[Picture],
+    wrt: Any,
+    ways: Mapping[str, Tensor],
+    new: Mapping[int, Tensor],
+    program: Program,
+) -> dict[str, Any]:
+    """Return what a page needs to compute its graphs. ``UnknownError``: it cannot."""
+    order = topological_order(costs)
+    samples = {id(x) for x in order if isinstance(x, Sample)}
+    blocked = [
+        (cost, picture.gradients)
+        for cost, picture in zip(costs, pictures, strict=True)
+        if any(id(x) in samples for x in topological_order([cost]))
+    ][:1]
+    sliders = sliders_of(costs, pictures, wrt)
+    for slider in sliders:
+        program.variable(slider.node)
+    gesture, own = gesture_of([cost for cost, _ in blocked], sliders, new, program)
+    estimators = {}
+    if ways and any(has_gradients for _, has_gradients in blocked):
+        estimators = {"cut": blocked[0][0], **ways}
+    asked = asked_of(estimators, sliders, wrt, new) if estimators else []
+    return {
+        "sliders": [
+            {
+                "name": one_line(s.node.name or "leaf"),
+                "row": program.variable(s.node),
+                "low": s.low,
+                "high": s.high,
+                "boxes": None if s in own else [_box_of(s.node, picture) for picture in pictures],
+            }
+            for s in [*sliders, *own]
+        ],
+        "noises": [
+            {"row": program.variable(new[id(x)]), "law": _law_of(x), "shape": list(x.shape)}
+            for x in order
+            if isinstance(x, Noise)
+        ],
+        "conditions": [program.add(x) for x in conditions_of(costs, new)],
+        "gesture": gesture,
+        "draw": next((name for _, name in _lines_of_draws(order)), ""),
+        "asked": [told for told, _ in asked],
+        "estimators": estimators_of(estimators, [x for _, x in asked], new, program) if asked else [],
+        "rows": program.rows,
+    }
 
 
 def _links(costs: Sequence[Tensor], folder: Path) -> str:

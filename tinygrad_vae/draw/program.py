@@ -271,10 +271,9 @@ class Program:
             self.size += array.size
             if self.size > LARGEST_PROGRAM:
                 raise UnknownError(f"it holds more than {LARGEST_PROGRAM} numbers")
-            data = [float(f"{y:.9g}") for y in array.ravel().tolist()]
+            data = [_as_json(y, array.dtype == np.float32) for y in array.ravel().tolist()]
             return self._row("=", {"shape": list(array.shape), "data": data}, key=key or id(x))
-        number = array.item()
-        return self._row("=", number if isinstance(number, bool) or np.isfinite(number) else str(number), key=key)
+        return self._row("=", _as_json(array.item()), key=key)
 
     def _row(self, *row: Any, key: Any = None) -> int:
         key = key or (*map(str, row), type(row[1]))
@@ -282,6 +281,13 @@ class Program:
             self._numbered[key] = len(self.rows)
             self.rows.append(list(row))
         return self._numbered[key]
+
+
+def _as_json(x: float, short: bool = False) -> float | str:
+    """Return a number, with the digits of float32 if it is short; or what JavaScript calls it if JSON cannot say it."""
+    if not np.isfinite(x):
+        return {"inf": "Infinity", "-inf": "-Infinity"}.get(str(x), "NaN")
+    return float(f"{x:.9g}") if short else x
 
 
 def _attributes(node: Tensor) -> dict[str, Any]:

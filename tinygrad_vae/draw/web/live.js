@@ -45,10 +45,12 @@ function callOf(row) {
   };
 }
 
-/** The leaves as they were recorded: numbers, truth values, and texts for what JSON cannot say. */
-const recorded = isLive
-  ? page.rows.map(([op, x]) => (op !== "=" ? undefined : typeof x === "string" ? Number(x) : x))
-  : [];
+/** The leaves as they were recorded: numbers, truth values, arrays, and texts for what JSON cannot say. */
+const recorded = (page.rows ?? []).map(([op, x]) => {
+  if (op !== "=") return undefined;
+  if (typeof x === "object") return made(x.shape, Float64Array.from(x.data, Number));
+  return typeof x === "string" ? Number(x) : x;
+});
 
 /** Where the reader is: the value of each slider and each noise, and all numbers that follow from them. */
 const now = {
