@@ -33,6 +33,7 @@ from ..core import (
     value_of,
 )
 from ..devices import to_host
+from ..distributions.branches import seamless
 from ..distributions.distribution import Distribution, domain_of
 from ..domains import POSITIVE, REAL, Domain, interval
 from ..ops import (
@@ -77,7 +78,7 @@ KNOWN, KNOWN_ON_ARRAYS = _named_in("ops.js"), _named_in("arrays.js")
 LARGEST_PROGRAM = 40_000
 """The number of numbers that a page holds at most."""
 
-WITHOUT_EFFECT = (taken_care_of, identity, positive, stop_gradient, surrogate, refuse_gradient, first_order)
+WITHOUT_EFFECT = (taken_care_of, identity, positive, stop_gradient, surrogate, seamless, refuse_gradient, first_order)
 """Ops whose value is their first input; those below are, too, where it is a number."""
 WITHOUT_EFFECT_ON_NUMBERS = (sum, mean, max, min, prod, reshape, broadcast_to, sum_to)
 

@@ -190,28 +190,22 @@ function histogramWords() {
       "the average cost. Draw, and see where the guesses fall."
     );
   }
-  const rows = page.estimators.map((estimator, k) => {
-    const mean = meanOf(why.found[k]),
-      spread = spreadOf(why.found[k], mean);
-    return {
-      estimator,
-      mean,
-      spread,
-      wrong:
-        Math.abs(mean - why.truth) > 5 * Math.hypot(spread / Math.sqrt(count), why.error) + 1e-6 * Math.abs(why.truth),
-    };
-  });
   const words = [`Guesses at the gradient in ${name} from ${count} draws; a triangle marks each average.`];
   if (count < 100 || why.truth === null) return words[0];
-  for (const { estimator, mean, wrong } of rows) {
-    if (wrong)
-      words.push(
-        `The ${nameOf(estimator)} gradient is wrong, and more draws do not mend it: ` +
-          `${short(mean, 3)} for ${short(why.truth, 3)}.`,
-      );
+  const [cut, path, score] = page.estimators.map((estimator, k) => {
+    const mean = meanOf(why.found[k]),
+      spread = spreadOf(why.found[k], mean),
+      error = Math.hypot(spread / Math.sqrt(count), why.error);
+    return { mean, spread, isOff: Math.abs(mean - why.truth) > 5 * error + 1e-6 * Math.abs(why.truth) };
+  });
+  if (cut.isOff) {
+    words.push(
+      `The cut gradient is wrong, and more draws do not mend it: ${short(cut.mean, 3)} for ${short(why.truth, 3)}.`,
+    );
   }
-  const [, path, score] = rows;
-  if (score && !path.wrong && !score.wrong && score.spread > 1.2 * path.spread) {
+  if (path.isOff || score?.isOff) {
+    words.push("The average of the others rests on a few rare draws here: it needs many more than these.");
+  } else if (score && score.spread > 1.2 * path.spread) {
     const ratio = score.spread / path.spread;
     words.push(
       `Both others are right on average. The score function is spread ${ratio.toPrecision(2)} times as widely, so it ` +
