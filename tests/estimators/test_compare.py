@@ -333,3 +333,26 @@ def test_a_pilot_differentiates_by_every_leaf_of_the_cost():
     mu, s = tg.Tensor(1.0, "mu"), tg.Tensor(0.5, "s")
     found = tg.pilot(tg.Normal(mu, s).sample(rng=tg.noise(0), name="x") ** 2, runs=20)
     assert found["pathwise"].mean.shape == (2,)
+
+
+def masked_cost(logits, rng):
+    """A softmax with masks of -1e9: for all that a relaxed choice can tell it is a step."""
+    z = tg.OneHotCategorical(logits=logits).sample(rng=rng, name="z")
+    values = np.array([1.0, 4.0, 9.0])
+    return tg.sum(tg.softmax(values + (1 - z) * -1e9, axis=-1) * values, axis=-1) ** 2
+
+
+def test_an_estimator_that_is_calm_and_wrong_has_an_alarm():
+    """REBAR finds 0 +- 0 for 23 there, and was the best of all."""
+    chosen = ["rebar", "enumeration", "score-function", "arsm"]
+    result = tg.compare_estimators(masked_cost, np.zeros(3), rng=tg.noise(0), runs=200, estimators=chosen)
+    assert result["rebar"].alarm == "DISAGREES with " + ", ".join(r.name for r in result.rows if r.name != "rebar")
+    assert not any(row.alarm for row in result.rows if row.name != "rebar")
+    assert result.best.name == "enumeration"
+
+
+def test_two_that_disagree_are_both_doubted():
+    result = tg.compare_estimators(
+        masked_cost, np.zeros(3), rng=tg.noise(0), runs=200, estimators=["rebar", "score-function"]
+    )
+    assert [row.alarm for row in result.rows] == [f"DISAGREES with {row.name}" for row in result.rows[::-1]]

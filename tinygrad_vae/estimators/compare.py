@@ -39,7 +39,7 @@ from ..guard.report import ESTIMATORS
 from ..guard.verdict import BiasedGradientWarning
 from ..ops import mean
 from .estimator import Choices, Estimator, taken_care
-from .measurement import FEWEST, ROUNDING, Comparison, Measurement, heavy_tail
+from .measurement import FEWEST, ROUNDING, Comparison, Measurement, heavy_tail, with_disagreements
 from .pathwise import Pathwise
 from .score_function import ScoreFunction
 
@@ -64,7 +64,8 @@ def compare_estimators(
 
     Each run draws the cost anew, and takes the gradient of that one draw with every estimator. Where an estimator is
     not valid at one of several random nodes, pathwise or the score function stands in for it there; where it is
-    refused, its row of the ``Comparison`` says why.
+    refused, its row of the ``Comparison`` says why. One whose mean differs from the others' by more than chance has
+    an alarm.
 
     Args:
         f: a function ``f(parameters, rng)`` that draws and returns a cost, or a cost, which is replayed with new noise.
@@ -132,7 +133,7 @@ def _measured(
                     progress(part.stop, runs)
         for key, (x, n) in each.items():
             x.drawn = before[key] + runs * n
-    return [record.measurement() for record in records]
+    return with_disagreements([record.measurement() for record in records])
 
 
 def _taken(f: Program, parameters: Any, rng: NoiseStream, runs: range, records: list[_Record]) -> list[_Record]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.special import ndtri
 
 from ..core import Array
 
 ALLOWED = 4.5  # standard errors; by chance one honest comparison in 150 000 is further off
+CHANCE = 1e-8  # of an alarm for two estimators that agree, were their means normal
 FEWEST = 20  # runs, at least, for a variance
 ROUNDING = 1e-12  # how far apart, relative to their mean, gradients are that are the same but for rounding
 
@@ -91,6 +93,32 @@ class Comparison:
         if any(row.mean.size > 1 for row in self.rows):
             lines.append("(of a gradient with several elements: its length, and the sum of their variances)")
         return "\n".join(lines)
+
+
+def with_disagreements(rows: list[Measurement]) -> list[Measurement]:
+    """Return the rows, with an alarm for those whose mean differs from what most others found by more than chance.
+
+    All unbiased estimators have one mean. One that is calm and elsewhere has its noise in draws that are too rare to
+    show up in the runs: REBAR does where the cost jumps for all that a relaxed draw can tell.
+    """
+    trusted = [row for row in rows if not (row.refused or row.biased or row.alarm)]
+    against = {id(row): [other for other in trusted if _apart(row, other)] for row in trusted}
+    fewest = min(map(len, against.values()), default=0)
+    most = {key for key, others in against.items() if len(others) == fewest}
+    if len(most) == len(trusted):  # there is no majority
+        most = set()
+    found = []
+    for row in rows:
+        others = [] if id(row) in most else against.get(id(row), [])
+        named = [other.name for other in others if id(other) in most] or [other.name for other in others]
+        found.append(replace(row, alarm=f"DISAGREES with {', '.join(named)}") if named else row)
+    return found
+
+
+def _apart(a: Measurement, b: Measurement) -> bool:
+    error = np.sqrt(a.standard_error**2 + b.standard_error**2)
+    allowed = -ndtri(CHANCE / a.mean.size) * error + ROUNDING * (np.abs(a.mean) + np.abs(b.mean))
+    return bool((np.abs(a.mean - b.mean) > allowed).any())
 
 
 def heavy_tail(squares: Array) -> str:
