@@ -48,6 +48,11 @@ LEAPING = {
     "the spread of two": lambda z: (z[:2] - tg.mean(z[:2])) / tg.std(z[:2]),
     "a pole elsewhere": lambda z: tg.atan(1 / (z * z - 1)),
     "sin": lambda z: tg.atan(1 / tg.sin(z)),
+    "sin over the sine of another": lambda z: tg.sin(z) / z[::-1],
+    "a kink that is 0 at 0": lambda z: tg.relu(z) / z,
+    "a sum so far": lambda z: tg.cumulative_sum(z) / z,
+    "two scaled to 0 and 1": lambda z: (z[:2] - tg.min(z[:2])) / (tg.max(z[:2]) - tg.min(z[:2])),
+    "the wrong spread": lambda z: z / (tg.max(z[:2]) - tg.min(z[2:])),
 }
 
 
@@ -68,6 +73,10 @@ RIGHT = {
     "a point on a sphere": lambda z: z / tg.linalg.vector_norm(z),
     "a point on a sphere by hand": lambda z: z / tg.sqrt(tg.sum(z * z)),
     "a point on a circle": lambda z: z[:2] / tg.hypot(z[0], z[1]),
+    "scaled to 0 and 1": lambda z: (z - tg.min(z)) / (tg.max(z) - tg.min(z)),
+    "scaled to 0 and 1 with an offset": lambda z: (z - tg.min(z)) / (tg.max(z) - tg.min(z) + 1e-6),
+    "sin(z) / z": lambda z: tg.sin(z) / z,
+    "expm1(z) / z": lambda z: tg.expm1(z) / z,
     "standardised": lambda z: (z - tg.mean(z)) / tg.std(z),
     "normalised": lambda z: tg.exp(z) / tg.sum(tg.exp(z)),
     "what tanh leaves": lambda z: 1 / (1 - tg.tanh(z) ** 2),

@@ -97,8 +97,9 @@ class REBAR(RELAX):
     """RELAX whose control variate is the cost itself at a relaxed draw, ``c = eta K(softmax(s / temperature))``.
 
     The cost must take relaxed draws too, and smoothly: beside masks of -1e9 a softmax is a step for all that a relaxed
-    draw can tell, and REBAR is calm and wrong there; ``compare_estimators`` shows it. Inside the control variate, later draws of this estimator have the score
-    function: relaxed again in each copy, n draws in a row would take 3^n copies. Tucker et al. 2017.
+    draw can tell, and REBAR is calm and wrong there; ``compare_estimators`` shows it. Inside the control variate, later
+    draws of this estimator have the score function: relaxed again in each copy, n draws in a row would take 3^n copies.
+    Tucker et al. 2017.
 
     Args:
         rng: a stream from ``tg.noise(seed)`` for the conditional draw.

@@ -88,9 +88,10 @@ def _range_of_node(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Ten
         return found
     if any(x is UNKNOWN for x in intervals) and np.all(low == -math.inf) and np.all(high == math.inf):
         return UNKNOWN
-    together = getattr(rule, "together", math.inf)
-    if together < math.inf and np.any(low == 0) and _varied_by_more_than(together, node, noises):
-        low = np.where(low == 0, ABOVE_ZERO, low)
+    if np.any(low == 0) and hasattr(rule, "together"):
+        count, reduced = rule.together(node)
+        if _varied_by_more_than(count, reduced, noises):
+            low = np.where(low == 0, ABOVE_ZERO, low)
     return low, high
 
 

@@ -31,7 +31,7 @@ add = declare(
     lambda g, z, x, y: g,
     lambda g, z, x, y: -g,
     linear=True,
-    range=lambda y, a, b: ranges.sums(y, a, ranges.opposite(b)),
+    range=ranges.differences,
 )
 def subtract(x: Value, y: Value, /) -> Value:
     """``x - y``. Derivatives 1 and -1.

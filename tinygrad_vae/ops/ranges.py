@@ -57,7 +57,7 @@ def together(count: int) -> Callable[[RangeOf], RangeOf]:
     """
 
     def mark(rule: RangeOf) -> RangeOf:
-        rule.together = count  # type: ignore[attr-defined]
+        rule.together = lambda y: (count, y)  # type: ignore[attr-defined]
         return rule
 
     return mark
@@ -106,7 +106,15 @@ def averages(y: Any, x: Interval) -> Interval:
     return hull(y, x)
 
 
-greatest = averages
+@together(1)
+def greatest(y: Any, x: Interval) -> Interval:
+    """The largest element."""
+    return hull(y, x)
+
+
+def least(y: Any, x: Interval) -> Interval:
+    """The smallest element."""
+    return hull(y, x)
 
 
 def log_total(y: Any, x: Interval) -> Interval:
@@ -261,6 +269,20 @@ def spreads(y: Any, x: Interval) -> Interval:
     return NONNEGATIVES
 
 
+def differences(y: Any, a: Interval, b: Interval) -> Interval:
+    """``a - b``, which is a spread if it is the largest element of an array less its smallest one."""
+    return NONNEGATIVES if _is_spread(y) else sums(y, a, opposite(b))
+
+
+differences.together = lambda y: (2, y.inputs[0]) if _is_spread(y) else (1, y)  # type: ignore[attr-defined]
+
+
+def _is_spread(y: Any) -> bool:
+    a, b = y.inputs
+    rules = [getattr(getattr(getattr(x, "op", None), "declared", None), "range", None) for x in (a, b)]
+    return rules == [greatest, least] and a.inputs[0] is b.inputs[0] and a.attrs == b.attrs
+
+
 def _contains_zero(x: Interval) -> Any:
     return np.less_equal(x[0], 0) & np.greater_equal(x[1], 0)
 
@@ -285,9 +307,20 @@ def range_of_support(support: Any) -> Interval:
 
 def leaps_at_zero(y: Any, dependent: bool, a: Interval, b: Interval) -> bool:
     """``a / b``, where b changes its sign and a is not 0, or where both reach 0 together, as in ``x / |x|``."""
+    if _is_smooth_at_zero(*y.inputs):
+        return False
     nothing = np.equal(a[0], 0) & np.equal(a[1], 0)
     met = _contains_zero(a) & _contains_zero(b) if dependent else False
     return bool(np.any(~nothing & (_crosses_zero(b) | met)))
+
+
+def _is_smooth_at_zero(a: Any, b: Any) -> bool:
+    """Return whether a is a smooth function of b that is 0 where b is, as in ``sin(x) / x``: then nothing leaps."""
+    op = getattr(a, "op", None)
+    if op is None or not op.elementwise or len(a.inputs) != 1 or a.inputs[0] is not b or op.declared is None:
+        return False
+    smooth = set(op.declared.smoothness) == {"smooth"} and op.declared.pole is None
+    return bool(smooth and op.forward(np.zeros(()), **a.attrs) == 0)
 
 
 def leaps_at_reciprocal(y: Any, dependent: bool, x: Interval) -> bool:

@@ -219,7 +219,7 @@ def max(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     smoothness=KINK,
     axes=remaining_axes,
     cases=_CASES,
-    range=ranges.hull,
+    range=ranges.least,
 )
 def min(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> Value:
     """Smallest element over ``axis``. The gradient goes to it, in equal shares where several are smallest.
