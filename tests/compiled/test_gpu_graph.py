@@ -234,6 +234,17 @@ def test_what_a_carried_argument_was_may_be_a_result(gpu):
             np.testing.assert_array_equal(tg.to_host(found), expected)
 
 
+def test_two_states_through_one_captured_step_are_refused_and_not_mixed(gpu):
+    run = tg.plan(lambda total, x: (total + x,), carry=1)
+    one, ten, a, b = map(tg.to_device, (np.array(1.0), np.array(10.0), np.array(0.0), np.array(100.0)))
+    with pytest.raises(PlanError, match="overwritten since, by a run on another state"):
+        for _ in range(5):
+            (a,), (b,) = run(a, one), run(b, ten)
+    (c,) = run(tg.to_device(np.array(5.0)), one)  # a new state is fine
+    (c,) = run(c, one)
+    assert float(c) == 7
+
+
 def test_what_is_given_out_is_not_overwritten_by_the_next_run(gpu):
     run = tg.plan(lambda x: (x * 2, x + 1))
     kept = [run(tg.to_device(np.array(float(i)))) for i in range(5)]

@@ -12,7 +12,7 @@ from ..core import Array, Tensor, is_array, value_of
 from .arena import ALIGNMENT, assign_memory
 from .buffers import Buffer, Call, View, address, laid_out_like
 from .loops import Loop, in_loops
-from .recording import PlanError
+from .recording import OVERWRITTEN, PlanError
 from .trace import Trace, Traced
 
 
@@ -77,11 +77,7 @@ class NumPyProgram:
         for n, (i, x) in enumerate(new):
             if np.may_share_memory(x, self._memory):
                 if not _owned_by(x, self.lease):
-                    raise PlanError(
-                        "plan: an argument is a carried result that this plan has overwritten since, by a run on "
-                        "another state or by a run that ended in an error. Make a plan for each state, or keep a copy: "
-                        "tg.trees.map_leaves(np.copy, state)"
-                    )
+                    raise PlanError(OVERWRITTEN)
                 new[n] = i, x.copy("K")  # before others are written there
         if any(i in self._carried.values() for i, _ in new):
             self._renew_lease()

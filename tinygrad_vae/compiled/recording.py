@@ -25,6 +25,12 @@ class PlanError(ValueError):
     """A step cannot be planned, or its plan cannot run with these arguments."""
 
 
+OVERWRITTEN = (
+    "plan: an argument is a carried result that this plan has overwritten since, by a run on another state or by a run "
+    "that ended in an error. Make a plan for each state, or keep a copy: tg.trees.map_leaves(np.copy, state)"
+)
+
+
 @dataclass(frozen=True)
 class Draw:
     """A draw of the step: from the stream of which argument, where below it, after how many draws, and its numbers."""

@@ -25,6 +25,7 @@ import numpy as np
 from ...core import Array, Op, Tensor, is_array, namespace, value_of
 from ...devices import to_host
 from ...ops.matrix import linear, matmul
+from ..recording import OVERWRITTEN, PlanError
 from ..trace import check_shape
 from .cublas import CuBLAS, CuBLASError
 
@@ -61,20 +62,41 @@ class CapturedProgram:
                     self.results[k] = x.copy()
             for k, i in carried.items():
                 xp.copyto(self._outside[i], self.results[k])
-                self.results[k] = self._outside[i]
             capture.end()
             self.calls, self._kept = capture.calls, capture.cublas
             stream.synchronize()
+        self._carried = carried
+        self._arguments: list[Any] = list(self._outside)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Make new arrays of the carried ones, so that those handed out before are recognised as outdated."""
+        for k, i in self._carried.items():
+            self.results[k] = self._arguments[i] = self._outside[i][...]
 
     def run(self, given: Sequence[Array]) -> None:
-        """Copy the given arrays to where the graphs read them, and run the step once on the current stream."""
-        xp = self.xp
-        new = [(mine, x) for mine, x in zip(self._outside, given, strict=True) if x is not mine]
-        new = [(mine, x.copy() if _memory(x) in self._own else x) for mine, x in new]  # before others are written there
-        for mine, x in new:
-            xp.copyto(mine, xp.asarray(x))
-        for call in self.calls:
-            call()
+        """Copy the given arrays to where the graphs read them, and run the step once on the current stream.
+
+        Raises:
+            PlanError: an array lies in memory of the plan, and is not what was handed out last.
+        """
+        xp, current = self.xp, {id(x) for x in self._arguments}
+        new = [(i, x) for i, (mine, x) in enumerate(zip(self._arguments, given, strict=True)) if x is not mine]
+        for n, (i, x) in enumerate(new):
+            if _memory(x) in self._own:
+                if id(x) not in current:
+                    raise PlanError(OVERWRITTEN)
+                new[n] = i, x.copy()  # before others are written there
+        if any(i in self._carried.values() for i, _ in new):
+            self._hand_out()
+        try:
+            for i, x in new:
+                xp.copyto(self._outside[i], xp.asarray(x))
+            for call in self.calls:
+                call()
+        except BaseException:
+            self._hand_out()  # what is carried is half updated
+            raise
 
     def __str__(self) -> str:
         graphs = sum(not isinstance(call, functools.partial) for call in self.calls)
