@@ -16,10 +16,10 @@ def reparameterized(mu):
     return tg.Normal(mu, 1.0).rsample(rng=tg.noise(0), name="x")
 
 
-def through_the_score(cost_of, n=100_000, mu=0.0):
-    """Return the gradients of a cost of x ~ N(mu, 1) by the score function."""
+def opened(how, cost_of, mu=0.0, n=20_000):
+    """Return the gradients of a cost of x ~ N(mu, 1), which ``how`` opens."""
     mu = many(mu, "mu", n)
-    return tg.gradients(tg.sum(tg.score_function(cost_of(tg.Normal(mu, 1.0).sample(rng=tg.noise(0))))), mu)
+    return tg.gradients(tg.sum(how(cost_of(tg.Normal(mu, 1.0).sample(rng=tg.noise(0))))), mu)
 
 
 @exhibit("`rsample()`, then a step: sign(x), at mu = 0", "PyTorch", gives=0, truth=2 * BELL, in_readme=True)
@@ -39,7 +39,7 @@ def _():
 
 @a_step.by_the_library("`score_function`: 0.7979")
 def _():
-    return through_the_score(tg.sign)
+    return opened(tg.score_function, tg.sign)
 
 
 @exhibit(
@@ -64,9 +64,9 @@ def _():
     return tg.gradients(tg.where(x > 1, x**2, -x), mu)
 
 
-@two_branches.by_the_library("`score_function`: 0.1265")
+@two_branches.by_the_library("`path_and_boundary`: 0.1265")
 def _():
-    return through_the_score(lambda x: tg.where(x > 1, x**2, -x), 400_000)
+    return opened(tg.path_and_boundary, lambda x: tg.where(x > 1, x**2, -x), n=400_000)
 
 
 @exhibit("`where(mu + normal(key) > 0, 1, 0)`, at mu = 0", "JAX", gives=0, truth=BELL)
@@ -85,9 +85,9 @@ def _():
     return tg.gradients(tg.where(reparameterized(mu) > 0, 1.0, 0.0), mu)
 
 
-@where_in_jax.by_the_library("`score_function`: 0.3989")
+@where_in_jax.by_the_library("`path_and_boundary`: 0.3989")
 def _():
-    return through_the_score(lambda x: tg.where(x > 0, 1.0, 0.0))
+    return opened(tg.path_and_boundary, lambda x: tg.where(x > 0, 1.0, 0.0))
 
 
 @exhibit("`rsample()`, then `round`, as a quantizer does: the rounded x, at mu = 0.3", "PyTorch", gives=0, truth=1)
@@ -107,7 +107,7 @@ def _():
 
 @rounded.by_the_library("`score_function`: 1")
 def _():
-    return through_the_score(tg.round, mu=0.3)
+    return opened(tg.score_function, tg.round, mu=0.3)
 
 
 # -------------------------------------------------------------------------- a barrier option
@@ -161,6 +161,8 @@ def vega_of_a_barrier(n):
 
 delta_of_a_barrier.same_here(JUMPS)(lambda: barrier_here()[0])
 vega_of_a_barrier.same_here(JUMPS)(lambda: barrier_here()[1])
+delta_of_a_barrier.by_the_library("`path_and_boundary`: 0.6688")(lambda: barrier_here(1000, tg.path_and_boundary)[0])
+vega_of_a_barrier.by_the_library("`path_and_boundary`: 26")(lambda: barrier_here(1000, tg.path_and_boundary)[1])
 
 # ------------------------------------------------------------------------- the trick, mistaken
 
