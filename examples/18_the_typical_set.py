@@ -13,10 +13,11 @@ another folder may be named on the command line.
 """
 
 # %% [markdown]
-# The density of z ~ N(0, I) in n dimensions is largest at 0. Yet where n is large no draw is near 0. The squared length
-# |z|^2 is a sum of n squares with mean 1 and variance 2, so it is n, give or take sqrt(2 n). The length is then about
-# sqrt(n), give or take 0.7, however large n is. There is little room near 0: a ball of half that radius has 2^-n of the
-# volume. With n = 2 that is a quarter, and a fifth of the draws lie in it; with n = 16 it is one draw in a thousand.
+# The density of $z \sim N(0, I)$ in n dimensions is largest at 0. Yet where n is large, no draw is near 0. The squared
+# length $|z|^2$ is a sum of n squares with mean 1 and variance 2, so it is n, give or take $\sqrt{2n}$. The length is
+# then about $\sqrt n$, give or take 0.7, however large n is. There is little room near 0: a ball of half that radius
+# has $2^{-n}$ of the volume. With $n = 2$ that is a quarter, and a fifth of the draws lie in it. With $n = 16$ it is
+# one draw in a thousand.
 
 # %%
 import sys
@@ -46,14 +47,14 @@ for n in (2, 16, 128):
         f"   {inside:12.5f} ({chance:.1e})"
     )
     assert abs(length.mean() - law.mean()) < 4.5 * length.std() / np.sqrt(draws)
-    assert abs(inside - chance) <= 4.5 * np.sqrt(chance * (1 - chance) / draws)
+    assert abs(inside - chance) < 4.5 * np.sqrt(chance * (1 - chance) / draws)
 
 # %% [markdown]
 # ## A decoder, trained on the shell
 #
-# The model of lesson 17 with 16 latent numbers. In training, the decoder sees draws from the encoder, whose divergence
-# from N(0, I) is paid for. So it sees points of about the length sqrt(16) = 4 in sum, and has never been told anything
-# about the rest.
+# The model is that of lesson 17, with 16 latent numbers. In training the decoder sees draws from the encoder, and the
+# encoder pays for every nat by which they differ from $N(0, I)$. So taken together the decoder sees points of about the
+# length $\sqrt{16} = 4$. It has never been told anything about the rest.
 
 # %%
 images, _ = load("digits")
@@ -75,16 +76,16 @@ print(f"\nmean squared length of the {len(images)} codes {squared.mean():.1f}; o
 # %% [markdown]
 # ## Sure of itself
 #
-# Draw z from N(0, tau^2 I) and decode. How sure is the decoder of its picture, and how right? Two numbers, both in
+# Draw z from $N(0, \tau^2 I)$ and decode. How sure is the decoder of its picture, and how right? Two numbers, both in
 # nats:
 #
-# - the *entropy* of p(x|z): how surprising the decoder expects an image to be;
-# - its *surprise*: -log p(x|z) of the image that surprises it least, among 500 images of the data.
+# - the *entropy* of $p(x|z)$: how surprising the decoder expects an image to be;
+# - its *surprise*: $-\log p(x|z)$ of the image that surprises it least, among 500 images of the data.
 #
 # At 0 the decoder is unsure: it expects much surprise, and the likeliest image gives less. From there to the shell both
 # numbers fall. Outside it extrapolates: the logits go on growing and the entropy goes on falling, but the surprise
-# *rises*. It is smallest near the shell. From tau = 2 on even the likeliest real image surprises the decoder more than
-# it expects: it is sure and wrong. No training signal ever came from there to tell it so.
+# *rises*. It is smallest near the shell. From $\tau = 2$ on even the likeliest real image surprises the decoder more
+# than it expects: it is sure and wrong. No training signal ever came from there to tell it so.
 
 # %%
 
@@ -116,12 +117,12 @@ for tau in (0.0, 4.0):  # far inside and far outside, the surprise is larger tha
 # %% [markdown]
 # ## Truncation
 #
-# With tau below 1, drawing from N(0, tau^2 I) is called truncation, and it makes pictures look better. What it costs is
+# With $\tau$ below 1, drawing from $N(0, \tau^2 I)$ is called truncation, and it makes pictures look better. It costs
 # variety. Round each pixel to 0 or 1. *Distance*: in how many of its 64 pixels does a picture differ from the nearest
 # image of the data? *Variety*: in how many pixels do two pictures differ? For the data themselves both are known.
 #
-# From tau = 1 down to 0.25 the distance falls a little, and the variety by a quarter. At tau = 0 one picture is left,
-# that of z = 0. Its distance is one number and no mean: 4 here, and 2 or 3 in trainings from other seeds.
+# From $\tau = 1$ down to 0.25 the distance falls a little, and the variety by a quarter. At $\tau = 0$ one picture is
+# left, that of $z = 0$. Its distance is one number and no mean: 4 here, and 2 or 3 in trainings from other seeds.
 
 
 # %%
@@ -215,6 +216,15 @@ figure.savefig(figures / "18_the_typical_set_images.png")
 print(f"\nthe pictures are in {figures / '18_the_typical_set.png'} and {figures / '18_the_typical_set_images.png'}")
 
 # %% [markdown]
+# ## Predict, then run
+#
+# 1. You walk in a straight line from the code of a 3 to the code of an 8, both of length 4 in 16 dimensions. How long
+#    is the vector halfway? What do you expect to see there?
+# 2. How would you walk instead?
+# 3. Somebody judges new images by $\log p(z)$ of their codes: the more probable, the more normal. What is the most
+#    normal image by that measure?
+
+# %% [markdown]
 # ## Where to read on
 #
 # In the source: `generate` and `reconstruct` in `tinygrad_vae/vae/model.py`.
@@ -227,3 +237,16 @@ print(f"\nthe pictures are in {figures / '18_the_typical_set.png'} and {figures 
 # - White 2016, Sampling Generative Networks: walk along the shell, not through it
 # - Marchesi 2017; Brock, Donahue and Simonyan 2019: truncation
 # - Nalisnick, Matsukawa, Teh and Lakshminarayanan 2019: likely is not typical
+#
+# ## Answers
+#
+# 1. Two codes are nearly at right angles, so the midpoint has the length $4/\sqrt2 = 2.8$: well inside the shell, where
+#    pictures are grey. Part of what one takes for a blend of 3 and 8 is this.
+# 2. Along the shell: shorten and lengthen so that the length stays, or turn from one direction into the other.
+# 3. The picture of $z = 0$, which no draw is ever near. Likely is not typical.
+
+# %% jupyter={"source_hidden": true}
+pairs = tg.noise(12).normal((2, 20_000, latent))
+halfway = np.linalg.norm(pairs.mean(axis=0), axis=1)
+expected = stats.chi(latent).mean() / np.sqrt(2)
+assert abs(halfway.mean() - expected) < 4.5 * halfway.std() / np.sqrt(20_000)
