@@ -12,8 +12,8 @@ Picture: ``figures/23_a_plan_and_a_gpu.png``; another folder may be named on the
 """
 
 # %% [markdown]
-# The step is that of lesson 17: the bound of a batch, its gradient, Adam. Written as one function, from model and state
-# to model and state.
+# The step is that of lesson 17: the bound of a batch, its gradient, Adam. It is written as one function, from model and
+# state to model and state.
 
 # %%
 import importlib.util
@@ -53,8 +53,8 @@ def step(model, state, pixels, rng):
 # %% [markdown]
 # ## The same by hand
 #
-# To know what the graph costs one needs the same step without it: forward, backward and Adam, line by line. It gives
-# the same gradient.
+# To know what the graph costs, we need the same step without it: forward, backward and Adam, line by line. It gives the
+# same gradient.
 
 # %%
 
@@ -124,7 +124,7 @@ for k in range(12):
     batch = pixels[100 * k : 100 * (k + 1)]
     *eager, loss = step(*eager, batch, tg.noise(2).at(k))
     *planned, loss_of_plan = run(*planned, batch, tg.noise(2).at(k))
-    pairs = zip(tg.trees.leaves([*eager, loss]), tg.trees.leaves([*planned, loss_of_plan]), strict=True)
+    pairs = list(zip(tg.trees.leaves([*eager, loss]), tg.trees.leaves([*planned, loss_of_plan]), strict=True))
     assert all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs)
 one_step = step(*tg.wrap(eager), batch, tg.noise(2))
 nodes = topological_order([x for x in tg.trees.leaves(one_step) if isinstance(x, tg.Tensor)])
@@ -301,6 +301,14 @@ figure.savefig(figures / "23_a_plan_and_a_gpu.png")
 print(f"\nthe picture is in {figures / '23_a_plan_and_a_gpu.png'}")
 
 # %% [markdown]
+# ## Predict, then run
+#
+# 1. At which batch size do you expect the graph to cost nothing any more, compared with the step by hand?
+# 2. The step draws noise. Why does a plan not draw the same numbers in every run?
+# 3. Write `if loss < 10: ...` into the step. What happens at the second call, and what if the loss is below 10 only
+#    from the hundredth step on?
+
+# %% [markdown]
 # ## Where to read on
 #
 # In the source: `tinygrad_vae/compiled/`, the passes from a step to its list; `tinygrad_vae/core/arrays.py`, which
@@ -313,3 +321,11 @@ print(f"\nthe picture is in {figures / '23_a_plan_and_a_gpu.png'}")
 # - Bergstra et al. 2010, Theano: a graph that is compiled
 # - Frostig, Johnson and Leary 2018, Compiling Machine Learning Programs via High-Level Tracing: JAX
 # - Pisarchyk and Lee 2020, Efficient Memory Management for Deep Neural Net Inference: a place for every array
+#
+# ## Answers
+#
+# 1. Where the matrix products take most of the time. With this model the two come close at some hundreds of images; the
+#    picture says where on your machine.
+# 2. The noise comes from outside. The stream is an argument of the step, so the plan asks it anew in every run.
+# 3. The plan finds its two recordings different and says so, if the second loss is below 10 and the first was not. In
+#    the other case the branch is frozen, in silence. Decide with `tg.where`.

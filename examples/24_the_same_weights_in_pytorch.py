@@ -7,15 +7,14 @@
 The same weights give the same numbers there, and with ``rsample`` the same gradient. With ``sample`` the draw is
 detached, and PyTorch hands out another gradient without a word; here that is an error.
 
-Runs in about four seconds. Without PyTorch it says what it would have shown, measures the two gradients here, and
-saves no picture. Picture: ``figures/24_the_same_weights_in_pytorch.png``; another folder may be named on the command
-line.
+Runs in about four seconds. Without PyTorch it says what it would have shown, measures the two gradients here, and draws
+those. Picture: ``figures/24_the_same_weights_in_pytorch.png``; another folder may be named on the command line.
 """
 
 # %% [markdown]
-# A model that was trained here is wanted there, or the other way round. `vae.to_state_dict` gives the weights the names
-# and shapes that PyTorch expects: a `Linear` layer holds its matrix as (outputs, inputs), and in a `Sequential` the
-# activations are counted too, so that the second layer is number 2.
+# You have trained a model here and want it there, or the other way round. `vae.to_state_dict` gives the weights the
+# names and shapes that PyTorch expects: a `Linear` layer holds its matrix as (outputs, inputs), and in a `Sequential`
+# the activations are counted too, so that the second layer is number 2.
 
 # %%
 import sys
@@ -61,8 +60,8 @@ for name, array in weights.items():
 # %% [markdown]
 # ## Three gradients of the same bound, on the same noise
 #
-# The right one; one whose draw is taken for a constant on purpose, with `stop_gradient`; and, for a witness that needs
-# no autodiff, the slope of the bound along the right one, by central differences.
+# The first is right. The second takes the draw for a constant on purpose, with `stop_gradient`. The third is a witness
+# that needs no autodiff: the slope of the bound along the right gradient, by central differences.
 
 # %%
 noise_of_z = tg.noise(2).normal((len(x), model.latent))
@@ -96,7 +95,7 @@ assert np.isclose(slope, length, rtol=1e-6)
 # %% [markdown]
 # ## The same in PyTorch
 #
-# As somebody would write it who has never seen this library.
+# This is how somebody would write it who has never seen this library.
 
 # %%
 
@@ -150,9 +149,9 @@ else:
 # %% [markdown]
 # ## What is lost without a word
 #
-# The decoder has the same gradient either way. The encoder's own comes from the divergence alone in the cut one: it
-# pulls the code towards the prior, and nothing pulls it towards the images. Here one has to say `stop_gradient` for
-# that; a draw as it comes is an error.
+# The decoder has the same gradient either way. In the cut gradient the encoder's own comes from the divergence alone:
+# it pulls the code towards the prior, and nothing pulls it towards the images. Here you have to say `stop_gradient` for
+# that. A draw as it comes is an error.
 
 # %%
 encoder = [name for name in right if name.startswith(("encoder", "posterior"))]
@@ -174,19 +173,27 @@ except tg.BlockedGradientError as error:
 # ## The picture
 
 # %% jupyter={"source_hidden": true}
-if torch is not None:
-    figure, panels = plt.subplots(1, 2, figsize=(9, 4.2), sharex=True, sharey=True)
-    limit = 1.1 * max(np.abs(g[name]).max() for g in (right, cut) for name in encoder)
-    for axes, method, colour in zip(panels, ("rsample", "sample"), ("C0", "C1"), strict=True):
-        other = np.concatenate([there[method][name].ravel() for name in encoder])
-        axes.plot([-limit, limit], [-limit, limit], color="0.6", linewidth=1)
-        axes.plot(a, other, ".", color=colour, markersize=4)
-        axes.set_title(f"{method}: " + ("the same" if method == "rsample" else "another gradient, without a word"))
-        axes.set_xlabel("gradient in a weight of the encoder, here")
-    panels[1].text(-limit, 0.9 * limit, f"{angle:.0f} degrees away", color="C1")
-    panels[0].set_ylabel("the same in PyTorch")
-    figure.savefig(figures / "24_the_same_weights_in_pytorch.png")
-    print(f"\nthe picture is in {figures / '24_the_same_weights_in_pytorch.png'}")
+figure, panels = plt.subplots(1, 2, figsize=(9, 4.2), sharex=True, sharey=True)
+limit = 1.1 * max(np.abs(g[name]).max() for g in (right, cut) for name in encoder)
+others = there if torch is not None else {"rsample": right, "sample": cut}
+where = "in PyTorch" if torch is not None else "here, as PyTorch would give it"
+for axes, method, colour in zip(panels, ("rsample", "sample"), ("C0", "C1"), strict=True):
+    other = np.concatenate([others[method][name].ravel() for name in encoder])
+    axes.plot([-limit, limit], [-limit, limit], color="0.6", linewidth=1)
+    axes.plot(a, other, ".", color=colour, markersize=4)
+    axes.set_title(f"{method}: " + ("the same" if method == "rsample" else "another gradient, without a word"))
+    axes.set_xlabel("gradient in a weight of the encoder, here")
+panels[1].text(-limit, 0.9 * limit, f"{angle:.0f} degrees away", color="C1")
+panels[0].set_ylabel(where)
+figure.savefig(figures / "24_the_same_weights_in_pytorch.png")
+print(f"\nthe picture is in {figures / '24_the_same_weights_in_pytorch.png'}")
+
+# %% [markdown]
+# ## Predict, then run
+#
+# 1. For which encoder is the cut gradient exactly 0?
+# 2. Write `z = mean + sigma * torch.randn_like(sigma)` in PyTorch. Is that `sample` or `rsample`?
+# 3. Why do the two gradients agree in the decoder?
 
 # %% [markdown]
 # ## Where to read on
@@ -198,3 +205,10 @@ if torch is not None:
 # - Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014: the gradient that `rsample` gives
 # - Schulman, Heess, Weber and Abbeel 2015, Gradient Estimation Using Stochastic Computation Graphs
 # - Paszke et al. 2019, PyTorch
+#
+# ## Answers
+#
+# 1. For one that has collapsed: if its answer is the prior for every image, the divergence has its minimum. Training
+#    with the cut gradient goes there and stays.
+# 2. It is `rsample`, written by hand: the draw is computed from mean and sigma, and only the noise is drawn.
+# 3. The decoder stands behind the draw. Its gradient goes from the bound to its weights and never meets z's past.

@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
+from broken_assertions import run_with_broken_assertions
 
 import tinygrad_vae as tg
 
@@ -43,15 +44,15 @@ def lesson(monkeypatch, tmp_path):
     matplotlib.use("Agg")
     registries = [(registry, dict(registry)) for registry in (tg.OPS, tg.DISTRIBUTIONS, tg.ESTIMATORS)]
 
-    def run(path, *arguments):
+    def run_lesson(path, *arguments, run=lambda path: runpy.run_path(str(path), run_name="__main__")):
         monkeypatch.setattr("sys.argv", [str(path), *map(str, arguments)])
         with matplotlib.rc_context():
             try:
-                runpy.run_path(str(path), run_name="__main__")
+                return run(path)
             finally:
                 plt.close("all")
 
-    yield run
+    yield run_lesson
     for registry, before in registries:
         registry.clear()
         registry.update(before)
@@ -59,8 +60,6 @@ def lesson(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_runs_and_saves_its_pictures_where_it_is_run(path, lesson, tmp_path, capsys):
-    if "pytorch" in path.stem:
-        pytest.importorskip("torch", reason="without PyTorch the lesson saves no picture")
     lesson(path)
     printed = capsys.readouterr().out
     figures = {file.name for file in (tmp_path / "figures").iterdir()}
@@ -139,6 +138,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "PyTorch is not installed. It would have shown" in done.stdout
+    assert (tmp_path / "figures" / f"{lesson.stem}.png").exists()
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -159,6 +159,25 @@ def test_pictures_go_where_they_are_asked_to(lesson, tmp_path):
     assert [file.name for file in tmp_path.rglob("*.*")] == [f"{path.stem}.png"]
     lesson(path, "-f", "kernel.json")  # how a notebook is started
     assert (tmp_path / "figures" / f"{path.stem}.png").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p if p.stem[:2] in ("02", "04", "09") else pytest.param(p, marks=pytest.mark.long) for p in LESSONS],
+    ids=lambda path: path.stem,
+)
+def test_every_assertion_of_a_lesson_can_fail(path, lesson, capsys):
+    broken = lesson(path, run=run_with_broken_assertions)
+    assert broken
+    assert [b for b in broken if b.noticed is False] == []
+    if not re.search("No GPU here|PyTorch is not installed", capsys.readouterr().out):
+        assert [b for b in broken if b.noticed is None] == [], "not reached"
+
+
+@pytest.mark.parametrize("script", ["a = b = 0\nassert a <= b", "assert abs(2 - 1) < 7", "if 0:\n    assert 1 == 1"])
+def test_an_assertion_that_cannot_fail_is_found(script, tmp_path):
+    (tmp_path / "script.py").write_text(script)
+    assert not run_with_broken_assertions(tmp_path / "script.py")[0].noticed
 
 
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
