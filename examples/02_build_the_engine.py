@@ -12,8 +12,8 @@ line.
 """
 
 # %% [markdown]
-# The library stays closed until the last section but one. All you need is NumPy and the chain rule from school: if
-# $y$ depends on $x$, and the cost on $y$, then
+# The library has to wait until step 8. All you need is NumPy and the chain rule from school: if $y$ depends on $x$, and
+# the cost on $y$, then
 #
 # $$ \frac{d\,cost}{dx} = \frac{d\,cost}{dy} \cdot \frac{dy}{dx}. $$
 
@@ -136,13 +136,13 @@ print("\nin order:", ", ".join(str(value.data) for value in in_order(y)))
 #
 # $$ \bar x = \sum_{v \text{ made from } x} \bar v \cdot \frac{dv}{dx}. $$
 #
-# That sum is the chain rule for several variables, and the loop below is nothing else. Leave out the two lines with
-# `None` when you read it for the first time. They are for step 4.
+# That sum is the chain rule for several variables, and the loop below is nothing else. Skip the two lines with `None`
+# when you read it for the first time. They are for step 4.
 
 # %%
 
 
-class Blocked(Exception):  # noqa: N818
+class BlockedError(Exception):
     """The derivative would have to pass through a draw."""
 
 
@@ -152,7 +152,7 @@ def gradients(cost, wanted):
     for value in reversed(in_order(cost)):
         for x, slope in value.past:
             if slope is None:
-                raise Blocked(f"{value.data} was drawn: it has no derivative in {x.data}")
+                raise BlockedError(f"{value.data} was drawn: it has no derivative in {x.data}")
             bar[x] = bar.get(x, 0.0) + bar[value] * slope
     return [bar.get(x, 0.0) for x in wanted]
 
@@ -207,8 +207,8 @@ print(f"\nz = {z.data:.4f}, cost = {cost.data:.4f}")
 try:
     gradients(cost, [mu, sigma, w])
     raise AssertionError("the walk went through a draw")
-except Blocked as error:
-    print(f"Blocked: {error}")
+except BlockedError as error:
+    print(f"BlockedError: {error}")
 
 # %% [markdown]
 # ## 5. What happens if you carry on

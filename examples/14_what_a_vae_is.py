@@ -312,8 +312,8 @@ save(figure, 5)
 #   x. A guess that ignores x and returns the prior has the rate 0.
 #
 # Now watch the width of q. A narrow q tells the decoder precisely where to draw: low distortion, high rate. A wide q
-# tells it little: low rate, high distortion. The sum has a minimum in between. It lies at the width of the posterior,
-# and it is as high above zero as $-\log p(x)$.
+# tells it little: low rate, high distortion. The sum has a minimum in between, at the width of the posterior. There it
+# is $-\log p(x)$, but for the little by which the posterior is no bell curve.
 
 # %%
 widths = np.geomspace(0.02, 1.0, 60)
