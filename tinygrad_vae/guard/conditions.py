@@ -22,26 +22,26 @@ FIRST_ONLY = (
 
 _JUMPS = {
     "jump": (
-        "{} jumps with a random value: its derivative is 0 almost everywhere, the expectation's is not. Draw with "
-        "sample(...) and use path_and_boundary(cost), which takes care of comparisons, or score_function(cost); or cut "
-        "on purpose with stop_gradient. Where the cost itself does not jump, write it with relu, maximum, minimum or "
-        "abs; it is their slope that jumps, so that second derivatives need score_function all the same"
+        "{} jumps with a random value. Its derivative is 0 almost everywhere; the derivative of the expectation is "
+        "not. Draw with sample(...) and use path_and_boundary(cost), which takes care of comparisons, or "
+        "score_function(cost). Or cut on purpose with stop_gradient. If the cost itself does not jump, write it with "
+        "relu, maximum, minimum or abs. Their slopes jump, and second derivatives need score_function"
     ),
     "piecewise": (
-        "{} leaps between the places where it is differentiable: with a random value, the derivative of the "
-        "expectation has a part that comes from the leap, and that a path does not see. Draw with sample(...) and use "
-        "score_function(cost), or cut on purpose with stop_gradient"
+        "{} leaps between the places where it is differentiable. With a random value, the leap adds to the derivative "
+        "of the expectation, and a path does not see it. Draw with sample(...) and use score_function(cost), or cut "
+        "on purpose with stop_gradient"
     ),
     "pole": (
-        "{} has a pole that a random value may cross, as 1 / z has at z = 0, and leaps there: the derivative of the "
-        "expectation has a part that comes from the leap, and that a path does not see. Draw with sample(...) and use "
+        "{} has a pole that a random value may cross, as 1 / z has at z = 0, and leaps there. The leap adds to the "
+        "derivative of the expectation, and a path does not see it. Draw with sample(...) and use "
         "score_function(cost), or keep the random value on one side, as exp(z), softplus(z) and 1 + z**2 do"
     ),
     "meeting": (
-        "{} jumps where a random value meets what depends on the parameters: the derivative of the expectation has a "
-        "part that comes from there, which neither a path nor a score function sees. Draw with sample(...) and use "
-        "path_and_boundary(cost); or let the parameters enter the distribution of the draw instead, as in the draw of "
-        "the difference of both, compared with 0, and use score_function(cost); or cut on purpose with stop_gradient"
+        "{} jumps where a random value meets what depends on the parameters. That place adds to the derivative of the "
+        "expectation, and neither a path nor a score function sees it. Draw with sample(...) and use "
+        "path_and_boundary(cost). Or let the parameters enter the distribution of the draw: draw the difference of "
+        "both, compare it with 0, and use score_function(cost). Or cut on purpose with stop_gradient"
     ),
 }
 
