@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Value, namespace, trees, value_of
+from ..core import Value, namespace, value_of
 from ..domains import BOOLEAN, LOGIT, LOGITS, ONE_HOT, SIMPLEX, UNIT, Domain, whole_numbers
 from ..ops import argmax, astype, bernoulli_log_prob, equal, expand_dims, isnan, less, log, sum, where
 from .branches import choose, probability
-from .distribution import Distribution, noise_dtype, times_log
+from .distribution import Distribution, times_log
 from .odds import Choice, Toss, either
 
 
@@ -46,7 +46,7 @@ class Bernoulli(Toss, Distribution):
 
     def log_density(self, x: Value) -> Value:
         if getattr(x, "dtype", np.dtype(float)).kind in "iub":  # in bytes, 1 - 2 x would be 255
-            x = astype(x, noise_dtype([value_of(leaf) for leaf in trees.leaves(self)]))
+            x = astype(x, self.dtype)
         return self.log_prob_of(x, 1 - x) if self.logits is None else bernoulli_log_prob(x, self.logits)
 
     @property

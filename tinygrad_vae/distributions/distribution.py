@@ -36,7 +36,8 @@ from ..domains import Domain
 from ..ops import astype, stop_gradient, where
 from ..ops.declare import enter
 from . import batch_axes, sobol, text  # noqa: F401  the first two declare and attach
-from .support import check_all_inside, check_inside
+from .outside import log_density_or
+from .support import check_all_inside, check_inside, check_numbers
 
 DISTRIBUTIONS: dict[str, type[Distribution]] = {}
 """Every distribution that was declared, by name. The tests run over it."""
@@ -162,6 +163,11 @@ class Distribution:
 
     # drawing --------------------------------------------------------------------------------------
 
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the noise: float32 where every array among the parameters is, float64 otherwise."""
+        return noise_dtype([value_of(leaf) for leaf in trees.leaves(self)])
+
     def transform(self, noise: Value) -> Value:
         """Return the draw that belongs to this noise: ``z = g(noise, parameters)``. By default the inverse cdf."""
         return self.icdf(noise)
@@ -217,28 +223,30 @@ class Distribution:
             raise ValueError(f"{type(self).__name__}: a shape is made of whole numbers from 0 on, found {shape}")
         leaves = [value_of(leaf) for leaf in trees.leaves(self)]
         called, counting = f"noise of {name}" if name else None, len(shape) + len(self.batch_shape)
-        noise_shape, dtype = self.noise_shape(shape), noise_dtype(leaves)
-        return new_noise(rng, self.noise_law, noise_shape, dtype, leaves, called, counting)
+        return new_noise(rng, self.noise_law, self.noise_shape(shape), self.dtype, leaves, called, counting)
 
     # densities ------------------------------------------------------------------------------------
 
-    def log_prob(self, x: Value) -> Value:
+    def log_prob(self, x: Value, *, outside: float | None = None) -> Value:
         """Return the logarithm of the density, or of the probability for a discrete law, of each draw.
 
         Args:
             x: values in the support, of a shape that broadcasts with ``batch_shape + event_shape``.
+            outside: what to return for a value outside the support, such as ``-np.inf``, with gradient 0; by default
+                such a value is an error. A nan stays a nan.
 
         Raises:
             TypeError: x is no array of numbers.
-            ValueError: a value lies outside the support, where the logarithm would be minus infinity, or x has
-                another shape.
+            ValueError: a value lies outside the support, and ``outside`` is not given; or x has another shape.
 
         >>> tg.Exponential(2.0).log_prob(-1.0)
         Traceback (most recent call last):
-        ValueError: Exponential.log_prob: x must be nonnegative, found -1.0
+        ValueError: Exponential.log_prob: x must be nonnegative, found -1.0; outside=-np.inf gives it probability 0
+        >>> float(tg.Exponential(2.0).log_prob(-1.0, outside=-np.inf))
+        -inf
         """
         what = f"{type(self).__name__}.log_prob: x"
-        check_inside(what, self.support, value_of(x))
+        check_numbers(what, self.support, value_of(x))
         found, expected, event_shape = np.shape(value_of(x)), self.batch_shape + self.event_shape, self.event_shape
         try:
             fits = np.broadcast_shapes(found, expected)[-len(event_shape) :] == event_shape or not event_shape
@@ -246,7 +254,10 @@ class Distribution:
             fits = False
         if not fits:
             raise ValueError(f"{what} has shape {found}, which does not broadcast with that of a draw, {expected}")
-        return self._beside(x).log_density(self._read(x))
+        if outside is None:
+            check_inside(what, self.support, value_of(x), "; outside=-np.inf gives it probability 0")
+        law, x = self._beside(x), self._read(x)
+        return law.log_density(x) if outside is None else log_density_or(outside, law, x)
 
     def _beside(self: D, x: Value) -> D:
         """Return the law with arrays for its numbers, where it has nothing else and x is float32 or on a GPU."""
@@ -260,7 +271,7 @@ class Distribution:
         """Return x, whole numbers of it in the dtype of the parameters."""
         if not hasattr(x, "dtype") or x.dtype.kind == "f":
             return x
-        return astype(x, noise_dtype([value_of(leaf) for leaf in trees.leaves(self)]))
+        return astype(x, self.dtype)
 
     def log_density(self, x: Value) -> Value:
         """Return the formula of ``log_prob``, without the check that x lies in the support."""

@@ -20,38 +20,15 @@ from ..ops import (
     reshape,
     softmax,
     squeeze,
-    stop_gradient,
     sum,
     take_along_axis,
     where,
 )
-from ..ops.declare import JUMP, op
-from .batch_axes import axes_kept_apart, structure_of
 from .branches import probability
 from .distribution import Distribution, parameter
 from .implicit import bisect, inverse_cdf
 from .location_scale import Normal
-
-Labels = tuple[int | None, ...]
-
-
-def reachable(dist: Distribution, x: Array) -> Array:
-    """Return which distributions of the batch may draw x."""
-    inside = dist.support.contains(x)
-    elements = len(dist.event_shape) - dist.support.event_ndim
-    return inside.all(tuple(range(-elements, 0))) if elements else inside
-
-
-def _batch_axes(i: int, labels: Labels, y: Value, x: Value, *parameters: Value, law: Distribution) -> Labels:
-    law = trees.replace_leaves(law, parameters)
-    own = len(law.event_shape) if i == 0 else law.parameter_event_ndims()[i - 1]
-    return axes_kept_apart(labels, (x, *parameters)[i], y.shape, own, 0)
-
-
-@op(None, smoothness=JUMP, axes=_batch_axes)
-def may_draw(x: Value, /, *parameters: Value, law: Distribution) -> Value:
-    """Whether the distribution may draw x. It jumps at the ends of the support, so that the guard sees the jump."""
-    return reachable(trees.replace_leaves(law, parameters), x)
+from .outside import is_inside, reachable
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,9 +166,7 @@ class MixtureSameFamily(Distribution):
         x = expand_dims(x, axis=self._axis)
         terms = self.components.log_density(x)
         if self._apart():
-            moving = self.components.moving()
-            ends = [leaf if path in moving else stop_gradient(leaf) for path, leaf in trees.paths(self.components)]
-            terms = where(may_draw(x, *ends, law=structure_of(self.components)), terms, -math.inf)
+            terms = where(is_inside(self.components, x), terms, -math.inf)
         return logsumexp(log_softmax(self.logits) + terms, axis=-1)
 
     @property

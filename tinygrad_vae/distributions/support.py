@@ -14,39 +14,40 @@ from ..devices import to_host
 from ..domains import Domain
 
 
-def check_inside(what: str, domain: Domain, value: Any) -> None:
+def check_inside(what: str, domain: Domain, value: Any, advice: str = "") -> None:
     """Raise a ``ValueError`` that shows the first value outside the domain, if there is one."""
-    check_all_inside([(what, domain, value)])
+    check_all_inside([(what, domain, value)], advice)
 
 
-def check_all_inside(given: Sequence[tuple[str, Domain, Any]]) -> None:
+def check_all_inside(given: Sequence[tuple[str, Domain, Any]], advice: str = "") -> None:
     """Check several values, each with what it is called and its domain, and ask once: a GPU has to be waited for."""
-    found = [(what, domain, *_inside(what, domain, value)) for what, domain, value in given]
+    arrays = [(what, domain, check_numbers(what, domain, value)) for what, domain, value in given]
+    found = [(what, domain, array, domain.contains(array)) for what, domain, array in arrays]
     flags = [inside.all() for *_, inside in found]
     if not bool(functools.reduce(operator.and_, flags, np.True_)):
         for flag, row in zip(flags, found, strict=True):
             if not bool(flag):
-                _refuse_outside(*row)
+                _refuse_outside(*row, advice)
 
 
-def _inside(what: str, domain: Domain, value: Any) -> tuple[Array, Array]:
-    """Return the value as an array, and which of its elements lie in the domain."""
+def check_numbers(what: str, domain: Domain, value: Any) -> Array:
+    """Return the value as an array, with as many axes as an element of the domain has at least."""
     try:
         array = as_array(value)
     except TypeError as error:
         raise TypeError(f"{what}: {error}") from None
     if array.ndim < domain.event_ndim:
         raise ValueError(f"{what} must be {domain}, found {describe(value)}, which has no last axis")
-    return array, domain.contains(array)
+    return array
 
 
-def _refuse_outside(what: str, domain: Domain, array: Array, inside: Array) -> None:
+def _refuse_outside(what: str, domain: Domain, array: Array, inside: Array, advice: str) -> None:
     """Raise the error that shows the first value outside."""
     position = tuple(int(i) for i in np.argwhere(~inside)[0])
     place = f" at index {position}" if position else ""
     count = f" ({int((~inside).sum())} of {inside.size})" if inside.size > 1 else ""
     where_in = f", in {describe(array)}" if array.ndim else ""
-    raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}{where_in}")
+    raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}{where_in}{advice}")
 
 
 MOST_ROUNDED = 1e-3
