@@ -65,6 +65,6 @@ def neighbours(pair, seed=0, shape=()):
         tg.TruncatedNormal: lambda path, x: x + {"low": -0.5, "high": 1.0}.get(path, 0.1),
         tg.Pareto: lambda path, x: 0.8 * x,
         tg.Binomial: lambda path, x: x if path == "total" else 1.2 * x,
-        tg.NegativeBinomial: lambda path, x: x if path == "total" else 1.2 * x,
+        tg.NegativeBinomial: lambda path, x: x if path == "successes" else 1.2 * x,
     }.get(pair[0], lambda path, x: 1.2 * x)
     return p, trees.replace_leaves(p, [changed(path, x) for path, x in trees.paths(p)])

@@ -35,7 +35,7 @@ ALMOST_NORMAL = {
     "Dirichlet": lambda n: tg.Dirichlet(np.array([n, 2 * n])),
     "Poisson": lambda n: tg.Poisson(n),
     "Binomial": lambda n: tg.Binomial(np.floor(n), probs=0.3),
-    "NegativeBinomial": lambda n: tg.NegativeBinomial(n, probs=0.3),
+    "NegativeBinomial": lambda n: tg.NegativeBinomial(successes=n, probs=0.3),
     "StudentT": lambda n: tg.StudentT(n),
     "VonMises": lambda n: tg.VonMises(0.0, n),
 }
@@ -94,7 +94,7 @@ def test_variances_of_narrow_distributions_keep_their_digits(exponent):
     ("found", "truth"),
     [  # mpmath, 50 digits
         (tg.Poisson(1e12).entropy(), 15.2344490912),
-        (tg.NegativeBinomial(2.0, probs=1e-4).entropy(), 10.7875060259),
+        (tg.NegativeBinomial(successes=2.0, probs=1e-4).entropy(), 10.7875060259),
         (tg.Binomial(1e6, probs=1e-5).entropy(), 2.56140519542),
         (tg.TruncatedNormal(0.0, 1.0, 30.0, 31.0).variance, 0.0011037715118352825),
         (tg.kl_divergence(tg.Gamma(1e15), tg.Gamma(1e15 + 1e8)), 5.0),

@@ -226,7 +226,7 @@ def test_where_the_base_may_be_any_number_a_bijection_moves_no_support():
         lambda t: tg.Geometric(logits=t),
         lambda t: tg.Poisson(tg.exp(t)),
         lambda t: tg.Binomial(5.0, logits=t),
-        lambda t: tg.NegativeBinomial(2.5, logits=t),
+        lambda t: tg.NegativeBinomial(successes=2.5, logits=t),
         lambda t: tg.Independent(tg.Poisson(tg.exp(t)), 1),
     ],
 )
@@ -272,7 +272,7 @@ def test_a_binomial_is_enumerated_exactly():
 @pytest.mark.parametrize(
     ("law", "twin"),
     [
-        (tg.NegativeBinomial(1.0, probs=0.3), tg.Geometric(probs=0.3)),
+        (tg.NegativeBinomial(successes=1.0, probs=0.3), tg.Geometric(probs=0.3)),
         (tg.Chi2(3.0), tg.Gamma(1.5, 0.5)),
         (tg.Gamma(1.0, 2.0), tg.Exponential(2.0)),
         (tg.Weibull(concentration=1.0, scale=0.5), tg.Exponential(2.0)),
@@ -419,7 +419,7 @@ EXTREMES = [
     tg.Geometric(logits=INF),
     tg.Geometric(logits=-12.0),
     *(tg.Binomial(n, logits=l) for n, l in [(0.0, 0.0), (5.0, INF), (5.0, -INF), (1e5, 0.0)]),
-    *(tg.NegativeBinomial(n, logits=l) for n, l in [(1e-3, 0.0), (2.0, INF), (2.0, -7.0)]),
+    *(tg.NegativeBinomial(successes=n, logits=l) for n, l in [(1e-3, 0.0), (2.0, INF), (2.0, -7.0)]),
     *(tg.Poisson(rate) for rate in (1e-3, 1e5)),
 ]
 
@@ -477,8 +477,8 @@ def test_far_tails_are_accurate():
     assert tg.Weibull(concentration=2.0).cdf(1e-20) == pytest.approx(1e-40)
     rare = [np.float32(x) for x in (2.5, 2e-6, 1e6)]
     truth = scipy.stats.nbinom(2.5, float(rare[1])).logpmf(1e6)
-    assert tg.NegativeBinomial(rare[0], probs=rare[1]).log_prob(rare[2]) == pytest.approx(truth, rel=1e-5)
-    assert np.isfinite(tg.NegativeBinomial(rare[0], probs=rare[1]).log_prob(np.float32(1e37)))
+    assert tg.NegativeBinomial(successes=rare[0], probs=rare[1]).log_prob(rare[2]) == pytest.approx(truth, rel=1e-5)
+    assert np.isfinite(tg.NegativeBinomial(successes=rare[0], probs=rare[1]).log_prob(np.float32(1e37)))
     assert tg.VonMises(0.0, 50.0).cdf(-2.0) == pytest.approx(scipy.stats.vonmises(50).cdf(-2.0), rel=1e-9)
 
 

@@ -36,7 +36,7 @@ SCIPY = {
     "Laplace": lambda d: scipy.stats.laplace(d.loc, d.scale),
     "LogNormal": lambda d: scipy.stats.lognorm(d.scale, scale=np.exp(d.loc)),
     "Logistic": lambda d: scipy.stats.logistic(d.loc, d.scale),
-    "NegativeBinomial": lambda d: scipy.stats.nbinom(d.total, expit(d.logits)),
+    "NegativeBinomial": lambda d: scipy.stats.nbinom(d.successes, expit(d.logits)),
     "Normal": lambda d: scipy.stats.norm(d.loc, d.scale),
     "Pareto": lambda d: scipy.stats.pareto(d.concentration, scale=d.scale),
     "Poisson": lambda d: scipy.stats.poisson(d.rate),
@@ -301,15 +301,15 @@ WITH_PROBS = [law for law in LAWS if "probs" in {f.name for f in parameters(law)
 CHOICES = (tg.Categorical, tg.OneHotCategorical, tg.RelaxedOneHotCategorical)
 
 
-def from_probs(law, probs, others=()):
+def from_probs(law, probs, others):
     """Return the distribution made from probabilities, and the one made from their logits."""
     logits = np.log(probs) if law in CHOICES else logit(probs)
-    return law(*others, probs=probs), law(*others, logits=logits)
+    return law(**others, probs=probs), law(**others, logits=logits)
 
 
 @every(WITH_PROBS)
 def test_probabilities_and_their_logits_give_one_distribution(law):
-    others = [getattr(example(law), f.name) for f in parameters(example(law)) if f.name != "logits"]
+    others = {f.name: getattr(example(law), f.name) for f in parameters(example(law)) if f.name != "logits"}
     probs = np.array([[0.2, 0.5, 0.3], [0.01, 0.001, 0.989]]) if law in CHOICES else np.array([1e-3, 0.4, 0.97])
     a, b = from_probs(law, probs, others)
     draws = a.sample((40,), rng=tg.noise(0))
@@ -332,7 +332,7 @@ def test_probabilities_and_their_logits_give_one_distribution(law):
         (lambda p: tg.Binomial(3, probs=p), 0.0, 0.0, -3.0),
         (lambda p: tg.Binomial(3, probs=p), 1.0, 3.0, 3.0),
         (lambda p: tg.Geometric(probs=p), 1.0, 0.0, 1.0),
-        (lambda p: tg.NegativeBinomial(2.5, probs=p), 1.0, 0.0, 2.5),
+        (lambda p: tg.NegativeBinomial(successes=2.5, probs=p), 1.0, 0.0, 2.5),
         (lambda p: tg.Categorical(probs=tg.stack([p, 1 - p])), 0.0, 1, -1.0),
         (lambda p: tg.OneHotCategorical(probs=tg.stack([p, 1 - p])), 1.0, np.array([1.0, 0.0]), 1.0),
     ],

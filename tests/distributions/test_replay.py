@@ -157,12 +157,12 @@ def test_a_divergence_that_is_replayed_elsewhere_is_the_one_made_there(pair, see
 
     (p, q), (r, s) = both(), both()
     structure = (p, q)
-    total = hasattr(p, "total") and "total" in {f.name for f in parameters(p)}
+    numbers = {f.name for f in parameters(p)} & {"total", "successes"}  # there is a formula for equal ones only
 
     def function(leaves):
         first, second = trees.replace_leaves(structure, leaves)
-        if total:
-            second = type(second)(first.total, logits=second.logits)
+        if numbers:
+            second = type(second)(**{name: getattr(first, name) for name in numbers}, logits=second.logits)
         return tg.kl_divergence(first, second)
 
     check_replay(function, trees.leaves((p, q)), trees.leaves((r, s)))

@@ -14,7 +14,7 @@ COUNTS = {
     "Bernoulli": (lambda l: tg.Bernoulli(logits=l), scipy.stats.bernoulli(P), 1e-20),
     "Binomial": (lambda l: tg.Binomial(5, logits=l), scipy.stats.binom(5, P), 2.0),
     "Geometric": (lambda l: tg.Geometric(logits=l), scipy.stats.geom(P, loc=-1), 450.0),
-    "NegativeBinomial": (lambda l: tg.NegativeBinomial(2.5, logits=l), scipy.stats.nbinom(2.5, P), 4000.0),
+    "NegativeBinomial": (lambda l: tg.NegativeBinomial(successes=2.5, logits=l), scipy.stats.nbinom(2.5, P), 4000.0),
 }
 BOTH = pytest.mark.parametrize("estimator", [lambda: tg.Triples(), lambda: tg.PrunedTriples(tg.noise(7))])
 
@@ -173,9 +173,9 @@ def test_float32_stays_float32_and_the_value_bit_for_bit(law, estimator):
 
 def test_the_other_parameter_of_a_negative_binomial_has_a_gradient_and_that_of_a_binomial_is_refused():
     total = copies(2.5)
-    z = tg.NegativeBinomial(total, logits=0.2).sample(rng=tg.noise(0))
+    z = tg.NegativeBinomial(successes=total, logits=0.2).sample(rng=tg.noise(0))
     exact = tg.Tensor(2.5)
-    d = tg.NegativeBinomial(exact, logits=0.2)
+    d = tg.NegativeBinomial(successes=exact, logits=0.2)
     assert_agrees(tg.gradients(tg.sum(tg.Triples()(z**2)), total), tg.gradients(d.mean**2 + d.variance, exact))
     n, logit = tg.Tensor(5.0, "n"), tg.Tensor(0.3, "logit")
     cost = tg.Triples()(tg.Binomial(n, logits=logit).sample(rng=tg.noise(0)) ** 2)

@@ -252,7 +252,7 @@ def _bernoulli(p: Any, q: Any) -> Value:
 
 @closed_form((Binomial, Binomial))
 def _binomial(p: Binomial, q: Binomial) -> Value:
-    return _same_total(p, q) * _bernoulli(p, q)
+    return _same("total", p, q) * _bernoulli(p, q)
 
 
 @closed_form((Geometric, Geometric))
@@ -263,24 +263,25 @@ def _geometric(p: Any, q: Any) -> Value:
 
 @closed_form((NegativeBinomial, NegativeBinomial))
 def _negative_binomial(p: NegativeBinomial, q: NegativeBinomial) -> Value:
-    return _same_total(p, q) * _geometric(p, q)
+    return _same("successes", p, q) * _geometric(p, q)
 
 
-def _same_total(p: Any, q: Any) -> Value:
-    """Return the total of both; where they are two parameters, without a gradient, as each moves without the other.
+def _same(name: str, p: Any, q: Any) -> Value:
+    """Return the number of trials or of successes in both. Two parameters get no gradient: each moves by itself.
 
     Raises:
-        NotImplementedError: the totals differ. In a graph that runs again, totals that differ give nan.
+        NotImplementedError: the numbers differ. In a graph that runs again, numbers that differ give nan.
     """
-    if not np.all(np.equal(value_of(p.total), value_of(q.total))):
-        raise _no_closed_form(p, q, " unless the totals are equal")
-    if is_same(p.total, q.total):
-        return p.total
+    a, b = getattr(p, name), getattr(q, name)
+    if not np.all(np.equal(value_of(a), value_of(b))):
+        raise _no_closed_form(p, q, f" unless {name} is equal in both")
+    if is_same(a, b):
+        return a
     reason = (
-        "kl_divergence: the totals of the two distributions are equal now; where they differ there is no closed form, "
-        "so the derivative in one of them is not known; use monte_carlo_kl, or give both one Tensor for their total"
+        f"kl_divergence: {name} is equal in both distributions now; where it differs there is no closed form, so the "
+        "derivative in one of them is not known; use monte_carlo_kl, or give both one Tensor for it"
     )
-    a, b = (refuse_gradient(x, reason=reason) if isinstance(x, Tensor) else x for x in (p.total, q.total))
+    a, b = (refuse_gradient(x, reason=reason) if isinstance(x, Tensor) else x for x in (a, b))
     return choose(a == b, 0.5 * (a + b), math.nan)
 
 

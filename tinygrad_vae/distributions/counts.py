@@ -264,46 +264,50 @@ class Binomial(Toss, Counts, Distribution):
 
 @dataclass(frozen=True, eq=False)
 class NegativeBinomial(Toss, Counts, Distribution):
-    """The distribution of the number of failures before the ``total``-th success, p = sigmoid(logits) for each trial.
+    """The distribution of the number of failures before r successes, with p = sigmoid(logits) for each trial.
 
-    ``log p(k) = log(Gamma(k + r) / (k! Gamma(r))) + r log p + k log(1 - p)`` for k = 0, 1, ..., with r = total, which
-    need not be whole; a draw is the smallest k with ``F(k) >= u``. It is a Poisson distribution whose rate is a
-    ``Gamma(r, p / (1 - p))`` number. With total = 1 it is ``Geometric``. PyTorch's p is 1 - p here.
+    ``log p(k) = log(Gamma(k + r) / (k! Gamma(r))) + r log p + k log(1 - p)`` for k = 0, 1, ..., with r = successes,
+    which need not be whole; a draw is the smallest k with ``F(k) >= u``. It is a Poisson distribution whose rate is a
+    ``Gamma(r, p / (1 - p))`` number. With one success it is ``Geometric``.
+
+    SciPy's ``nbinom(r, p)`` is the same. PyTorch and TensorFlow Probability count the successes before r failures:
+    their ``NegativeBinomial(r, probs=p)`` is ``NegativeBinomial(successes=r, probs=1 - p)`` here, and their logits are
+    the negative of these. So that no program is carried over unread, r is given by its name.
 
     Args:
-        total: r, positive.
+        successes: r, positive.
         logits: log(p / (1 - p)), above minus infinity; or
         probs: p, above 0 and up to 1.
 
-    >>> round(float(NegativeBinomial(2.0, probs=0.25).mean), 6)
+    >>> round(float(NegativeBinomial(successes=2.0, probs=0.25).mean), 6)
     6.0
     """
 
-    total: Value = parameter(POSITIVE)
+    successes: Value = parameter(POSITIVE, kw_only=True)
     logits: Value = either(_ABOVE_MINUS_INFINITY)
     probs: Value = either(_POSITIVE_PROBABILITY)
 
     def search_up_to(self) -> Any:
-        return _highest_of_negative_binomial(self.total, self.log_tails)
+        return _highest_of_negative_binomial(self.successes, self.log_tails)
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
         """One failure more. The path has the slope ``-dF(z) / p(z)``, F the cdf: ``-(z + r) / p`` in p."""
-        p, count, r = self.heads, z + stop_gradient(self.total), self.total
-        in_total = betainc(r, z + 1, stop_gradient(p)) / stop_gradient(exp(self.log_density(z)))
-        return z + 1, -count * self.log_heads - in_total, count * self.tails
+        p, count, r = self.heads, z + stop_gradient(self.successes), self.successes
+        in_r = betainc(r, z + 1, stop_gradient(p)) / stop_gradient(exp(self.log_density(z)))
+        return z + 1, -count * self.log_heads - in_r, count * self.tails
 
     def log_density(self, x: Value) -> Value:
-        ways = log_binomial(x, self.total, self.tails, self.log_tails, self.heads, self.log_heads)
-        return ways + log(self.total) - log(x + self.total)
+        ways = log_binomial(x, self.successes, self.tails, self.log_tails, self.heads, self.log_heads)
+        return ways + log(self.successes) - log(x + self.successes)
 
     @property
     def mean(self) -> Value:
-        return self.total * self.failures
+        return self.successes * self.failures
 
     @property
     def variance(self) -> Value:
-        return self.total * self.failures * (1 + self.failures)
+        return self.successes * self.failures * (1 + self.failures)
 
     def cdf(self, x: Value) -> Value:
         k = floor(x)
-        return choose(k < 0, 0.0, in_float64(betainc, self.total, clamp(k, 0.0) + 1, self.heads))
+        return choose(k < 0, 0.0, in_float64(betainc, self.successes, clamp(k, 0.0) + 1, self.heads))
