@@ -30,6 +30,7 @@ LAWS = [law for law in tg.DISTRIBUTIONS.values() if law.__module__.startswith("t
 """Those of the library itself: a test may register more."""
 
 CALM = {
+    tg.FisherSnedecor: tg.FisherSnedecor(np.array(5.0), np.array(14.0)),
     tg.InverseGamma: tg.InverseGamma(np.array(9.0), np.array(2.0)),
     tg.LogNormal: tg.LogNormal(np.array(0.3), np.array(0.4)),
     tg.Pareto: tg.Pareto(concentration=np.array(9.0), scale=np.array(2.0)),

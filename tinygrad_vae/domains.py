@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,9 @@ SIMPLEX = Domain(
     lambda rng, shape: rng.dirichlet(np.full(shape[-1], 3.0), shape[:-1]),
     event_ndim=1,
     bounds=(0, 1),
+)
+POSITIVE_SIMPLEX = replace(
+    SIMPLEX, name="a vector of positive numbers with sum 1", contains=lambda x: SIMPLEX.contains(x) & (x > 0).all(-1)
 )
 ONE_HOT = Domain(
     "a vector of zeros with a single 1",

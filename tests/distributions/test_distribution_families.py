@@ -33,7 +33,10 @@ implicit = pytest.mark.parametrize("law", IMPLICIT, ids=lambda law: law.__name__
 
 
 def test_these_laws_have_an_implicit_path():
-    names = "Beta Chi2 ContinuousBernoulli Dirichlet Gamma InverseGamma MixtureSameFamily StudentT VonMises"
+    names = (
+        "Beta Chi2 ContinuousBernoulli Dirichlet FisherSnedecor Gamma InverseGamma LKJCholesky MixtureSameFamily "
+        "StudentT VonMises Wishart"
+    )
     assert sorted(law.__name__ for law in IMPLICIT) == names.split()
 
 
@@ -47,7 +50,7 @@ def test_implicit_derivatives_are_differences_of_the_inverse_cdf(law, check):
 
 @implicit
 def test_far_out_in_the_tails_they_are_right_too(law):
-    if not (law is tg.Dirichlet or law is tg.MixtureSameFamily):
+    if law.icdf is not tg.Distribution.icdf and law is not tg.MixtureSameFamily:
         d = example(law)
         for p in (1e-9, 1e-4, 1 - 1e-4):
             check_vjp(lambda *leaves, p=p: trees.replace_leaves(d, leaves).icdf(np.array(p)), *trees.leaves(d))
@@ -339,6 +342,61 @@ def test_gaussian_vectors_have_the_covariance_and_density_that_they_say(law):
     assert_agrees(away[:, :, None] * away[:, None, :], d.covariance)
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_the_densities_of_matrices_and_vectors_of_counts_are_those_of_scipy(size):
+    root = np.tril(RNG(size).normal(size=(size, size)), -1) + np.diag(RNG(size).uniform(0.1, 3, size))
+    wishart, twin = tg.Wishart(df=size + 1.5, scale_tril=root), scipy.stats.wishart(size + 1.5, root @ root.T)
+    x = draws(wishart, 30)
+    np.testing.assert_allclose(wishart.log_prob(x), [twin.logpdf(each) for each in x], rtol=1e-9)
+    np.testing.assert_allclose(wishart.variance, np.reshape(twin.var(), (size, size)), rtol=1e-12)
+    np.testing.assert_allclose([wishart.entropy()], [twin.entropy()], rtol=1e-10)
+    probs = RNG(size).dirichlet(np.ones(size))
+    for total in (0, 1, 9, 1000):
+        counts = tg.Multinomial(total, probs=probs)
+        x = draws(counts, 30)
+        np.testing.assert_allclose(
+            counts.log_prob(x), scipy.stats.multinomial(total, probs).logpmf(x), rtol=1e-9, atol=1e-9
+        )
+        assert_agrees(
+            (draws(counts) - counts.mean)[:, :, None] * (draws(counts) - counts.mean)[:, None, :],
+            total * (np.diag(probs) - np.outer(probs, probs)),
+        )
+
+
+def test_correlations_are_uniform_by_lkj_with_concentration_1():
+    """For d = 2 each is uniform, for any d each is a Beta(eta + d / 2 - 1, same) number on [-1, 1]."""
+    for dim, eta in ((2, 1.0), (4, 1.0), (4, 2.5)):
+        root = draws(tg.LKJCholesky(dim, eta), 5000)
+        correlations = root @ np.swapaxes(root, -1, -2)
+        np.testing.assert_allclose(np.diagonal(correlations, axis1=1, axis2=2), 1, rtol=1e-12)
+        b = eta + dim / 2 - 1
+        for i, j in zip(*np.tril_indices(dim, -1), strict=True):
+            assert scipy.stats.kstest((1 + correlations[:, i, j]) / 2, scipy.stats.beta(b, b).cdf).pvalue > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_draws_and_densities_of_vectors_and_matrices_are_those_of_torch():
+    torch = pytest.importorskip("torch")
+    laws, array = torch.distributions, lambda x: torch.tensor(np.asarray(x), dtype=torch.float64)
+    loc, scale, root = np.array([0.3, -0.5, 1.0]), np.array([0.5, 1.0, 2.0]), np.array([[2.0, 0.0], [0.5, 0.3]])
+    logits = np.array([0.1, -0.4, 1.0])
+    for ours, theirs in [
+        (tg.FisherSnedecor(3.0, 7.5), laws.FisherSnedecor(array(3.0), array(7.5))),
+        (tg.LogisticNormal(loc, scale), laws.LogisticNormal(array(loc), array(scale))),
+        (tg.Multinomial(6, logits=logits), laws.Multinomial(6, logits=array(logits))),
+        (tg.Wishart(df=3.5, scale_tril=root), laws.Wishart(array(3.5), scale_tril=array(root))),
+        (tg.LKJCholesky(2, 0.7), laws.LKJCholesky(2, array(0.7))),
+        (tg.LKJCholesky(5, 1.7), laws.LKJCholesky(5, array(1.7))),
+    ]:
+        x = draws(ours, 20)
+        np.testing.assert_allclose(ours.log_prob(x), theirs.log_prob(array(x)), rtol=1e-5, atol=1e-6)
+    noise = RNG(0).normal(size=(20, 3))
+    pieces = laws.StickBreakingTransform()(array(loc + scale * noise))
+    np.testing.assert_allclose(tg.LogisticNormal(loc, scale).transform(noise), pieces, rtol=1e-10)
+    small = tg.NegativeBinomial(successes=2.0, probs=0.75)
+    np.testing.assert_allclose(small.mean, laws.NegativeBinomial(array(2.0), probs=array(0.25)).mean)
+
+
 def test_dirichlet_density_and_entropy_are_those_of_scipy():
     d = example(tg.Dirichlet)
     x, twin = draws(d, 50), scipy.stats.dirichlet(d.concentration)
@@ -410,6 +468,11 @@ EXTREMES = [
     *(tg.Gamma(a, 1.0) for a in (1e-3, 0.01, 1e6)),
     *(tg.InverseGamma(a, 1.0) for a in (0.01, 1e6)),
     *(tg.Beta(a, b) for a, b in [(0.01, 0.01), (1e-3, 1.0), (1.0, 1e-3), (1e5, 1e5)]),
+    *(tg.FisherSnedecor(a, b) for a, b in [(0.01, 0.3), (0.3, 0.05), (1e6, 1e6), (1e-3, 1e5)]),
+    tg.LogisticNormal(np.array([50.0, -50.0]), np.array([1.0, 0.1])),
+    *(tg.Multinomial(n, logits=np.array([0.0, l])) for n, l in [(0.0, 0.0), (1e5, -30.0), (3.0, 50.0)]),
+    *(tg.LKJCholesky(3, eta) for eta in (0.01, 1e5)),
+    tg.Wishart(df=2.5, scale_tril=np.array([[1e-6, 0.0, 0.0], [1.0, 1e3, 0.0], [0.0, 1.0, 1e-3]])),
     *(tg.TruncatedNormal(0.0, 1.0, *ends) for ends in [(30.0, 31.0), (500.0, INF), (-INF, -30.0), (0.0, 1e-3)]),
     *(tg.ContinuousBernoulli(logits=l) for l in (1e-8, -1e-8, 1000.0, -1000.0)),
     *(tg.VonMises(1.0, k) for k in (0.0, 1e-9, 1e6)),
@@ -565,6 +628,11 @@ def test_whole_numbers_are_read_in_the_precision_of_the_parameters(law):
         (lambda: tg.Transformed(3.0, tg.bijections.Exp()), "base must be a distribution, found the float 3.0"),
         (lambda: tg.Transformed(tg.Normal(), tg.bijections.Exp()).log_prob(-1.0), "what Exp makes of real, found -1.0"),
         (lambda: tg.bijections.Affine(0.0, -1.0), "Affine: scale must be positive, found -1.0"),
+        (lambda: tg.Multinomial(3, probs=np.array([0.5, 0.5])).log_prob(np.ones(2)), "from 0 on with sum total, found"),
+        (lambda: tg.Wishart(df=1.0, scale_tril=np.eye(2)), "Wishart: df must be greater than 1, found 1.0"),
+        (lambda: tg.LKJCholesky(1), "LKJCholesky: dim must be a whole number from 2 on, found 1"),
+        (lambda: tg.LogisticNormal(np.zeros(3), np.ones(2)), "different lengths: loc 3, scale 2"),
+        (lambda: tg.NegativeBinomial(2.0, probs=0.25), "positional argument"),
         (lambda: tg.Delta(1.0).log_prob(2.0), "equal to the value of Delta, found 2.0"),
     ],
 )

@@ -3,15 +3,16 @@
 from . import bijections
 from .bounded import Beta, ContinuousBernoulli, Kumaraswamy
 from .circular import VonMises
-from .counts import Binomial, Geometric, NegativeBinomial, Poisson
+from .counts import Binomial, Geometric, Multinomial, NegativeBinomial, Poisson
 from .delta import Delta
 from .discrete import Bernoulli, Categorical, OneHotCategorical
 from .gamma import Chi2, Dirichlet, Gamma, InverseGamma
-from .heavy_tails import Cauchy, HalfCauchy, Pareto, StudentT
+from .heavy_tails import Cauchy, FisherSnedecor, HalfCauchy, Pareto, StudentT
 from .independent import Independent
 from .location_scale import Gumbel, Laplace, Logistic, Normal
+from .matrices import LKJCholesky, Wishart
 from .mixture import MixtureSameFamily
-from .multivariate import LowRankNormal, MultivariateNormal
+from .multivariate import LogisticNormal, LowRankNormal, MultivariateNormal
 from .positive import Exponential, HalfNormal, LogNormal, Weibull
 from .relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
 from .transformed import Transformed

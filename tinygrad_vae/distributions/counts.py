@@ -9,12 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core import Array, Value, namespace, trees, value_of
-from ..domains import COUNT, LOGIT, NONNEGATIVE, POSITIVE, UNIT, Domain
+from ..domains import COUNT, LOGIT, LOGITS, NONNEGATIVE, POSITIVE, SIMPLEX, UNIT, Domain
 from ..ops import (
     astype,
     betainc,
+    cumulative_sum,
+    divide_or_zero,
     exp,
+    expand_dims,
     expm1,
+    flip,
     floor,
     gammaincc,
     log,
@@ -22,6 +26,7 @@ from ..ops import (
     maximum,
     minimum,
     sqrt,
+    stack,
     stop_gradient,
     sum,
     where,
@@ -30,7 +35,7 @@ from .accurate import deviance, in_float64, log_binomial, stirling_remainder
 from .branches import choose, clamp, log_or_minus_infinity, probability
 from .distribution import Distribution, parameter, times_log
 from .implicit import inverse_cdf, smallest_count
-from .odds import Toss, either
+from .odds import Choice, Toss, either
 
 _ABOVE_MINUS_INFINITY = Domain(
     "above minus infinity", lambda x: x > -np.inf, lambda rng, shape: rng.uniform(-2, 3, shape)
@@ -311,3 +316,70 @@ class NegativeBinomial(Toss, Counts, Distribution):
     def cdf(self, x: Value) -> Value:
         k = floor(x)
         return choose(k < 0, 0.0, in_float64(betainc, self.successes, clamp(k, 0.0) + 1, self.heads))
+
+
+@dataclass(frozen=True, eq=False)
+class Multinomial(Choice, Distribution):
+    """The distribution of how often each of K classes is chosen in ``total`` trials: a vector of K counts.
+
+    ``log p(x) = log(n! / prod_k x_k!) + sum_k x_k log p_k``. A draw takes K - 1 uniforms, one for each class in turn:
+    given the counts before it, the count of class k is ``Binomial(n - x_1 - ... - x_(k-1), p_k / (p_k + ... + p_K))``,
+    and the last class gets the rest.
+
+    Args:
+        total: n, the number of trials, a whole number from 0 on.
+        logits: logarithms of the probabilities up to a constant, along the last axis; or
+        probs: the probabilities, nonnegative with sum 1 along the last axis.
+
+    >>> Multinomial(8, probs=np.array([0.5, 0.25, 0.25])).mean
+    array([4., 2., 2.])
+    """
+
+    total: Value = parameter(COUNT, moves_support=True)
+    logits: Value = either(LOGITS)
+    probs: Value = either(SIMPLEX)
+    path = None
+
+    @property
+    def support(self) -> Domain:
+        total = value_of(self.total)
+        return Domain(
+            "a vector of whole numbers from 0 on with sum total",
+            lambda x: COUNT.contains(x).all(-1) & (x.sum(-1) == total),
+            lambda rng, shape: rng.multinomial(np.int64(total), np.full(shape[-1], 1 / shape[-1]), shape[:-1]),
+            event_ndim=1,
+            discrete=True,
+            bounds=(0, total),
+        )
+
+    @property
+    def why_not_enumerated(self) -> str:
+        return "the vectors of counts are not listed: draw each trial by itself, with Categorical, and enumerate these"
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return (self.classes,)
+
+    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
+        return (*shape, *self.batch_shape, self.classes - 1)
+
+    def transform(self, noise: Value) -> Value:
+        rest = flip(cumulative_sum(flip(self.each, axis=-1), axis=-1), axis=-1)
+        share, left, counts = divide_or_zero(self.each, rest), self.total + 0.0 * sum(noise, axis=-1), []
+        for k in range(self.classes - 1):
+            counts.append(Binomial(left, probs=share[..., k]).icdf(noise[..., k]))
+            left = left - counts[-1]
+        return stack([*counts, left], axis=-1)
+
+    def log_density(self, x: Value) -> Value:
+        n = expand_dims(self.total, axis=-1)
+        mean, log_mean = n * self.each, log(choose(n > 0, n, 1.0)) + self.log_each
+        return stirling_remainder(self.total) - sum(stirling_remainder(x) + deviance(x, mean, log_mean), axis=-1)
+
+    @property
+    def mean(self) -> Value:
+        return expand_dims(self.total, axis=-1) * self.each
+
+    @property
+    def variance(self) -> Value:
+        return self.mean * (1 - self.each)

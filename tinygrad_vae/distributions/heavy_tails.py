@@ -10,7 +10,8 @@ import numpy as np
 from ..core import Array, Value, namespace, special, value_of
 from ..domains import NONNEGATIVE, POSITIVE, REAL, Domain, at_least
 from ..ops import atan, betainc, betaln, cos, expm1, hypot, log, log1p, minimum, ndtr, sin, sqrt, tan
-from .accurate import digamma_gap, in_float64
+from .accurate import digamma_gap, in_float64, log_binomial
+from .bounded import Beta
 from .branches import choose, clamp, exp_below_infinity, probability
 from .distribution import Distribution, parameter
 from .implicit import inverse_cdf
@@ -226,3 +227,67 @@ def _student_cdf(df: Value, d: Value) -> Value:
     exact = choose(central, choose(below, 0.5 - centre, 0.5 + centre), choose(below, tail, 1 - tail))
     size = sqrt(df) * sqrt(log1p((d / sqrt(df)) ** 2)) * (1 - 0.25 / df)  # Wallace 1959, exact to first order in 1 / df
     return choose(normal, ndtr(choose(below, -size, size)), exact)
+
+
+@dataclass(frozen=True, eq=False)
+class FisherSnedecor(Distribution):
+    """The F distribution, of the ratio of two sample variances: ``(c1 / df1) / (c2 / df2)`` with c ~ Chi2(df).
+
+    ``log p(x) = log r / 2 df1 - log(1 + r) (df1 + df2) / 2 - log x - log B(df1 / 2, df2 / 2)`` for x > 0, where
+    ``r = x df1 / df2``. Then ``r / (1 + r)`` is a ``Beta(df1 / 2, df2 / 2)`` number, whose inverse cdf draws it.
+
+    Args:
+        df1: the degrees of freedom above, positive; they need not be whole.
+        df2: those below, positive; the mean is infinite up to 2, the variance up to 4.
+
+    >>> float(FisherSnedecor(3.0, 4.0).mean)
+    2.0
+    """
+
+    df1: Value = parameter(POSITIVE)
+    df2: Value = parameter(POSITIVE)
+    support = POSITIVE
+    path = "implicit"
+
+    def log_density(self, x: Value) -> Value:
+        a, b, r = 0.5 * self.df1, 0.5 * self.df2, x * (self.df1 / self.df2)
+        log_rest = -log1p(r)
+        power = log_binomial(a, b, r / (1 + r), log(r) + log_rest, 1 / (1 + r), log_rest)
+        return power + log(a) + log(b) - log(a + b) - log(x)
+
+    @property
+    def mean(self) -> Value:
+        exists = self.df2 > 2
+        n = choose(exists, self.df2, 3.0)
+        return choose(exists, n / (n - 2), math.inf) + 0.0 * self.df1
+
+    @property
+    def variance(self) -> Value:
+        exists = self.df2 > 4
+        n = choose(exists, self.df2, 5.0)
+        ratio = n / (n - 2)
+        return choose(exists, 2 * ratio * ratio * (self.df1 + n - 2) / (self.df1 * (n - 4)), math.inf)
+
+    def entropy(self) -> Value:
+        a, b = 0.5 * self.df1, 0.5 * self.df2
+        gap = digamma_gap(b) - digamma_gap(a + b)  # of E log(1 + r) from log(1 + a / b)
+        return Beta(a, b).entropy() + 2 * (log(a + b) + gap) - log(a) - log(b)
+
+    def cdf(self, x: Value) -> Value:
+        a, b, r = 0.5 * self.df1, 0.5 * self.df2, clamp(x, 0.0) * (self.df1 / self.df2)
+        upper = r > 1
+        low, high = choose(upper, 1.0, r), choose(upper, r, 1.0)
+        tail = in_float64(betainc, b, a, 1 / (1 + high))
+        return choose(upper, 1 - tail, in_float64(betainc, a, b, low / (1 + low)))
+
+    def icdf(self, p: Value) -> Value:
+        return inverse_cdf(self, probability(p, self))
+
+    def solve_cdf(self, p: Array) -> Array:
+        """Return ``r df2 / df1`` from the smaller of the Beta numbers ``r / (1 + r)`` and ``1 / (1 + r)``."""
+        xp, module, tiny = namespace(p), special(p), float(np.finfo(p.dtype).tiny)
+        a, b, wide = 0.5 * xp.asarray(self.df1), 0.5 * xp.asarray(self.df2), p.astype(np.float64)
+        y, w = module.betaincinv(a, b, wide), module.betaincinv(b, a, 1 - wide)
+        y, w = xp.maximum(y, tiny), xp.maximum(w, tiny**0.4)  # short of where the density underflows
+        r = xp.where(y < 0.5, y / (1 - xp.minimum(y, 0.5)), (1 - w) / w)
+        return (r * (b / a)).astype(p.dtype)

@@ -1,15 +1,32 @@
-"""Gaussian distributions of vectors whose elements depend on each other."""
+"""Distributions of vectors made of Gaussian numbers, whose elements depend on each other."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..core import NORMAL, Value, namespace, value_of
-from ..domains import LOWER_TRIANGULAR, MATRIX, POSITIVE_VECTOR, VECTOR
-from ..ops import concat, expand_dims, log, matmul, matrix_transpose, squeeze, sum, tril
+from ..domains import LOWER_TRIANGULAR, MATRIX, POSITIVE_SIMPLEX, POSITIVE_VECTOR, VECTOR
+from ..ops import (
+    concat,
+    cumulative_sum,
+    exp,
+    expand_dims,
+    flip,
+    log,
+    matmul,
+    matrix_transpose,
+    softplus,
+    squeeze,
+    sum,
+    tril,
+)
 from ..ops.linalg import cholesky, diagonal, solve
+from .branches import above_zero
 from .distribution import Distribution, parameter
+from .location_scale import Normal
 
 _LOG_2_PI = math.log(2 * math.pi)
 
@@ -22,6 +39,11 @@ def _times(matrix: Value, vector: Value) -> Value:
 def _identity_like(x: Value) -> Value:
     """Return the identity matrix of the size of the last axis of x, in its dtype."""
     return namespace(value_of(x)).eye(x.shape[-1], dtype=x.dtype)
+
+
+def diagonal_matrix(x: Value) -> Value:
+    """Return matrices with the last axis of x for their diagonals."""
+    return expand_dims(x, axis=-1) * _identity_like(x)
 
 
 def _check_length(dist: Distribution, **axes: int) -> None:
@@ -143,7 +165,7 @@ class LowRankNormal(Distribution):
 
     def root(self) -> Value:
         """Return a matrix R with ``R R^T`` for the covariance, of d + r columns."""
-        own = expand_dims(self.scale, axis=-1) * _identity_like(self.scale)
+        own = diagonal_matrix(self.scale)
         return concat([self.factor + 0.0 * own[..., :1], own + 0.0 * self.factor[..., :1]], axis=-1)
 
     def whitening(self) -> tuple[Value, Value]:
@@ -181,8 +203,56 @@ class LowRankNormal(Distribution):
     @property
     def covariance(self) -> Value:
         """The matrix ``W W^T + diag(s^2)``."""
-        own = expand_dims(self.scale * self.scale, axis=-1)
-        return matmul(self.factor, matrix_transpose(self.factor)) + own * _identity_like(self.scale)
+        return matmul(self.factor, matrix_transpose(self.factor)) + diagonal_matrix(self.scale * self.scale)
 
     def entropy(self) -> Value:
         return self._log_scale() + 0.5 * (1 + _LOG_2_PI) * self.event_shape[0] + 0.0 * sum(self.loc, axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticNormal(Distribution):
+    """The distribution of K probabilities made of K - 1 normal numbers x by breaking a stick, as in PyTorch.
+
+    Piece k gets the part ``sigmoid(x_k - log(K - k))`` of the rest of the stick, k = 1, ..., K - 1; the last piece is
+    the rest. With ``x_k = log(y_k / (y_(k+1) + ... + y_K)) + log(K - k)`` the log-density in the first K - 1 pieces is
+    ``log p(y) = sum_k log N(x_k; loc_k, scale_k^2) - sum_k log y_k``. There are no moments in closed form. (Aitchison's
+    distribution of this name takes the softmax of x and 0.)
+
+    Args:
+        loc: the mean of x, of shape (..., K - 1); where it is 0, the pieces tend to be equally long.
+        scale: its standard deviation, positive, of shape (..., K - 1).
+
+    >>> LogisticNormal(np.zeros(2), np.full(2, 1e-9)).sample(rng=tg.noise(0)).round(6)
+    array([0.333333, 0.333333, 0.333333])
+    """
+
+    loc: Value = parameter(VECTOR)
+    scale: Value = parameter(POSITIVE_VECTOR)
+    support = POSITIVE_SIMPLEX
+    noise_law = NORMAL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_length(self, loc=self.loc.shape[-1], scale=self.scale.shape[-1])
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return (self.loc.shape[-1] + 1,)
+
+    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
+        return (*shape, *self.batch_shape, self.loc.shape[-1])
+
+    def _shift(self) -> Value:
+        """log(K - k)."""
+        pieces = np.arange(self.loc.shape[-1], 0, -1)
+        return namespace(value_of(self.loc)).asarray(np.log(pieces), self.loc.dtype)
+
+    def transform(self, noise: Value) -> Value:
+        t = self.loc + self.scale * noise - self._shift()
+        log_rest = cumulative_sum(-softplus(t), axis=-1, include_initial=True)
+        return above_zero(exp(log_rest + concat([-softplus(-t), 0.0 * t[..., :1]], axis=-1)))
+
+    def log_density(self, x: Value) -> Value:
+        rest = flip(cumulative_sum(flip(x, axis=-1), axis=-1), axis=-1)[..., 1:]
+        numbers = Normal(self.loc, self.scale).log_density(log(x[..., :-1]) - log(rest) + self._shift())
+        return sum(numbers, axis=-1) - sum(log(x), axis=-1)

@@ -5,21 +5,16 @@ Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
 from ..core import Value
-from ..domains import OPEN_UNIT, POSITIVE, REAL, SIMPLEX, VECTOR
+from ..domains import OPEN_UNIT, POSITIVE, POSITIVE_SIMPLEX, REAL, SIMPLEX, VECTOR
 from ..ops import expand_dims, log, log1p, logsumexp, sigmoid, softmax, sum
 from .branches import above_zero, choose, inside_unit
 from .distribution import Distribution, parameter
 from .location_scale import Logistic
 from .odds import Choice, Toss, either
-
-_POSITIVE_SIMPLEX = dataclasses.replace(
-    SIMPLEX, name="a vector of positive numbers with sum 1", contains=lambda x: SIMPLEX.contains(x) & (x > 0).all(-1)
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +73,7 @@ class RelaxedOneHotCategorical(Choice, Distribution):
 
     temperature: Value = parameter(POSITIVE)
     logits: Value = either(VECTOR)
-    probs: Value = either(_POSITIVE_SIMPLEX)
+    probs: Value = either(POSITIVE_SIMPLEX)
     support = SIMPLEX
 
     @property

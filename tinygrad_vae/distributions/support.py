@@ -73,7 +73,7 @@ def lost_to_rounding(dist: Any, x: Array) -> str:
     for rounded, why in (
         (_at_an_edge(dist.support, x, precision), at_edge),
         (_on_a_grid(dist, x, precision), f"lie on a coarse grid: {x.dtype} has no numbers between them"),
-        (_at_one_end(x), f"are one number, the most extreme that a draw in {x.dtype} reaches"),
+        (_at_one_end(dist, x), f"are one number, the most extreme that a draw in {x.dtype} reaches"),
     ):
         count = int(to_host(rounded.sum()))
         if count >= FEWEST_ROUNDED and count > MOST_ROUNDED * x.size:
@@ -96,9 +96,11 @@ def _at_an_edge(support: Domain, x: Array, precision: np.finfo) -> Array:
     return found
 
 
-def _at_one_end(x: Array) -> Array:
-    """Of draws that are all different none is."""
-    return np.maximum(x == x.max(), x == x.min()) & (x.max() > x.min())
+def _at_one_end(dist: Any, x: Array) -> Array:
+    """Of draws that are all different none is, nor an element of a vector or matrix that is never different."""
+    draws = tuple(range(x.ndim - len(dist.event_shape)))
+    low, high = x.min(draws), x.max(draws)
+    return np.maximum(x == high, x == low) & (high > low)
 
 
 def _on_a_grid(dist: Any, x: Array, precision: np.finfo) -> Array:
@@ -107,4 +109,5 @@ def _on_a_grid(dist: Any, x: Array, precision: np.finfo) -> Array:
     except NotImplementedError:
         variance = np.inf
     xp = namespace(x)
-    return precision.eps * xp.abs(x) > COARSEST * xp.sqrt(xp.asarray(variance))
+    fixed = dist.support.event_ndim == 2 and variance == 0  # the first element of a factor of correlations
+    return (precision.eps * xp.abs(x) > COARSEST * xp.sqrt(xp.asarray(variance))) & ~xp.asarray(fixed)
