@@ -148,6 +148,9 @@ get("computed").textContent = isLive
   ? "Computed by this page, with the derivatives that tinygrad_vae recorded."
   : `Looked up, from ${page.draws === 1 ? "what" : `${page.draws} draws that`} tinygrad_vae computed: the graph ` +
     `cannot be run here, since ${page.reason}.`;
+if (location.protocol !== "file:") {
+  document.querySelectorAll("footer a").forEach((link) => link.replaceWith(link.textContent)); // of files on a disk
+}
 refresh();
 look();
 new ResizeObserver(refresh).observe(get("picture"));
