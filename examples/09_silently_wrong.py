@@ -175,6 +175,8 @@ print(f"\nthe picture is in {figures / '09_silently_wrong.png'}")
 # %% [markdown]
 # ## Where to read on
 #
+# `python examples/museum` runs more than thirty such programs, in PyTorch, JAX and NumPy.
+#
 # In the source: `tinygrad_vae/guard/`. The whole check is one walk over the graph, before any derivative is computed.
 #
 # In the literature:
