@@ -37,9 +37,9 @@ def _():
     return tg.gradients(tg.sign(reparameterized(mu)), mu)
 
 
-@a_step.by_the_library("`score_function`: 0.7979")
+@a_step.by_the_library("`path_and_boundary`: 0.7979")
 def _():
-    return opened(tg.score_function, tg.sign)
+    return opened(tg.path_and_boundary, tg.sign)
 
 
 @exhibit(

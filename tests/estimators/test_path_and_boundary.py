@@ -143,6 +143,7 @@ SEVERAL = {
     "a root of tanh": lambda x: tg.where(tg.tanh(x) < 0.5, x, -2.0),
     "a flat root": lambda x: tg.where(x**3 > 0.0, x, -2.0),
     "a cube": lambda x: tg.where(x**3 + x > 0.5, x, -2.0),
+    "a sign": lambda x: tg.sign(x) * x**2 + tg.sign(x - 1),
     "no jump": lambda x: tg.where(x > 0.2, abs(x - 0.2), 0.2 - x),
     "infinite": lambda x: tg.where(x > np.inf, x, tg.where(x > -np.inf, x * x, 0.0)),
     "never": lambda x: tg.where(tg.sigmoid(x) > 1.5, x, x * x),
@@ -329,7 +330,7 @@ def test_discrete_draws_stay_blocked():
     ("cost", "reason"),
     [
         (lambda x: tg.floor(x), "floor between x and the cost jumps, and only comparisons"),
-        (lambda x: tg.sign(x), "sign between x and the cost jumps"),
+        (lambda x: tg.round(x), "round between x and the cost jumps"),
         (lambda x: 1 / x, "divide between x and the cost jumps"),
         (lambda x: tg.where(tg.floor(x) > 1, x, 0.0), "floor between x and the cost jumps"),
         (lambda x: tg.where(x > tg.where(x > 0, 1.0, 2.0), x, 0.0), "x > 0 between x and the cost jumps, in"),

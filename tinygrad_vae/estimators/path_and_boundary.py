@@ -22,7 +22,7 @@ from ..guard.axes import weigh_terms
 from ..guard.names import name_of_draw, op_in_words
 from ..guard.paths import dependence, live_nodes, live_samples, path_after
 from ..guard.report import jump_objection
-from ..ops import logical_and, sign, stop_gradient, subtract, where
+from ..ops import astype, less, logical_and, sign, stop_gradient, subtract, where
 from ..ops.declare import BLOCKED, JUMP, STOP
 from ..ops.ranges import ordered
 from .estimator import Estimator, Rest, check_tensor, continued, slope, taken_care, zero
@@ -32,10 +32,11 @@ from .roots import Edge, along, behind, edges, only, root_of
 class PathAndBoundary(Estimator):
     """``K(transform(noise, theta)) - sum over the roots of J zero(F(z*; theta))``: the path, and what it does not see.
 
-    Valid for costs that jump only in comparisons, such as ``where(x > c, f, g)``, where c may depend on parameters and
-    on other draws, and in distributions with a path and a cdf. Each comparison has to be monotone in one of the draws
-    that decide it, and is solved in the latest such draw. It takes two copies of the cost for each comparison, and for
-    each of its elements that the cost mixes. First derivatives only. A cost without jumps gets its path alone.
+    Valid for costs that jump only in comparisons and signs, such as ``where(x > c, f, g)``, where c may depend on
+    parameters and on other draws, and in distributions with a path and a cdf. Each comparison has to be monotone in one
+    of the draws that decide it, and is solved in the latest such draw. It takes two copies of the cost for each
+    comparison, and for each of its elements that the cost mixes. First derivatives only. A cost without jumps gets its
+    path alone.
     Gong and Ho 1987; Lee, Yu and Yang 2018.
 
     >>> mu = tg.Tensor(np.zeros(4), "mu")
@@ -53,6 +54,7 @@ class PathAndBoundary(Estimator):
             return z.dist.why_no_path
         if not path_after(z, cost).jumps:
             return None
+        cost = _in_comparisons(cost, z)
         steps = _steps(cost, z)
         if jumps := jump_objection(z, _closed(cost, steps)):
             return f"{jumps}, and only comparisons can be taken care of"
@@ -63,6 +65,7 @@ class PathAndBoundary(Estimator):
         return None
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
+        cost = _in_comparisons(cost, z)
         steps = _steps(cost, z)
         mine = [c for c in steps if self._solved_in(c, z, cost, rest) is z]
         new = weigh_terms(cost, [z], lambda term, _: self._with_boundaries(term, z, mine)) if mine else cost
@@ -133,6 +136,22 @@ def _steps(cost: Tensor, z: Tensor) -> list[Tensor]:
         elif kinds - {STOP, JUMP, BLOCKED}:
             below.add(id(node))
     return found
+
+
+def _in_comparisons(cost: Tensor, z: Tensor) -> Tensor:
+    """Return the cost with every sign that depends on z as the difference of comparisons ``(0 < x) - (x < 0)``."""
+    below = {id(z)}
+
+    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+        if not any(id(x) in below for x in node.inputs):
+            return None
+        below.add(id(node))
+        if node.op is not sign:
+            return None
+        (x,) = inputs
+        return astype(less(0.0, x), node.dtype) - astype(less(x, 0.0), node.dtype)
+
+    return rewrite(cost, rule)
 
 
 def _is_among(node: Tensor, nodes: list[Tensor]) -> bool:
