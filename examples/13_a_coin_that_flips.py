@@ -136,13 +136,13 @@ print(f"\nx^2 after {n} steps: mean {mean:.3f}, d/dp {truth:.4f}")
 # new threshold. Most of them fall as before. So the second walk runs beside the first one, two places away, and often
 # meets it again. That is why the difference of the costs is calm.
 #
-# Which coin? Choose one at random. If coin i is chosen with probability $q_i$, divide by it:
+# Which coin? Choose one at random. If coin i is chosen with probability $c_i$, divide by it:
 #
-# $$ \frac{w_i}{q_i}\,\big(f(\text{one coin flipped}) - f(\text{as it came})\big). $$
+# $$ \frac{w_i}{c_i}\,\big(f(\text{one coin flipped}) - f(\text{as it came})\big). $$
 #
-# The mean over the choice is the sum over all coins, whatever the $q_i$ are. It is a calm one if coins with a large
-# weight are chosen more often. Two runs of the program give the gradient in all parameters, however many coins there
-# are. Every walker of the batch chooses a coin of its own.
+# The mean over the choice is the sum over all coins, whatever the $c_i$ are. It is calm if coins that weigh more, those
+# near $q = 1/2$, are chosen more often. Two runs of the program give the gradient in all parameters, however many coins
+# there are. Every walker of the batch chooses a coin of its own.
 
 # %%
 walkers = 4000

@@ -12,9 +12,8 @@ from .ops.declare import JUMP, case, op
 from .refusals import refuse_gradient
 
 _NO_DERIVATIVE = (
-    "a world outside of the graph has no derivative, so that a gradient through what it is given is lost. Give it "
-    "draws of sample(...), such as the choices of a policy, and use score_function(cost); or cut on purpose with "
-    "stop_gradient"
+    "a world outside of the graph has no derivative, so the gradient through its inputs is lost. Give it draws of "
+    "sample(...), such as the choices of a policy, and use score_function(cost); or cut on purpose with stop_gradient"
 )
 
 

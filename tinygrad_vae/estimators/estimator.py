@@ -166,8 +166,8 @@ def check_tensor(cost: Any) -> None:
     """Raise where there is no graph to rewrite."""
     if not isinstance(cost, Tensor):
         raise TypeError(
-            f"an estimator rewrites the graph of a Tensor, found an object of type {type(cost).__name__}; if a game or "
-            "another world outside of the graph has answered it to a draw, write tg.outside(array, draw)"
+            f"an estimator rewrites the graph of a Tensor, found an object of type {type(cost).__name__}; a reward "
+            "from a game or a simulator becomes part of the graph by tg.outside(array, draw)"
         )
 
 

@@ -89,7 +89,7 @@ def mixing_op(cost: Tensor, z: Tensor) -> str:
 def price_of_mixing(cost: Tensor, z: Tensor) -> str:
     """Say which op mixes the examples along the first axis of z, and how noisy a joint log-probability is then."""
     n = z.shape[0]
-    return f"{mixing_op(cost, z)} mixes the {n} examples: up to {n} times the standard deviation of unmixed ones"
+    return f"{mixing_op(cost, z)} mixes the {n} examples, and the gradient is up to {n} times as noisy"
 
 
 @remembered
