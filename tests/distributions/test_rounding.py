@@ -48,3 +48,11 @@ def test_a_heavy_tail_that_the_dtype_can_hold_is_weighed():
 def test_ordinary_draws_are_no_false_alarm(law, dtype):
     d = trees.map_leaves(lambda x: np.asarray(x, dtype), law.example(np.random.default_rng(1), (3,)))
     assert lost_to_rounding(d, np.asarray(d.sample((2000,), rng=tg.noise(0)))) == ""
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (8, 3), (50, 20)])
+def test_a_few_vectors_are_no_false_alarm(shape):
+    loc = tg.Tensor(np.zeros(shape, np.float32), "loc")
+    z = tg.Independent(tg.Normal(loc, 1.0), 1).sample(rng=tg.noise(0), name="z")
+    g = tg.gradients(tg.sum(tg.score_function(tg.sum(z**2, axis=-1))), loc)
+    assert np.allclose(g, np.sum(z.value**2, axis=-1, keepdims=True) * z.value, rtol=1e-5)

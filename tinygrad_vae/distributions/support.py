@@ -100,7 +100,9 @@ def _at_one_end(dist: Any, x: Array) -> Array:
     """Of draws that are all different none is, nor an element of a vector or matrix that is never different."""
     draws = tuple(range(x.ndim - len(dist.event_shape)))
     low, high = x.min(draws), x.max(draws)
-    return np.maximum(x == high, x == low) & (high > low)
+    lowest, highest = x == low, x == high
+    several = (lowest & (lowest.sum(draws) > 1)) | (highest & (highest.sum(draws) > 1))
+    return several & (high > low)
 
 
 def _on_a_grid(dist: Any, x: Array, precision: np.finfo) -> Array:
