@@ -36,7 +36,7 @@ from .images import DataError
 from .lock import LockedError
 from .loop import SaveError, train
 from .pictures import generated, pictures
-from .plane import plane_model
+from .plane import is_plane, plane_model
 from .progress import progress_bar, training_progress
 from .report import DRAWS, compare, conclude
 from .run import Run, State
@@ -288,8 +288,10 @@ def _introduction(run: Run, state: State, ranks: Ranks) -> str:
 
 def _conclude(run: Run, state: State, draws: int, folder: Path | None = None) -> None:
     """Evaluate a run, write its numbers and pictures, and say in plain words what there is."""
-    with progress_bar("a second model, with two latents, for the map", 1) as advance:
-        plane = plane_model(run, state, progress=lambda done, n: advance(done / n))
+    plane = None
+    if not is_plane(run.config):
+        with progress_bar("a second model, with two latents, for the map", 1) as advance:
+            plane = plane_model(run, state, progress=lambda done, n: advance(done / n))
     with progress_bar("evaluating", len(run.held_out)) as advance:
         metrics = conclude(run, state, draws=draws, folder=folder, plane=plane, progress=lambda done, n: advance(done))
     print(_table(metrics))
