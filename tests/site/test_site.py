@@ -273,11 +273,12 @@ def test_a_lesson_gives_the_numbers_of_cpython_in_node(path, site, tmp_path):
     command = ["node", script, folder, wheel, SITE / "static" / "cell.py", "numpy,scipy,matplotlib,scikit-learn"]
     done = subprocess.run(command, input=json.dumps(cells), capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    measured = re.search(r"import (time|torch)\b", "\n".join(cells))  # which cannot be the same there
     same = []
     for there, here in zip(run_cells(tmp_path, *cells), json.loads(done.stdout), strict=True):
         assert not here["result"].startswith("error"), here["result"]
-        if not here["result"]:
+        if not here["result"] and not measured:
             assert here["kinds"] == there["kinds"]
             same.append(np.isclose(numbers(here["text"]), numbers(there["text"]), rtol=1e-4, atol=1e-9))
-    if "import time" not in "".join(cells):  # a chaotic walk, and hundreds of steps in float32, blow up the last bits
+    if not measured:  # a chaotic walk, and hundreds of steps in float32, blow up the last bits
         assert np.concatenate(same).mean() > 0.9
