@@ -74,9 +74,8 @@ def test_the_picture_of_the_readme_is_the_first_lesson_s(lesson, tmp_path):
     assert (tmp_path / "again.svg").read_text(encoding="utf-8") == saved
 
 
-def test_each_lesson_has_a_number_of_its_own_and_a_link_in_the_readme():
-    numbers = [path.stem[:2] for path in LESSONS]
-    assert len(set(numbers)) == len(numbers)
+def test_the_lessons_are_numbered_without_a_gap_and_linked_in_the_readme():
+    assert [int(path.stem[:2]) for path in LESSONS] == list(range(1, len(LESSONS) + 1))
     linked = set(re.findall(r"\(examples/(\d\d_\w+\.py)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert linked == {path.name for path in LESSONS}
     for path in LESSONS:
@@ -86,17 +85,13 @@ def test_each_lesson_has_a_number_of_its_own_and_a_link_in_the_readme():
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_is_cut_into_cells_of_whole_statements(path):
     head, *cells = re.split(r"^(?=# %%)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    docstrings = 1 - len(ast.parse(head).body)
+    assert not head, "a notebook would show what stands before the first cell as code"
     kinds = [cell.partition("\n")[0] for cell in cells]
     assert {"# %%", "# %% [markdown]"} <= set(kinds) <= {"# %%", "# %% [markdown]", FOLDED}
-    for kind, cell in zip(kinds, cells, strict=True):
-        statements = ast.parse(cell).body  # a cell holds whole statements
-        if kind == "# %% [markdown]" and statements:  # the docstring is a cell of text
-            assert ast.get_docstring(ast.parse(cell))
-            docstrings -= 1
-        else:
-            assert bool(statements) == (kind != "# %% [markdown]"), cell
-    assert not docstrings
+    trees = [ast.parse(cell) for cell in cells]  # a cell holds whole statements
+    assert [bool(ast.get_docstring(tree)) for tree in trees].index(True) == 1, "the docstring is a text below the title"
+    for kind, tree in zip(kinds[2:], trees[2:], strict=True):
+        assert bool(tree.body) == (kind != "# %% [markdown]"), ast.unparse(tree)
 
 
 @pytest.mark.filterwarnings("ignore")  # those of Jupyter; a lesson's own are errors where it runs as a script
