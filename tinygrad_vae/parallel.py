@@ -82,10 +82,11 @@ def parallel(f: Callable[..., T], *, blocks: int = 8, compiled: bool = False, co
                 return None
             low, high = (edge * n // blocks for edge in span)
             rest = trees.map_leaves(lambda x: x[low:high], batch), rng.at("block", span[0]), *others
-            if not compiled or len(kept) == 1:
-                kept[:] = [model, trees.map_leaves(np.array, f(model, *rest))]
+            before, kept[:] = kept[:], [model]
+            if compiled and len(before) > 1:
+                kept[:] = planned(*before, *rest)
             else:
-                kept[:] = planned(*kept, *rest)
+                kept.append(trees.map_leaves(np.asarray, f(model, *rest)))
             return _packed(kept[1], (high - low) / n)
 
         with ranks.together(), blas().limit(limits=1):
