@@ -18,7 +18,7 @@ def benchmark(monkeypatch):
     return importlib.import_module
 
 
-@pytest.mark.parametrize("name", ["bench_step", "mnist_bounds", "discrete_latents"])
+@pytest.mark.parametrize("name", ["bench_step", "bench_scale", "mnist_bounds", "discrete_latents"])
 def test_the_readme_shows_the_table_of_the_results_file(name, benchmark):
     module = benchmark(name)
     results = json.loads(module.RESULTS.read_text())
