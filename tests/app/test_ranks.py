@@ -161,3 +161,37 @@ def test_a_rank_killed_at_ten_moments_leaves_a_run_that_others_end(number, digit
         else:
             assert (run / CHECKPOINT).read_bytes() == digits, landed
             shutil.rmtree(run)
+
+
+OTHER_PROCESSOR = """
+import sys
+import numpy as np
+from tinygrad_vae import trees
+from tinygrad_vae.app import Run, cli
+from tinygrad_vae.parallel import world
+climb = Run.climb
+
+def on_another_processor(run, model, optimizer, gradient, rate):
+    gradient = trees.map_leaves(lambda g: g * np.float32(1 + 1e-6 * world().rank), gradient)
+    return climb(run, model, optimizer, gradient, rate)
+
+Run.climb = on_another_processor
+sys.exit(cli.main())
+"""
+
+
+@mpi.needs_mpi
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("program", "flags", "code", "words"),
+    [
+        (("-c", OTHER_PROCESSOR, "train"), [], 2, "rank 1 holds other weights than rank 0 after step 15"),
+        (TRAIN, ["--learning-rate", "1e6"], 1, "training diverged in step 2"),
+        (TRAIN, ["--posterior", "bernoulli"], 2, "pathwise does not work for this model"),
+    ],
+)
+def test_what_goes_wrong_on_ranks_is_said_once(program, flags, code, words, tmp_path):
+    _, complained = mpi.run(2, *program, "--epochs", "3", *flags, "--out", tmp_path / "run", code=code)
+    said = [line for line in complained.splitlines() if not line.startswith("epoch ")]
+    assert len(said) == 1, complained
+    assert words in said[0]
