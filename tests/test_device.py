@@ -150,6 +150,22 @@ def test_estimators_give_the_same_on_a_device(name, program, gpu):
         _close(host, device, 1e-9)
 
 
+@pytest.mark.parametrize("name", ["straight", "bent", "mixed"])
+def test_boundaries_are_the_same_on_a_device(name, gpu):
+    def gradient(mu):
+        mu = tg.Tensor(mu, "mu")
+        x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
+        cost = {
+            "straight": lambda: tg.where(x > 0.2, x * x, -x),
+            "bent": lambda: tg.where(tg.exp(x) > 1.2, x * x, -x),
+            "mixed": lambda: tg.tanh(tg.sum(tg.where(tg.cumulative_sum(x, axis=1) > 0.2, x, -1.0), axis=1)),
+        }[name]()
+        return tg.gradients(tg.sum(tg.path_and_boundary(cost)), mu)
+
+    mu = np.linspace(-0.5, 0.5, 12).reshape(4, 3)
+    np.testing.assert_allclose(tg.to_host(gradient(tg.to_device(mu))), gradient(mu), rtol=1e-10)
+
+
 # --------------------------------------------------------------------------------------------- vae
 
 
