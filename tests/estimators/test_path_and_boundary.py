@@ -7,6 +7,7 @@ from standard_errors import LAWS, assert_agrees, calm
 
 import tinygrad_vae as tg
 from tinygrad_vae.core import trees
+from tinygrad_vae.distributions.sobol import sobol
 
 DRAWS = 20_000
 DENSITY_AT_0 = 1 / np.sqrt(2 * np.pi)
@@ -406,3 +407,11 @@ def test_a_plan_gives_the_same_bits():
     for at, seed in ((0.3, 0), (0.7, 1)):
         run, eager = plan(np.array(at), tg.noise(seed)), step(tg.Tensor(np.array(at)), tg.noise(seed))
         assert [float(x) for x in run] == [float(x.value) for x in eager]
+
+
+def test_draws_that_depend_on_each_other_are_refused_where_the_cost_joins_them():
+    x = draw(tg.Normal(tg.Tensor(np.zeros(8), "mu"), 1.0))
+    z = tg.replay(x, {x.noise: sobol(x.noise, tg.noise(1))})
+    tg.path_and_boundary(tg.where(z > 0, z, 1.0))
+    with pytest.raises(tg.InvalidGradientError, match="the draws depend on each other, and the cost joins them"):
+        tg.path_and_boundary(tg.tanh(tg.sum(tg.where(z > 0, z, 1.0))))

@@ -179,14 +179,14 @@ def _random_node(z: Sample, paths: Paths, opened: int, others: list[tuple[str, A
     name, score = name_of_draw(z.name, z.line), _score_option(z, paths)
     options, jumps = [_pathwise_option(z, name, paths), score], path_after(z, paths.live[-1]).jumps
     for key, estimator in others:
-        if estimator.where_path_jumps and (z.dist.path is None or not jumps):
-            continue
         objection = estimator.refusal(z, paths.live[-1])
         if objection is None and estimator.needs_score and not score.valid:
             objection = score.reason
         call, reason = key, objection or ""
-        if estimator.where_path_jumps:
+        if estimator.where_path_jumps and jumps and z.dist.path is not None:
             call, reason = estimator.where_path_jumps, objection or f"the path, and the boundary at {', '.join(jumps)}"
+        elif estimator.where_path_jumps and objection is None:
+            objection = reason = "the cost does not jump with it: reparameterize(cost) comes to the same"
         options.append(Option(call, objection is None, reason, estimator.biased))
     return RandomNode(name, str(z.dist), str(z.line), cut=cut, partly_cut=partly, open=open_, options=options)
 
