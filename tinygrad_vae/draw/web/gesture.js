@@ -196,27 +196,28 @@ function letDrag() {
 
 /** What is seen, in words. */
 function gestureWords() {
-  const { name, normal, loc, scale } = page.gesture;
+  const { name, normal, loc, scale, sliders } = page.gesture;
   const own = gesture.dots[0],
     before = drawsAt(gesture.reference)[0];
+  const [mu, sigma] = [loc, scale].map((part) => page.sliders[part?.slider]?.name);
+  const names = listed(sliders.map((k) => page.sliders[k].name)),
+    move = mu || sigma ? "Drag the curve." : "Move a slider.";
   if (gesture.hold === "noise") {
-    const shown = short(drawsAt(now.sliders)[0]);
-    const [mu, sigma] = [loc, scale].map((part) => page.sliders[part?.slider]?.name);
     const formula =
-      normal && loc.slider !== null && scale.slider !== null
-        ? ` Each dot is ${name} = ${mu} + ${sigma} × noise, so d${name}/d${mu} = 1 and d${name}/d${sigma} = noise.`
-        : " Each dot is a function of them, and has a derivative.";
+      normal && mu && sigma
+        ? `Each dot is ${name} = ${mu} + ${sigma} × noise, so d${name}/d${mu} = 1 and d${name}/d${sigma} = noise.`
+        : `Each dot is a function of its noise and ${names}, with a derivative.`;
     return (
-      `Drag the curve. The noise of every dot is held, so the dots ride along.${formula} ` +
-      `The dark one has noise ${short(own.noise)} and stands at ${shown}.`
+      `${move} The noise of every dot is held, so the dots ride along. ${formula} This is the reparameterization ` +
+      `trick. The dark dot has noise ${short(own.noise)} and stands at ${short(drawsAt(now.sliders)[0])}.`
     );
   }
   const [was] = densityAt([before], gesture.reference),
     [is] = densityAt([before], now.sliders);
   return (
-    `Drag the curve. The dots stay where they were drawn, and each becomes more or less probable: that is its size. ` +
-    `So its probability has a derivative, and its place needs none. The dark one stays at ${short(before)}; its ` +
-    `density was ${short(was)} and is ${short(is)}.`
+    `${move} The dots stay where they were drawn, and each becomes more or less probable: that is its size. So its ` +
+    "probability has a derivative, and its place needs none. This is the score function, or REINFORCE. The dark dot " +
+    `stays at ${short(before)}; its density was ${short(was)} and is ${short(is)}.`
   );
 }
 

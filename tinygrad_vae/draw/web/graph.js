@@ -95,6 +95,9 @@ function sentence() {
   if (!steps.length) return "No gradient is asked for.";
   if (here.step === 0) {
     const cost = boxes[steps[0]];
+    if (boxes.some(({ label }) => label.endsWith("(pathwise)"))) {
+      return "The same draw, but now it is computed from noise, inside the graph. Which parameters will hear of it?";
+    }
     return (
       `Along the arrows, the cost was computed${textAt(cost.value) ? `: ${textAt(cost.value)}` : ""}. Backprop goes ` +
       "against them, and asks how much each node moves the cost. Which parameters will hear of it?"
