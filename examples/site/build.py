@@ -22,7 +22,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from sphinx.cmd.build import build_main
 
 import tinygrad_vae as tg
-from tinygrad_vae.app.cli import STEP
+from tinygrad_vae.app.teaching import STEP
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

@@ -44,22 +44,13 @@ from .run_folder import NUMBERS, begin, environment_changes, load_model, resume,
 from .seeds import averages, begin_all, folder_of, train_all
 from .step import DivergedError
 from .stopping import signals_stop
+from .teaching import estimators_command, explain_command
 
 USER_ERRORS = (DataError, CheckpointError, RunError, LockedError, MissingExtraError, OSError)
 """What may be wrong with a request, as opposed to the program."""
 
 BLOCKS = 8
 """Into how many blocks a batch is cut by default under mpiexec."""
-
-STEP = """\
-import tinygrad_vae as tg
-
-model = tg.wrap(tg.VAE.init(64, hidden=(16,), latent=2, rng=tg.noise(0)))
-images = tg.Tensor(tg.noise(1).uniform((8, 64)) < 0.3, "images")
-bound = tg.elbo(model, images, rng=tg.noise(2))
-loss = -tg.mean(bound)
-"""
-"""The training step that ``explain`` shows, runs and explains."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -397,45 +388,6 @@ def sample_command(arguments: argparse.Namespace) -> int:
         images((part / model.likelihood.white for part in parts), shape, picture, arguments.count)
         write_atomically(out, picture.getvalue())
     print(f"{arguments.count} images in {out}")
-    return 0
-
-
-def explain_command(arguments: argparse.Namespace) -> int:
-    """Print and draw what blocks the gradient of a training step, and what opens it."""
-    from ..core import reparameterize
-    from ..draw import draw, draw_side_by_side
-    from ..guard.report import explain
-
-    step: dict[str, Any] = {}
-    exec(compile(STEP, "step.py", "exec"), step)
-    model, loss = step["model"], step["loss"]
-    opened = reparameterize(loss)
-    titles = ("z is drawn: the gradient is cut", "reparameterized: the gradient gets through")
-    if arguments.out.suffix == ".html":  # on which one is to find that out
-        titles = ("z is drawn", "reparameterized")
-    draw_side_by_side(loss, opened, arguments.out, titles=titles, wrt=model)
-    print("A training step (step.py):\n")
-    print("\n".join(f"  {i}  {line}" for i, line in enumerate(STEP.splitlines(), 1)))
-    print(f"\nIts loss, {float(loss.value):.4f}, and what stands between it and the weights:\n")
-    print(explain(loss, model))
-    print("\n" + draw(loss, wrt=model, title="The graph of the loss"))
-    print(f"\nAfter tg.reparameterize(loss), with the same value, {float(opened.value):.4f}:\n")
-    print(explain(opened, model))
-    print("\n" + draw(opened, wrt=model, title="The graph of the reparameterized loss"))
-    print(f"\nBoth graphs: {arguments.out}")
-    return 0
-
-
-def estimators_command(arguments: argparse.Namespace) -> int:
-    """Compare estimators of one gradient."""
-    require("matplotlib.figure")
-    from .estimator_report import measure
-
-    with progress_bar("measuring", 1) as advance:
-        report = measure(
-            arguments.cost, arguments.runs, arguments.seed, arguments.out, lambda done, total: advance(done / total)
-        )
-    print(f"{report}\n\nThe picture: {arguments.out}")
     return 0
 
 
