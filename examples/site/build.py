@@ -27,8 +27,12 @@ from tinygrad_vae.app.teaching import STEP
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 LESSONS = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
-MORE = [ROOT / "examples" / "coming_from_pytorch.md"]
-"""The texts that stand beside the lessons."""
+MORE = {
+    path: path.parent.name if path.stem == "README" else path.stem
+    for pattern in ("*.md", "*/README.md")
+    for path in sorted((ROOT / "examples").glob(pattern))
+}
+"""The texts that stand beside the lessons, each with the name of its page."""
 
 BUILT = set()
 """The names of the lessons that are built."""
@@ -158,7 +162,8 @@ def written(path, source):
         words, address = match[1], path.parent / match[2]
         if address.stem in BUILT:
             return f"[{words}](/lessons/{address.stem}.ipynb)"
-        return f"[{words}](/pages/{address.stem}.md)" if address.resolve() in MORE else words
+        name = MORE.get(address.resolve())
+        return f"[{words}](/pages/{name}.md)" if name else words
 
     text = path.read_text(encoding="utf-8")
     text = re.sub(r"!\[([^\]]*)\]\((?!https?:)([^)]*)\)", picture, text)
@@ -168,8 +173,8 @@ def written(path, source):
 def pages(source):
     """Write the README as the first page with the table of contents, the other texts, and a page to play with."""
     (source / "pages").mkdir()
-    for path in MORE:
-        (source / "pages" / f"{path.stem}.md").write_text(written(path, source), encoding="utf-8")
+    for path, name in MORE.items():
+        (source / "pages" / f"{name}.md").write_text(written(path, source), encoding="utf-8")
     step_page(source / "static" / "pages" / "step.html")
     play = ["# Play with a graph"]
     for file in sorted((source / "static" / "pages").glob("*.html")):
@@ -181,7 +186,7 @@ def pages(source):
         "The course": [f"lessons/{stem}" for stem in sorted(BUILT)],
         "Play": ["play"],
         "Reference": [f"reference/{part}" for part in API],
-        "More": [f"pages/{path.stem}" for path in MORE],
+        "More": [f"pages/{name}" for name in MORE.values()],
     }
     trees = [f"```{{toctree}}\n:hidden:\n:caption: {title}\n\n{chr(10).join(p)}\n```" for title, p in contents.items()]
     text = written(ROOT / "README.md", source)
