@@ -139,6 +139,25 @@ def test_a_law_of_numbers_goes_where_the_values_are(numbers, dtype, gpu):
     _close(numbers.log_prob(x), numbers.log_prob(tg.to_device(x)), 1e-6)
 
 
+@pytest.mark.parametrize(
+    "law",
+    [
+        lambda x: tg.Multinomial(5, logits=x[0]),
+        lambda x: tg.Wishart(df=4.0, scale_tril=x),
+        lambda x: tg.LKJCholesky(3, x[2]),
+        lambda x: tg.FisherSnedecor(2.0, x[2]),
+    ],
+    ids=["Multinomial", "Wishart", "LKJCholesky", "FisherSnedecor"],
+)
+def test_a_number_may_stand_beside_arrays_on_a_device(law, gpu):
+    array = np.array([[1.0, 0.0, 0.0], [0.3, 2.0, 0.0], [0.1, 0.2, 0.5]])
+    host, device = law(array), law(tg.to_device(array))
+    x = host.sample((4,), rng=tg.noise(0))
+    _close(host.log_prob(x), device.log_prob(tg.to_device(x)))
+    _close(host.mean, device.mean)
+    _close(host.log_prob(x - 9.0, outside=-np.inf), device.log_prob(tg.to_device(x - 9.0), outside=-np.inf))
+
+
 # -------------------------------------------------------------------------------------- estimators
 
 

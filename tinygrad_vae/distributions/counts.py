@@ -129,7 +129,7 @@ class Geometric(Toss, Counts, Distribution):
         return _highest_of_negative_binomial(1.0, self.log_tails)
 
     def log_density(self, x: Value) -> Value:
-        return self.log_prob_of(1.0, x)
+        return self.log_prob_of(1.0 + 0.0 * x, x)
 
     @property
     def mean(self) -> Value:

@@ -104,14 +104,18 @@ class Distribution:
         self._give_numbers_a_dtype()
 
     def _give_numbers_a_dtype(self) -> None:
-        """Make floats of whole numbers, in float32 where all floats are: the logarithm of a number is a float64."""
+        """Make floats of whole numbers, in float32 where all floats are: the logarithm of a number is a float64.
+
+        Beside arrays on a GPU a number becomes one there: a function of a number is an array of NumPy.
+        """
         named = {f.name: getattr(self, f.name) for f in parameters(self)}
         dtypes = {x.dtype for x in map(value_of, named.values()) if is_array(x) and x.dtype.kind == "f"}
         dtype = np.float32 if dtypes == {np.dtype(np.float32)} else np.float64
+        xp = namespace(*map(value_of, named.values()))
         for name, x in named.items():
             if type(x) in (int, float):
-                if dtype is np.float32:
-                    object.__setattr__(self, name, namespace(*map(value_of, named.values())).full((), x, dtype))
+                if dtype is np.float32 or xp is not np:
+                    object.__setattr__(self, name, xp.full((), x, dtype))
             elif x.dtype.kind in "iu":
                 object.__setattr__(self, name, astype(x, dtype))
 
