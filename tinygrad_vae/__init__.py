@@ -3,7 +3,8 @@
 ``import tinygrad_vae as tg``. A function called on arrays computes an array; with a Tensor among its arguments it
 also records a node. A draw is a node that blocks the gradient until a rewrite opens it.
 
-- To begin: ``Tensor``, ``gradients``, ``noise``, ``Normal``, ``reparameterize``, ``score_function``.
+- To begin: ``Tensor``, ``gradients``, ``noise``, ``Normal``, ``reparameterize``, ``score_function``, and
+  ``path_and_boundary`` where a cost jumps.
 - To look: ``explain(cost, wrt)``, ``draw(cost, wrt=...)``, ``compare_estimators``, ``python -m tinygrad_vae.ops``.
 - Functions of arrays: ``grad``, ``value_and_grad``, ``jvp``, ``hessian``, and over trees ``wrap``, ``values``.
 - A world that is no graph (a simulator, a game): ``outside(world, *inputs)``.

@@ -100,7 +100,7 @@ def test_explain_offers_it_where_a_path_is_refused():
 # -------------------------------------------------------------------------------------------------- several numbers
 
 
-@pytest.mark.parametrize("d", [2, 10])
+@pytest.mark.parametrize("d", [2, 10, 50])
 def test_the_sign_of_a_sum(d):
     n = 4000
     mu = tg.Tensor(np.zeros((n, d)), "mu")
