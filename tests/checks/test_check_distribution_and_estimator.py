@@ -138,7 +138,14 @@ def test_a_right_distribution_passes():
         ({"cdf": lambda self, x: 1 - tg.exp(-x / self.scale) ** 2}, "the draws do not follow the cdf"),
         ({"icdf": lambda self, p: -self.scale * tg.log(p)}, r"icdf\(cdf\(x\)\) is"),
         ({"support": tg.Uniform(0.0, 1.0).support}, r"log_prob: x must be|outside its support"),
-        ({"transform": lambda self, u: -tg.stop_gradient(self.scale) * tg.log(u)}, "the pathwise gradient of E z"),
+        (
+            {"transform": lambda self, u: -tg.stop_gradient(self.scale) * tg.log(u)},
+            "transform in scale: wrong gradient",
+        ),
+        (
+            {"icdf": lambda self, p: np.exp(np.log(-np.log(1 - p)) + tg.log(self.scale))},
+            "transform in scale: numpy.exp",
+        ),
         ({"__post_init__": lambda self: None}, "scale = nan is outside of its domain, positive, and is not refused"),
     ],
 )
@@ -251,13 +258,14 @@ def test_a_right_estimator_passes():
             "the value of the cost has changed",
         ),
         ({"apply": lambda self, z, cost, rest: rest(z)}, "a random node is left"),
+        ({"apply": lambda self, z, cost, rest: None}, "apply returned an object of type NoneType"),
         ({"noted": lambda self, x, z: x}, "explain does not name it"),
         ({"biased": "it is not", "noted": lambda self, x, z: tg.Pathwise().noted(x, z)}, "explain does not name it"),
         ({"objection": lambda self, z, cost: "never"}, "valid nowhere here"),
     ],
 )
 def test_a_wrong_estimator_is_found(changed, message):
-    with pytest.raises(CheckError, match=message):
+    with pytest.raises((CheckError, TypeError), match=message):
         tg.check_estimator(estimator(**changed))
 
 

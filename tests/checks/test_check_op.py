@@ -124,6 +124,20 @@ def test_a_wrong_declaration_is_found(options, message):
         check_op(declare(*options.pop("vjps", ()), **options))
 
 
+def test_an_op_that_sums_is_not_elementwise():
+    @tg.elementwise(lambda g, y, x: g + 0 * x)
+    def total(x, /):
+        """The sum of all elements.
+
+        >>> float(total(np.ones(3)))
+        3.0
+        """
+        return np.sum(x)
+
+    with pytest.raises(CheckError, match=r"declared elementwise, and gave shape \(\)"):
+        check_op(total)
+
+
 def test_a_value_that_differs_when_recorded_is_found():
     calls = iter(range(100))
     with pytest.raises(CheckError, match="differs from the one on arrays"):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Set
 from typing import Any
 
 import numpy as np
 
 from ..calculus import grad, wrap
-from ..core import Array, Tensor, describe, gradients, noise, trees, value_of
+from ..core import Array, Tensor, Value, describe, gradients, noise, trees, value_of
 from ..distributions.bijections import Bijection
 from ..distributions.distribution import Distribution, domain_of, parameters
 from ..domains import REAL, VECTOR
@@ -25,8 +26,11 @@ DRAWS = 4000
 """The number of draws of a statistical check."""
 
 
-def check_agrees(what: str, draws: Array, truth: Array, rounding: float = 1e-9) -> None:
-    """Raise if the mean of draws over their first axis is farther from the truth than its standard errors allow."""
+def check_agrees(what: str, draws: Array, truth: Array, rounding: float = 1e-9, advice: str = "") -> None:
+    """Raise if the mean of draws over their first axis is farther from the truth than its standard errors allow.
+
+    ``advice`` says what to look at then.
+    """
     draws, truth = np.asarray(draws, np.float64), np.asarray(truth, np.float64)
     off = np.abs(draws.mean(0) - truth)
     allowed = ALLOWED * draws.std(0, ddof=1) / math.sqrt(len(draws)) + rounding * (1 + np.abs(truth))
@@ -34,7 +38,8 @@ def check_agrees(what: str, draws: Array, truth: Array, rounding: float = 1e-9) 
         k = np.unravel_index(int(np.argmax(np.where(np.isfinite(off), off / allowed, np.inf))), off.shape)
         raise CheckError(
             f"{what}: the mean of {len(draws)} draws is {draws.mean(0)[k]:.6g}, and {truth[k]:.6g} was expected; "
-            f"{off[k] / allowed[k] * ALLOWED:.1f} standard errors lie between them, {ALLOWED} are allowed"
+            f"{off[k] / allowed[k] * ALLOWED:.3g} standard errors lie between them, {ALLOWED} are allowed"
+            + (advice and f"; {advice}")
         )
 
 
@@ -46,6 +51,7 @@ def check_distribution(law: type[Distribution], *, seed: int = 0) -> None:
     - The density is the density of the draws: its integral over a range, or the probability of a value, is how often
       they fall there; the score ``dlog p / dtheta`` has mean 0; mean, variance and entropy agree with the draws; the
       cdf is uniform on them, ``icdf`` inverts it, and the density is its slope.
+    - The derivative of an explicit transform in each parameter agrees with differences.
     - The pathwise gradient of ``E z^2``, where there is a path, is the gradient of ``mean^2 + variance``; so is the one
       that comes of an ``alternative`` to each draw, where one is declared.
     - The log-density has the right derivative in every parameter, and a parameter outside its domain is refused.
@@ -64,6 +70,8 @@ def check_distribution(law: type[Distribution], *, seed: int = 0) -> None:
     """
     if not (isinstance(law, type) and issubclass(law, Distribution)):
         raise TypeError(f"check_distribution takes a subclass of Distribution, found {law!r}")
+    if not hasattr(law, "support"):
+        raise CheckError(f"{law.__name__} declares no support; say where its draws lie: support = tg.domains.POSITIVE")
     rng = np.random.default_rng(seed)
     for batch in ((), (2,), (3, 2)):
         _check_shapes(law.example(rng, batch), batch)
@@ -150,8 +158,8 @@ def _check_total(d: Distribution, seed: int) -> None:
         edges = np.linspace(low, high, 201)
         at = edges[:-1, None] + (high - low) / 400 * (nodes + 1)
         total = np.sum(np.exp(d.log_prob(at)) * weights) * (high - low) / 400
-        what = f"{_name(d)}: the integral of the density from {low:.4g} to {high:.4g}"
-        check_agrees(what, (rest > low) & (rest < high), total, 1e-6)
+        what = f"{_name(d)}: how often a draw lies between {low:.4g} and {high:.4g}, beside the integral of the density"
+        check_agrees(what, (rest > low) & (rest < high), total, 1e-6, "look at log_density, and at transform or icdf")
     elif len(d.event_shape) == 1 and d.support in (REAL, VECTOR):
         scale = 0.7 * np.linalg.cholesky(np.cov(first.T).reshape(first.shape[1], -1))
         e = np.linalg.solve(scale, (rest - first.mean(0)).T).T
@@ -169,15 +177,11 @@ def _check_density(d: Distribution, seed: int) -> None:
     scores = trees.leaves(gradients(sum(copies.log_density(x)), copies))
     for name, score in zip(names, scores, strict=True):
         if name not in fixed:
-            check_agrees(f"{_name(d)}: the score in {name}, whose mean is 0", score, np.zeros(score.shape[1:]))
+            what = f"{_name(d)}: the score d log_density / d {name}, whose expectation is 0"
+            advice = f"look at log_density; if {name} moves the support, declare {name} with moves_support=True"
+            check_agrees(what, score, np.zeros(score.shape[1:]), advice=advice)
     few = d.sample((5,), rng=noise(seed))
-    for k, (name, leaf) in enumerate(trees.paths(d)):
-        if name not in fixed:
-            rest = trees.leaves(d)
-            try:
-                check_vjp(lambda x, k=k, rest=rest: _with_leaf(d, rest, k, x).log_density(few), leaf)
-            except CheckError as error:
-                raise CheckError(f"{_name(d)}: log_density in {name}: {error}") from None
+    _check_derivatives(d, "log_density", lambda other: other.log_density(few), fixed)
     if d.event_shape or d.path is None or d.support.discrete or _declared(d, "cdf", few) is None:
         return
     u = np.sort(np.asarray(d.cdf(x)))
@@ -193,12 +197,28 @@ def _check_density(d: Distribution, seed: int) -> None:
         raise CheckError(f"{_name(d)}: icdf(cdf(x)) is {d.icdf(p)} for x = {few}")
 
 
-def _with_leaf(d: Distribution, leaves: list[Any], k: int, x: Any) -> Distribution:
-    return trees.replace_leaves(d, [*leaves[:k], x, *leaves[k + 1 :]])
+def _check_derivatives(d: Distribution, what: str, function: Callable[[Distribution], Value], fixed: Set[str]) -> None:
+    """Compare the derivatives of a function of the distribution with differences, in each parameter not fixed."""
+    leaves = trees.leaves(d)
+    for k, (name, leaf) in enumerate(trees.paths(d)):
+        if name in fixed:
+            continue
+
+        def of_one(x: Value, k: int = k) -> Value:
+            return function(trees.replace_leaves(d, [*leaves[:k], x, *leaves[k + 1 :]]))
+
+        of_one.__name__ = f"{_name(d)}: {what} in {name}"
+        try:
+            check_vjp(of_one, leaf)
+        except TypeError as error:
+            raise CheckError(f"{of_one.__name__}: {error}") from None
 
 
 def _check_path(d: Distribution, seed: int) -> None:
     mean, variance = _declared(d, "mean"), _declared(d, "variance")
+    if d.path == "explicit":
+        drawn = wrap(d).sample((5,), rng=noise(seed)).noise.value
+        _check_derivatives(d, "transform", lambda other: other.transform(drawn), set())
     if d.path is None or mean is None or variance is None or not np.all(np.isfinite(variance)):
         return
     copies = wrap(trees.map_leaves(lambda leaf: np.broadcast_to(leaf, (DRAWS, *np.shape(leaf))).copy(), d))

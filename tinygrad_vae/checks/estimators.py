@@ -92,9 +92,12 @@ def _check_trial(estimator: Estimator, trial: _Trial) -> None:
     report = explain(sum(new), trial.parameters)
     named = [node.estimator for node in report.nodes]
     if None in named:
-        raise CheckError(f"{where_}: a random node is left\n{report}")
+        raise CheckError(f"{where_}: a random node is left; close it, tg.stop_gradient(z), or replace it\n{report}")
     if estimator.name not in named:
-        raise CheckError(f"{where_}: explain does not name it; pass what carries the gradient through self.noted(x, z)")
+        raise CheckError(
+            f"{where_}: explain does not name it; multiply by self.weight(z, cost, draw), or pass what "
+            "carries the gradient through self.noted(x, z)"
+        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = gradients(sum(new), trial.parameters)
@@ -105,7 +108,9 @@ def _check_trial(estimator: Estimator, trial: _Trial) -> None:
         return
     for (path, draws), expected in zip(trees.paths(found), trees.leaves(trial.truth), strict=True):
         rounding = 0.01 if estimator.caveat else 1e-9
-        check_agrees(f"{where_}, the gradient in {path or 'the parameter'}", draws, expected, rounding)
+        check_agrees(
+            f"{where_}, the gradient in {path or 'the parameter'}", draws, expected, rounding, "the estimator is biased"
+        )
 
 
 def _trials(seed: int) -> Iterator[_Trial]:

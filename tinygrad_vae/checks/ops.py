@@ -45,7 +45,8 @@ def check_op(op: Op[..., Any], *, seed: int = 0) -> None:
     >>> check_op(tg.exp)
     """
     if not isinstance(op, Op):
-        raise TypeError(f"check_op takes an op, as @tg.op or @tg.elementwise make it, found {op!r}")
+        made = "make one with @tg.elementwise(vjp) or @tg.op(vjp), with the vjps in parentheses"
+        raise TypeError(f"check_op takes an op, found {op!r}; {made}")
     _check_docstring(op)
     _check_smoothness(op)
     trials = list(cases_of(op))
@@ -155,6 +156,12 @@ def _check_recording(op: Op[..., Any], inputs: list[Array], trial: Case) -> None
     """Compare recorded values and gradients with the ones on arrays, and their dtypes with the dtypes of the inputs."""
     floats = [x.dtype for x in inputs if x.dtype.kind == "f"]
     raw = np.asarray(op(*inputs, **trial.attrs))
+    shapes = [x.shape for x in inputs]
+    if op.elementwise and raw.shape != np.broadcast_shapes(*shapes):
+        raise CheckError(
+            f"{op.name}: declared elementwise, and gave shape {raw.shape} for {', '.join(map(str, shapes))}; "
+            "declare it with @tg.op"
+        )
     leaves = leaves_of(inputs)
     if not any(isinstance(x, Tensor) for x in leaves):
         leaves = [Tensor(x) for x in inputs]

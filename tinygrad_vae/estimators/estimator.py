@@ -22,6 +22,7 @@ from ..core import (
     Sample,
     Tensor,
     Value,
+    describe,
     make_node,
     rewrite,
     taken_care_of,
@@ -277,7 +278,10 @@ def continued(cost: Tensor, choices: Choices) -> Tensor:
     first = list(itertools.takewhile(lambda z: type(choices[id(z.noise)]).apply is Estimator.apply, samples))
     if not first:
         del later[id(z.noise)]
-        return estimator.apply(z, cost, Rest(cost, z, later))
+        new = estimator.apply(z, cost, Rest(cost, z, later))
+        if not isinstance(new, Tensor):
+            raise TypeError(f"{estimator.name}: apply returned {describe(new)}; return a Tensor, made from rest(draw)")
+        return new
     closed = closed_at(cost, first)
     openings, earlier = [], frozenset[int]()
     for z in first:
