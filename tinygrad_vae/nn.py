@@ -32,6 +32,10 @@ GAINS = {"relu": 2.0}
 class Layer:
     """A dataclass of arrays and layers whose ``repr`` says names and shapes, not numbers."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        name = type(self).__name__  # a dataclass has an __init__ of its own
+        raise TypeError(f"{name} is no dataclass; write @dataclass(frozen=True, eq=False) above it")
+
     def __init_subclass__(cls) -> None:
         cls.__repr__ = _in_words  # type: ignore[method-assign]  # dataclass would write one with all the numbers
 

@@ -1,5 +1,6 @@
 """The laws that a VAE is put together from: each head against its formula, and every combination trained a little."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -191,3 +192,21 @@ def put_together(code=3, pixels=6, last=5):
 def test_a_likelihood_is_no_posterior():
     with pytest.raises(TypeError, match=r"SharedGaussianHead is a likelihood.*one of bernoulli, full-gaussian"):
         head_of(vae.SharedGaussianHead).standard()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda self, h: tg.Normal(self.loc(h), 1.0), "Pixels gave single pixels; a head returns"),
+        (lambda self, h: self.loc(h), "Pixels gave a float64 array of shape"),
+    ],
+)
+def test_a_head_that_gives_no_distribution_of_images_is_told_so(call, message):
+    kind = type("Pixels", (vae.Head,), {"__call__": call, "__annotations__": {"loc": Linear}})
+    with pytest.raises(TypeError, match="Pixels is no dataclass; write @dataclass"):
+        kind(None)
+    with pytest.raises(TypeError, match=r"pass Pixels\.init"):
+        small_vae(likelihood=kind)
+    model = small_vae(likelihood=dataclasses.dataclass(frozen=True, eq=False)(kind).init)
+    with pytest.raises((TypeError, ValueError), match=message):
+        tg.elbo(model, binary_images(3), rng=tg.noise(0))

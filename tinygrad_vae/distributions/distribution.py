@@ -57,13 +57,13 @@ def parameter(domain: Domain | Callable[[Any], Domain], *, moves_support: bool =
 
 
 class Distribution:
-    """A probability law over numbers, element by element over its batch shape.
+    """A probability distribution over numbers, element by element over its batch shape.
 
     A subclass is a ``@dataclass(frozen=True, eq=False)`` that declares
 
     - its parameters, ``loc: Value = parameter(REAL)``;
     - ``support``, and ``path``: ``"explicit"`` where the transform can be differentiated, ``"implicit"`` where it
-      solves for the noise and the derivative is that of the equation, ``None`` where the draw jumps;
+      solves an equation and differentiates that equation, ``None`` where the draw jumps;
     - ``noise_law`` and ``transform(noise)``, by default the inverse cdf of a uniform;
     - ``log_density(x)``, ``mean``, ``variance``, and where they exist ``entropy()``, ``cdf(x)``, ``icdf(p)``, and
       ``alternative(z, noise)`` of a discrete one.
@@ -75,6 +75,9 @@ class Distribution:
     support: ClassVar[Any]
     path: ClassVar[str | None] = "explicit"
     noise_law: ClassVar[NoiseLaw] = UNIFORM
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        parameters(type(self))  # raises: a dataclass has an __init__ of its own
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -131,7 +134,13 @@ class Distribution:
     def example(cls: type[D], rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> D:
         """Return a distribution with parameters drawn from their domains, for tests."""
         blank = object.__new__(cls)
-        for f in parameters(cls):
+        declared = parameters(cls)
+        for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+            if f not in declared and f.default is f.default_factory is dataclasses.MISSING:
+                raise TypeError(
+                    f"{cls.__name__}: declare {f.name} = tg.parameter(domain), or an example(rng, batch_shape)"
+                )
+        for f in declared:
             if f.name == "probs":  # the logits are given
                 continue
             domain = domain_of(blank, f)
@@ -144,7 +153,7 @@ class Distribution:
 
     @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:
-        """The shape of the independent laws held by the parameters."""
+        """The shape of the independent distributions that the parameters hold."""
         shapes = {f.name: _batch_part(value_of(getattr(self, f.name)), domain_of(self, f)) for f in parameters(self)}
         if len(set(shapes.values())) == 1:
             return next(iter(shapes.values()))
@@ -158,7 +167,7 @@ class Distribution:
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """The shape of one draw of one law: ``()`` for a number."""
+        """The shape of one draw of one distribution: ``()`` for a number."""
         return ()
 
     def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
@@ -204,7 +213,7 @@ class Distribution:
         """Draw, already reparameterized: the same numbers as ``sample``, with the transform in the graph.
 
         Raises:
-            TypeError: there is no differentiable transform, as for every discrete law.
+            TypeError: there is no differentiable transform, as for every discrete distribution.
         """
         if self.path is None:
             raise TypeError(
@@ -232,7 +241,7 @@ class Distribution:
     # densities ------------------------------------------------------------------------------------
 
     def log_prob(self, x: Value, *, outside: float | None = None) -> Value:
-        """Return the logarithm of the density, or of the probability for a discrete law, of each draw.
+        """Return the logarithm of the density, or of the probability of a discrete one, at x.
 
         Args:
             x: values in the support, of a shape that broadcasts with ``batch_shape + event_shape``.
@@ -257,14 +266,14 @@ class Distribution:
         except ValueError:
             fits = False
         if not fits:
-            raise ValueError(f"{what} has shape {found}, which does not broadcast with that of a draw, {expected}")
+            raise ValueError(f"{what} has shape {found}, which does not broadcast with the shape of a draw, {expected}")
         if outside is None:
             check_inside(what, self.support, value_of(x), "; outside=-np.inf gives it probability 0")
         law, x = self._beside(x), self._read(x)
         return law.log_density(x) if outside is None else log_density_or(outside, law, x)
 
     def _beside(self: D, x: Value) -> D:
-        """Return the law with arrays for its numbers, where it has nothing else and x is float32 or on a GPU."""
+        """Return self with arrays for its numbers, where it has nothing else and x is float32 or on a GPU."""
         xp, dtype = namespace(value_of(x)), getattr(x, "dtype", np.dtype(np.float64))
         if (dtype != np.float32 and xp is np) or any(type(leaf) not in (int, float) for leaf in trees.leaves(self)):
             return self
@@ -304,7 +313,7 @@ class Distribution:
         raise NotImplementedError(f"{type(self).__name__} declares no icdf(p)")
 
     def enumerate_support(self) -> list[Any] | None:
-        """Return every value that a draw of one law may have, or ``None`` where they are not finitely many."""
+        """Return every value that one draw may have, or ``None`` where they are not finitely many."""
         return None
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value] | None:
@@ -317,12 +326,12 @@ class Distribution:
 
     @property
     def family(self) -> str:
-        """The name of the law, of that of its elements where several are taken together."""
+        """The name of the distribution, or of its elements' where several are taken together."""
         return type(self).__name__
 
     @property
     def element(self) -> Distribution:
-        """The law of one element of a draw: that of each where independent ones are taken together, else the law."""
+        """The distribution of one element where independent ones are taken together, else this distribution."""
         return self
 
     @property
@@ -340,7 +349,7 @@ class Distribution:
         return [f.name for f in parameters(self) if f.metadata["moves_support"]]
 
     def parameter_event_ndims(self) -> list[int]:
-        """Return, for each parameter, how many of its last axes belong to one law."""
+        """Return, for each parameter, how many of its last axes belong to one distribution."""
         return [domain_of(self, f).event_ndim for f in parameters(self)]
 
 

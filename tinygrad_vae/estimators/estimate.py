@@ -75,6 +75,8 @@ def _chosen(samples: list[Sample], choices: Mapping[Tensor | str, Estimator | st
 def _estimator(choice: Estimator | str) -> Estimator:
     if isinstance(choice, Estimator):
         return choice
+    if isinstance(choice, type) and issubclass(choice, Estimator):
+        raise TypeError(f"estimate: found the class {choice.__name__}; pass an instance, {choice.__name__}(...)")
     kind = ESTIMATORS.get(choice)
     if kind is None:
         raise ValueError(f"estimate: there is no estimator {choice!r}; choose one of {', '.join(sorted(ESTIMATORS))}")

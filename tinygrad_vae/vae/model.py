@@ -140,7 +140,13 @@ class VAE(Layer):
         """
         if self.posterior.event_ndim > 1:
             z = reshape(z, (*z.shape[: -self.posterior.event_ndim], self.posterior.width))
-        return self.likelihood(self.decoder(z))
+        p = self.likelihood(self.decoder(z))
+        head, example = type(self.likelihood).__name__, "such as tg.Independent(tg.Normal(...), 1)"
+        if not isinstance(p, Distribution):
+            raise TypeError(f"{head} gave {describe(p)}; a head returns a distribution, {example}")
+        if not p.event_shape:
+            raise ValueError(f"{head} gave single pixels; a head returns the distribution of an image, {example}")
+        return p
 
     def prior(self) -> Distribution:
         """Return ``p(z)``."""
@@ -186,10 +192,13 @@ class VAE(Layer):
 
 
 def _head(what: str, choice: str | HeadInit, known: dict[str, HeadInit]) -> HeadInit:
+    if isinstance(choice, type):
+        raise TypeError(f"VAE.init: {what}: found the class {choice.__name__}; pass {choice.__name__}.init")
     if callable(choice):
         return choice
     if choice not in known:
-        raise ValueError(f"VAE.init: {what} must be one of {', '.join(known)}, or make a head; found {choice!r}")
+        names = ", ".join(known)
+        raise ValueError(f"VAE.init: {what} must be one of {names}, or a function that makes a head; found {choice!r}")
     return known[choice]
 
 
