@@ -29,6 +29,7 @@ html_static_path = ["static"]
 html_css_files = ["course.css"]
 html_js_files = ["settings.js", ("lesson.js", {"type": "module"})]
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
 pygments_style = "friendly"
