@@ -415,3 +415,12 @@ def test_draws_that_depend_on_each_other_are_refused_where_the_cost_joins_them()
     tg.path_and_boundary(tg.where(z > 0, z, 1.0))
     with pytest.raises(tg.InvalidGradientError, match="the draws depend on each other, and the cost joins them"):
         tg.path_and_boundary(tg.tanh(tg.sum(tg.where(z > 0, z, 1.0))))
+
+
+@pytest.mark.parametrize("condition", [lambda x, w: x * w > 0, lambda x, w: w * w * x > w, lambda x, w: x * w > 0.1])
+def test_a_comparison_whose_direction_another_draw_decides_is_refused(condition):
+    """P(x w > 0) jumps as w crosses 0, and no root in x says so."""
+    mu = tg.Tensor(np.full(20, 0.3), "mu")
+    x, w = draw(tg.Normal(mu, 1.0)), draw(tg.Normal(mu, 1.0), 1, "w")
+    with pytest.raises(tg.InvalidGradientError, match="not known to be strictly monotone"):
+        tg.path_and_boundary(tg.where(condition(x, w), 1.0, 0.0))

@@ -86,8 +86,13 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
             rate = only(mask, slopes)
             if not np.any(rate.value):
                 continue
-            low, high = (host(rate.value),) * 2 if straight else _range_in(z, mask, rate)
+            (low, high), touches = range_of(
+                rate
+            )  # whatever all random numbers are: else the root leaps from end to end
+            low, high = (np.broadcast_to(end, rate.shape) for end in (low, high))
             never = (host(rate.value) == 0) & (low <= ABOVE_ZERO) & (high >= -ABOVE_ZERO)
+            if touches and (len(masks) > 1 or random):
+                continue
             if np.all(never | (low > least) | (high < -least)) and not (np.any(never) and (random or len(masks) > 1)):
                 to_cost = tuple(b if b in common else None for b in of_z)
                 yield Edge(c, part, mask, above, rate, high > 0, straight, to_cost)
@@ -143,23 +148,6 @@ def _positions(x: Tensor, kept: set[int]) -> Iterator[Array]:
         mask = np.zeros(lengths, bool)
         mask[position] = True
         yield namespace(x.value).asarray(mask)
-
-
-def _range_in(z: Sample, mask: Array, x: Tensor) -> tuple[Array, Array]:
-    """Return where x lies as the picked elements of z run over the support, all else held fixed."""
-    moved = {id(z)}
-
-    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-        if node is z:
-            return where(mask, z, z.value) if mask.size > 1 else z
-        if any(id(y) in moved for y in node.inputs):
-            moved.add(id(node))
-            return None
-        return Tensor(node.value)
-
-    with np.errstate(all="ignore"):
-        low, high = (np.broadcast_to(end, x.shape) for end in range_of(rewrite(x, rule)))
-    return low, high
 
 
 @dataclass(frozen=True, eq=False, repr=False)

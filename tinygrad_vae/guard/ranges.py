@@ -35,9 +35,15 @@ def _may_leap(node: Tensor) -> bool:
     return bool(node.op.declared.pole[1](node, True, *intervals))  # type: ignore[union-attr]
 
 
-def range_of(node: Tensor) -> Interval:
-    """Return where the values of a node lie, whatever the noise is."""
-    return _range_of(node, _walk(topological_order([node]))[0])
+def range_of(node: Tensor) -> tuple[Interval, bool]:
+    """Return where the values of a node lie, whatever the noise is, and whether a part of it touches 0, as x^2 does."""
+    with np.errstate(all="ignore"):
+        order = topological_order([node])
+        ranges, _ = _walk(order)
+        crossing = {key for key, (low, high) in ranges.items() if np.any(np.less(low, 0) & np.greater(high, 0))}
+        ending = {key for key, ends in ranges.items() if any(np.any(np.equal(end, 0)) for end in ends)}
+        touches = any(id(part) in ending and any(id(x) in crossing for x in part.inputs) for part in order)
+        return _range_of(node, ranges), touches
 
 
 def _leaps(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Tensor]]) -> bool:
