@@ -38,7 +38,7 @@ def is_array(x: object) -> bool:
 
 
 def as_array(x: Array) -> Array:
-    """Return an array or a number as an array of floats, integers or booleans, without a copy where it is one.
+    """Return a number as an array, and an array of floats, integers or booleans as it is, without a copy.
 
     Raises:
         TypeError: ``x`` is neither; a list is refused, because its dtype would be a guess.
@@ -77,7 +77,7 @@ def cupy() -> ModuleType:
 
 
 def owned(arrays: list[Array], taken: set[int]) -> list[Array]:
-    """Return the arrays, each with memory of its own; ``taken`` has the ids of arrays not to hand out."""
+    """Return arrays that can be edited one by one: views, repeats and those whose ids are ``taken`` are copied."""
     out = []
     for g in arrays:
         g = as_array(g)

@@ -1,4 +1,4 @@
-"""Backprop: the nodes in order, and the chain rule run over them from the output back to the leaves."""
+"""Backprop: the nodes in order, the chain rule run over them from the output back, and the four ops that it calls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class GradientRefusedError(RuntimeError):
 
 
 class InvalidGradientError(GradientRefusedError):
-    """An estimator was used where its conditions do not hold."""
+    """The gradient would be wrong: the cost jumps after a draw, or the conditions of an estimator do not hold."""
 
 
 class BlockedGradientError(GradientRefusedError):
@@ -62,7 +62,7 @@ class Guard:
     """Looks at a gradient before it is taken. This one lets everything pass; ``guard/`` installs a stricter one."""
 
     def look(self, order: list[Tensor], wrt: Sequence[Tensor], cotangent: Value) -> Marking | None:
-        """Raise where the gradient would be wrong. May return a function that recorded gradients go through."""
+        """Raise where the gradient would be wrong. May return a function that marks recorded gradients."""
         return None
 
     def report(self, node: Tensor, output: Tensor, wrt: Sequence[Tensor]) -> str:
@@ -143,7 +143,7 @@ def gradients(output: Tensor, wrt: Tree, *, cotangent: Value | None = None, reco
 
 
 def pull_back(op: Op[..., Any], i: int, g: Value, y: Value, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Value:
-    """Return the cotangent of input ``i`` from ``g``, the cotangent of the output; in its shape and dtype."""
+    """Return the cotangent of input ``i``, in that input's shape and dtype; ``g`` is the cotangent of the output."""
     vjp: Any = op.vjp_of(i)
     gx = vjp(i, g, y, *inputs, **attrs) if op.variadic else vjp(g, y, *inputs, **attrs)
     x = inputs[i]

@@ -116,15 +116,15 @@ UNIFORM = NoiseLaw("U(0, 1)", lambda stream, shape, dtype: stream.uniform(shape,
 class Noise(Tensor):
     """A leaf of external noise: every draw is a deterministic function of one.
 
-    ``replay`` a graph with another leaf in its place: the same noise beside other parameters gives common random
-    numbers, ``redrawn`` noise a new draw, ``mirrored`` noise the other half of an antithetic pair.
+    ``replay`` (in ``rewrite``) computes a graph again with another leaf in its place: the same noise beside other
+    parameters gives common random numbers, ``redrawn`` noise a new draw, ``mirrored`` noise an antithetic one.
 
     Args:
         value: the numbers that were drawn.
         law: the distribution that they follow, ``NORMAL`` or ``UNIFORM``.
         name: what to call it in messages and drawings.
-        origin: noises of one origin are not independent of each other. Noise from a stream has its key there.
-        counting: how many leading axes number the draws; the axes behind them belong to one draw.
+        origin: noise of the same origin is not independent. Noise from a stream has the stream's key for it.
+        draw_axes: how many leading axes number the draws; the axes after them belong to one draw.
 
     >>> z = tg.Normal(tg.Tensor(2.0, "mu"), 1.0).sample(rng=tg.noise(0))
     >>> other = tg.replay(z, {z.noise: z.noise.mirrored()})
@@ -132,21 +132,21 @@ class Noise(Tensor):
     True
     """
 
-    __slots__ = ("counting", "law", "origin")
+    __slots__ = ("draw_axes", "law", "origin")
     coupled = False  # true for Sobol noise, whose draws along the first axis depend on each other
 
     def __init__(
-        self, value: Array, law: NoiseLaw, name: str | None = None, *, origin: Hashable = None, counting: int = 0
+        self, value: Array, law: NoiseLaw, name: str | None = None, *, origin: Hashable = None, draw_axes: int = 0
     ) -> None:
         super().__init__(value, name)
-        self.law, self.origin, self.counting = law, object() if origin is None else origin, counting
+        self.law, self.origin, self.draw_axes = law, object() if origin is None else origin, draw_axes
 
     def with_value(self, value: Array) -> Noise:
         """Return noise of the same distribution and origin with other numbers."""
         value = as_array(value)
         if value.shape != self.shape:
             raise ValueError(f"this noise has shape {self.shape}, found numbers of shape {value.shape}")
-        return type(self)(value, self.law, self.name, origin=self.origin, counting=self.counting)
+        return type(self)(value, self.law, self.name, origin=self.origin, draw_axes=self.draw_axes)
 
     def mirrored(self) -> Noise:
         """Return the mirror image of this noise, which follows the same distribution."""
@@ -154,12 +154,12 @@ class Noise(Tensor):
 
     def redrawn(self, rng: NoiseStream) -> Noise:
         """Return noise of the same distribution and shape, drawn anew."""
-        return new_noise(rng, self.law, self.shape, self.dtype, (self.value,), self.name, self.counting)
+        return new_noise(rng, self.law, self.shape, self.dtype, (self.value,), self.name, self.draw_axes)
 
 
 def new_noise(
-    rng: NoiseStream, law: NoiseLaw, shape: Shape, dtype: Any, others: Any = (), name: Any = None, counting: int = 0
+    rng: NoiseStream, law: NoiseLaw, shape: Shape, dtype: Any, others: Any = (), name: Any = None, draw_axes: int = 0
 ) -> Noise:
     """Return new noise of a distribution, on the GPU if one of the other arrays is there."""
     origin, value = rng.key, namespace(*others).asarray(law.draw(rng, shape, dtype))
-    return Noise(value, law, name, origin=origin, counting=counting)
+    return Noise(value, law, name, origin=origin, draw_axes=draw_axes)

@@ -18,9 +18,9 @@ Tree = TypeVar("Tree")
 def rewrite(roots: Tree, rule: Callable[[Tensor, tuple[Any, ...]], Tensor | None]) -> Tree:
     """Return the graph of ``roots`` with some nodes replaced; the original graph is left alone.
 
-    From the leaves up, ``rule(node, inputs)`` is called with each node and its rewritten inputs. It returns the node to
-    stand there, or ``None`` to keep it. A kept node whose inputs are unchanged is shared with the original. One whose
-    inputs are other nodes with the very same values keeps its value; all others are computed again.
+    From the leaves up, ``rule(node, inputs)`` is called with each node and its rewritten inputs. It returns the new
+    node, or ``None`` to keep the old one. A kept node whose inputs are unchanged is shared with the original. One
+    whose inputs are other nodes with the very same values keeps its value; all others are computed again.
 
     >>> x = Tensor(2.0)
     >>> swap = rewrite(tg.sin(x) + 1, lambda node, inputs: tg.cos(*inputs) if node.op is tg.sin else None)
@@ -49,10 +49,9 @@ def _with_inputs(node: Tensor, inputs: tuple[Any, ...]) -> Tensor:
 
 
 def replay(roots: Tree, swaps: Mapping[Tensor, Tensor | Array]) -> Tree:
-    """Return the graph computed again with other nodes, or arrays for leaves, in the places of some.
+    """Return the graph computed again with some nodes swapped for other nodes, or some leaves for arrays.
 
     The same noise with other parameters gives common random numbers; other noise gives a new draw.
-
     An array becomes a leaf of the same name. A node that is not part of the graph is a ValueError.
 
     >>> x = Tensor(2.0)
@@ -108,8 +107,8 @@ class Drawn:
     line: SourceLine
     estimator: str
     note: str = ""
-    weighs: bool = False  # it weighs the whole cost that follows, which may only be summed afterwards
-    biased: str = ""  # why the gradient is not that of the expectation
+    weighs: bool = False  # it multiplies the whole cost, which may then only be summed
+    biased: str = ""  # why the gradient is wrong on average, if it is
     origin: Hashable = None  # shared by everything that was made of one draw
 
     def __repr__(self) -> str:
@@ -117,7 +116,7 @@ class Drawn:
 
 
 def _taken_care_of(x: Value, /, *, drawn: Drawn) -> Value:
-    """``x``, an opened draw or its log-probability, with a note of the draw and the estimator. Derivative 1."""
+    """Return ``x``, an opened draw or its log-probability, and remember which draw and estimator. Derivative 1."""
     return x
 
 

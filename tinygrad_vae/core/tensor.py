@@ -83,7 +83,7 @@ def value_of(x: Value) -> Any:
 
 
 BLOCKED: Any = object()
-"""In the place of a vjp: the value does depend on this input, and has no derivative. Asking for one is an error."""
+"""Stands where a vjp would: the value depends on this input and has no derivative in it. Asking for one is an error."""
 
 
 class Op(Generic[P, R]):
@@ -91,8 +91,9 @@ class Op(Generic[P, R]):
 
     A vjp (vector-Jacobian product) answers: if the cost changes by ``g`` when the output ``y`` changes by 1, by how
     much does it change when this input does? It is called as ``vjp(g, y, *inputs, **attrs)``, with the number of the
-    input in front for an op with ``*inputs``, and is written with ops, so that it can be differentiated again. ``None``
-    stands where nothing flows (a step, flat between its jumps; a cut on purpose), ``BLOCKED`` where it is lost.
+    input in front for an op with ``*inputs``, and is written with ops, so that it can be differentiated again. It is
+    ``None`` where nothing flows (a step, flat between its jumps; a cut on purpose), ``BLOCKED`` where it is unknown.
+    The inputs of an ``elementwise`` op broadcast; ``pull_back`` brings their cotangents back to shape.
     """
 
     node: type[Tensor] = Tensor  # the kind of node that a call records

@@ -60,7 +60,7 @@ def paths(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def replace_leaves(tree: T, new: Sequence[Any]) -> T:
-    """Return a tree of the same structure with other leaves. A dataclass is put together without its ``__init__``."""
+    """Return a tree of the same structure with other leaves. A dataclass skips its ``__init__`` and checks."""
     remaining, end = iter(new), object()
     try:
         made = _rebuild(tree, remaining)
@@ -90,7 +90,7 @@ def _rebuild(tree: Any, remaining: Iterator[Any]) -> Any:
 
 
 def map_leaves(function: Callable[..., Any], tree: T, *others: Any) -> T:
-    """Return the tree with ``function`` applied to each leaf, together with the leaves at its place in ``others``."""
+    """Return the tree with ``function`` applied to each leaf, and to the leaves of ``others`` at the same position."""
     rows = [leaves(x) for x in (tree, *others)]
     for row in rows[1:]:
         if len(row) != len(rows[0]):

@@ -19,7 +19,7 @@ def check_constant(op: Any, x: Any, args: Sequence[Any], attrs: Mapping[str, Any
 
 
 def check_not_widened(op: Any, values: Sequence[Any]) -> None:
-    """Refuse a float64 result of float32 arrays, which NumPy makes of float32 and integers without a word."""
+    """Refuse a float64 result of float32 arrays, which NumPy makes silently of float32 and integers."""
     dtypes = [x.dtype for x in values if hasattr(x, "dtype")]
     if not any(d.char == "d" for d in dtypes):
         found = " and ".join(map(str, dtypes))
@@ -27,7 +27,7 @@ def check_not_widened(op: Any, values: Sequence[Any]) -> None:
 
 
 def of_failed_call(op: Any, error: Exception, args: Sequence[Any], attrs: Mapping[str, Any]) -> Exception:
-    """Return the error of an op's function with the op and its arguments in words."""
+    """Return the error of an op's function with the op and its arguments named."""
     lines = [f"{op.name}: {error}"]
     for i, x in enumerate(args):
         if op.variadic or i < len(op.input_names):

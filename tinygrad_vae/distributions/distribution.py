@@ -235,8 +235,8 @@ class Distribution:
         if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
             raise ValueError(f"{type(self).__name__}: a shape is made of whole numbers from 0 on, found {shape}")
         leaves = [value_of(leaf) for leaf in trees.leaves(self)]
-        called, counting = f"noise of {name}" if name else None, len(shape) + len(self.batch_shape)
-        return new_noise(rng, self.noise_law, self.noise_shape(shape), self.dtype, leaves, called, counting)
+        called, draw_axes = f"noise of {name}" if name else None, len(shape) + len(self.batch_shape)
+        return new_noise(rng, self.noise_law, self.noise_shape(shape), self.dtype, leaves, called, draw_axes)
 
     # densities ------------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ def sobol(noise: Noise, rng: NoiseStream) -> Noise:
     >>> bool(abs(even.value - 5) < abs(cost.value - 5))
     True
     """
-    if noise.counting < 1:
+    if noise.draw_axes < 1:
         raise ValueError(
             f"{noise.name or 'this noise'} of shape {noise.shape} has no axis that counts draws; "
             "draw with sample((n,), ...)"
@@ -78,7 +78,7 @@ def sobol(noise: Noise, rng: NoiseStream) -> Noise:
     key = rng.key
     points = rng.sobol(noise.shape, noise.dtype, normal=noise.law is NORMAL)  # type: ignore[attr-defined]
     points = namespace(noise.value).asarray(points)
-    return SobolNoise(points, noise.law, noise.name, origin=key, counting=noise.counting)
+    return SobolNoise(points, noise.law, noise.name, origin=key, draw_axes=noise.draw_axes)
 
 
 NoiseStream.sobol = sobol_points  # type: ignore[attr-defined]

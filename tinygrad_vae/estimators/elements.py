@@ -60,7 +60,7 @@ def is_coupled(z: Sample) -> bool:
 
 def _is_paired(noise: Noise) -> bool:
     """Return whether half the rows of the noise are mirror images or copies of others, as in antithetic pairs."""
-    if not noise.counting or len(noise.shape) < 1 or noise.shape[0] < 2 or not noise.size:
+    if not noise.draw_axes or len(noise.shape) < 1 or noise.shape[0] < 2 or not noise.size:
         return False
     rows = host(noise.value).reshape(noise.shape[0], -1)
     mirrored = host(noise.law.mirror(noise.value)).reshape(rows.shape)
