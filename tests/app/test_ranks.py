@@ -169,13 +169,13 @@ import numpy as np
 from tinygrad_vae import trees
 from tinygrad_vae.app import Run, cli
 from tinygrad_vae.parallel import world
-climb = Run.climb
+descend = Run.descend
 
 def on_another_processor(run, model, optimizer, gradient, rate):
     gradient = trees.map_leaves(lambda g: g * np.float32(1 + 1e-6 * world().rank), gradient)
-    return climb(run, model, optimizer, gradient, rate)
+    return descend(run, model, optimizer, gradient, rate)
 
-Run.climb = on_another_processor
+Run.descend = on_another_processor
 sys.exit(cli.main())
 """
 

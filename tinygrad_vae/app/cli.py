@@ -177,7 +177,7 @@ def train_command(arguments: argparse.Namespace) -> int:
         if ranks.rank:
             return 0
         if arguments.verbose:
-            compiled = run.compiled_update if run.config.blocks == 1 else run.compiled_climb
+            compiled = run.compiled_update if run.config.blocks == 1 else run.compiled_descend
             print(f"the steps ran {f'compiled: {compiled.in_words()}' if compiled.is_compiled else 'op by op'}")
         try:
             _conclude(run, state, DRAWS)

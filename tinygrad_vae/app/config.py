@@ -232,11 +232,11 @@ class TrainConfig:
             if (rising := getattr(self, name)) > self.epochs:
                 raise RunError(f"{name}: {rising} epochs are more than the {self.epochs} epochs of the run")
         try:
-            self.climbed(1)
+            self.objective_for(1)
         except (TypeError, ValueError) as error:
             raise RunError(f"objective: {str(error).removeprefix('Objective: ')}") from error
 
-    def climbed(self, steps_per_epoch: int) -> Objective:
+    def objective_for(self, steps_per_epoch: int) -> Objective:
         """Return the objective, whose warm-up is counted in steps."""
         warm_up = self.beta_warm_up * steps_per_epoch
         return Objective(self.objective, self.samples, self.estimator, self.beta, warm_up, self.free_bits, self.kl)

@@ -121,39 +121,45 @@ class Run:
             rate *= stages(step // an_epoch)
         return rate
 
-    def batch(self, places: Array, bits: NoiseStream) -> Array:
-        """Return the images at these places as the model takes them."""
-        batch = self.pixels(self.images[places])
+    def batch(self, indices: Array, bits: NoiseStream) -> Array:
+        """Return these images as the model takes them; ``bits`` is the noise to draw their bits with, if they are."""
+        batch = self.pixels(self.images[indices])
         return binarise(batch, bits) if self.config.binarise == "fresh" else batch
 
-    def slope(self, model: VAE, batch: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
+    def loss_and_gradient(self, model: VAE, batch: Array, rng: NoiseStream, step: Array, baseline: Array | None) -> Any:
         """Return minus the mean bound of a batch, and its gradient in the weights.
 
-        The ``numbers`` are the number of steps made before, and the baseline, if the estimator has one.
+        ``step`` is the number of steps made before; ``baseline`` is ``None`` if the estimator has none.
         """
-        step, baseline = numbers
-        climbed = self.config.climbed(self.steps_per_epoch)
+        bound = self.config.objective_for(self.steps_per_epoch)
 
         def loss(model: VAE) -> Value:
-            return -mean(climbed(model, batch, rng=rng, step=step, baseline=baseline))
+            return -mean(bound(model, batch, rng=rng, step=step, baseline=baseline))
 
         return value_and_grad(loss)(model)
 
-    def climb(self, model: VAE, optimizer: Any, gradient: Any, rate: Array) -> Any:
+    def descend(self, model: VAE, optimizer: Any, gradient: Any, rate: Array) -> Any:
         """Return the weights and Adam's state after one step down a gradient."""
         if self.config.clip:
             gradient, _ = clip_by_global_norm(gradient, self.config.clip)
         return AdamW(rate, weight_decay=self.config.weight_decay).update(model, gradient, optimizer)
 
-    def update(self, model: VAE, optimizer: Any, batch: Array, rng: NoiseStream, *numbers: Array | None) -> Any:
-        """Return the weights and Adam's state after one step up the mean bound of a batch, and minus that bound.
+    def update(
+        self,
+        model: VAE,
+        optimizer: Any,
+        batch: Array,
+        rng: NoiseStream,
+        rate: Array,
+        step: Array,
+        baseline: Array | None,
+    ) -> Any:
+        """Return the weights and Adam's state after one step down the loss, and the loss.
 
-        The ``numbers`` are the learning rate, then those of ``slope``: arrays, so that a compiled step sees them
-        change.
+        The learning rate, the step and the baseline are arrays, so that a compiled step sees them change.
         """
-        rate, *others = numbers
-        value, gradient = self.slope(model, batch, rng, *others)
-        return *self.climb(model, optimizer, gradient, rate), value
+        loss, gradient = self.loss_and_gradient(model, batch, rng, step, baseline)
+        return *self.descend(model, optimizer, gradient, rate), loss
 
     @functools.cached_property
     def compiled_update(self) -> Plan:
@@ -161,36 +167,37 @@ class Run:
         return plan(self.update, carry=2)
 
     @functools.cached_property
-    def compiled_climb(self) -> Plan:
-        """``climb``, compiled, for a batch that is cut into blocks."""
-        return plan(self.climb, carry=2)
+    def compiled_descend(self) -> Plan:
+        """``descend``, compiled, for a batch that is cut into blocks."""
+        return plan(self.descend, carry=2)
 
     def update_on(self, ranks: Ranks, *, compiled: bool = False) -> Update:
         """Return the ``update`` that these processes make together."""
         if self.config.blocks == 1:
             return self.compiled_update if compiled else self.update
-        slope = parallel(self.slope, blocks=self.config.blocks, compiled=compiled, comm=ranks)
-        climb = self.compiled_climb if compiled else self.climb
+        loss_and_gradient = parallel(self.loss_and_gradient, blocks=self.config.blocks, compiled=compiled, comm=ranks)
+        descend = self.compiled_descend if compiled else self.descend
 
-        def update(model: VAE, optimizer: Any, batch: Batch, rng: NoiseStream, *numbers: Array | None) -> Any:
-            rate, *others = numbers
-            value, gradient = slope(model, batch, rng, *others)
-            return *climb(model, optimizer, gradient, rate), value
+        def update(
+            model: VAE, optimizer: Any, batch: Batch, rng: NoiseStream, rate: Array, *others: Array | None
+        ) -> Any:
+            loss, gradient = loss_and_gradient(model, batch, rng, *others)
+            return *descend(model, optimizer, gradient, rate), loss
 
         return update
 
 
 class Batch:
-    """The images of a step, of which each block reads its own."""
+    """The images of a step; each block reads its own."""
 
-    def __init__(self, run: Run, places: Array, bits: NoiseStream) -> None:
-        self.run, self.places, self.bits = run, places, bits
+    def __init__(self, run: Run, indices: Array, bits: NoiseStream) -> None:
+        self.run, self.indices, self.bits = run, indices, bits
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def __getitem__(self, part: slice) -> Array:
-        return self.run.batch(self.places[part], self.bits.at("block", part.start))
+        return self.run.batch(self.indices[part], self.bits.at("block", part.start))
 
 
 def blank_model(config: TrainConfig, pixels: int, levels: int) -> VAE:

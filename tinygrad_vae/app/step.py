@@ -54,25 +54,26 @@ def _step(run: Run, state: State, update: Update, ranks: Ranks) -> State:
     epoch, position = divmod(state.step, run.steps_per_epoch)
     order = _order(config.seed, epoch, len(run.images))
     weight = trees.leaves(state.model)[0]
-    places, bits = order[position * config.batch : (position + 1) * config.batch], rng.at("bits", "fresh", state.step)
-    batch = beside(run.batch(places, bits), weight) if config.blocks == 1 else Batch(run, places, bits)
-    numbers: list[Any] = [np.asarray(run.learning_rate(state.step)), np.asarray(float(state.step)), None]
+    indices, bits = order[position * config.batch : (position + 1) * config.batch], rng.at("bits", "fresh", state.step)
+    batch = beside(run.batch(indices, bits), weight) if config.blocks == 1 else Batch(run, indices, bits)
+    rate, made = (beside(np.asarray(float(x)), weight) for x in (run.learning_rate(state.step), state.step))
+    baseline: Any = None
     if config.estimator == "score-function" and state.baseline is not None:
-        numbers[2] = np.asarray(state.baseline, weight.dtype)
-    there = [None if x is None else beside(x, weight) for x in numbers]
-    model, optimizer, loss = update(state.model, state.optimizer, batch, rng.at("noise", state.step), *there)
-    value = -float(loss)
-    if not math.isfinite(value):
-        raise ValueError(f"the loss is {-value}")
+        baseline = beside(np.asarray(state.baseline, weight.dtype), weight)
+    noise_of_step = rng.at("noise", state.step)
+    model, optimizer, loss = update(state.model, state.optimizer, batch, noise_of_step, rate, made, baseline)
+    bound = -float(loss)
+    if not math.isfinite(bound):
+        raise ValueError(f"the loss is {-bound}")
 
-    baseline = value if state.baseline is None else state.baseline + (1 - BASELINE_MEMORY) * (value - state.baseline)
+    old = bound if state.baseline is None else state.baseline
     after = dataclasses.replace(
         state,
         model=model,
         optimizer=optimizer,
         step=state.step + 1,
-        epoch_total=state.epoch_total + value * len(places),
-        baseline=baseline,
+        epoch_total=state.epoch_total + bound * len(indices),
+        baseline=old + (1 - BASELINE_MEMORY) * (bound - old),
     )
     return _close_epoch(run, after, epoch + 1, ranks) if after.step % run.steps_per_epoch == 0 else after
 
