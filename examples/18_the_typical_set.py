@@ -100,7 +100,7 @@ decoded = {tau: model.decode(np.float32(tau) * e) for tau in taus}
 
 
 def surprise(law):
-    """Return -log p(x) of the image of the data that is likeliest under each law, in nats."""
+    """Return -log p(x) of the image of the data that is likeliest under each distribution, in nats."""
     nats = [-law.log_prob(image) for image in images.pixels[:500]]
     return np.min(nats, axis=0)
 

@@ -20,15 +20,15 @@ Labels = tuple[int | None, ...]
 
 
 def inverse_cdf(law: Distribution, p: Value) -> Value:
-    """Return the z with ``law.cdf(z) = p``, whose derivatives are those of that equation.
+    """Return the z with ``law.cdf(z) = p``; its derivatives follow from that equation.
 
-    ``dz/dtheta = -(dF/dtheta) / density(z)`` at fixed z, and ``dz/dp = 1 / density(z)``; those of higher order follow,
-    as z itself stands on the right. Figurnov, Mohamed and Mnih 2018; Jankowiak and Obermeyer 2018.
+    ``dz/dtheta = -(dF/dtheta) / density(z)`` at fixed z, and ``dz/dp = 1 / density(z)``. Higher derivatives follow,
+    since z itself stands on the right. Figurnov, Mohamed and Mnih 2018; Jankowiak and Obermeyer 2018.
 
-    The smallest count z with ``law.cdf(z) >= p``, which jumps, where the law is one of counts.
+    For a distribution of counts it is the smallest count z with ``law.cdf(z) >= p``, which jumps.
 
     Args:
-        law: of numbers, with ``cdf``, ``log_density``, and ``solve_cdf(p)``, which finds z on arrays.
+        law: a distribution of numbers, with ``cdf``, ``log_density``, and ``solve_cdf(p)``, which finds z on arrays.
         p: probabilities, between 0 and 1.
     """
     solve = count_of_cdf if law.path is None else solution_of_cdf
@@ -67,7 +67,7 @@ def solution_of_cdf(*probability_and_parameters: Value, law: Distribution) -> Va
 
 @op(None, smoothness=JUMP, axes=_batch_axes)
 def count_of_cdf(*probability_and_parameters: Value, law: Distribution) -> Value:
-    """The smallest count z with ``F(z; theta) >= p``: what ``inverse_cdf`` records for a law of counts."""
+    """The smallest count z with ``F(z; theta) >= p``: ``inverse_cdf`` records it for a distribution of counts."""
     p, *parameters = probability_and_parameters
     return trees.replace_leaves(law, parameters).solve_cdf(p)  # type: ignore[attr-defined]
 

@@ -24,7 +24,7 @@ def in_short(value: Any) -> str:
 
 
 def with_names(dist: Any) -> str:
-    """Return the law in words, with the names of its parameters: ``Normal(mu, sigma)``."""
+    """Return the distribution as text, with the names of its parameters: ``Normal(mu, sigma)``."""
     given = [(f, getattr(dist, f.name)) for f in dataclasses.fields(dist)]
     shown = [_part_in_words(f, part) for f, part in given if part is not None]
     return f"{type(dist).__name__}({', '.join(shown)})"

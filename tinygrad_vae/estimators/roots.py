@@ -17,9 +17,9 @@ from ..core import (
     Tensor,
     Value,
     gradients,
-    host,
     namespace,
     rewrite,
+    host,
     topological_order,
     trees,
 )
@@ -202,10 +202,10 @@ def _axes_of_root(i: int, labels: Labels, y: Value, *inputs: Value, law: Any, **
 
 @op(None, smoothness=STOP, axes=_axes_of_root)
 def root_of_condition(*inputs: Value, law: Any, condition: Condition | None, rising: Array | None) -> Value:
-    """The number inside the support of a law at which a monotone condition is 0; NaN where there is none.
+    """The number inside the support of a distribution at which a monotone condition is 0; NaN where there is none.
 
-    The first input is the number if ``condition`` is ``None``, and else where to begin. The parameters of the law
-    come next, and then what the condition is computed from.
+    The first input is the number if ``condition`` is ``None``, and else where to begin. The parameters of
+    the distribution come next, then the inputs of the condition.
     """
     x, *others = inputs
     count, xp = len(trees.leaves(law)), namespace(x)
