@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .core import Array, Value, describe, is_array, namespace, trees
-from .core.arrays import cupy, host
+from .core.arrays import cupy, to_numpy
 
 Tree = TypeVar("Tree")
 
 
 def to_host(tree: Tree) -> Tree:
     """Return a tree of arrays (a model, the state of an optimizer) with every array in NumPy."""
-    return _moved("to_host", tree, host)
+    return _moved("to_host", tree, to_numpy)
 
 
 def to_device(tree: Tree) -> Tree:

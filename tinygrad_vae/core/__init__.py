@@ -11,7 +11,7 @@
 
 # fmt: off
 from . import trees
-from .arrays import Array, Value, as_array, describe, host, is_array, namespace, owned, special
+from .arrays import Array, Value, as_array, describe, to_numpy, is_array, namespace, owned, special
 from .gradients import (
     BlockedGradientError, GradientRefusedError, Guard, InvalidGradientError, add, astype, broadcast_to, gradients,
     install, pull_back, sum_to, topological_order,

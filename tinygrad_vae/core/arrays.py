@@ -63,7 +63,7 @@ def describe(x: object) -> str:
     return f"an object of type {type(x).__name__}"
 
 
-def host(x: Array) -> Array:
+def to_numpy(x: Array) -> Array:
     """Return an array in NumPy."""
     return x.get() if _is_cupy(x) else np.asarray(x)
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from . import words
-from .arrays import Array, Value, as_array, host
+from .arrays import Array, Value, as_array, to_numpy
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,7 +65,7 @@ class Tensor(Attached):  # type: ignore[misc]
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
         made_by = f", made by {self.op.name}" if self.op else ""
-        return f"Tensor({np.array2string(host(self.value), threshold=10, precision=6)}{name}{made_by})"
+        return f"Tensor({np.array2string(to_numpy(self.value), threshold=10, precision=6)}{name}{made_by})"
 
 
 def make_node(

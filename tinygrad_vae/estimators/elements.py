@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Array, InvalidGradientError, Noise, Sample, Tensor, Value, host, namespace
+from ..core import Array, InvalidGradientError, Noise, Sample, Tensor, Value, namespace, to_numpy
 from ..guard.axes import Labels, aligned_log_prob, surviving_axes
 from ..guard.names import name_of_draw
 from ..ops import stop_gradient, where
@@ -62,8 +62,8 @@ def _is_paired(noise: Noise) -> bool:
     """Return whether half the rows of the noise are mirror images or copies of others, as in antithetic pairs."""
     if not noise.draw_axes or len(noise.shape) < 1 or noise.shape[0] < 2 or not noise.size:
         return False
-    rows = host(noise.value).reshape(noise.shape[0], -1)
-    mirrored = host(noise.law.mirror(noise.value)).reshape(rows.shape)
+    rows = to_numpy(noise.value).reshape(noise.shape[0], -1)
+    mirrored = to_numpy(noise.law.mirror(noise.value)).reshape(rows.shape)
     first = np.isin(mirrored[:, 0], rows[:, 0])
     if 2 * np.unique(rows[:, 0]).size <= len(rows) or 2 * np.count_nonzero(first) >= len(rows):
         seen, images = set(map(bytes, rows)), set(map(bytes, mirrored))

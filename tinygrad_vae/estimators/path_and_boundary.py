@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import InvalidGradientError, Sample, Tensor, host, namespace, opened, rewrite, topological_order
+from ..core import InvalidGradientError, Sample, Tensor, namespace, opened, rewrite, to_numpy, topological_order
 from ..guard.axes import weigh_terms
 from ..guard.names import name_of_draw, op_in_words
 from ..guard.paths import dependence, live_nodes, live_samples, path_after
@@ -225,7 +225,7 @@ def _boundary(edge: Edge, z: Sample, cost: Tensor, steps: list[Tensor]) -> tuple
     with np.errstate(all="ignore"):
         true, false = (_forced(edge, truth, z, cost, steps, points) for truth in (True, False))
         jump = stop_gradient(where(seen, true - false, 0.0))
-    if not np.all(np.isfinite(host(jump.value))):
+    if not np.all(np.isfinite(to_numpy(jump.value))):
         raise InvalidGradientError(
             f"path-and-boundary: the cost is not finite where {op_in_words(edge.c)} flips, so that its jump has no size"
         )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import Sample, Tensor, as_array, host, value_of
+from ..core import Sample, Tensor, as_array, to_numpy, value_of
 from ..distributions import Gamma
 from ..guard.report import jump_objection
 from ..ops import exp, lgamma, log, sqrt, stop_gradient, surrogate
@@ -37,7 +37,7 @@ class RejectionPath(Estimator):
         dist = z.dist.element
         if not isinstance(dist, Gamma):
             return f"there is a rejection sampler of Gamma here, and none of {type(dist).__name__}"
-        lowest = float(np.min(host(as_array(value_of(dist.concentration))), initial=np.inf))
+        lowest = float(np.min(to_numpy(as_array(value_of(dist.concentration))), initial=np.inf))
         if lowest < 1:
             return f"the sampler is for concentrations from 1 on, found {lowest:g}"
         return jump_objection(z, cost)

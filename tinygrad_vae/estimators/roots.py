@@ -19,7 +19,7 @@ from ..core import (
     gradients,
     namespace,
     rewrite,
-    host,
+    to_numpy,
     topological_order,
     trees,
 )
@@ -90,7 +90,7 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
                 rate
             )  # whatever all random numbers are: else the root leaps from end to end
             low, high = (np.broadcast_to(end, rate.shape) for end in (low, high))
-            never = (host(rate.value) == 0) & (low <= ABOVE_ZERO) & (high >= -ABOVE_ZERO)
+            never = (to_numpy(rate.value) == 0) & (low <= ABOVE_ZERO) & (high >= -ABOVE_ZERO)
             if touches and (len(masks) > 1 or random):
                 continue
             if np.all(never | (low > least) | (high < -least)) and not (np.any(never) and (random or len(masks) > 1)):

@@ -22,9 +22,9 @@ from ..core import (
     Sample,
     Tensor,
     Value,
-    host,
     is_array,
     rewrite,
+    to_numpy,
     topological_order,
     trees,
     value_of,
@@ -317,7 +317,7 @@ def _values_held(order: list[Tensor], cost: Tensor, baseline: Value, samples: Se
     leaves = [x for node in order for x in (node, *node.inputs) if getattr(x, "op", None) is None] or [baseline]
     arrays = [value_of(x) for x in leaves]
     held = {id(_memory(x)) for x in arrays if is_array(x)}
-    numbers = [np.ravel(host(x)) for x in arrays if isinstance(x, float) or (is_array(x) and x.dtype.kind == "f")]
+    numbers = [np.ravel(to_numpy(x)) for x in arrays if isinstance(x, float) or (is_array(x) and x.dtype.kind == "f")]
     numbers = [x for x in numbers if x.size and not np.all(_is_round(x))]
     after = {id(z): 1 << k for k, z in enumerate(samples)}
     found = 0
@@ -344,7 +344,7 @@ def _summed_up(value: Array, numbers: list[Array], least: int) -> bool:
     """
     if not numbers or value.dtype.kind != "f" or not least <= value.size <= 4096:
         return False
-    value = host(value)
+    value = to_numpy(value)
     if np.unique(value).size < value.size or np.any(_is_round(value)):
         return False
     for axis in (None, *range(value.ndim)):

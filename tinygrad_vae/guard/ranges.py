@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UNIFORM, Drawn, Noise, Sample, Tensor, host, taken_care_of, topological_order, value_of
+from ..core import UNIFORM, Drawn, Noise, Sample, Tensor, taken_care_of, to_numpy, topological_order, value_of
 from ..ops.ranges import ABOVE_ZERO, BETWEEN_0_AND_1, PROMISED, REALS, UNKNOWN, Interval, range_of_support
 
 Ranges = dict[int, Interval]
@@ -78,7 +78,7 @@ def _walk(order: list[Tensor]) -> tuple[Ranges, dict[int, frozenset[Tensor]]]:
 def _range_of(x: Any, ranges: Ranges) -> Interval:
     if id(x) in ranges:
         return ranges[id(x)]
-    value = host(value_of(x)).astype(np.float64)
+    value = to_numpy(value_of(x)).astype(np.float64)
     return value, value
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import host, value_of
+from ..core import to_numpy, value_of
 
 Interval = tuple[Any, Any]
 RangeOf = Callable[..., Interval]
@@ -293,7 +293,7 @@ def _crosses_zero(x: Interval) -> Any:
 
 def range_of_support(support: Any) -> Interval:
     """Return the interval of a support. The ends of an open one are the next floats."""
-    low, high = (host(value_of(end)).astype(np.float64) for end in support.bounds)
+    low, high = (to_numpy(value_of(end)).astype(np.float64) for end in support.bounds)
     if support.event_ndim:
         return np.where(low == 0, ABOVE_ZERO, low).min(), high.max()
     return (
