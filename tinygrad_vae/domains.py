@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .core import Array, as_array
+from .core import Array, as_array, value_of
 from .devices import to_host
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -44,19 +44,22 @@ def _above(low: Any, spread: float) -> Draw:
 
 
 def greater_than(bound: Any) -> Domain:
-    """Return the numbers above ``bound``, which may be an array."""
+    """Return the numbers above ``bound``, which may be an array or a Tensor."""
+    bound = value_of(bound)
     name = lambda: f"greater than {_short(bound)}"  # noqa: E731
     return Domain(name, lambda x: (x > bound) & (x < np.inf), _above(bound, 1), bounds=(bound, np.inf))
 
 
 def at_least(bound: Any) -> Domain:
-    """Return the numbers from ``bound`` on, which is included and may be an array."""
+    """Return the numbers from ``bound`` on, which is included and may be an array or a Tensor."""
+    bound = value_of(bound)
     name = lambda: f"at least {_short(bound)}"  # noqa: E731
     return Domain(name, lambda x: (x >= bound) & (x < np.inf), _above(bound, 1), bounds=(bound, np.inf))
 
 
 def interval(low: Any, high: Any) -> Domain:
-    """Return the numbers from ``low`` to ``high``, both included; they may be arrays."""
+    """Return the numbers from ``low`` to ``high``, both included; they may be arrays or Tensors."""
+    low, high = value_of(low), value_of(high)
     return Domain(
         lambda: f"[{_short(low)}, {_short(high)}]",
         lambda x: (x >= low) & (x <= high),

@@ -9,7 +9,7 @@ from standard_errors import LAWS
 
 import tinygrad_vae as tg
 from tinygrad_vae.checks.ops import CheckError
-from tinygrad_vae.domains import POSITIVE
+from tinygrad_vae.domains import POSITIVE, REAL, greater_than
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,27 @@ def test_an_instance_can_be_checked_and_a_special_estimator_needs_a_program():
     tg.check_estimator(tg.ScoreFunction(0.5, credit="downstream"))
     with pytest.raises(CheckError, match=r"vimco is valid nowhere here; give program=(.|\n)*must be logsumexp"):
         tg.check_estimator(tg.VIMCO)
+
+
+def test_a_support_may_be_made_of_a_parameter():
+    @dataclass(frozen=True, eq=False)
+    class Late(tg.Distribution):
+        """An exponential of rate 1 that begins at ``start``."""
+
+        start: object = tg.parameter(REAL, moves_support=True)
+        support = property(lambda self: greater_than(self.start))
+
+        def log_density(self, x):
+            return self.start - x
+
+        def icdf(self, p):
+            return self.start - tg.log1p(-p)
+
+    tg.check_distribution(Late)
+    z = Late(tg.Tensor(1.0)).sample(rng=tg.noise(0))
+    with pytest.raises(tg.InvalidGradientError, match="the support of Late moves with start"):
+        tg.gradients(tg.score_function(z * z), z.dist.start)
+    assert float(tg.gradients(tg.reparameterize(z * z), z.dist.start)) == pytest.approx(2 * float(z.value))
 
 
 @pytest.mark.parametrize("wrong", [3.0, tg.Normal(0.0, 1.0), "pathwise"])

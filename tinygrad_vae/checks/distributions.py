@@ -117,8 +117,8 @@ def _check_shapes(d: Distribution, batch: tuple[int, ...]) -> None:
                 raise CheckError(f"{_name(d)}: {what} has shape {np.shape(value)}, expected {shape}")
             if np.asarray(value).dtype.kind == "f" and np.asarray(value).dtype != dtype:
                 raise CheckError(
-                    f"{_name(d)}: {what} is {np.asarray(value).dtype} for parameters of {np.dtype(dtype)}; look for an "
-                    "array of another dtype in its formula (numbers of Python keep the dtype)"
+                    f"{_name(d)}: {what} is {np.asarray(value).dtype} for parameters of {np.dtype(dtype)}; look in its "
+                    "formula for an array or a NumPy number of another dtype (float(number) keeps the dtype)"
                 )
 
 

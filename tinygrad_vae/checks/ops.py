@@ -194,7 +194,7 @@ def _check_recording(op: Op[..., Any], inputs: list[Array], trial: Case) -> None
         if formula.dtype != inputs[i].dtype and "dtype" not in trial.attrs:
             raise CheckError(
                 f"{op.name}: the vjp in {op.input_name(i)} gave {formula.dtype} for {inputs[i].dtype} inputs; "
-                "look for an array of another dtype in its formula (numbers of Python keep the dtype)"
+                "look in it for an array, a NumPy number (float(number) keeps the dtype) or tg.where of two numbers"
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import Array, Value, namespace, special, value_of
+from ..core import Array, Value, namespace, special
 from ..domains import NONNEGATIVE, POSITIVE, REAL, Domain, at_least
 from ..ops import atan, betainc, betaln, cos, expm1, hypot, log, log1p, minimum, ndtr, sin, sqrt, tan
 from .accurate import digamma_gap, in_float64, log_binomial
@@ -118,7 +118,7 @@ class Pareto(Distribution):
 
     @property
     def support(self) -> Domain:
-        return at_least(value_of(self.scale))
+        return at_least(self.scale)
 
     def log_density(self, x: Value) -> Value:
         return log(self.concentration) - log(x) - self.concentration * (log(x) - log(self.scale))

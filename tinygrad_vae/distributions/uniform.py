@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..core import Value, value_of
+from ..core import Value
 from ..domains import REAL, Domain, greater_than, interval
 from ..ops import clip, log
 from .branches import probability
@@ -27,11 +27,11 @@ class Uniform(Distribution):
     """
 
     low: Value = parameter(REAL, default=0.0, moves_support=True)
-    high: Value = parameter(lambda dist: greater_than(value_of(dist.low)), default=1.0, moves_support=True)
+    high: Value = parameter(lambda dist: greater_than(dist.low), default=1.0, moves_support=True)
 
     @property
     def support(self) -> Domain:
-        return interval(value_of(self.low), value_of(self.high))
+        return interval(self.low, self.high)
 
     def log_density(self, x: Value) -> Value:
         return -log(self.high - self.low) + 0.0 * x

@@ -103,6 +103,8 @@ class Estimator:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if not hasattr(cls, "name"):
+            raise TypeError(f'{cls.__name__}: an estimator has a name to be chosen by; write name = "..." in the class')
         enter(ESTIMATORS, cls.name, cls, "an estimator", 'write name = "..." in the class')
         cls.explained_first = vars(cls).get("explained_first", False)
         cls.takes_noise = "rng" in inspect.signature(cls).parameters
@@ -132,7 +134,7 @@ class Estimator:
 
         All draws of such estimators in a row are closed in one walk, where n calls of ``rest`` in each other take n.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} declares neither apply(z, cost, rest) nor opening")
 
     def copies(self, z: Sample, cost: Tensor) -> int:
         """Return how many copies of the rest it takes, each with all later random nodes taken care of again."""
