@@ -346,7 +346,8 @@ def test_an_estimator_that_is_calm_and_wrong_has_an_alarm():
     """REBAR finds 0 +- 0 for 23 there, and was the best of all."""
     chosen = ["rebar", "enumeration", "score-function", "arsm"]
     result = tg.compare_estimators(masked_cost, np.zeros(3), rng=tg.noise(0), runs=200, estimators=chosen)
-    assert result["rebar"].alarm == "DISAGREES with " + ", ".join(r.name for r in result.rows if r.name != "rebar")
+    assert result["rebar"].alarm.startswith("DISAGREES with ")
+    assert all(row.name in result["rebar"].alarm for row in result.rows if row.name != "rebar")
     assert not any(row.alarm for row in result.rows if row.name != "rebar")
     assert result.best.name == "enumeration"
 
