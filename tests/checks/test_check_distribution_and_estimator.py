@@ -81,6 +81,12 @@ def test_an_instance_can_be_checked_and_a_special_estimator_needs_a_program():
         tg.check_estimator(tg.VIMCO)
 
 
+def test_a_discrete_draw_with_a_path_is_found():
+    wrong = type("Coin", (tg.Bernoulli,), {"path": "explicit", "__module__": "tests"})
+    with pytest.raises(CheckError, match=r"Coin: a draw from .* jumps as the parameters move; declare path = None"):
+        tg.check_distribution(wrong)
+
+
 def test_a_support_may_be_made_of_a_parameter():
     @dataclass(frozen=True, eq=False)
     class Late(tg.Distribution):

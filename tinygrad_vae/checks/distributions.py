@@ -47,6 +47,7 @@ def check_distribution(law: type[Distribution], *, seed: int = 0) -> None:
     """Check everything that the declaration of a distribution promises.
 
     - Draws, log-probabilities and moments have the shapes of batch and event, and float32 stays float32.
+    - A discrete draw has no path, unless a parameter moves its values.
     - A draw is the transform of its noise bit for bit, lies in the support, and has a finite log-probability.
     - The density is the density of the draws: its integral over a range, or the probability of a value, is how often
       they fall there; the score ``dlog p / dtheta`` has mean 0; mean, variance and entropy agree with the draws; the
@@ -76,6 +77,8 @@ def check_distribution(law: type[Distribution], *, seed: int = 0) -> None:
     for batch in ((), (2,), (3, 2)):
         _check_shapes(law.example(rng, batch), batch)
     d = law.example(rng)
+    if d.path is not None and d.support.discrete and not d.moving():
+        raise CheckError(f"{_name(d)}: a draw from {d.support} jumps as the parameters move; declare path = None")
     _check_draws(d, seed)
     _check_total(d, seed)
     _check_density(d, seed)
@@ -159,7 +162,13 @@ def _check_total(d: Distribution, seed: int) -> None:
         at = edges[:-1, None] + (high - low) / 400 * (nodes + 1)
         total = np.sum(np.exp(d.log_prob(at)) * weights) * (high - low) / 400
         what = f"{_name(d)}: how often a draw lies between {low:.4g} and {high:.4g}, beside the integral of the density"
-        check_agrees(what, (rest > low) & (rest < high), total, 1e-6, "look at log_density, and at transform or icdf")
+        check_agrees(
+            what,
+            (rest > low) & (rest < high),
+            total,
+            1e-6,
+            "look at log_density, and at icdf, or transform and noise_law",
+        )
     elif len(d.event_shape) == 1 and d.support in (REAL, VECTOR):
         scale = 0.7 * np.linalg.cholesky(np.cov(first.T).reshape(first.shape[1], -1))
         e = np.linalg.solve(scale, (rest - first.mean(0)).T).T
