@@ -426,7 +426,7 @@ def test_estimators_of_discrete_draws_refuse_continuous_ones(name):
 
 def test_choices_that_name_nothing_are_refused():
     z = tg.Normal(tg.Tensor(0.3, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
-    with pytest.raises(ValueError, match=r"'y' is no random node.*those are: z"):
+    with pytest.raises(ValueError, match=r"no random node 'y' .*these do: z"):
         tg.estimate(z * 2.0, {"y": "pathwise"})
     with pytest.raises(ValueError, match="no estimator 'reinforce'; choose one of arm, arsm, disarm"):
         tg.estimate(z * 2.0, {"z": "reinforce"})

@@ -52,7 +52,7 @@ def check_op(op: Op[..., Any], *, seed: int = 0) -> None:
     trials = list(cases_of(op))
     if not trials:
         raise CheckError(
-            f"{op.name} has nothing to be tried with; declare the shapes of its inputs, and attributes behind them: "
+            f"{op.name} lists no cases to test it in; give the shapes of its inputs, then its attributes: "
             "cases=[tg.case((2, 3), axis=0), ...]"
         )
     rng = np.random.default_rng(seed)

@@ -67,7 +67,7 @@ def _chosen(samples: list[Sample], choices: Mapping[Tensor | str, Estimator | st
         z = by_key.get(key if isinstance(key, str) else id(key))
         if z is None:
             names = ", ".join(name_of_draw(s.name, s.line) for s in samples) or "none"
-            raise ValueError(f"estimate: {key!r} is no random node that the cost is blocked at; those are: {names}")
+            raise ValueError(f"estimate: no random node {key!r} blocks the gradient of the cost; these do: {names}")
         found[id(z.noise)] = _estimator(choice)
     return found
 
