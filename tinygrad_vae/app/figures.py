@@ -166,7 +166,7 @@ def sheet(title: str, panels: Sequence[Panel], path: Target) -> None:
     >>> sheet("Three squares", [Panel("A", "white", np.full((9, 9, 3), 255, np.uint8))] * 3, io.BytesIO())
     """
     ratios = [panel.picture.shape[0] / panel.picture.shape[1] for panel in panels]  # all lengths are in inches
-    heads = [0.55 + 0.19 * (panel.caption.count("\n") + 1) for panel in panels]
+    heads = [0.58 + 0.21 * (panel.caption.count("\n") + 1) for panel in panels]
     left, top, words = 5.6, 0.45, 0.85  # the width of the column, the room for the title, and that beside a panel
     above, below = left * ratios[0], left * ratios[1]
     high = max(2.0, heads[0] + above + heads[1] + below - heads[2] - 0.45)
@@ -185,7 +185,7 @@ def sheet(title: str, panels: Sequence[Panel], path: Target) -> None:
         written = {"xycoords": "axes fraction", "textcoords": "offset points", "color": INK, "linespacing": 1.35}
         axes.annotate(panel.caption, (0, 1), (0, 6), fontsize=9.5, **written)
         lines = panel.caption.count("\n") + 1
-        axes.annotate(panel.heading, (0, 1), (0, 10 + 13.5 * lines), fontsize=12.5, fontweight="bold", **written)
+        axes.annotate(panel.heading, (0, 1), (0, 11 + 15 * lines), fontsize=12.5, fontweight="bold", **written)
         rows, columns = panel.picture.shape[:2]
         for axis, length, ticks in ((axes.xaxis, columns, panel.across), (axes.yaxis, rows, panel.down)):
             axis.set_ticks([(length - GAP) * (k + 0.5) / len(ticks) for k in range(len(ticks))], ticks)
