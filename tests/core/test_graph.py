@@ -403,4 +403,13 @@ def test_a_tree_that_was_wrapped_twice_is_an_error_and_no_zeros():
     cost = tg.sum(first["w"] * 2.0 + first["b"])
     with pytest.raises(ValueError, match="wrapped twice"):
         tg.gradients(cost, tg.wrap(weights))
+    with pytest.raises(ValueError, match="wrapped twice"):  # the model of the next step, and the cost of this one
+        tg.gradients(cost, tg.wrap({name: x - 0.1 for name, x in weights.items()}))
     np.testing.assert_array_equal(tg.gradients(cost, first)["w"], [2.0, 2.0, 2.0])
+
+
+def test_a_tensor_that_a_cost_does_not_depend_on_has_the_gradient_zero():
+    a, b = tg.Tensor(2.0, "a"), tg.Tensor(3.0, "b")
+    assert tg.gradients(a * a, b) == 0
+    slope = tg.gradients(a * b, a, record=True)  # b: linear in a
+    assert (tg.gradients(slope, a), tg.gradients(slope, b)) == (0, 1)

@@ -63,11 +63,11 @@ def check_request(output: Any, targets: Sequence[Any], cotangent: Any, tensor: A
 
 
 def check_reached(targets: Sequence[Any], order: Sequence[Any]) -> None:
-    """Raise where the output depends on no target, but on other leaves that hold the very arrays of the targets."""
-    arrays, wanted = {id(t.value) for t in targets}, {id(t) for t in targets}
-    twins = [node.name or "unnamed" for node in order if node.op is None and id(node.value) in arrays]
-    if twins and not any(id(node) in wanted for node in order):
+    """Raise where the output depends on no target, but on other leaves that have the array or the name of one."""
+    keys = {id(t.value) for t in targets} | {(t.name, t.shape) for t in targets if t.name}
+    twins = [x.name or "unnamed" for x in order if x.op is None and keys & {id(x.value), (x.name, x.shape)}]
+    if twins and not any(x is t for x in order for t in targets):
         raise ValueError(
-            "gradients(output, wrt): the output does not depend on wrt, but on other Tensors of the same arrays "
-            f"({', '.join(twins[:3])}); a tree was wrapped twice: pass the Tensors that the output was computed from"
+            "gradients(output, wrt): the output does not depend on wrt, but on other Tensors of the same array or name "
+            f"({', '.join(twins[:3])}). Was a tree wrapped twice? Pass the Tensors that the output was computed from"
         )
