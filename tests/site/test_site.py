@@ -21,12 +21,12 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+from chromium import chromium
 
 ROOT = Path(__file__).parent.parent.parent
 SITE = ROOT / "examples" / "site"
 LESSONS = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
 FIRST, PLOTTED = LESSONS[0], next(path for path in LESSONS if path.stem.endswith("the_engine"))
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def run_cells(folder, *cells):
@@ -168,13 +168,8 @@ def address(site):
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the site is looked at with playwright, from PyPI")
-    if CHROMIUM is None:
-        pytest.skip("the site is looked at in Chromium, which is not installed")
-    with sync_api.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
