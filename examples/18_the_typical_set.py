@@ -39,14 +39,14 @@ lengths = {}
 print("   n   mean length (theory)          sd (theory)       share within half of sqrt(n)")
 for n in (2, 16, 128):
     length = lengths[n] = np.sqrt((tg.noise(n).normal((draws, n)) ** 2).sum(axis=1))
-    law = stats.chi(n)
+    dist = stats.chi(n)
     inside = np.mean(length < np.sqrt(n) / 2)
-    chance = law.cdf(np.sqrt(n) / 2)
+    chance = dist.cdf(np.sqrt(n) / 2)
     print(
-        f"  {n:3d}   {length.mean():7.4f} ({law.mean():7.4f})   {length.std():12.4f} ({law.std():.4f})"
+        f"  {n:3d}   {length.mean():7.4f} ({dist.mean():7.4f})   {length.std():12.4f} ({dist.std():.4f})"
         f"   {inside:12.5f} ({chance:.1e})"
     )
-    assert abs(length.mean() - law.mean()) < 4.5 * length.std() / np.sqrt(draws)
+    assert abs(length.mean() - dist.mean()) < 4.5 * length.std() / np.sqrt(draws)
     assert abs(inside - chance) < 4.5 * np.sqrt(chance * (1 - chance) / draws)
 
 # %% [markdown]
@@ -99,14 +99,14 @@ e = tg.noise(3).normal((1000, latent), np.float32)
 decoded = {tau: model.decode(np.float32(tau) * e) for tau in taus}
 
 
-def surprise(law):
+def surprise(dist):
     """Return -log p(x) of the image of the data that is likeliest under each distribution, in nats."""
-    nats = [-law.log_prob(image) for image in images.pixels[:500]]
+    nats = [-dist.log_prob(image) for image in images.pixels[:500]]
     return np.min(nats, axis=0)
 
 
-entropies = {tau: law.entropy() for tau, law in decoded.items()}
-surprises = {tau: surprise(law) for tau, law in decoded.items()}
+entropies = {tau: dist.entropy() for tau, dist in decoded.items()}
+surprises = {tau: surprise(dist) for tau, dist in decoded.items()}
 for tau, sign in ((1.0, 1), (6.0, -1)):
     margin, error = mean_and_error(sign * (entropies[tau] - surprises[tau]))
     assert margin > 4.5 * error
@@ -132,8 +132,8 @@ def differing(a, b):
 
 
 distances, varieties = {}, {}
-for tau, law in decoded.items():
-    pictures = np.round(law.mean)
+for tau, dist in decoded.items():
+    pictures = np.round(dist.mean)
     distances[tau] = differing(pictures, images.pixels).min(axis=1)
     varieties[tau] = np.abs(pictures - np.roll(pictures, 1, axis=0)).sum(axis=1)
 
@@ -156,15 +156,15 @@ for found in (distances, varieties):  # truncated pictures are closer to the dat
 # %% jupyter={"source_hidden": true}
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.0))
 for k, (n, length) in enumerate(lengths.items()):
-    law = stats.chi(n)
-    grid = np.linspace(max(0, law.mean() - 4), law.mean() + 4, 200)
-    left.plot(grid, law.pdf(grid), color=f"C{k}")
+    dist = stats.chi(n)
+    grid = np.linspace(max(0, dist.mean() - 4), dist.mean() + 4, 200)
+    left.plot(grid, dist.pdf(grid), color=f"C{k}")
     counts, edges = np.histogram(length, bins=np.arange(0, 16.1, 0.25))
     width = np.diff(edges)
     centres, seen = (edges[1:] + edges[:-1]) / 2, counts > 0
     error = np.sqrt(counts) / draws / width
     left.errorbar(centres[seen], (counts / draws / width)[seen], error[seen], fmt="o", color=f"C{k}", markersize=3)
-    left.text(law.mean(), law.pdf(law.mean()) + 0.05, f"$n = {n}$", color=f"C{k}", ha="center")
+    left.text(dist.mean(), dist.pdf(dist.mean()) + 0.05, f"$n = {n}$", color=f"C{k}", ha="center")
 left.set_ylim(0, 0.72)
 left.set_title("Noise lies on a shell")
 left.set_xlabel("length $|z|$ of noise of $n$ dimensions")

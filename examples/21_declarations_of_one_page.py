@@ -76,7 +76,7 @@ class RealNVP(tg.Distribution):
 
     nets: tuple[MLP, ...]
     support = REAL
-    noise_law = NORMAL
+    noise_distribution = NORMAL
     event_shape = (2,)
 
     def transform(self, noise):

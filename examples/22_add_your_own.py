@@ -184,8 +184,8 @@ class LostSquare(Rayleigh):
         return tg.log(x) - tg.log(self.scale) - tg.square(x / self.scale) / 2
 
 
-for law, word in ((MeanOfAnother, "mean"), (LostSquare, "entropy")):
-    found = mistake_found(tg.check_distribution, law)
+for family, word in ((MeanOfAnother, "mean"), (LostSquare, "entropy")):
+    found = mistake_found(tg.check_distribution, family)
     print(f"\n{found}")
     assert word in found
 
@@ -297,14 +297,14 @@ left.set_title("An op: log cosh $x$")
 left.set_xlabel("$x$")
 
 for s, colour, marker, at in ((0.7, "C0", "o", (0.95, 0.82)), (1.5, "C2", "s", (2.3, 0.37))):
-    law = Rayleigh(s)
-    drawn = law.sample((draws,), rng=tg.noise(2))
+    dist = Rayleigh(s)
+    drawn = dist.sample((draws,), rng=tg.noise(2))
     edges = np.linspace(0, 6, 31)
     counts, _ = np.histogram(drawn, edges)
     width = edges[1] - edges[0]
     centres = (edges[1:] + edges[:-1]) / 2
     grid = np.linspace(1e-3, 6, 300)
-    middle.plot(grid, np.exp(law.log_prob(grid)), color=colour)
+    middle.plot(grid, np.exp(dist.log_prob(grid)), color=colour)
     middle.errorbar(
         centres, counts / (draws * width), np.sqrt(counts) / (draws * width), fmt=marker, color=colour, markersize=3.5
     )

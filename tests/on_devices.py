@@ -30,8 +30,8 @@ def training_step(optimizer):
     return step
 
 
-def declared(law, dist, x):
-    """Return all that a law tells of itself and of one draw."""
+def declared(family, dist, x):
+    """Return all that a distribution tells of itself and of one draw."""
     found = {"log_prob": dist.log_prob(x)}
     for name in ("mean", "variance", "entropy", "cdf"):
         try:

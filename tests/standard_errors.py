@@ -26,7 +26,7 @@ def assert_variance_agrees(draws, truth):
     assert_agrees((draws - draws.mean(0)) ** 2 * len(draws) / (len(draws) - 1), truth)
 
 
-LAWS = [law for law in tg.DISTRIBUTIONS.values() if law.__module__.startswith("tinygrad_vae.")]
+DISTRIBUTIONS = [family for family in tg.DISTRIBUTIONS.values() if family.__module__.startswith("tinygrad_vae.")]
 """Those of the library itself: a test may register more."""
 
 CALM = {
@@ -39,14 +39,14 @@ CALM = {
 }
 
 
-def calm(law):
-    """Return an example of a law without a heavy tail, so that the spread of draws tells how precise their mean is."""
-    return CALM.get(law) or law.example(np.random.default_rng(5))
+def calm(family):
+    """Return an example of a distribution without a heavy tail, so that draws tell how precise their mean is."""
+    return CALM.get(family) or family.example(np.random.default_rng(5))
 
 
 def neighbours(pair, seed=0, shape=()):
-    """Return two laws of the pair that are not far apart, q with the wider support."""
-    p, q = (law.example(np.random.default_rng(seed + i), shape) for i, law in enumerate(pair))
+    """Return two distributions of the pair that are not far apart, q with the wider support."""
+    p, q = (family.example(np.random.default_rng(seed + i), shape) for i, family in enumerate(pair))
     narrow = np.full(shape, 0.2), np.full(shape, 0.7)
     if pair in [(tg.Uniform, tg.Beta), (tg.Uniform, tg.Exponential)]:
         return tg.Uniform(*narrow), q

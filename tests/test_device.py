@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 from device_array import pretend
 from on_devices import ESTIMATED, IMAGES, OPTIMIZERS, PROGRAMS, declared, estimated, small_model, training_step
-from standard_errors import LAWS, neighbours
+from standard_errors import DISTRIBUTIONS, neighbours
 
 import tinygrad_vae as tg
 from tinygrad_vae import app
@@ -97,29 +97,29 @@ def _close(host, device, rtol=1e-12):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-def test_distributions_draw_and_tell_the_same_on_a_device(law, dtype, gpu):
-    dist = trees.map_leaves(lambda x: np.asarray(x, dtype), law.example(np.random.default_rng(5), (2,)))
+@pytest.mark.parametrize("family", DISTRIBUTIONS, ids=lambda family: family.__name__)
+def test_distributions_draw_and_tell_the_same_on_a_device(family, dtype, gpu):
+    dist = trees.map_leaves(lambda x: np.asarray(x, dtype), family.example(np.random.default_rng(5), (2,)))
     moved = tg.to_device(dist)
     x, z = (d.sample((4,), rng=tg.noise(1)) for d in (dist, moved))
     assert namespace(z).__name__ == "cupy"
     rtol = 1e-12 if dtype == np.float64 else 1e-5
     _close(x, z, rtol)
-    expected, found = declared(law, dist, x), declared(law, moved, z)
+    expected, found = declared(family, dist, x), declared(family, moved, z)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         _close(np.broadcast_to(value, np.shape(value)), found[name], rtol)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-def test_gradients_of_draws_and_densities_are_the_same_on_a_device(law, gpu):
-    dist = law.example(np.random.default_rng(5), (2,))
+@pytest.mark.parametrize("family", DISTRIBUTIONS, ids=lambda family: family.__name__)
+def test_gradients_of_draws_and_densities_are_the_same_on_a_device(family, gpu):
+    dist = family.example(np.random.default_rng(5), (2,))
     found = []
     for at in (dist, tg.to_device(dist)):
         wrapped = tg.wrap(at)
         cost = tg.sum(wrapped.log_prob(wrapped.sample((3,), rng=tg.noise(1)).value))
         gradients = [tg.gradients(cost, wrapped)]
-        if law.path is not None:
+        if family.path is not None:
             gradients.append(tg.gradients(tg.sum(tg.sin(wrapped.rsample((3,), rng=tg.noise(2)))), wrapped))
         found.append(gradients)
     for host, device in zip(trees.leaves(found[0]), trees.leaves(found[1]), strict=True):
@@ -134,13 +134,13 @@ def test_divergences_are_the_same_on_a_device(pair, gpu):
 
 @pytest.mark.parametrize("numbers", [tg.Normal(0.5, 2.0), tg.Bernoulli(probs=0.3), tg.Gamma(2.0, 3.0)], ids=repr)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_law_of_numbers_goes_where_the_values_are(numbers, dtype, gpu):
+def test_a_distribution_of_numbers_goes_where_the_values_are(numbers, dtype, gpu):
     x = np.ones(3, dtype)
     _close(numbers.log_prob(x), numbers.log_prob(tg.to_device(x)), 1e-6)
 
 
 @pytest.mark.parametrize(
-    "law",
+    "family",
     [
         lambda x: tg.Multinomial(5, logits=x[0]),
         lambda x: tg.Wishart(df=4.0, scale_tril=x),
@@ -149,9 +149,9 @@ def test_a_law_of_numbers_goes_where_the_values_are(numbers, dtype, gpu):
     ],
     ids=["Multinomial", "Wishart", "LKJCholesky", "FisherSnedecor"],
 )
-def test_a_number_may_stand_beside_arrays_on_a_device(law, gpu):
+def test_a_number_may_stand_beside_arrays_on_a_device(family, gpu):
     array = np.array([[1.0, 0.0, 0.0], [0.3, 2.0, 0.0], [0.1, 0.2, 0.5]])
-    host, device = law(array), law(tg.to_device(array))
+    host, device = family(array), family(tg.to_device(array))
     x = host.sample((4,), rng=tg.noise(0))
     _close(host.log_prob(x), device.log_prob(tg.to_device(x)))
     _close(host.mean, device.mean)

@@ -6,7 +6,7 @@ Run them alone, ``pytest tests/test_gpu.py``: other tests put a pretended CuPy i
 import numpy as np
 import pytest
 from on_devices import BETWEEN, ESTIMATED, IMAGES, OPTIMIZERS, PROGRAMS, declared, estimated, small_model, training_step
-from standard_errors import LAWS, neighbours
+from standard_errors import DISTRIBUTIONS, neighbours
 
 import tinygrad_vae as tg
 from tinygrad_vae.core import BLOCKED, namespace, pull_back, trees
@@ -83,13 +83,13 @@ def test_ops_in_a_captured_step(op):
         _close(tg.to_host(op(*given, **trial.attrs)), found)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-def test_distributions(law):
-    dist = law.example(np.random.default_rng(5), (2,))
+@pytest.mark.parametrize("family", DISTRIBUTIONS, ids=lambda family: family.__name__)
+def test_distributions(family):
+    dist = family.example(np.random.default_rng(5), (2,))
     moved = tg.to_device(dist)
     x, z = (d.sample((4,), rng=tg.noise(1)) for d in (dist, moved))
     _close(x, z)
-    _all_close(declared(law, dist, x), declared(law, moved, tg.to_device(x)))
+    _all_close(declared(family, dist, x), declared(family, moved, tg.to_device(x)))
 
 
 @pytest.mark.parametrize("pair", list(CLOSED_FORMS), ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")

@@ -63,7 +63,7 @@ class Normal:
         return add(self.loc, multiply(self.scale, noise))
 
 mu = Tensor(np.full(3, 2.0), "mu")
-z = draw(Normal(mu, 1.0), new_noise(noise(0), NORMAL, (3,), np.float64), "z")
+z = draw(Normal(mu, 1.0), new_noise(noise(0), NORMAL, (3,), np.float64, ()), "z")
 cost = multiply(z, z)
 try:
     gradients(cost, mu, cotangent=np.ones(3))

@@ -49,7 +49,7 @@ def test_division_undoes_its_broadcast():
 
 
 def test_the_divergence_takes_a_standard_deviation():
-    """``kl = -(1 + log_var - mu**2 - sigma).sum() / 2``: sigma where sigma^2 belongs still trains, to another law."""
+    """``kl = -(1 + log_var - mu**2 - sigma).sum() / 2``: without the square on sigma it trains to something else."""
     mu, sigma = 0.7, 1.8
     right = (sigma**2 + mu**2 - 1) / 2 - math.log(sigma)
     assert tg.kl_divergence(tg.Normal(mu, sigma), tg.Normal()) == pytest.approx(right, rel=1e-12)
@@ -199,7 +199,7 @@ def test_the_weights_of_dreg_are_cut_and_squared_and_those_of_the_bound_are_not_
         assert not within(wrong - right, 0)
 
 
-def test_the_second_relaxed_draw_of_rebar_follows_its_law_given_the_choice():
+def test_the_second_relaxed_draw_of_rebar_follows_its_distribution_given_the_choice():
     """``u = v * p if b else p + v * (1 - p)``, with the two intervals exchanged: it runs, and is biased.
 
     Given b = 1 the uniform lies above 1 - p, for the toss is ``u > 1 - p``: Tucker et al. 2017, appendix C.

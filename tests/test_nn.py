@@ -45,7 +45,7 @@ def test_weights_begin_with_variance_gain_over_inputs():
         w = Linear.init(n_in, n_out, rng=tg.noise(0), gain=gain, dtype=np.float64).weight * np.sqrt(n_in / gain)
         assert abs(w.mean()) < 4.5 * w.std() / np.sqrt(w.size)
         assert abs((w**2).mean() - 1) < 4.5 * (w**2).std() / np.sqrt(w.size)
-        assert np.abs(w).max() <= np.sqrt(3)  # a uniform law of variance 1
+        assert np.abs(w).max() <= np.sqrt(3)  # a uniform distribution of variance 1
 
 
 def test_relu_layers_keep_the_size_of_a_signal():

@@ -79,20 +79,20 @@ def entropy(n):
     from torch.distributions import Normal
 
     sigma = copies(2.0, n)
-    law = Normal(0.0, sigma)
-    return gradient(-law.log_prob(law.sample()), sigma)
+    dist = Normal(0.0, sigma)
+    return gradient(-dist.log_prob(dist.sample()), sigma)
 
 
 @entropy.same_here(PARTLY)
 def _():
-    law = tg.Normal(0.0, tg.Tensor(2.0, "sigma"))
-    return tg.gradients(-law.log_prob(law.sample(rng=tg.noise(0))), law.scale)
+    dist = tg.Normal(0.0, tg.Tensor(2.0, "sigma"))
+    return tg.gradients(-dist.log_prob(dist.sample(rng=tg.noise(0))), dist.scale)
 
 
 @entropy.by_the_library("`entropy`: 0.5")
 def _():
-    law = tg.Normal(0.0, tg.Tensor(2.0, "sigma"))
-    return tg.gradients(law.entropy(), law.scale)
+    dist = tg.Normal(0.0, tg.Tensor(2.0, "sigma"))
+    return tg.gradients(dist.entropy(), dist.scale)
 
 
 @exhibit(

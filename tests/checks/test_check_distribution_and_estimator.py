@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from standard_errors import LAWS
+from standard_errors import DISTRIBUTIONS
 
 import tinygrad_vae as tg
 from tinygrad_vae.checks.ops import CheckError
@@ -14,36 +14,38 @@ from tinygrad_vae.domains import POSITIVE, REAL, greater_than
 
 @pytest.fixture(autouse=True)
 def _forget_what_is_declared():
-    laws, estimators = dict(tg.DISTRIBUTIONS), dict(tg.ESTIMATORS)
+    distributions, estimators = dict(tg.DISTRIBUTIONS), dict(tg.ESTIMATORS)
     yield
-    for registry, before in ((tg.DISTRIBUTIONS, laws), (tg.ESTIMATORS, estimators)):
+    for registry, before in ((tg.DISTRIBUTIONS, distributions), (tg.ESTIMATORS, estimators)):
         registry.clear()
         registry.update(before)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-def test_every_distribution_passes(law):
-    tg.check_distribution(law)
+@pytest.mark.parametrize("family", DISTRIBUTIONS, ids=lambda family: family.__name__)
+def test_every_distribution_passes(family):
+    tg.check_distribution(family)
 
 
-def unnormalised(law, factor):
+def unnormalised(family, factor):
     """Return a copy of a distribution whose density lacks a constant, and that declares no entropy."""
 
     def entropy(self):
         raise NotImplementedError
 
-    log_density = lambda self, x: law.log_density(self, x) + float(np.log(factor))  # noqa: E731
-    return type(law.__name__ + "2", (law,), {"log_density": log_density, "entropy": entropy, "__module__": "tests"})
+    log_density = lambda self, x: family.log_density(self, x) + float(np.log(factor))  # noqa: E731
+    return type(
+        family.__name__ + "2", (family,), {"log_density": log_density, "entropy": entropy, "__module__": "tests"}
+    )
 
 
 VECTORS = [tg.OneHotCategorical, tg.MultivariateNormal]
 
 
 @pytest.mark.parametrize("factor", [2.507, 0.8])
-@pytest.mark.parametrize("law", [tg.Normal, tg.Gamma, tg.StudentT, tg.Beta, tg.Poisson, tg.Bernoulli, *VECTORS])
-def test_a_density_without_its_constant_is_found(law, factor):
+@pytest.mark.parametrize("family", [tg.Normal, tg.Gamma, tg.StudentT, tg.Beta, tg.Poisson, tg.Bernoulli, *VECTORS])
+def test_a_density_without_its_constant_is_found(family, factor):
     with pytest.raises(CheckError, match=r"the integral of the density|the probability of|the mean of q"):
-        tg.check_distribution(unnormalised(law, factor))
+        tg.check_distribution(unnormalised(family, factor))
 
 
 @pytest.mark.parametrize(
@@ -56,12 +58,12 @@ def test_a_density_without_its_constant_is_found(law, factor):
     ],
     ids=["too short", "too far", "outside", "negative"],
 )
-@pytest.mark.parametrize("law", [tg.Poisson, tg.Geometric, tg.Bernoulli, tg.OneHotCategorical])
-def test_a_wrong_alternative_to_a_draw_is_found(law, wrong, message):
-    changed = {"alternative": lambda self, z, noise: wrong(*law.alternative(self, z, noise)), "__module__": "tests"}
-    tg.check_distribution(type(law.__name__ + "2", (law,), {"__module__": "tests"}))
+@pytest.mark.parametrize("family", [tg.Poisson, tg.Geometric, tg.Bernoulli, tg.OneHotCategorical])
+def test_a_wrong_alternative_to_a_draw_is_found(family, wrong, message):
+    changed = {"alternative": lambda self, z, noise: wrong(*family.alternative(self, z, noise)), "__module__": "tests"}
+    tg.check_distribution(type(family.__name__ + "2", (family,), {"__module__": "tests"}))
     with pytest.raises(CheckError, match=message):
-        tg.check_distribution(type(law.__name__ + "3", (law,), changed))
+        tg.check_distribution(type(family.__name__ + "3", (family,), changed))
 
 
 def bound(logits, rng):
@@ -120,11 +122,11 @@ def test_what_is_no_declaration_is_refused(wrong):
 
 
 def exponential(**wrong):
-    """Return the class of an exponential law, right but for what is given."""
+    """Return the class of an exponential distribution, right but for what is given."""
 
     @dataclass(frozen=True, eq=False)
     class Waiting(tg.Distribution):
-        """The exponential law of mean ``scale``."""
+        """The exponential distribution of mean ``scale``."""
 
         scale: object = tg.parameter(POSITIVE)
         support: ClassVar = POSITIVE

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from standard_errors import LAWS, calm
+from standard_errors import DISTRIBUTIONS, calm
 
 import tinygrad_vae as tg
 from tinygrad_vae.checks.strategies import shapes
 from tinygrad_vae.core import trees
 
 SEEDS = st.integers(0, 2**64)
-every_law = pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+every_distribution = pytest.mark.parametrize("family", DISTRIBUTIONS, ids=lambda family: family.__name__)
 
 
-def drawn(law, seed=0, shape=(4,)):
-    """Return a draw from a law with Tensors for parameters."""
-    return tg.wrap(law.example(np.random.default_rng(seed))).sample(shape, rng=tg.noise(seed), name="z")
+def drawn(family, seed=0, shape=(4,)):
+    """Return a draw from a distribution with Tensors for parameters."""
+    return tg.wrap(family.example(np.random.default_rng(seed))).sample(shape, rng=tg.noise(seed), name="z")
 
 
 # ------------------------------------------------------------------------------------------- streams
@@ -57,43 +57,45 @@ def test_a_seed_is_a_whole_number(seed):
 # -------------------------------------------------------------------------------------------- replay
 
 
-@every_law
-def test_the_same_noise_gives_the_very_same_node(law):
-    z = drawn(law)
+@every_distribution
+def test_the_same_noise_gives_the_very_same_node(family):
+    z = drawn(family)
     assert tg.replay(z, {}) is z
     np.testing.assert_array_equal(tg.replay(z, {z.noise: z.noise.value.copy()}).value, z.value)
 
 
-@every_law
-def test_new_noise_gives_the_draw_that_belongs_to_it(law):
-    z = drawn(law)
-    other = tg.noise(99).uniform(z.noise.shape) if z.noise.law.name == "U(0, 1)" else tg.noise(99).normal(z.noise.shape)
+@every_distribution
+def test_new_noise_gives_the_draw_that_belongs_to_it(family):
+    z = drawn(family)
+    other = (
+        tg.noise(99).uniform(z.noise.shape) if z.noise.dist.name == "U(0, 1)" else tg.noise(99).normal(z.noise.shape)
+    )
     again = tg.replay(z * 2.0, {z.noise: other})
     np.testing.assert_array_equal(again.value, 2.0 * z.dist.transform(other).value)
     assert isinstance(again.inputs[0], tg.Sample)
     assert again.inputs[0].line == z.line
 
 
-@every_law
-def test_other_parameters_with_the_same_noise_give_the_draw_of_that_law(law):
-    z = drawn(law)
-    other = law.example(np.random.default_rng(1))
+@every_distribution
+def test_other_parameters_with_the_same_noise_give_the_draw_of_that_distribution(family):
+    z = drawn(family)
+    other = family.example(np.random.default_rng(1))
     swaps = dict(zip(trees.leaves(z.dist), tg.trees.leaves(other), strict=True))
     np.testing.assert_array_equal(tg.replay(z, swaps).value, other.transform(z.noise.value))
 
 
-@every_law
-def test_mirrored_noise_follows_the_same_law_and_its_mirror_is_where_one_started(law):
-    z = drawn(law)
+@every_distribution
+def test_mirrored_noise_follows_the_same_distribution_and_its_mirror_is_where_one_started(family):
+    z = drawn(family)
     mirrored = z.noise.mirrored()
-    assert mirrored.law is z.noise.law
+    assert mirrored.dist is z.noise.dist
     np.testing.assert_array_equal(mirrored.mirrored().value, z.noise.value)
     assert not np.array_equal(mirrored.value, z.noise.value)
 
 
-@pytest.mark.parametrize("law", [tg.Normal, tg.Laplace, tg.Logistic], ids=lambda law: law.__name__)
-def test_an_antithetic_pair_of_a_symmetric_law_lies_around_its_mean(law):
-    z = drawn(law)
+@pytest.mark.parametrize("family", [tg.Normal, tg.Laplace, tg.Logistic], ids=lambda family: family.__name__)
+def test_an_antithetic_pair_of_a_symmetric_distribution_lies_around_its_mean(family):
+    z = drawn(family)
     pair = [z.value, tg.replay(z, {z.noise: z.noise.mirrored()}).value]
     np.testing.assert_allclose(np.mean(pair, 0), np.full(4, z.dist.mean.value), rtol=1e-9)
 
@@ -120,18 +122,18 @@ CHOICES = {
 }
 
 
-def bounded_mean(law, points=POINTS):
-    """Return a cost whose mean every law has, tails or not, and the noise that it is a function of."""
-    z = tg.wrap(calm(law)).sample((points,), rng=tg.noise(7), name="z")
+def bounded_mean(family, points=POINTS):
+    """Return a cost whose mean every distribution has, tails or not, and the noise that it is a function of."""
+    z = tg.wrap(calm(family)).sample((points,), rng=tg.noise(7), name="z")
     x = tg.astype(z, np.float64)
     weights = np.linspace(1.0, 2.0, int(np.prod(x.shape[1:]))).reshape(x.shape[1:])
     return tg.mean(tg.tanh(0.5 * (x * weights))), z.noise
 
 
-@every_law
+@every_distribution
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_of_noise_leaves_the_expectation_of_every_law_where_it_is(law, choice):
-    cost, noise = bounded_mean(law)
+def test_every_choice_of_noise_leaves_the_expectation_of_every_distribution_where_it_is(family, choice):
+    cost, noise = bounded_mean(family)
     rng = tg.noise(3)
     found = [CHOICES[choice](cost, noise, rng.at(k)).value for k in range(SCRAMBLES)]
     reference = [tg.replay(cost, {noise: noise.redrawn(tg.noise(4).at(k))}).value for k in range(SCRAMBLES)]
@@ -139,9 +141,9 @@ def test_every_choice_of_noise_leaves_the_expectation_of_every_law_where_it_is(l
     assert abs(np.mean(found) - np.mean(reference)) <= 4.5 * spread + 1e-12
 
 
-@every_law
-def test_a_sobol_sequence_spreads_the_draws_of_every_law_more_evenly_than_chance(law):
-    cost, noise = bounded_mean(law)
+@every_distribution
+def test_a_sobol_sequence_spreads_the_draws_of_every_distribution_more_evenly_than_chance(family):
+    cost, noise = bounded_mean(family)
     rng = tg.noise(5)
     even = [tg.replay(cost, {noise: noise.sobol(rng)}).value for _ in range(SCRAMBLES)]
     by_chance = [tg.replay(cost, {noise: noise.redrawn(rng)}).value for _ in range(SCRAMBLES)]
@@ -165,8 +167,8 @@ def test_the_points_of_a_sobol_sequence_fill_every_interval_and_have_independent
 
 
 def test_a_single_draw_is_no_sequence_and_a_vector_is_a_single_draw():
-    for law in (tg.Normal(tg.Tensor(0.0), 1.0), tg.MultivariateNormal(tg.Tensor(np.zeros(3)), np.eye(3))):
-        z = law.sample(rng=tg.noise(0), name="z")
+    for dist in (tg.Normal(tg.Tensor(0.0), 1.0), tg.MultivariateNormal(tg.Tensor(np.zeros(3)), np.eye(3))):
+        z = dist.sample(rng=tg.noise(0), name="z")
         with pytest.raises(ValueError, match=r"noise of z of shape \(3?,?\) has no axis that counts draws"):
             z.noise.sobol(tg.noise(1))
 

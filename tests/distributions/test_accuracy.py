@@ -5,24 +5,24 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from standard_errors import LAWS, assert_agrees
+from standard_errors import DISTRIBUTIONS, assert_agrees
 
 import tinygrad_vae as tg
 from tinygrad_vae.core import trees
 from tinygrad_vae.distributions.distribution import Distribution
 
 exponents = st.floats(6, 15)
-with_cdf = [law for law in LAWS if law.cdf is not Distribution.cdf]
-with_icdf = [law for law in LAWS if law.icdf is not Distribution.icdf]
-with_path = [law for law in LAWS if law.example(np.random.default_rng(0)).path]
+with_cdf = [family for family in DISTRIBUTIONS if family.cdf is not Distribution.cdf]
+with_icdf = [family for family in DISTRIBUTIONS if family.icdf is not Distribution.icdf]
+with_path = [family for family in DISTRIBUTIONS if family.example(np.random.default_rng(0)).path]
 
 
-def every(laws):
-    return pytest.mark.parametrize("law", laws, ids=lambda law: law.__name__)
+def every(distributions):
+    return pytest.mark.parametrize("family", distributions, ids=lambda family: family.__name__)
 
 
-def example(law, seed=0):
-    return law.example(np.random.default_rng(seed))
+def example(family, seed=0):
+    return family.example(np.random.default_rng(seed))
 
 
 # ------------------------------------------------------------------------------------ large parameters
@@ -126,15 +126,15 @@ def test_lower_tails_keep_their_digits(size, part):
 
 
 @every(with_cdf)
-def test_a_cdf_of_nan_is_nan(law):
-    assert np.isnan(example(law).cdf(np.array(np.nan)))
+def test_a_cdf_of_nan_is_nan(family):
+    assert np.isnan(example(family).cdf(np.array(np.nan)))
 
 
 @every(with_cdf)
-def test_a_cdf_is_0_below_the_support_and_1_above(law):
+def test_a_cdf_is_0_below_the_support_and_1_above(family):
     for seed in range(5):
-        d = example(law, seed)
-        low, high = d.support.bounds if law is not tg.Delta else (d.value, d.value)
+        d = example(family, seed)
+        low, high = d.support.bounds if family is not tg.Delta else (d.value, d.value)
         if np.isfinite(low):
             edge = [low - 1e-6, low - 1.0] if d.support.discrete else [low, low - 1e-6, low - 1.0]
             np.testing.assert_array_equal([d.cdf(np.asarray(x, float)) for x in edge], np.zeros(len(edge)))
@@ -152,16 +152,16 @@ def test_a_transformed_cdf_ends_where_the_image_does(base, f, low, high):
 
 @every(with_icdf)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_there_is_no_quantile_of_what_is_no_probability(law):
+def test_there_is_no_quantile_of_what_is_no_probability(family):
     for p in (-0.1, 1.1, np.nan):
-        assert np.isnan(example(law).icdf(p)).all()
+        assert np.isnan(example(family).icdf(p)).all()
 
 
-@every([law for law in with_icdf if example(law).support.discrete])
+@every([family for family in with_icdf if example(family).support.discrete])
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=10, deadline=None)
-def test_a_quantile_of_counts_is_the_smallest_count_that_reaches_the_probability(law, seed):
-    d, p = example(law, seed), np.random.default_rng(seed).uniform(0.01, 0.99, 20)
+def test_a_quantile_of_counts_is_the_smallest_count_that_reaches_the_probability(family, seed):
+    d, p = example(family, seed), np.random.default_rng(seed).uniform(0.01, 0.99, 20)
     k = d.icdf(p)
     assert np.all((d.cdf(k) >= p) & (d.cdf(k - 1) < p))
     np.testing.assert_array_equal(d.icdf(d.cdf(k)), k)
@@ -202,8 +202,8 @@ def test_a_rate_of_0_gives_no_event():
 
 
 @every(with_path)
-def test_a_path_can_be_differentiated_twice(law):
-    d = tg.wrap(law.example(np.random.default_rng(0), (3,)))
+def test_a_path_can_be_differentiated_twice(family):
+    d = tg.wrap(family.example(np.random.default_rng(0), (3,)))
     leaves = trees.leaves(d)
     z = d.rsample(rng=tg.noise(0), name="z")
     first = tg.gradients(tg.sum(z**3), leaves, record=True)

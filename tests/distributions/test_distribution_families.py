@@ -1,4 +1,4 @@
-"""What single families promise beyond what every law is tested for: implicit derivatives, relatives, extremes."""
+"""What single families promise beyond the tests of all distributions: implicit derivatives, relatives, extremes."""
 
 import math
 
@@ -18,40 +18,40 @@ RNG = np.random.default_rng
 INF = np.inf
 
 
-def example(law, seed=5, shape=()):
-    return law.example(RNG(seed), shape)
+def example(family, seed=5, shape=()):
+    return family.example(RNG(seed), shape)
 
 
-def draws(law, count=20_000, seed=1):
-    return law.sample((count,), rng=tg.noise(seed))
+def draws(dist, count=20_000, seed=1):
+    return dist.sample((count,), rng=tg.noise(seed))
 
 
 # ------------------------------------------------------------------------------ implicit derivatives
 
-IMPLICIT = [law for law in tg.DISTRIBUTIONS.values() if example(law).path == "implicit"]
-implicit = pytest.mark.parametrize("law", IMPLICIT, ids=lambda law: law.__name__)
+IMPLICIT = [family for family in tg.DISTRIBUTIONS.values() if example(family).path == "implicit"]
+implicit = pytest.mark.parametrize("family", IMPLICIT, ids=lambda family: family.__name__)
 
 
-def test_these_laws_have_an_implicit_path():
+def test_these_distributions_have_an_implicit_path():
     names = (
         "Beta Chi2 ContinuousBernoulli Dirichlet FisherSnedecor Gamma InverseGamma LKJCholesky MixtureSameFamily "
         "StudentT VonMises Wishart"
     )
-    assert sorted(law.__name__ for law in IMPLICIT) == names.split()
+    assert sorted(family.__name__ for family in IMPLICIT) == names.split()
 
 
 @implicit
 @pytest.mark.parametrize("check", [check_vjp, check_second_order])
-def test_implicit_derivatives_are_differences_of_the_inverse_cdf(law, check):
-    d = example(law, shape=(2,))
+def test_implicit_derivatives_are_differences_of_the_inverse_cdf(family, check):
+    d = example(family, shape=(2,))
     u = RNG(0).uniform(0.05, 0.95, d.noise_shape())
     check(lambda *leaves: trees.replace_leaves(d, leaves).transform(u), *trees.leaves(d))
 
 
 @implicit
-def test_far_out_in_the_tails_they_are_right_too(law):
-    if law.icdf is not tg.Distribution.icdf and law is not tg.MixtureSameFamily:
-        d = example(law)
+def test_far_out_in_the_tails_they_are_right_too(family):
+    if family.icdf is not tg.Distribution.icdf and family is not tg.MixtureSameFamily:
+        d = example(family)
         for p in (1e-9, 1e-4, 1 - 1e-4):
             check_vjp(lambda *leaves, p=p: trees.replace_leaves(d, leaves).icdf(np.array(p)), *trees.leaves(d))
 
@@ -161,7 +161,7 @@ def test_a_score_function_of_two_boxes_keeps_each_draw_to_itself():
 
 
 @pytest.mark.parametrize(
-    ("law", "moved"),
+    ("family", "moved"),
     [
         (lambda t: tg.Pareto(concentration=3.0, scale=t), "scale"),
         (lambda t: tg.TruncatedNormal(0.0, 1.0, t - 1, 2.0), "low"),
@@ -182,9 +182,9 @@ def test_a_score_function_of_two_boxes_keeps_each_draw_to_itself():
         (lambda t: tg.Transformed(tg.VonMises(0.0, 1.0), tg.bijections.Affine(t, 1.0)), "bijections.loc"),
     ],
 )
-def test_where_the_support_moves_only_the_path_is_valid(law, moved):
+def test_where_the_support_moves_only_the_path_is_valid(family, moved):
     t = tg.Tensor(1.5, "t")
-    z = law(t).sample(rng=tg.noise(0), name="z")
+    z = family(t).sample(rng=tg.noise(0), name="z")
     with pytest.raises(tg.InvalidGradientError, match=f"moves with .*{moved}"):
         tg.gradients(tg.score_function(z * z), t)
     assert np.isfinite(tg.gradients(tg.reparameterize(z * z), t))
@@ -193,9 +193,9 @@ def test_where_the_support_moves_only_the_path_is_valid(law, moved):
 def test_a_scale_after_a_sigmoid_has_a_path_where_the_score_function_is_wrong():
     """Sigmoid of a logistic number, times h, is uniform on [0, h]: the mean moves by 1/2, and the score says -1/2."""
     h = tg.Tensor(np.full(20_000, 2.0), "h")
-    law = tg.Transformed(tg.Logistic(), (tg.bijections.Sigmoid(), tg.bijections.Affine(0.0, h)))
-    x = tg.Independent(law, 1).sample(rng=tg.noise(1), name="x")
-    assert_agrees(x.value * tg.gradients(tg.sum(law.log_density(x.value)), h), -0.5)
+    dist = tg.Transformed(tg.Logistic(), (tg.bijections.Sigmoid(), tg.bijections.Affine(0.0, h)))
+    x = tg.Independent(dist, 1).sample(rng=tg.noise(1), name="x")
+    assert_agrees(x.value * tg.gradients(tg.sum(dist.log_density(x.value)), h), -0.5)
     for estimator in (tg.ScoreFunction(), tg.SecondDraw(rng=tg.noise(2))):
         with pytest.raises(tg.InvalidGradientError, match=r"moves with base\.bijections\.1\.scale"):
             tg.gradients(tg.sum(estimator(tg.sum(x))), h)
@@ -204,14 +204,14 @@ def test_a_scale_after_a_sigmoid_has_a_path_where_the_score_function_is_wrong():
 
 def test_what_comes_before_the_end_of_the_numbers_moves_no_support():
     t = tg.Tensor(np.full(20_000, 0.1), "t")
-    law = tg.Transformed(tg.Normal(), (tg.bijections.Affine(t, 0.5), tg.bijections.Exp()))
-    z = law.sample(rng=tg.noise(1))
+    dist = tg.Transformed(tg.Normal(), (tg.bijections.Affine(t, 0.5), tg.bijections.Exp()))
+    z = dist.sample(rng=tg.noise(1))
     assert_agrees(tg.gradients(tg.sum(tg.score_function(z)), t), np.exp(0.1 + 0.5 * 0.5**2))
 
 
 @implicit
-def test_the_verdict_says_that_the_path_is_implicit(law):
-    d = tg.wrap(example(law))
+def test_the_verdict_says_that_the_path_is_implicit(family):
+    d = tg.wrap(example(family))
     report = tg.explain(tg.sum(d.sample(rng=tg.noise(0), name="z") ** 2), d)
     assert "continuous; implicit, by the derivatives of the cdf" in str(report)
 
@@ -224,7 +224,7 @@ def test_where_the_base_may_be_any_number_a_bijection_moves_no_support():
 
 
 @pytest.mark.parametrize(
-    "law",
+    "family",
     [
         lambda t: tg.Geometric(logits=t),
         lambda t: tg.Poisson(tg.exp(t)),
@@ -233,22 +233,22 @@ def test_where_the_base_may_be_any_number_a_bijection_moves_no_support():
         lambda t: tg.Independent(tg.Poisson(tg.exp(t)), 1),
     ],
 )
-def test_counts_have_no_path_and_an_unbiased_score_function(law):
+def test_counts_have_no_path_and_an_unbiased_score_function(family):
     t = tg.Tensor(np.full(20_000, 0.4), "t")
-    z = law(t).sample(rng=tg.noise(2), name="z")
+    z = family(t).sample(rng=tg.noise(2), name="z")
     assert tg.reparameterize(z) is z
     with pytest.raises(tg.BlockedGradientError, match="is discrete, so it jumps"):
         tg.gradients(tg.sum(z), t)
     one = tg.Tensor(np.array([0.4]), "t")
-    truth = tg.gradients(tg.sum(law(one).mean), one)
+    truth = tg.gradients(tg.sum(family(one).mean), one)
     assert_agrees(tg.gradients(tg.sum(tg.score_function(z)), t), truth)
 
 
 def test_enumeration_refuses_the_total_of_a_binomial_which_moves_the_support():
     """The derivative of the probabilities in n, at a support that stays where it is, is that of nothing."""
     total, p = tg.Tensor(4.0, "n"), tg.Tensor(0.3, "p")
-    for law in (tg.Binomial(total, probs=p), tg.Independent(tg.Binomial(total + np.zeros(2), probs=p), 1)):
-        cost = tg.sum(tg.Enumeration()(law.sample(rng=tg.noise(0), name="k") ** 2))
+    for dist in (tg.Binomial(total, probs=p), tg.Independent(tg.Binomial(total + np.zeros(2), probs=p), 1)):
+        cost = tg.sum(tg.Enumeration()(dist.sample(rng=tg.noise(0), name="k") ** 2))
         assert np.isfinite(tg.gradients(cost, p))
         with pytest.raises(tg.InvalidGradientError, match=r"enumeration: the support of \w+ moves with (base\.)?total"):
             tg.gradients(cost, total)
@@ -256,8 +256,8 @@ def test_enumeration_refuses_the_total_of_a_binomial_which_moves_the_support():
 
 def test_totals_that_differ_are_the_reason_why_a_binomial_is_not_enumerated():
     p = tg.Tensor(np.array([0.3, 0.4]), "p")
-    for law in (tg.Binomial(np.array([2, 5]), probs=p), tg.Independent(tg.Binomial(np.array([2, 5]), probs=p), 1)):
-        k = law.sample(rng=tg.noise(0), name="k")
+    for dist in (tg.Binomial(np.array([2, 5]), probs=p), tg.Independent(tg.Binomial(np.array([2, 5]), probs=p), 1)):
+        k = dist.sample(rng=tg.noise(0), name="k")
         with pytest.raises(tg.InvalidGradientError, match=r"the totals differ \(2 to 5\).*Draw the counts of"):
             tg.estimate(tg.sum(k), {"k": "enumeration"})
 
@@ -273,7 +273,7 @@ def test_a_binomial_is_enumerated_exactly():
 
 
 @pytest.mark.parametrize(
-    ("law", "twin"),
+    ("dist", "twin"),
     [
         (tg.NegativeBinomial(successes=1.0, probs=0.3), tg.Geometric(probs=0.3)),
         (tg.Chi2(3.0), tg.Gamma(1.5, 0.5)),
@@ -292,20 +292,20 @@ def test_a_binomial_is_enumerated_exactly():
         (tg.Transformed(tg.Logistic(2.0, 2.0), tg.bijections.Sigmoid()), tg.RelaxedBernoulli(0.5, logits=1.0)),
         (tg.MixtureSameFamily(np.zeros(2), tg.Normal(np.ones(2), 2.0)), tg.Normal(1.0, 2.0)),
     ],
-    ids=lambda law: type(law).__name__,
+    ids=lambda dist: type(dist).__name__,
 )
-def test_laws_that_are_the_same_agree(law, twin):
+def test_distributions_that_are_the_same_agree(dist, twin):
     x = np.unique(twin.sample((50,), rng=tg.noise(0)))
-    np.testing.assert_allclose(law.log_prob(x), twin.log_prob(x), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(dist.log_prob(x), twin.log_prob(x), rtol=1e-10, atol=1e-10)
     if "cdf" in dir(type(twin)) and type(twin).cdf is not tg.Distribution.cdf:
-        np.testing.assert_allclose(law.cdf(x), twin.cdf(x), rtol=1e-10, atol=1e-12)
-    if not twin.support.discrete and twin.noise_law is law.noise_law:
+        np.testing.assert_allclose(dist.cdf(x), twin.cdf(x), rtol=1e-10, atol=1e-12)
+    if not twin.support.discrete and twin.noise_distribution is dist.noise_distribution:
         np.testing.assert_allclose(
-            law.sample((50,), rng=tg.noise(1)), twin.sample((50,), rng=tg.noise(1)), rtol=1e-9, atol=1e-9
+            dist.sample((50,), rng=tg.noise(1)), twin.sample((50,), rng=tg.noise(1)), rtol=1e-9, atol=1e-9
         )
 
 
-def test_one_hot_draws_are_those_of_the_categorical_law():
+def test_one_hot_draws_are_those_of_the_categorical_distribution():
     logits = RNG(0).normal(size=(4, 3))
     chosen = tg.Categorical(logits=logits).sample((50,), rng=tg.noise(0))
     one_hot = tg.OneHotCategorical(logits=logits)
@@ -331,9 +331,9 @@ def test_a_relaxed_choice_between_two_is_a_relaxed_toss():
     )
 
 
-@pytest.mark.parametrize("law", [tg.MultivariateNormal, tg.LowRankNormal])
-def test_gaussian_vectors_have_the_covariance_and_density_that_they_say(law):
-    d = example(law)
+@pytest.mark.parametrize("family", [tg.MultivariateNormal, tg.LowRankNormal])
+def test_gaussian_vectors_have_the_covariance_and_density_that_they_say(family):
+    d = example(family)
     x, twin = draws(d), scipy.stats.multivariate_normal(d.mean, d.covariance)
     np.testing.assert_allclose(d.log_prob(x[:50]), twin.logpdf(x[:50]), rtol=1e-10)
     np.testing.assert_allclose(d.entropy(), twin.entropy(), rtol=1e-12)
@@ -377,24 +377,24 @@ def test_correlations_are_uniform_by_lkj_with_concentration_1():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_draws_and_densities_of_vectors_and_matrices_are_those_of_torch():
     torch = pytest.importorskip("torch")
-    laws, array = torch.distributions, lambda x: torch.tensor(np.asarray(x), dtype=torch.float64)
+    twins, array = torch.distributions, lambda x: torch.tensor(np.asarray(x), dtype=torch.float64)
     loc, scale, root = np.array([0.3, -0.5, 1.0]), np.array([0.5, 1.0, 2.0]), np.array([[2.0, 0.0], [0.5, 0.3]])
     logits = np.array([0.1, -0.4, 1.0])
     for ours, theirs in [
-        (tg.FisherSnedecor(3.0, 7.5), laws.FisherSnedecor(array(3.0), array(7.5))),
-        (tg.LogisticNormal(loc, scale), laws.LogisticNormal(array(loc), array(scale))),
-        (tg.Multinomial(6, logits=logits), laws.Multinomial(6, logits=array(logits))),
-        (tg.Wishart(df=3.5, scale_tril=root), laws.Wishart(array(3.5), scale_tril=array(root))),
-        (tg.LKJCholesky(2, 0.7), laws.LKJCholesky(2, array(0.7))),
-        (tg.LKJCholesky(5, 1.7), laws.LKJCholesky(5, array(1.7))),
+        (tg.FisherSnedecor(3.0, 7.5), twins.FisherSnedecor(array(3.0), array(7.5))),
+        (tg.LogisticNormal(loc, scale), twins.LogisticNormal(array(loc), array(scale))),
+        (tg.Multinomial(6, logits=logits), twins.Multinomial(6, logits=array(logits))),
+        (tg.Wishart(df=3.5, scale_tril=root), twins.Wishart(array(3.5), scale_tril=array(root))),
+        (tg.LKJCholesky(2, 0.7), twins.LKJCholesky(2, array(0.7))),
+        (tg.LKJCholesky(5, 1.7), twins.LKJCholesky(5, array(1.7))),
     ]:
         x = draws(ours, 20)
         np.testing.assert_allclose(ours.log_prob(x), theirs.log_prob(array(x)), rtol=1e-5, atol=1e-6)
     noise = RNG(0).normal(size=(20, 3))
-    pieces = laws.StickBreakingTransform()(array(loc + scale * noise))
+    pieces = twins.StickBreakingTransform()(array(loc + scale * noise))
     np.testing.assert_allclose(tg.LogisticNormal(loc, scale).transform(noise), pieces, rtol=1e-10)
     small = tg.NegativeBinomial(successes=2.0, probs=0.75)
-    np.testing.assert_allclose(small.mean, laws.NegativeBinomial(array(2.0), probs=array(0.25)).mean)
+    np.testing.assert_allclose(small.mean, twins.NegativeBinomial(array(2.0), probs=array(0.25)).mean)
 
 
 def test_dirichlet_density_and_entropy_are_those_of_scipy():
@@ -411,7 +411,7 @@ def test_dirichlet_density_and_entropy_are_those_of_scipy():
         tg.Poisson(np.array([1.0, 5.0, 20.0])),
         tg.Dirichlet(np.array([[1.0, 2.0], [3.0, 1.0], [5.0, 5.0]])),
     ],
-    ids=lambda law: type(law).__name__,
+    ids=lambda dist: type(dist).__name__,
 )
 def test_a_mixture_of_vectors_or_counts_chooses_a_component_first(components):
     d = tg.MixtureSameFamily(np.array([0.5, -0.5, 0.0]), components)
@@ -488,9 +488,9 @@ EXTREMES = [
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("law", EXTREMES, ids=repr)
-def test_extreme_parameters_give_finite_draws_probabilities_and_gradients(law, dtype):
-    d = trees.map_leaves(lambda x: np.asarray(x, dtype), law)
+@pytest.mark.parametrize("dist", EXTREMES, ids=repr)
+def test_extreme_parameters_give_finite_draws_probabilities_and_gradients(dist, dtype):
+    d = trees.map_leaves(lambda x: np.asarray(x, dtype), dist)
     steps = 2.0 ** (23 if dtype == np.float32 else 52)
     levels = np.array([0.5 / steps, 0.01, 0.5 - 0.5 / steps, 0.75, 1 - 0.5 / steps], dtype)
     noise = np.broadcast_to(levels.reshape((-1,) + (1,) * len(d.noise_shape())), (5, *d.noise_shape()))
@@ -507,7 +507,7 @@ def test_extreme_parameters_give_finite_draws_probabilities_and_gradients(law, d
 
 
 @pytest.mark.parametrize("ends", [(-1.0, 2.0), (0.5, INF), (-INF, -3.0), (30.0, 31.0), (-31.0, -30.0)])
-def test_the_truncated_normal_law_is_that_of_scipy(ends):
+def test_the_truncated_normal_distribution_is_that_of_scipy(ends):
     d = tg.TruncatedNormal(np.array(0.5), np.array(2.0), *(np.array(0.5 + 2.0 * end) for end in ends))
     twin = scipy.stats.truncnorm(*ends, 0.5, 2.0)
     x = d.icdf(np.array([0.01, 0.5, 0.99]))
@@ -523,7 +523,7 @@ def test_the_truncated_normal_law_is_that_of_scipy(ends):
 
 
 @pytest.mark.parametrize("k", [0.0, 0.1, 3.0, 40.0, 1e5])
-def test_the_von_mises_law_is_that_of_scipy(k):
+def test_the_von_mises_distribution_is_that_of_scipy(k):
     d, twin = tg.VonMises(0.5, k), scipy.stats.vonmises(k, 0.5)
     x = d.icdf(np.array([1e-6, 0.01, 0.5, 0.9]))
     np.testing.assert_allclose(d.log_prob(x), twin.logpdf(x), rtol=1e-8, atol=1e-8)
@@ -546,7 +546,7 @@ def test_far_tails_are_accurate():
 
 
 @pytest.mark.parametrize("logit", [0.9999999, 1.0, 1.0000001, 1e-5])
-def test_the_continuous_bernoulli_law_is_smooth_where_its_formula_changes(logit):
+def test_the_continuous_bernoulli_distribution_is_smooth_where_its_formula_changes(logit):
     l = np.array(logit)
     whole, first, second = (scipy.integrate.quad(lambda x, n=n: x**n * np.exp(l * x), 0, 1)[0] for n in range(3))
     d = tg.ContinuousBernoulli(logits=l)
@@ -565,7 +565,7 @@ F = np.full(3, 0.7, np.float32)
 
 
 @pytest.mark.parametrize(
-    "law",
+    "dist",
     [
         tg.Normal(F, 1.0),
         tg.Gamma(2.0, F),
@@ -579,24 +579,24 @@ F = np.full(3, 0.7, np.float32)
     ],
     ids=repr,
 )
-def test_numbers_among_float32_parameters_leave_everything_float32(law):
-    x = law.sample(rng=tg.noise(0))
-    assert x.dtype == law.log_prob(x).dtype == tg.wrap(law).log_prob(x).dtype == np.float32
-    assert all(leaf.dtype == np.float32 for leaf in trees.leaves(tg.wrap(law)))
+def test_numbers_among_float32_parameters_leave_everything_float32(dist):
+    x = dist.sample(rng=tg.noise(0))
+    assert x.dtype == dist.log_prob(x).dtype == tg.wrap(dist).log_prob(x).dtype == np.float32
+    assert all(leaf.dtype == np.float32 for leaf in trees.leaves(tg.wrap(dist)))
 
 
-def test_a_law_of_numbers_takes_the_precision_of_its_values():
-    for law in (tg.Normal(0.5, 2.0), tg.Gamma(2.0), tg.StudentT(3.0)):
-        assert law.log_prob(F).dtype == np.float32
-        assert law.log_prob(F.astype(np.float64)).dtype == np.float64
+def test_a_distribution_of_numbers_takes_the_precision_of_its_values():
+    for dist in (tg.Normal(0.5, 2.0), tg.Gamma(2.0), tg.StudentT(3.0)):
+        assert dist.log_prob(F).dtype == np.float32
+        assert dist.log_prob(F.astype(np.float64)).dtype == np.float64
 
 
 @pytest.mark.parametrize(
-    "law", [tg.Poisson(F), tg.Binomial(5, logits=F), tg.Geometric(logits=F), tg.Bernoulli(logits=F)]
+    "dist", [tg.Poisson(F), tg.Binomial(5, logits=F), tg.Geometric(logits=F), tg.Bernoulli(logits=F)]
 )
-def test_whole_numbers_are_read_in_the_precision_of_the_parameters(law):
+def test_whole_numbers_are_read_in_the_precision_of_the_parameters(dist):
     x = np.array([0, 1, 1])
-    assert law.log_prob(x).dtype == tg.wrap(law).log_prob(x).dtype == np.float32
+    assert dist.log_prob(x).dtype == tg.wrap(dist).log_prob(x).dtype == np.float32
 
 
 # ----------------------------------------------------------------------------------------- the errors
@@ -660,7 +660,7 @@ def test_the_step_of_delta_is_a_jump_for_a_random_value():
 
 
 @pytest.mark.parametrize(
-    ("law", "mean", "variance"),
+    ("dist", "mean", "variance"),
     [
         (tg.Cauchy(0.0, 1.0), np.nan, np.nan),
         (tg.Pareto(concentration=1.0), INF, INF),
@@ -672,5 +672,5 @@ def test_the_step_of_delta_is_a_jump_for_a_random_value():
     ],
     ids=repr,
 )
-def test_moments_that_do_not_exist_are_nan_or_infinite(law, mean, variance):
-    np.testing.assert_array_equal([law.mean, law.variance], [mean, variance])
+def test_moments_that_do_not_exist_are_nan_or_infinite(dist, mean, variance):
+    np.testing.assert_array_equal([dist.mean, dist.variance], [mean, variance])

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
-from standard_errors import LAWS, assert_agrees, assert_variance_agrees, calm
+from standard_errors import DISTRIBUTIONS, assert_agrees, assert_variance_agrees, calm
 
 import tinygrad_vae as tg
 from tinygrad_vae.checks.ops import check_vjp
@@ -48,34 +48,36 @@ SCIPY = {
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def declares(law, method):
-    return getattr(law, method) is not getattr(Distribution, method)
+def declares(family, method):
+    return getattr(family, method) is not getattr(Distribution, method)
 
 
-def every(laws):
-    return pytest.mark.parametrize("law", laws, ids=lambda law: law.__name__)
+def every(distributions):
+    return pytest.mark.parametrize("family", distributions, ids=lambda family: family.__name__)
 
 
-def example(law, seed=5, shape=()):
-    return law.example(np.random.default_rng(seed), shape)
+def example(family, seed=5, shape=()):
+    return family.example(np.random.default_rng(seed), shape)
 
 
-def is_discrete(law):
-    return example(law).support.discrete
+def is_discrete(family):
+    return example(family).support.discrete
 
 
-def has_density_of_numbers(law):
-    return declares(law, "cdf") and not is_discrete(law)
+def has_density_of_numbers(family):
+    return declares(family, "cdf") and not is_discrete(family)
 
 
-every_law = every(LAWS)
-every_discrete_law = every([law for law in LAWS if is_discrete(law) and law is not tg.Delta])
-every_density_of_numbers = every([law for law in LAWS if has_density_of_numbers(law)])
-every_law_in_scipy = every([law for law in LAWS if law.__name__ in SCIPY])
+every_distribution = every(DISTRIBUTIONS)
+every_discrete_distribution = every(
+    [family for family in DISTRIBUTIONS if is_discrete(family) and family is not tg.Delta]
+)
+every_density_of_numbers = every([family for family in DISTRIBUTIONS if has_density_of_numbers(family)])
+every_distribution_in_scipy = every([family for family in DISTRIBUTIONS if family.__name__ in SCIPY])
 
 
 def values_of(d):
-    """Return the values that a discrete law may take, without those that it practically never takes."""
+    """Return the values that a discrete distribution may take, without those that it practically never takes."""
     if isinstance(d, tg.Multinomial):
         return [np.array(v) for v in itertools.product(range(8), repeat=d.classes) if sum(v) < 8]
     finitely_many = d.enumerate_support()
@@ -83,7 +85,7 @@ def values_of(d):
 
 
 def probability(d, value):
-    """Return the probability of a value by a discrete law, 0 outside its support, for each law of the batch."""
+    """Return the probability of a value by each discrete distribution of a batch, 0 outside the support."""
     x = np.broadcast_to(value, d.batch_shape + d.event_shape)
     inside = d.support.contains(x)
     return np.where(inside, np.exp(d.log_density(np.where(inside, x, 0) if not d.event_shape else x)), 0)
@@ -93,14 +95,14 @@ def probability(d, value):
 
 
 @every_density_of_numbers
-def test_draws_follow_the_cdf(law):
-    d = example(law)
+def test_draws_follow_the_cdf(family):
+    d = example(family)
     assert scipy.stats.kstest(d.sample((5000,), rng=tg.noise(1)), d.cdf).pvalue > 1e-3
 
 
-@every_discrete_law
-def test_draws_of_a_discrete_law_come_as_often_as_it_says(law):
-    d, count = example(law), 5000
+@every_discrete_distribution
+def test_draws_of_a_discrete_distribution_come_as_often_as_it_says(family):
+    d, count = example(family), 5000
     draws = d.sample((count,), rng=tg.noise(1)).reshape(count, -1)
     expected = np.array([count * probability(d, v) for v in values_of(d)])
     found = np.array([np.sum((draws == v).all(-1)) for v in values_of(d)])
@@ -111,10 +113,10 @@ def test_draws_of_a_discrete_law_come_as_often_as_it_says(law):
     assert scipy.stats.chisquare(found, expected).pvalue > 1e-3
 
 
-@every_discrete_law
-def test_the_cdf_of_a_discrete_law_adds_its_probabilities_up(law):
-    if declares(law, "cdf"):
-        d = example(law, shape=(3,))
+@every_discrete_distribution
+def test_the_cdf_of_a_discrete_distribution_adds_its_probabilities_up(family):
+    if declares(family, "cdf"):
+        d = example(family, shape=(3,))
         values = np.sort(np.unique(values_of(d)))
         total = np.cumsum([probability(d, v) for v in values], axis=0)
         np.testing.assert_allclose([d.cdf(v) for v in values], total, rtol=1e-9, atol=1e-12)
@@ -122,22 +124,22 @@ def test_the_cdf_of_a_discrete_law_adds_its_probabilities_up(law):
         assert (d.cdf(values[0] - 0.5) == 0).all()
 
 
-@every_law
-def test_mean_variance_and_entropy_are_those_of_the_draws(law):
-    d = calm(law)
+@every_distribution
+def test_mean_variance_and_entropy_are_those_of_the_draws(family):
+    d = calm(family)
     draws = d.sample((20_000,), rng=tg.noise(2))
-    if declares(law, "mean") and np.isfinite(d.mean).all():
+    if declares(family, "mean") and np.isfinite(d.mean).all():
         assert_agrees(draws, d.mean)
         assert_variance_agrees(draws, d.variance)
-    if declares(law, "entropy"):
+    if declares(family, "entropy"):
         assert_agrees(-d.log_prob(draws), d.entropy())
 
 
-@every_law
+@every_distribution
 @given(seed=SEEDS, batch=shapes(2), shape=shapes(2), recorded=st.booleans())
 @settings(max_examples=25, deadline=None)
-def test_a_draw_is_the_transform_of_its_noise_bit_for_bit(law, seed, batch, shape, recorded):
-    d = example(law, seed, batch)
+def test_a_draw_is_the_transform_of_its_noise_bit_for_bit(family, seed, batch, shape, recorded):
+    d = example(family, seed, batch)
     shape = tuple(shape)
     drawn = d.sample(shape, rng=tg.noise(seed))
     z = tg.wrap(d).sample(shape, rng=tg.noise(seed))
@@ -149,34 +151,34 @@ def test_a_draw_is_the_transform_of_its_noise_bit_for_bit(law, seed, batch, shap
         np.testing.assert_array_equal(tg.wrap(d).rsample(shape, rng=tg.noise(seed)).value, drawn)
 
 
-@every_law
+@every_distribution
 @given(seed=SEEDS, batch=shapes(2), shape=shapes(2))
 @settings(max_examples=25, deadline=None)
-def test_shapes_are_those_of_sample_batch_and_event(law, seed, batch, shape):
-    d = example(law, seed, batch)
+def test_shapes_are_those_of_sample_batch_and_event(family, seed, batch, shape):
+    d = example(family, seed, batch)
     x = d.sample(shape, rng=tg.noise(seed))
     assert d.batch_shape == batch
     assert x.shape == shape + batch + d.event_shape
     assert np.shape(d.log_prob(x)) == shape + batch
-    if declares(law, "entropy"):
+    if declares(family, "entropy"):
         assert np.shape(d.entropy()) == batch
-    if declares(law, "mean"):
+    if declares(family, "mean"):
         assert np.shape(d.mean) == np.shape(d.variance) == batch + d.event_shape
 
 
-@every_law
-def test_float32_stays_float32(law):
-    d = trees.map_leaves(lambda x: x.astype(np.float32), example(law, shape=(4,)))
+@every_distribution
+def test_float32_stays_float32(family):
+    d = trees.map_leaves(lambda x: x.astype(np.float32), example(family, shape=(4,)))
     x = d.sample((3,), rng=tg.noise(0))
     assert x.dtype == (np.float32 if x.dtype.kind == "f" else np.int64)
     found = {"log_prob": d.log_prob(x)}
-    if declares(law, "mean"):
+    if declares(family, "mean"):
         found |= {"mean": d.mean, "variance": d.variance}
-    if declares(law, "entropy"):
+    if declares(family, "entropy"):
         found["entropy"] = d.entropy()
-    if declares(law, "cdf"):
+    if declares(family, "cdf"):
         found["cdf"] = d.cdf(x)
-    if declares(law, "icdf"):
+    if declares(family, "icdf"):
         found["icdf"] = d.icdf(np.full(4, 0.3, np.float32))
     assert {name: value.dtype for name, value in found.items()} == dict.fromkeys(found, np.dtype(np.float32))
 
@@ -184,27 +186,27 @@ def test_float32_stays_float32(law):
 # -------------------------------------------------------------------------------------- the formulas
 
 
-@every_law_in_scipy
+@every_distribution_in_scipy
 @given(seed=SEEDS)
 @settings(max_examples=25, deadline=None)
-def test_formulas_are_those_of_scipy(law, seed):
-    d = example(law, seed, (4,))
-    twin, x = SCIPY[law.__name__](d), d.sample(rng=tg.noise(seed))
-    log_prob = twin.logpmf if is_discrete(law) else twin.logpdf
+def test_formulas_are_those_of_scipy(family, seed):
+    d = example(family, seed, (4,))
+    twin, x = SCIPY[family.__name__](d), d.sample(rng=tg.noise(seed))
+    log_prob = twin.logpmf if is_discrete(family) else twin.logpdf
     np.testing.assert_allclose(d.log_prob(x), log_prob(x), rtol=1e-9, atol=1e-9)
     exists = np.isfinite(d.variance)
     np.testing.assert_allclose(d.mean[exists], twin.mean()[exists], rtol=1e-12)
     np.testing.assert_allclose(d.variance[exists], twin.var()[exists], rtol=1e-9)
     np.testing.assert_allclose(d.entropy(), twin.entropy(), rtol=1e-9, atol=1e-12)
-    if declares(law, "cdf"):
+    if declares(family, "cdf"):
         np.testing.assert_allclose(d.cdf(x), twin.cdf(x), rtol=1e-9, atol=1e-12)
 
 
 @every_density_of_numbers
 @given(seed=SEEDS)
 @settings(max_examples=25, deadline=None)
-def test_icdf_undoes_cdf_and_the_density_is_its_slope(law, seed):
-    d = example(law, seed, (5,))
+def test_icdf_undoes_cdf_and_the_density_is_its_slope(family, seed):
+    d = example(family, seed, (5,))
     p = np.random.default_rng(seed).uniform(0.001, 0.999, 5)
     np.testing.assert_allclose(d.cdf(d.icdf(p)), p, rtol=1e-9)
     np.testing.assert_allclose(d.icdf(d.cdf(d.icdf(p))), d.icdf(p), rtol=1e-6)
@@ -213,8 +215,8 @@ def test_icdf_undoes_cdf_and_the_density_is_its_slope(law, seed):
 
 
 @every_density_of_numbers
-def test_the_density_integrates_to_one_and_has_the_entropy_that_it_says(law):
-    d = example(law)
+def test_the_density_integrates_to_one_and_has_the_entropy_that_it_says(family):
+    d = example(family)
     tail = 10.0 ** np.arange(-14, 0)
     ends = d.icdf(np.concatenate([tail, [0.25, 0.5, 0.75], 1 - tail[::-1]]))
 
@@ -222,30 +224,30 @@ def test_the_density_integrates_to_one_and_has_the_entropy_that_it_says(law):
         return sum(scipy.integrate.quad(lambda x: f(d.log_prob(x)), a, b)[0] for a, b in itertools.pairwise(ends))
 
     assert abs(integral(np.exp) - 1) < 1e-9
-    if declares(law, "entropy"):
+    if declares(family, "entropy"):
         assert abs(integral(lambda log_p: -np.exp(log_p) * log_p) - d.entropy()) < 1e-9
 
 
 @every_density_of_numbers
-def test_the_cdf_is_zero_below_the_support_and_one_above(law):
-    d = calm(law)
+def test_the_cdf_is_zero_below_the_support_and_one_above(family):
+    d = calm(family)
     assert (float(d.cdf(-1e15)), float(d.cdf(1e15))) == (pytest.approx(0, abs=1e-12), pytest.approx(1, abs=1e-9))
 
 
-@every_discrete_law
+@every_discrete_distribution
 @given(seed=SEEDS, batch=shapes(2))
 @settings(max_examples=25, deadline=None)
-def test_probabilities_sum_to_one(law, seed, batch):
-    d = example(law, seed, batch)
+def test_probabilities_sum_to_one(family, seed, batch):
+    d = example(family, seed, batch)
     total = sum(probability(d, v) for v in values_of(d))
     np.testing.assert_allclose(total, np.ones(batch), rtol=1e-12)
 
 
-@every_law
+@every_distribution
 @given(seed=SEEDS)
 @settings(max_examples=10, deadline=None)
-def test_the_log_probability_has_the_right_gradient_in_every_parameter(law, seed):
-    d = example(law, seed, (2,))
+def test_the_log_probability_has_the_right_gradient_in_every_parameter(family, seed):
+    d = example(family, seed, (2,))
     noise = np.linspace(0.7, 0.9, int(np.prod(d.noise_shape()))).reshape(d.noise_shape())
     x = d.transform(noise)  # away from the median, where the density of Laplace has a kink
     leaves = trees.leaves(d)
@@ -276,12 +278,12 @@ def test_independent_sums_over_its_event_axes():
 # -------------------------------------------------------------------------------------- the extremes
 
 
-@every_law
+@every_distribution
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_most_extreme_noise_gives_finite_draws_of_finite_probability(law, dtype):
-    d = trees.map_leaves(lambda x: x.astype(dtype), calm(law))
+def test_the_most_extreme_noise_gives_finite_draws_of_finite_probability(family, dtype):
+    d = trees.map_leaves(lambda x: x.astype(dtype), calm(family))
     steps = 2.0 ** (23 if dtype == np.float32 else 52)
-    extremes = {"U(0, 1)": [0.5 / steps, 1 - 0.5 / steps], "N(0, 1)": [-9.0, 9.0]}[d.noise_law.name]
+    extremes = {"U(0, 1)": [0.5 / steps, 1 - 0.5 / steps], "N(0, 1)": [-9.0, 9.0]}[d.noise_distribution.name]
     for extreme in extremes:
         noise = np.full(d.noise_shape(), extreme, dtype)
         x = d.transform(noise)
@@ -290,45 +292,45 @@ def test_the_most_extreme_noise_gives_finite_draws_of_finite_probability(law, dt
 
 
 @pytest.mark.parametrize(
-    "law", [tg.Bernoulli(logits=np.array([np.inf, -np.inf])), tg.Bernoulli(probs=np.array([1.0, 0.0]))]
+    "dist", [tg.Bernoulli(logits=np.array([np.inf, -np.inf])), tg.Bernoulli(probs=np.array([1.0, 0.0]))]
 )
-def test_a_certain_toss_is_a_law_like_any_other(law):
-    np.testing.assert_array_equal(law.sample((50,), rng=tg.noise(0)), np.tile([1.0, 0.0], (50, 1)))
-    np.testing.assert_array_equal(law.log_prob(np.array([1.0, 0.0])), [0, 0])
-    np.testing.assert_array_equal(law.log_prob(np.array([0.0, 1.0])), [-np.inf, -np.inf])
-    for value in (law.variance, law.entropy()):
+def test_a_certain_toss_is_a_distribution_like_any_other(dist):
+    np.testing.assert_array_equal(dist.sample((50,), rng=tg.noise(0)), np.tile([1.0, 0.0], (50, 1)))
+    np.testing.assert_array_equal(dist.log_prob(np.array([1.0, 0.0])), [0, 0])
+    np.testing.assert_array_equal(dist.log_prob(np.array([0.0, 1.0])), [-np.inf, -np.inf])
+    for value in (dist.variance, dist.entropy()):
         np.testing.assert_array_equal(value, [0, 0])
 
 
-WITH_PROBS = [law for law in LAWS if "probs" in {f.name for f in parameters(law)}]
+WITH_PROBS = [family for family in DISTRIBUTIONS if "probs" in {f.name for f in parameters(family)}]
 CHOICES = (tg.Categorical, tg.Multinomial, tg.OneHotCategorical, tg.RelaxedOneHotCategorical)
 
 
-def from_probs(law, probs, others):
+def from_probs(family, probs, others):
     """Return the distribution made from probabilities, and the one made from their logits."""
-    logits = np.log(probs) if law in CHOICES else logit(probs)
-    return law(**others, probs=probs), law(**others, logits=logits)
+    logits = np.log(probs) if family in CHOICES else logit(probs)
+    return family(**others, probs=probs), family(**others, logits=logits)
 
 
 @every(WITH_PROBS)
-def test_probabilities_and_their_logits_give_one_distribution(law):
-    others = {f.name: getattr(example(law), f.name) for f in parameters(example(law)) if f.name != "logits"}
-    probs = np.array([[0.2, 0.5, 0.3], [0.01, 0.001, 0.989]]) if law in CHOICES else np.array([1e-3, 0.4, 0.97])
-    a, b = from_probs(law, probs, others)
+def test_probabilities_and_their_logits_give_one_distribution(family):
+    others = {f.name: getattr(example(family), f.name) for f in parameters(example(family)) if f.name != "logits"}
+    probs = np.array([[0.2, 0.5, 0.3], [0.01, 0.001, 0.989]]) if family in CHOICES else np.array([1e-3, 0.4, 0.97])
+    a, b = from_probs(family, probs, others)
     draws = a.sample((40,), rng=tg.noise(0))
     np.testing.assert_allclose(draws, b.sample((40,), rng=tg.noise(0)), rtol=1e-9)
     np.testing.assert_allclose(a.log_prob(draws), b.log_prob(draws), rtol=1e-9, atol=1e-12)
     for name in ("mean", "variance", "entropy", "cdf"):
-        if declares(law, name):
+        if declares(family, name):
             args = {"entropy": (), "cdf": (draws,)}.get(name)
             found = [getattr(d, name) if args is None else getattr(d, name)(*args) for d in (a, b)]
             np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12)
-    if (law, law) in CLOSED_FORMS:
+    if (family, family) in CLOSED_FORMS:
         np.testing.assert_allclose(tg.kl_divergence(a, b), 0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("law", "p", "x", "slope"),
+    ("family", "p", "x", "slope"),
     [
         (lambda p: tg.Bernoulli(probs=p), 0.0, 0.0, -1.0),
         (lambda p: tg.Bernoulli(probs=p), 1.0, 1.0, 1.0),
@@ -341,10 +343,10 @@ def test_probabilities_and_their_logits_give_one_distribution(law):
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_the_score_at_probability_0_and_1_is_the_one_of_the_formula_in_p(law, p, x, slope, dtype):
+def test_the_score_at_probability_0_and_1_is_the_one_of_the_formula_in_p(family, p, x, slope, dtype):
     """By logits it was 0 times infinity."""
     p = tg.Tensor(np.asarray(p, dtype), "p")
-    np.testing.assert_allclose(tg.gradients(law(p).log_prob(x), p), slope, rtol=1e-6)
+    np.testing.assert_allclose(tg.gradients(family(p).log_prob(x), p), slope, rtol=1e-6)
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
@@ -356,23 +358,23 @@ def test_the_mean_of_a_toss_that_is_certain_has_the_derivative_1(p):
 
 @pytest.mark.parametrize("options", [{"logits": np.array([0.0, -np.inf, 0.0])}, {"probs": np.array([0.5, 0.0, 0.5])}])
 def test_an_impossible_class_is_never_drawn_and_costs_nothing(options):
-    law = tg.Categorical(**options)
-    assert set(law.sample((200,), rng=tg.noise(0))) == {0, 2}
-    assert law.log_prob(1) == -np.inf
-    np.testing.assert_allclose([law.entropy(), law.mean, law.variance], [np.log(2), 1, 1])
+    dist = tg.Categorical(**options)
+    assert set(dist.sample((200,), rng=tg.noise(0))) == {0, 2}
+    assert dist.log_prob(1) == -np.inf
+    np.testing.assert_allclose([dist.entropy(), dist.mean, dist.variance], [np.log(2), 1, 1])
 
 
 @pytest.mark.parametrize(
-    ("law", "certain", "x"),
+    ("family", "certain", "x"),
     [
         (tg.Bernoulli, [np.inf, -np.inf], [1.0, 0.0]),
         (tg.Categorical, [0.0, -np.inf], 0),
         (tg.OneHotCategorical, [0.0, -np.inf], [1.0, 0.0]),
     ],
 )
-def test_certainty_has_a_gradient_without_nan(law, certain, x):
+def test_certainty_has_a_gradient_without_nan(family, certain, x):
     logits = tg.Tensor(np.array(certain), "logits")
-    d = law(logits=logits)
+    d = family(logits=logits)
     for output in (d.entropy(), d.mean, d.log_prob(np.array(x))):
         assert np.isfinite(tg.gradients(tg.sum(output), logits)).all()
 
@@ -389,8 +391,10 @@ def test_far_tails_are_accurate():
 # ---------------------------------------------------------------------------------------- the errors
 
 
-PARAMETERS = [(law, f.name) for law in LAWS for f in parameters(example(law))]
-every_parameter = pytest.mark.parametrize(("law", "name"), PARAMETERS, ids=lambda part: getattr(part, "__name__", part))
+PARAMETERS = [(family, f.name) for family in DISTRIBUTIONS for f in parameters(example(family))]
+every_parameter = pytest.mark.parametrize(
+    ("family", "name"), PARAMETERS, ids=lambda part: getattr(part, "__name__", part)
+)
 
 
 def with_parameter(d, name, value):
@@ -398,22 +402,22 @@ def with_parameter(d, name, value):
 
 
 @every_parameter
-def test_a_wrong_parameter_is_named_with_its_constraint_value_place_and_shape(law, name):
-    d = example(law, shape=(2, 3))
+def test_a_wrong_parameter_is_named_with_its_constraint_value_place_and_shape(family, name):
+    d = example(family, shape=(2, 3))
     value = getattr(d, name).copy()
     value[1, 2] = np.nan
     with pytest.raises(ValueError, match="found") as caught:
         with_parameter(d, name, value)
-    (f,) = (f for f in parameters(law) if f.name == name)
-    for part in (law.__name__, name, str(domain_of(d, f)), "nan", "(1, 2)", "(1 of 6)", str(value.shape)):
+    (f,) = (f for f in parameters(family) if f.name == name)
+    for part in (family.__name__, name, str(domain_of(d, f)), "nan", "(1, 2)", "(1 of 6)", str(value.shape)):
         assert part in str(caught.value)
 
 
 @every_parameter
 @pytest.mark.parametrize("wrong", ["one", [1.0], 1j, object(), True])
-def test_a_parameter_must_be_numbers(law, name, wrong):
+def test_a_parameter_must_be_numbers(family, name, wrong):
     with pytest.raises(TypeError, match=name):
-        with_parameter(example(law), name, wrong)
+        with_parameter(example(family), name, wrong)
 
 
 @pytest.mark.parametrize(
@@ -442,12 +446,12 @@ def test_a_wrong_value_gets_one_clear_error(make, message):
         make()
 
 
-@every_law
-def test_a_value_outside_the_support_is_refused(law):
-    d = example(law, shape=(2,))
+@every_distribution
+def test_a_value_outside_the_support_is_refused(family):
+    d = example(family, shape=(2,))
     x = np.asarray(d.sample(rng=tg.noise(0)), np.float64)
     x[1] = np.nan
-    with pytest.raises(ValueError, match=rf"(?s){law.__name__}.log_prob: x must be .* found .*nan.* at index \(1"):
+    with pytest.raises(ValueError, match=rf"(?s){family.__name__}.log_prob: x must be .* found .*nan.* at index \(1"):
         d.log_prob(x)
 
 

@@ -42,7 +42,7 @@ def test_the_closed_form_is_the_integral(pair):
 @PAIRS
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
-def test_it_is_positive_between_two_laws_and_zero_from_a_law_to_itself(pair, seed):
+def test_it_is_positive_between_two_distributions_and_zero_from_a_distribution_to_itself(pair, seed):
     p, q = neighbours(pair, seed, (3,))
     assert (tg.kl_divergence(p, q) > 0).all()
     if pair[0] is pair[1]:
@@ -93,7 +93,7 @@ def test_the_estimate_says_how_far_off_it_may_be():
         (tg.Gamma(np.float32(0.01), np.float32(1)), tg.Gamma(np.float32(1), np.float32(1))),
         (tg.Dirichlet(np.full(3, 0.01, np.float32)), tg.Dirichlet(np.ones(3, np.float32))),
     ],
-    ids=lambda law: type(law).__name__,
+    ids=lambda dist: type(dist).__name__,
 )
 def test_the_mean_over_draws_that_were_rounded_to_an_edge_is_refused(p, q):
     with pytest.raises(ValueError, match=r"of \d+ draws of \w+ are as close to the edge .* float32 can tell.*kl_diver"):
@@ -122,7 +122,7 @@ def test_it_is_infinite_where_q_excludes_what_p_draws(p, q):
 
 
 @pytest.mark.parametrize("logit", [-math.inf, math.inf])
-def test_certain_laws_have_finite_divergences(logit):
+def test_certain_distributions_have_finite_divergences(logit):
     certain = tg.Bernoulli(logits=logit)
     assert tg.kl_divergence(certain, certain) == 0
     assert tg.kl_divergence(certain, tg.Bernoulli(probs=0.5)) == pytest.approx(math.log(2))
@@ -167,25 +167,25 @@ def test_two_bijections_of_equal_numbers_are_not_the_same_where_one_of_them_may_
     """Of N(t + m, 1) and N(1, 1) the divergence moves with t as it does with m, also where t is 0 by chance."""
     shift, m = tg.Tensor(np.zeros(3), "shift"), tg.Tensor(np.zeros(3), "m")
 
-    def law(loc, by):
+    def dist(loc, by):
         return tg.Transformed(tg.Normal(loc, 1.0), tg.bijections.Affine(by, 1.0))
 
     for by in (np.zeros(3), tg.Tensor(np.zeros(3), "other")):
         with pytest.raises(NotImplementedError, match="same bijections, of the same Tensors or numbers"):
-            tg.kl_divergence(law(m, shift), law(1.0, by))
-    draws = tg.monte_carlo_kl(law(m, shift), law(1.0, np.zeros(3)), rng=tg.noise(0)).value
+            tg.kl_divergence(dist(m, shift), dist(1.0, by))
+    draws = tg.monte_carlo_kl(dist(m, shift), dist(1.0, np.zeros(3)), rng=tg.noise(0)).value
     np.testing.assert_allclose(tg.gradients(tg.sum(draws), shift), tg.gradients(tg.sum(draws), m))
-    same = tg.gradients(tg.sum(tg.kl_divergence(law(m, shift), law(1.0, shift))), [shift, m])
+    same = tg.gradients(tg.sum(tg.kl_divergence(dist(m, shift), dist(1.0, shift))), [shift, m])
     np.testing.assert_array_equal(same, [np.zeros(3), -np.ones(3)])
 
 
-def test_only_the_laws_that_are_not_nested_have_an_infinite_divergence():
+def test_only_the_distributions_that_are_not_nested_have_an_infinite_divergence():
     p = tg.Uniform(np.array([-1.0, 0.0]), np.array([0.5, 0.5]))
     np.testing.assert_allclose(tg.kl_divergence(p, tg.Exponential(1.0)), [math.inf, 0.25 - math.log(0.5)])
 
 
 @pytest.mark.parametrize("family", [tg.Bernoulli, tg.Categorical])
-def test_draws_of_a_discrete_law_are_blocked_until_score_function_opens_them(family):
+def test_draws_of_a_discrete_distribution_are_blocked_until_score_function_opens_them(family):
     rng = np.random.default_rng(0)
     logits, q = tg.Tensor(rng.normal(size=3), "logits"), family(logits=rng.normal(size=3))
     closed = tg.gradients(tg.sum(tg.kl_divergence(family(logits=logits), q)), logits)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from standard_errors import LAWS
+from standard_errors import DISTRIBUTIONS
 
 import tinygrad_vae as tg
 from tinygrad_vae.core import trees
@@ -14,13 +14,13 @@ from tinygrad_vae.distributions.outside import reachable
 
 INF = math.inf
 BATCH, DRAWS = (3,), 8
-every_law = pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+every_distribution = pytest.mark.parametrize("family", DISTRIBUTIONS, ids=lambda family: family.__name__)
 
 
-def points(law, seed):
+def points(family, seed):
     """Return a distribution, values of which some lie outside, which do not, and draws in the place of the others."""
     rng = np.random.default_rng(seed)
-    d = law.example(rng, BATCH)
+    d = family.example(rng, BATCH)
     draws = np.asarray(d.sample((DRAWS,), rng=tg.noise(seed)), float)
     x = draws.reshape(DRAWS * BATCH[0], -1).copy()
     for row in x:
@@ -30,11 +30,11 @@ def points(law, seed):
     return d, x, inside, np.where(inside.reshape(inside.shape + (1,) * len(d.event_shape)), x, draws)
 
 
-@every_law
+@every_distribution
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=5, deadline=None)
-def test_it_is_log_prob_inside_and_minus_infinity_outside(law, seed):
-    d, x, inside, near = points(law, seed)
+def test_it_is_log_prob_inside_and_minus_infinity_outside(family, seed):
+    d, x, inside, near = points(family, seed)
     assert not inside.all()
     np.testing.assert_array_equal(d.log_prob(x, outside=-INF), np.where(inside, d.log_prob(near), -INF))
     leaf, wrapped = tg.Tensor(x, "x"), tg.wrap(d)
@@ -45,9 +45,9 @@ def test_it_is_log_prob_inside_and_minus_infinity_outside(law, seed):
         np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
 
 
-@every_law
-def test_a_graph_that_runs_again_finds_anew_what_lies_outside(law):
-    (d, x, *_), (e, y, *_) = points(law, 0), points(law, 1)
+@every_distribution
+def test_a_graph_that_runs_again_finds_anew_what_lies_outside(family):
+    (d, x, *_), (e, y, *_) = points(family, 0), points(family, 1)
 
     def function(x, *leaves):
         return trees.replace_leaves(d, leaves).log_prob(x, outside=-INF) + 0.0
@@ -59,14 +59,14 @@ def test_a_graph_that_runs_again_finds_anew_what_lies_outside(law):
     found = tg.replay(function(*old), dict(zip(old, new, strict=True)))
     np.testing.assert_array_equal(found.value, e.log_prob(y, outside=-INF))
     step = tg.plan(function, compiled=False)
-    for law_, at_ in ((d, x), (d, x), (e, y)):
-        arguments = at_, *(np.asarray(leaf, float) for leaf in trees.leaves(law_))
+    for dist, at_ in ((d, x), (d, x), (e, y)):
+        arguments = at_, *(np.asarray(leaf, float) for leaf in trees.leaves(dist))
         np.testing.assert_array_equal(step(*arguments), function(*arguments))
 
 
-@every_law
-def test_nan_stays_nan_and_float32_stays_float32(law):
-    d = trees.map_leaves(lambda leaf: leaf.astype(np.float32), law.example(np.random.default_rng(5), BATCH))
+@every_distribution
+def test_nan_stays_nan_and_float32_stays_float32(family):
+    d = trees.map_leaves(lambda leaf: leaf.astype(np.float32), family.example(np.random.default_rng(5), BATCH))
     x = np.asarray(d.sample(rng=tg.noise(0)), np.float32)
     x[1] = np.nan
     found = d.log_prob(x, outside=-INF)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from standard_errors import LAWS
+from standard_errors import DISTRIBUTIONS
 
 import tinygrad_vae as tg
 from tinygrad_vae import domains
@@ -27,9 +27,9 @@ WIDE = [
 ]
 
 
-def wide(law, rng):
+def wide(family, rng):
     """Return a batch of distributions whose parameters lie on all sides of the borders between formulas."""
-    d = law.example(rng, (BATCH,))
+    d = family.example(rng, (BATCH,))
     for f in parameters(d):
         domain = domain_of(d, f)
         if domain.event_ndim == 0:
@@ -41,7 +41,7 @@ def wide(law, rng):
 def argument(formula, d, rng):
     """Return what the formula takes besides the parameters: noise, a value, a probability, or nothing."""
     if formula == "draw":
-        return d.noise_law.draw(tg.noise(int(rng.integers(2**31))), d.noise_shape(), np.dtype(float))
+        return d.noise_distribution.draw(tg.noise(int(rng.integers(2**31))), d.noise_shape(), np.dtype(float))
     if formula == "log_prob":
         return np.asarray(d.sample(rng=tg.noise(int(rng.integers(2**31)))), float)
     if formula == "cdf":
@@ -50,17 +50,19 @@ def argument(formula, d, rng):
     return rng.uniform(0, 1, BATCH) ** rng.choice([1, 8], BATCH) if formula == "icdf" else np.zeros(())
 
 
-def declared(law):
-    d = law.example(np.random.default_rng(0))
+def declared(family):
+    d = family.example(np.random.default_rng(0))
     names = {"draw": "transform", "log_prob": "log_density"}
     for formula in FORMULAS:
-        own = getattr(law, names.get(formula, formula)) is not getattr(Distribution, names.get(formula, formula))
+        own = getattr(family, names.get(formula, formula)) is not getattr(Distribution, names.get(formula, formula))
         if formula == "draw" or (own and not (formula in ("cdf", "icdf") and d.event_shape)):
             yield formula
 
 
 CASES = pytest.mark.parametrize(
-    ("law", "formula"), [(law, f) for law in LAWS for f in declared(law)], ids=lambda x: getattr(x, "__name__", x)
+    ("family", "formula"),
+    [(family, f) for family in DISTRIBUTIONS for f in declared(family)],
+    ids=lambda x: getattr(x, "__name__", x),
 )
 PAIRS = pytest.mark.parametrize("pair", list(CLOSED_FORMS), ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")
 
@@ -75,10 +77,10 @@ def evaluate(formula, structure, leaves, x):
     return found if formula in ("mean", "variance") else found(x) if formula in ("cdf", "icdf") else found()
 
 
-def two_points(formula, law, seed):
+def two_points(formula, family, seed):
     rng = np.random.default_rng(seed)
     points = []
-    for d in (wide(law, rng), wide(law, rng)):
+    for d in (wide(family, rng), wide(family, rng)):
         points.append([*trees.leaves(d), argument(formula, d, rng)])
     return d, points
 
@@ -103,15 +105,15 @@ def check_replay(function, a, b):
 @given(seed=SEEDS)
 @settings(max_examples=3, deadline=None)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_graph_that_is_replayed_elsewhere_is_the_graph_made_there(law, formula, seed):
-    d, (a, b) = two_points(formula, law, seed)
+def test_a_graph_that_is_replayed_elsewhere_is_the_graph_made_there(family, formula, seed):
+    d, (a, b) = two_points(formula, family, seed)
     check_replay(lambda leaves: evaluate(formula, d, leaves[:-1], leaves[-1]), a, b)
 
 
 @CASES
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_compiled_step_chooses_its_branches_at_every_call(law, formula):
-    d, (a, b) = two_points(formula, law, 0)
+def test_a_compiled_step_chooses_its_branches_at_every_call(family, formula):
+    d, (a, b) = two_points(formula, family, 0)
 
     def function(*leaves):
         return evaluate(formula, d, leaves[:-1], leaves[-1]) + 0.0
@@ -123,8 +125,8 @@ def test_a_compiled_step_chooses_its_branches_at_every_call(law, formula):
 
 @CASES
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_an_expectation_over_a_toss_in_front_sees_both_branches(law, formula):
-    d, (a, b) = two_points(formula, law, 1)
+def test_an_expectation_over_a_toss_in_front_sees_both_branches(family, formula):
+    d, (a, b) = two_points(formula, family, 1)
 
     def function(toss):
         """Return the formula at the first point where the toss is 0, and at the second where it is 1."""
@@ -149,7 +151,7 @@ def test_a_divergence_that_is_replayed_elsewhere_is_the_one_made_there(pair, see
     rng = np.random.default_rng(seed)
 
     def both():
-        p, q = (wide(law, rng) for law in pair)
+        p, q = (wide(family, rng) for family in pair)
         if tg.Independent in pair and pair != (tg.Independent, tg.Independent):
             normal = tg.Independent(tg.Normal.example(rng, (BATCH, 3)), 1)
             p, q = (normal, q) if pair[0] is tg.Independent else (p, normal)

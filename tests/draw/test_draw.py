@@ -163,7 +163,7 @@ def test_a_draw_that_was_taken_care_of_keeps_its_name_and_no_bookkeeping():
     labels = [box.label for box in picture_of(tg.reparameterize(cost), p).boxes]
     assert "z (pathwise)" in labels
     assert "log p(z)" in [box.label for box in picture_of(tg.score_function(cost), p).boxes]
-    assert not {"taken_care_of", "identity", "stop_gradient"} & set(labels)
+    assert not {"handled_draw", "identity", "stop_gradient"} & set(labels)
 
 
 @pytest.mark.parametrize("rewrite", [lambda cost: cost, tg.reparameterize, tg.score_function])

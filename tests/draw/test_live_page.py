@@ -183,11 +183,12 @@ def test_noise_drawn_by_the_page_follows_its_distribution(tmp_path, visit):
     x = tg.Tensor(1.0, "x")
     tg.draw(tg.exp(x), tmp_path / "page.html", wrt=x)
     page = visit(tmp_path / "page.html")
-    for law, cdf in {"N(0, 1)": "norm", "U(0, 1)": "uniform"}.items():
+    for name, cdf in {"N(0, 1)": "norm", "U(0, 1)": "uniform"}.items():
         drawn = page.evaluate(
-            "law => { const u = uniforms(5); return Array.from({length: 20000}, () => LAWS[law].draw(u)); }", law
+            "name => { const u = uniforms(5); return Array.from({length: 20000}, () => DISTRIBUTIONS[name].draw(u)); }",
+            name,
         )
-        assert stats.kstest(drawn, cdf).pvalue > 1e-3, law
+        assert stats.kstest(drawn, cdf).pvalue > 1e-3, name
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.special
-from standard_errors import LAWS, assert_agrees, assert_variance_agrees, calm
+from standard_errors import DISTRIBUTIONS, assert_agrees, assert_variance_agrees, calm
 
 import tinygrad_vae as tg
 from tinygrad_vae.core import value_of
@@ -133,8 +133,8 @@ ROUGH = {tg.Laplace: 1e-4, tg.MixtureSameFamily: 1e-3}
 """How far off 64 points may be where a draw, as a function of its noise, has a corner or is steep in the middle."""
 
 
-def has_moments_and_path(law):
-    d = calm(law)
+def has_moments_and_path(family):
+    d = calm(family)
     try:
         return d.path is not None and not d.event_shape and np.isfinite(d.variance).all()
     except NotImplementedError:
@@ -142,15 +142,15 @@ def has_moments_and_path(law):
 
 
 @pytest.mark.parametrize(
-    "law",
-    [law for law in LAWS if has_moments_and_path(law)],
-    ids=lambda law: law.__name__,
+    "family",
+    [family for family in DISTRIBUTIONS if has_moments_and_path(family)],
+    ids=lambda family: family.__name__,
 )
-def test_quadrature_gives_the_declared_second_moment_of_every_law_and_its_gradient(law):
-    d = tg.wrap(calm(law))
+def test_quadrature_gives_the_declared_second_moment_of_every_distribution_and_its_gradient(family):
+    d = tg.wrap(calm(family))
     z = d.sample(rng=tg.noise(0), name="z")
     found, truth = tg.Quadrature()(tg.square(z)), tg.square(d.mean) + d.variance
-    rough = ROUGH.get(law, 1e-9)
+    rough = ROUGH.get(family, 1e-9)
     np.testing.assert_allclose(found.value, value_of(truth), rtol=rough)
     parameters = [leaf for leaf in tg.trees.leaves(d) if isinstance(leaf, tg.Tensor)]
     none = sum(0.0 * tg.sum(x) for x in parameters)  # reaches all of them
@@ -216,12 +216,12 @@ def test_costs_that_mix_several_choices(name):
     assert_agrees(found, truth)
 
 
-@pytest.mark.parametrize("law", [tg.Categorical, tg.OneHotCategorical], ids=lambda law: law.__name__)
-def test_swapping_the_noise_of_two_classes_gives_the_gradient_of_a_choice_and_less_variance(law):
+@pytest.mark.parametrize("family", [tg.Categorical, tg.OneHotCategorical], ids=lambda family: family.__name__)
+def test_swapping_the_noise_of_two_classes_gives_the_gradient_of_a_choice_and_less_variance(family):
     start, worth = np.array([0.3, -0.5, 1.0, 0.0]), np.array([1.0, -2.0, 0.5, 3.0])
     logits = tg.Tensor(np.tile(start, (DRAWS, 1)), "logits")
-    z = law(logits=logits).sample(rng=tg.noise(4), name="z")
-    cost = tg.take(worth, z, axis=0) if law is tg.Categorical else tg.sum(z * worth, axis=1)
+    z = family(logits=logits).sample(rng=tg.noise(4), name="z")
+    cost = tg.take(worth, z, axis=0) if family is tg.Categorical else tg.sum(z * worth, axis=1)
     p = scipy.special.softmax(start)
     found, plain = (tg.gradients(tg.sum(tg.estimate(cost, {"z": e})), logits) for e in ("arsm", "score-function"))
     for draws in (found, plain):
@@ -243,12 +243,12 @@ def test_swapping_between_two_classes_is_arm():
     np.testing.assert_allclose(found, np.stack([-arm, arm], 1), atol=1e-12)
 
 
-def test_noisy_logits_given_the_draw_have_the_draw_for_their_argmax_and_the_law_of_the_others():
-    law = tg.OneHotCategorical(logits=np.tile([0.3, -0.5, 1.0], (DRAWS, 1)))
-    z = law.sample(rng=tg.noise(0))
-    again = noisy_logits_given(law, z, tg.noise(1).uniform(z.shape))
+def test_noisy_logits_given_the_draw_have_the_draw_for_their_argmax_and_the_distribution_of_the_others():
+    dist = tg.OneHotCategorical(logits=np.tile([0.3, -0.5, 1.0], (DRAWS, 1)))
+    z = dist.sample(rng=tg.noise(0))
+    again = noisy_logits_given(dist, z, tg.noise(1).uniform(z.shape))
     np.testing.assert_array_equal(np.argmax(again, axis=1), np.argmax(z, axis=1))
-    first = noisy_logits(law, tg.noise(2).uniform(z.shape))
+    first = noisy_logits(dist, tg.noise(2).uniform(z.shape))
     assert_agrees(again - first, 0.0)
     assert_agrees(again**2 - first**2, 0.0)
     assert_agrees(again * np.roll(again, 1, axis=1) - first * np.roll(first, 1, axis=1), 0.0)
@@ -300,15 +300,15 @@ WEAK = {
 }
 
 
-@pytest.mark.parametrize("law", WEAK_DERIVATIVES, ids=lambda law: law.__name__)
-def test_every_weak_derivative_is_that_of_the_probability_of_a_tail(law):
+@pytest.mark.parametrize("family", WEAK_DERIVATIVES, ids=lambda family: family.__name__)
+def test_every_weak_derivative_is_that_of_the_probability_of_a_tail(family):
     """The cost 1[z > 1] jumps, so that no path can follow; the truth is the derivative of 1 - F(1), by the formula."""
-    pairs = WEAK_DERIVATIVES[law](law(**WEAK[law]), np.ones(()), lambda noise: np.full((), 0.5))
-    leaves = {name: tg.Tensor(np.full(DRAWS, value), name) for name, value in WEAK[law].items() if name in pairs}
-    z = law(**(WEAK[law] | leaves)).sample(rng=tg.noise(3), name="z")
+    pairs = WEAK_DERIVATIVES[family](family(**WEAK[family]), np.ones(()), lambda noise: np.full((), 0.5))
+    leaves = {name: tg.Tensor(np.full(DRAWS, value), name) for name, value in WEAK[family].items() if name in pairs}
+    z = family(**(WEAK[family] | leaves)).sample(rng=tg.noise(3), name="z")
     found = tg.gradients(tg.sum(tg.MeasureValued(tg.noise(4))(tg.where(z > 1.0, 1.0, 0.0))), leaves)
-    exact = {name: tg.Tensor(WEAK[law][name], name) for name in leaves}
-    truth = tg.gradients(1 - law(**(WEAK[law] | exact)).cdf(1.0), exact)
+    exact = {name: tg.Tensor(WEAK[family][name], name) for name in leaves}
+    truth = tg.gradients(1 - family(**(WEAK[family] | exact)).cdf(1.0), exact)
     assert leaves
     for name, draws in found.items():
         assert_agrees(draws, truth[name])
@@ -384,24 +384,24 @@ def test_an_estimator_that_would_be_wrong_at_its_node_is_refused_with_the_reason
 
 
 @pytest.mark.parametrize(
-    "law",
+    "family",
     [
         lambda mu: tg.MultivariateNormal(mu, np.eye(3)),
         lambda mu: tg.Independent(tg.Normal(mu, 1.0), 1),
         lambda mu: tg.OneHotCategorical(logits=mu),
     ],
 )
-def test_the_coordinates_of_one_draw_are_no_draws_to_leave_one_out(law):
+def test_the_coordinates_of_one_draw_are_no_draws_to_leave_one_out(family):
     """They have one log-probability, so that the cost at the others is weighed with it too."""
     mu = tg.Tensor(np.ones(3), "mu")
-    z = law(mu).sample(rng=tg.noise(0), name="z")
+    z = family(mu).sample(rng=tg.noise(0), name="z")
     with pytest.raises(tg.InvalidGradientError, match=r"leave-one-out for z .*must count the draws"):
         tg.estimate(z * z, {"z": "leave-one-out"})
     with pytest.raises(tg.InvalidGradientError, match=r"vimco for z .*must count the draws"):
         tg.estimate(tg.logsumexp(z, axis=0), {"z": "vimco"})
     (node,) = tg.explain(tg.sum(tg.estimate(tg.where(z > 0.5, z, 0.0), default="auto")), mu).nodes
     assert node.estimator not in ("leave-one-out", "vimco")
-    several = law(mu).sample((2,), rng=tg.noise(0), name="z")
+    several = family(mu).sample((2,), rng=tg.noise(0), name="z")
     tg.gradients(tg.sum(tg.estimate(several * several, {"z": "leave-one-out"})), mu)
 
 
@@ -741,19 +741,19 @@ def test_a_running_average_is_read_before_it_is_updated_and_leaves_no_trace_of_i
 
 
 def opened(name, theta):
-    """Return a parameter and a cost of a draw of its law, taken care of by one estimator."""
+    """Return a parameter and a cost of a draw of its distribution, taken care of by one estimator."""
     theta = tg.Tensor(theta, "theta")
     choice = tg.OneHotCategorical(logits=tg.stack([0.0 * theta, theta], axis=-1))
-    for law in (tg.Bernoulli(logits=theta), tg.Normal(theta, 1.0), tg.Gamma(theta, 1.0), choice):
-        z = law.sample((5,), rng=tg.noise(0), name="z")
-        cost = ((z[..., 1] if law is choice else z) - 0.3) ** 2 * theta
+    for dist in (tg.Bernoulli(logits=theta), tg.Normal(theta, 1.0), tg.Gamma(theta, 1.0), choice):
+        z = dist.sample((5,), rng=tg.noise(0), name="z")
+        cost = ((z[..., 1] if dist is choice else z) - 0.3) ** 2 * theta
         if name == "vimco":
             cost = tg.logsumexp(cost, axis=0)
         if valid(name, z, cost):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", tg.BiasedGradientWarning)
                 return theta, tg.estimate(cost, {"z": instance(name)})
-    raise AssertionError(f"no law here for {name}")
+    raise AssertionError(f"no distribution here for {name}")
 
 
 @pytest.mark.parametrize("name", sorted(tg.ESTIMATORS))

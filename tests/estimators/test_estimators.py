@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from standard_errors import LAWS, assert_agrees, calm
+from standard_errors import DISTRIBUTIONS, assert_agrees, calm
 
 import tinygrad_vae as tg
 from tinygrad_vae.core import topological_order, trees
@@ -35,7 +35,7 @@ opening_each = pytest.mark.parametrize("name", [name for name in REWRITES if nam
 
 
 def program(seed, discrete=True, batch=(3,)):
-    """Return a cost for each example, in which draws decide on the laws of later draws, and its parameters."""
+    """Return a cost for each example, in which draws decide on the distributions of later draws, and its parameters."""
     rng, stream = np.random.default_rng(seed), tg.noise(seed)
     theta = tg.wrap({"a": rng.normal(size=batch), "b": rng.normal(size=batch), "c": rng.normal(size=())})
     seen = list(theta.values())
@@ -46,10 +46,10 @@ def program(seed, discrete=True, batch=(3,)):
     for _ in range(rng.integers(1, 5)):
         at = tg.tanh(0.7 * pick() + pick() + theta["a"])
         if discrete and rng.random() < 0.4:
-            law = tg.Bernoulli(logits=at)
+            dist = tg.Bernoulli(logits=at)
         else:
-            law = CONTINUOUS[rng.integers(len(CONTINUOUS))](at, 0.3 + tg.sigmoid(pick()))
-        seen.append(law.sample(rng=stream))
+            dist = CONTINUOUS[rng.integers(len(CONTINUOUS))](at, 0.3 + tg.sigmoid(pick()))
+        seen.append(dist.sample(rng=stream))
     return tg.sin(seen[-1]) * pick() + pick() ** 2 + theta["b"] * seen[-1], theta
 
 
@@ -141,16 +141,18 @@ def test_a_rewritten_graph_can_be_replayed_with_other_noise(seed):
 # --------------------------------------------------------------------------------------- unbiasedness
 
 
-def one_parameter_for_each_draw(law):
+def one_parameter_for_each_draw(family):
     """Return Tensors with a copy of each parameter for each draw, so that one gradient holds that of every draw."""
-    d = calm(law)
+    d = calm(family)
     return d, tg.wrap(trees.map_leaves(lambda x: np.broadcast_to(x, (DRAWS, *x.shape)).copy(), d))
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS if law not in WITHOUT_MOMENTS], ids=lambda law: law.__name__)
+@pytest.mark.parametrize(
+    "family", [family for family in DISTRIBUTIONS if family not in WITHOUT_MOMENTS], ids=lambda family: family.__name__
+)
 @pytest.mark.parametrize("name", [name for name in REWRITES if name != "joint"])
-def test_the_gradient_of_a_second_moment_is_that_of_the_declared_mean_and_variance(law, name):
-    d, copies = one_parameter_for_each_draw(law)
+def test_the_gradient_of_a_second_moment_is_that_of_the_declared_mean_and_variance(family, name):
+    d, copies = one_parameter_for_each_draw(family)
     z = copies.sample(rng=tg.noise(1))
     cost = tg.astype(z, np.float64) ** 2
     cost = tg.sum(cost, axis=tuple(range(-len(d.event_shape), 0))) if d.event_shape else cost

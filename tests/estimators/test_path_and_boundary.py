@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import integrate, stats
-from standard_errors import LAWS, assert_agrees, calm
+from standard_errors import DISTRIBUTIONS, assert_agrees, calm
 
 import tinygrad_vae as tg
 from tinygrad_vae.core import trees
@@ -173,16 +173,16 @@ def test_comparisons_that_flip_together_count_as_one_jump(other):
 
 
 CONTINUOUS = [
-    law
-    for law in LAWS
-    if law.path and not calm(law).event_shape and law not in (tg.Delta, tg.MixtureSameFamily, tg.Independent)
+    family
+    for family in DISTRIBUTIONS
+    if family.path and not calm(family).event_shape and family not in (tg.Delta, tg.MixtureSameFamily, tg.Independent)
 ]
 
 
-@pytest.mark.parametrize("law", CONTINUOUS, ids=lambda law: law.__name__)
-def test_every_distribution_with_a_path_and_a_cdf(law):
+@pytest.mark.parametrize("family", CONTINUOUS, ids=lambda family: family.__name__)
+def test_every_distribution_with_a_path_and_a_cdf(family):
     """The truth is the derivative of an integral over the noise, by differences."""
-    d = calm(law)
+    d = calm(family)
     leaves = trees.leaves(d)
     many = tg.wrap(trees.map_leaves(lambda x: np.full(4000, x), d))
     z = draw(many, 1, "z")
@@ -191,9 +191,9 @@ def test_every_distribution_with_a_path_and_a_cdf(law):
     nodes, weights = np.polynomial.legendre.leggauss(200)
 
     def expectation(k, at):
-        law = trees.replace_leaves(d, [*leaves[:k], at, *leaves[k + 1 :]])
-        below = law.cdf(t)
-        return np.sum(weights * np.tanh(law.icdf(below + (1 - below) * (nodes + 1) / 2))) * (1 - below) / 2 - below
+        moved = trees.replace_leaves(d, [*leaves[:k], at, *leaves[k + 1 :]])
+        below = moved.cdf(t)
+        return np.sum(weights * np.tanh(moved.icdf(below + (1 - below) * (nodes + 1) / 2))) * (1 - below) / 2 - below
 
     for k, draws in enumerate(found):
         truth = slope(lambda at, k=k: expectation(k, at), leaves[k], 1e-4)

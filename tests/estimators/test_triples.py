@@ -27,7 +27,7 @@ def copies(x):
 @BOTH
 @pytest.mark.parametrize("name", COUNTS)
 def test_a_quadratic_has_the_gradient_of_its_exact_sum_and_little_variance(name, estimator):
-    law, exact, variance = COUNTS[name]
+    family, exact, variance = COUNTS[name]
     logits, k = copies(-0.4), np.arange(400)
     slope = {  # of log p(k) in the logit
         "Bernoulli": k - P,
@@ -35,7 +35,7 @@ def test_a_quadratic_has_the_gradient_of_its_exact_sum_and_little_variance(name,
         "Geometric": (1 - P) - k * P,
         "NegativeBinomial": 2.5 * (1 - P) - k * P,
     }[name]
-    z = law(logits).sample(rng=tg.noise(0))
+    z = family(logits).sample(rng=tg.noise(0))
     found = tg.gradients(tg.sum(estimator()((z - 0.45) ** 2)), logits)
     assert_agrees(found, np.sum(exact.pmf(k) * slope * (k - 0.45) ** 2))
     assert found.var() <= variance
@@ -129,7 +129,7 @@ def test_draws_that_some_examples_share_are_changed_for_all_of_them(estimator, b
 def test_a_probability_of_0_or_1_has_a_gradient(estimator):
     """``f(1) - f(0)``, which a draw that always comes out the same tells nothing of."""
     p = tg.Tensor(np.array([0.0, 0.3, 1.0]), "p")
-    toss, count = (law.sample(rng=tg.noise(0)) for law in (tg.Bernoulli(probs=p), tg.Binomial(5, probs=p)))
+    toss, count = (dist.sample(rng=tg.noise(0)) for dist in (tg.Bernoulli(probs=p), tg.Binomial(5, probs=p)))
     np.testing.assert_allclose(tg.gradients(tg.sum(estimator()((toss - 0.45) ** 2)), p), 0.1)
     np.testing.assert_allclose(tg.gradients(tg.sum(estimator()(2 * count)), p)[[0, 2]], 10.0)
     one, none = tg.Tensor(np.ones(3), "p"), tg.Tensor(np.zeros(3), "rate")
@@ -159,12 +159,12 @@ def test_a_class_of_probability_0_is_never_the_other_one(estimator):
 
 
 @BOTH
-@pytest.mark.parametrize("law", [*(law for law, *_ in COUNTS.values()), lambda l: tg.Poisson(tg.exp(l))])
-def test_float32_stays_float32_and_the_value_bit_for_bit(law, estimator):
+@pytest.mark.parametrize("family", [*(family for family, *_ in COUNTS.values()), lambda l: tg.Poisson(tg.exp(l))])
+def test_float32_stays_float32_and_the_value_bit_for_bit(family, estimator):
     l = tg.Tensor(np.linspace(-0.5, 0.5, 6, dtype=np.float32).reshape(2, 3), "l")
     rng = tg.noise(0)
-    first = law(l).sample((4,), rng=rng)
-    cost = tg.sum((law(l - 0.1 * first).sample(rng=rng) - first) ** 2, axis=-1)
+    first = family(l).sample((4,), rng=rng)
+    cost = tg.sum((family(l - 0.1 * first).sample(rng=rng) - first) ** 2, axis=-1)
     new = estimator()(cost)
     assert new.value.tobytes() == cost.value.tobytes()
     assert tg.gradients(tg.sum(new), l).dtype == np.float32

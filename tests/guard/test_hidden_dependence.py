@@ -107,7 +107,7 @@ def test_antithetic_pairs_in_one_array_are_no_independent_draws(half, width, fam
     tg.estimate(z * z, default="leave-one-out")
     e = z.noise.value[:half]
     if width == 0 or e.size:
-        paired = tg.replay(z * z, {z.noise: np.concatenate([e, z.noise.law.mirror(e)])})
+        paired = tg.replay(z * z, {z.noise: np.concatenate([e, z.noise.dist.mirror(e)])})
         with pytest.raises(tg.InvalidGradientError, match="not independent"):
             tg.estimate(paired, default="leave-one-out")
         with pytest.raises(tg.InvalidGradientError, match="not independent of each other"):

@@ -13,15 +13,15 @@ WITH_PATH = [d for d in DISTRIBUTIONS.values() if d.path is not None and d.__mod
 @pytest.mark.parametrize("family", WITH_PATH, ids=lambda family: family.__name__)
 def test_the_second_derivative_of_a_path_is_the_slope_of_the_first(family):
     rng = np.random.default_rng(2)
-    law = family.example(rng, (3,))
-    if law.path is None:
+    dist = family.example(rng, (3,))
+    if dist.path is None:
         pytest.skip("these have no path")
-    values = [np.asarray(x, np.float64) for x in trees.leaves(law)]
+    values = [np.asarray(x, np.float64) for x in trees.leaves(dist)]
     direction = [x * rng.uniform(0.2, 1.0, x.shape) for x in values]  # zeros stay, and so does the sign
 
     def first(step, record=False):
         theta = [tg.Tensor(x + step * v) for x, v in zip(values, direction, strict=True)]
-        z = trees.replace_leaves(law, theta).rsample(rng=tg.noise(4), name="z")
+        z = trees.replace_leaves(dist, theta).rsample(rng=tg.noise(4), name="z")
         g = tg.gradients(tg.sum(tg.atan(z)), theta, record=record)  # heavy tails
         return theta, g
 

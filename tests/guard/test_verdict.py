@@ -16,10 +16,10 @@ from tinygrad_vae.guard.axes import surviving_axes
 DRAWS = 20_000
 
 
-def draw(law=tg.Normal, shape=(), **parameters):
+def draw(family=tg.Normal, shape=(), **parameters):
     """Return a draw and its parameters as Tensors."""
     theta = {name: tg.Tensor(value, name) for name, value in parameters.items()}
-    return law(**theta).sample(shape, rng=tg.noise(0), name="z"), theta
+    return family(**theta).sample(shape, rng=tg.noise(0), name="z"), theta
 
 
 def refused(cost, theta, kind=tg.InvalidGradientError):
@@ -325,7 +325,7 @@ def test_noise_that_was_made_of_a_parameter_or_of_other_noise_is_for_paths_alone
     t, m = tg.Tensor(np.full(DRAWS, 1.5), "t"), tg.Tensor(np.ones(DRAWS), "m")
     rng = tg.noise(1)
     z, y = (tg.Normal(m, 1.0).sample(rng=rng, name=name) for name in "zy")
-    other = new_noise(rng, z.noise.law, z.shape, z.dtype)
+    other = new_noise(rng, z.noise.dist, z.shape, z.dtype, ())
     swaps = {z.noise: t * z.noise}, {z.noise: 1.0 * z.noise, y.noise: 0.6 * other + 0.8 * z.noise}
 
     def gradients_of(opened, cost, swap):
@@ -384,7 +384,8 @@ def test_a_recorded_gradient_of_a_weighed_cost_is_weighed_too():
             assert "or a recorded gradient of one" in message
         for cost in (g, 3.0 * g - 1.0, tg.mean(tg.stack([g, g])) * w):
             tg.gradients(cost, [mu, w])
-    assert np.isfinite(tg.gradients(tg.square(tg.gradients(loss, w, record=True)), w))  # w is none of the law's
+    # w is no parameter of the distribution
+    assert np.isfinite(tg.gradients(tg.square(tg.gradients(loss, w, record=True)), w))
 
 
 def test_a_cotangent_that_depends_on_the_draw_bends_a_weighed_cost():
@@ -549,13 +550,13 @@ def test_a_mixture_of_drawn_components_has_an_unbiased_score_function():
 
 def test_elements_that_are_drawn_together_are_drawn_one_by_one():
     w = tg.Tensor(np.zeros((3, 2, 2)), "w")
-    for law, axes in (
+    for dist, axes in (
         (tg.Independent(tg.Normal(w, 1.0), 2), (0, 1, 2)),
         (tg.Independent(tg.MultivariateNormal(w, np.eye(2)), 1), (0, 1, None)),
         (tg.Independent(tg.Categorical(logits=w), 1), (0, 1)),
         (tg.RelaxedOneHotCategorical(tg.exp(w[:, 0, 0]), logits=np.zeros((3, 3))), (0, None)),
     ):
-        assert surviving_axes(law.sample(rng=tg.noise(0)), w) == axes
+        assert surviving_axes(dist.sample(rng=tg.noise(0)), w) == axes
 
 
 def test_one_parameter_of_several_draws_is_carried_by_none_of_them():

@@ -33,13 +33,13 @@ def fitted(x, **options):
 
 
 def test_it_learns_the_density_of_what_it_sees():
-    """Data with one hidden factor: on new rows the log-likelihood comes close to that of the true law."""
+    """Data with one hidden factor: on new rows the log-likelihood comes close to that of the true distribution."""
     w, noise = np.array([1.0, -0.8, 0.6]), 0.4
     covariance = np.outer(w, w) + noise**2 * np.eye(3)
-    law = scipy.stats.multivariate_normal([1.0, 0.0, -1.0], covariance)
-    x, new = law.rvs(1000, random_state=0), law.rvs(1000, random_state=1)
+    dist = scipy.stats.multivariate_normal([1.0, 0.0, -1.0], covariance)
+    x, new = dist.rvs(1000, random_state=0), dist.rvs(1000, random_state=1)
     vae = fitted(x, epochs=25, hidden=(32,))
-    missing = law.logpdf(new) - vae.score_samples(new)
+    missing = dist.logpdf(new) - vae.score_samples(new)
     without_factor = (3 * np.log(np.diag(covariance).mean()) - np.linalg.slogdet(covariance)[1]) / 2
     assert missing.mean() > -4.5 * missing.std(ddof=1) / len(new) ** 0.5  # nothing beats the truth
     assert missing.mean() < 0.2 * without_factor
@@ -80,7 +80,7 @@ def test_the_seed_decides_everything_and_a_copy_is_the_same():
     assert one.history_[-1] > one.history_[0]
 
 
-def test_the_laws_behind_a_code_and_a_reconstruction():
+def test_the_distributions_behind_a_code_and_a_reconstruction():
     x = arc(100)
     vae = fitted(x)
     q = vae.encode(x)

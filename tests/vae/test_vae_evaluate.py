@@ -19,7 +19,7 @@ PIXELS, LATENT, NOISE = 6, 2, 0.5
 
 
 def principal_components(widening=1.0):
-    """Return probabilistic PCA, its exact posterior (or one that is too wide), and the law of its images.
+    """Return probabilistic PCA, its exact posterior (or one that is too wide), and the distribution of its images.
 
     ``x ~ N(W z + b, s^2 I)``, z ~ N(0, I): then ``x ~ N(b, W W^T + s^2 I)``, and z given x has the covariance
     ``C = (I + W^T W / s^2)^-1`` and the mean ``C W^T (x - b) / s^2``. Tipping and Bishop 1999.
@@ -42,22 +42,22 @@ def principal_components(widening=1.0):
 
 
 def test_with_the_exact_posterior_every_draw_gives_the_evidence():
-    model, law = principal_components()
-    x = law.rvs(40, random_state=1)
+    model, dist = principal_components()
+    x = dist.rvs(40, random_state=1)
     found = evaluate(model, x, rng=tg.noise(0), samples=7)
-    assert found["log_likelihood"] == pytest.approx(law.logpdf(x).mean(), rel=1e-10)
-    assert found["log_likelihood_standard_error"] == pytest.approx(law.logpdf(x).std(ddof=1) / 40**0.5, rel=1e-10)
+    assert found["log_likelihood"] == pytest.approx(dist.logpdf(x).mean(), rel=1e-10)
+    assert found["log_likelihood_standard_error"] == pytest.approx(dist.logpdf(x).std(ddof=1) / 40**0.5, rel=1e-10)
     assert found["effective_samples"] == pytest.approx(7, rel=1e-10)
 
 
 def test_with_another_posterior_the_log_likelihood_comes_close_and_the_bound_stays_below():
-    model, law = principal_components(widening=1.3)
-    x = law.rvs(20, random_state=1)
+    model, dist = principal_components(widening=1.3)
+    x = dist.rvs(20, random_state=1)
     found = [evaluate(model, x, rng=tg.noise(0).at(i), samples=1000) for i in range(12)]
-    assert_agrees([f["log_likelihood"] for f in found], law.logpdf(x).mean())
+    assert_agrees([f["log_likelihood"] for f in found], dist.logpdf(x).mean())
     exact, _ = principal_components()
     gap = tg.kl_divergence(model.encode(x), exact.encode(x)).mean()
-    assert_agrees([f["bound"] for f in found], law.logpdf(x).mean() - gap)
+    assert_agrees([f["bound"] for f in found], dist.logpdf(x).mean() - gap)
     assert gap > 0.1
     assert 1 < found[0]["effective_samples"] < 1000
 
@@ -89,10 +89,10 @@ def test_draws_in_chunks_are_the_same_estimate(monkeypatch):
 
 
 def test_weights_of_any_size_neither_overflow_nor_vanish():
-    model, law = principal_components()
-    x = 1e3 * law.rvs(5, random_state=1)  # log p(x) around -10^6
+    model, dist = principal_components()
+    x = 1e3 * dist.rvs(5, random_state=1)  # log p(x) around -10^6
     found = evaluate(model, x, rng=tg.noise(0), samples=3)
-    assert found["log_likelihood"] == pytest.approx(law.logpdf(x).mean(), rel=1e-10)
+    assert found["log_likelihood"] == pytest.approx(dist.logpdf(x).mean(), rel=1e-10)
 
 
 def test_more_draws_take_no_more_memory():

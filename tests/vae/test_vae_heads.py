@@ -1,4 +1,4 @@
-"""The laws that a VAE is put together from: each head against its formula, and every combination trained a little."""
+"""The distributions that a VAE is made of: each head against its formula, and every combination trained a little."""
 
 import dataclasses
 import functools
@@ -23,18 +23,18 @@ def head_of(kind, n_out=3, **options):
 
 @pytest.mark.parametrize("name", [*vae.LIKELIHOODS, *vae.POSTERIORS])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_head_gives_a_law_over_vectors_in_its_own_dtype(name, dtype):
+def test_a_head_gives_a_distribution_over_vectors_in_its_own_dtype(name, dtype):
     head = (vae.LIKELIHOODS | vae.POSTERIORS)[name](6, 3, rng=tg.noise(0), dtype=dtype)
-    law = head(hidden(dtype=dtype))
+    dist = head(hidden(dtype=dtype))
     assert (head.n_in, head.n_out) == (6, 3)
-    assert law.batch_shape == (5,)
-    assert (len(law.event_shape), np.prod(law.event_shape)) == (head.event_ndim, head.width)
-    draw = law.sample((2,), rng=tg.noise(1))
-    assert draw.shape == (2, 5, *law.event_shape)
+    assert dist.batch_shape == (5,)
+    assert (len(dist.event_shape), np.prod(dist.event_shape)) == (head.event_ndim, head.width)
+    draw = dist.sample((2,), rng=tg.noise(1))
+    assert draw.shape == (2, 5, *dist.event_shape)
     if draw.dtype.kind == "f":
         assert draw.dtype == dtype
-    assert law.log_prob(draw).shape == (2, 5)
-    assert law.log_prob(draw).dtype == dtype
+    assert dist.log_prob(draw).shape == (2, 5)
+    assert dist.log_prob(draw).dtype == dtype
 
 
 @pytest.mark.parametrize("name", [*vae.LIKELIHOODS, *vae.POSTERIORS])
@@ -51,11 +51,11 @@ def test_a_head_records_the_same_bits(name):
 def test_the_gaussian_heads_differ_in_their_variance_alone():
     h, n = hidden(), 3
     full = head_of(vae.FullGaussianHead)
-    law = full(h)
-    np.testing.assert_allclose(law.mean, full.mean(h))
+    dist = full(h)
+    np.testing.assert_allclose(dist.mean, full.mean(h))
     factor = np.tril(full.below(h).reshape(5, n, n), -1)
     factor[:, range(n), range(n)] = np.exp(full.log_scale(h))
-    np.testing.assert_allclose(law.covariance, factor @ factor.swapaxes(1, 2), rtol=1e-12)
+    np.testing.assert_allclose(dist.covariance, factor @ factor.swapaxes(1, 2), rtol=1e-12)
 
     fixed = vae.FixedGaussianHead(full.mean, scale=0.3)
     np.testing.assert_allclose(fixed(h).variance, np.full((5, n), 0.09))
@@ -68,8 +68,8 @@ def test_the_gaussian_heads_differ_in_their_variance_alone():
 
 def test_a_full_covariance_begins_about_as_wide_as_the_prior():
     head = vae.FullGaussianHead.init(200, 40, rng=tg.noise(0))
-    law = head(hidden(100, 200, np.float32))
-    lengths = np.square(np.tril(law.scale_tril, -1)).sum(axis=-1)
+    dist = head(hidden(100, 200, np.float32))
+    lengths = np.square(np.tril(dist.scale_tril, -1)).sum(axis=-1)
     assert lengths.mean() < 1
 
 
@@ -84,7 +84,7 @@ def test_classes_of_a_pixel_stand_together():
 
 
 @pytest.mark.parametrize("name", vae.POSTERIORS)
-def test_the_standard_law_favours_nothing(name):
+def test_the_standard_distribution_favours_nothing(name):
     model = small_vae(posterior=name)
     prior = model.prior()
     assert prior.batch_shape == ()

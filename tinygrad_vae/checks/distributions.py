@@ -43,7 +43,7 @@ def check_agrees(what: str, draws: Array, truth: Array, rounding: float = 1e-9, 
         )
 
 
-def check_distribution(law: type[Distribution], *, seed: int = 0) -> None:
+def check_distribution(family: type[Distribution], *, seed: int = 0) -> None:
     """Check everything that the declaration of a distribution promises.
 
     - Draws, log-probabilities and moments have the shapes of batch and event, and float32 stays float32.
@@ -57,26 +57,28 @@ def check_distribution(law: type[Distribution], *, seed: int = 0) -> None:
       that comes of an ``alternative`` to each draw, where one is declared.
     - The log-density has the right derivative in every parameter, and a parameter outside its domain is refused.
 
-    Moments, entropy, cdf and icdf that are not declared are left out. Parameters come from ``law.example(rng)``.
+    Moments, entropy, cdf and icdf that are not declared are left out. Parameters come from ``family.example(rng)``.
 
     Args:
-        law: a subclass of ``Distribution``.
+        family: a subclass of ``Distribution``.
         seed: of the parameters and the draws.
 
     Raises:
-        TypeError: ``law`` is something else.
+        TypeError: ``family`` is something else.
         CheckError: says what was promised and what was found.
 
     >>> tg.check_distribution(tg.Laplace)
     """
-    if not (isinstance(law, type) and issubclass(law, Distribution)):
-        raise TypeError(f"check_distribution takes a subclass of Distribution, found {law!r}")
-    if not hasattr(law, "support"):
-        raise CheckError(f"{law.__name__} declares no support; say where its draws lie: support = tg.domains.POSITIVE")
+    if not (isinstance(family, type) and issubclass(family, Distribution)):
+        raise TypeError(f"check_distribution takes a subclass of Distribution, found {family!r}")
+    if not hasattr(family, "support"):
+        raise CheckError(
+            f"{family.__name__} declares no support; say where its draws lie: support = tg.domains.POSITIVE"
+        )
     rng = np.random.default_rng(seed)
     for batch in ((), (2,), (3, 2)):
-        _check_shapes(law.example(rng, batch), batch)
-    d = law.example(rng)
+        _check_shapes(family.example(rng, batch), batch)
+    d = family.example(rng)
     if d.path is not None and d.support.discrete and not d.moving():
         raise CheckError(f"{_name(d)}: a draw from {d.support} jumps as the parameters move; declare path = None")
     _check_draws(d, seed)
@@ -84,7 +86,7 @@ def check_distribution(law: type[Distribution], *, seed: int = 0) -> None:
     _check_density(d, seed)
     _check_path(d, seed)
     _check_alternative(d, seed)
-    _check_refusals(law, rng)
+    _check_refusals(family, rng)
 
 
 def _name(d: Any) -> str:
@@ -167,7 +169,7 @@ def _check_total(d: Distribution, seed: int) -> None:
             (rest > low) & (rest < high),
             total,
             1e-6,
-            "look at log_density, and at icdf, or transform and noise_law",
+            "look at log_density, and at icdf, or transform and noise_distribution",
         )
     elif len(d.event_shape) == 1 and d.support in (REAL, VECTOR):
         scale = 0.7 * np.linalg.cholesky(np.cov(first.T).reshape(first.shape[1], -1))
@@ -262,19 +264,19 @@ def _check_alternative(d: Distribution, seed: int) -> None:
             check_agrees(f"{_name(d)}: the gradient of E z^2 by alternatives in {name}", draws, expected)
 
 
-def _check_refusals(law: type[Distribution], rng: np.random.Generator) -> None:
-    d = law.example(rng, (2,))
+def _check_refusals(family: type[Distribution], rng: np.random.Generator) -> None:
+    d = family.example(rng, (2,))
     for f in parameters(d):
         given = {g.name: getattr(d, g.name) for g in dataclasses.fields(d)}  # type: ignore[arg-type]
         given[f.name] = np.full(np.shape(given[f.name]), np.nan)
         if bool(np.any(domain_of(d, f).contains(given[f.name]))):
             continue
         try:
-            law(**given)
+            family(**given)
         except ValueError:
             continue
         raise CheckError(
-            f"{law.__name__}: {f.name} = nan is outside of its domain, {domain_of(d, f)}, and is not refused"
+            f"{family.__name__}: {f.name} = nan is outside of its domain, {domain_of(d, f)}, and is not refused"
         )
 
 

@@ -114,7 +114,7 @@ def _check_trial(estimator: Estimator, trial: _Trial) -> None:
 
 
 def _trials(seed: int) -> Iterator[_Trial]:
-    laws: list[Distribution] = [
+    distributions: list[Distribution] = [
         Normal(np.array(0.6), np.array(0.8)),
         Exponential(np.array(1.4)),
         Gamma(np.array(2.2), np.array(1.3)),
@@ -122,18 +122,18 @@ def _trials(seed: int) -> Iterator[_Trial]:
         Poisson(np.array(1.5)),
         Bernoulli(logits=np.array(0.4)),
     ]
-    for law in laws:
-        yield _trial(law, "the square of a draw", seed, lambda z: z * z, lambda d: d.mean * d.mean + d.variance)
+    for dist in distributions:
+        yield _trial(dist, "the square of a draw", seed, lambda z: z * z, lambda d: d.mean * d.mean + d.variance)
         yield _trial(
-            Independent(trees.map_leaves(lambda x: np.stack([x, 0.9 * x]), law), 1),
+            Independent(trees.map_leaves(lambda x: np.stack([x, 0.9 * x]), dist), 1),
             "the square of a sum of two draws",
             seed,
             lambda z: sum(z, axis=-1) * sum(z, axis=-1),
             lambda d: sum(d.mean) * sum(d.mean) + sum(d.variance),
         )
-        if not isinstance(law, Bernoulli):
+        if not isinstance(dist, Bernoulli):
             yield _trial(
-                law, "whether a draw is above 0.7", seed, lambda z: where(z > 0.7, 1.0, 0.0), lambda d: 1 - d.cdf(0.7)
+                dist, "whether a draw is above 0.7", seed, lambda z: where(z > 0.7, 1.0, 0.0), lambda d: 1 - d.cdf(0.7)
             )
     worth = np.array([0.5, -1.0, 2.0])
     choice = OneHotCategorical(logits=np.array([0.3, -0.2, 0.6]))
@@ -148,17 +148,17 @@ def _trials(seed: int) -> Iterator[_Trial]:
 
 
 def _trial(
-    law: Distribution,
+    dist: Distribution,
     what: str,
     seed: int,
     cost: Callable[[Any], Any],
     expectation: Callable[[Any], Any],
 ) -> _Trial:
-    copies = wrap(trees.map_leaves(lambda leaf: np.broadcast_to(leaf, (DRAWS, *np.shape(leaf))).copy(), law))
-    exact = wrap(law)
+    copies = wrap(trees.map_leaves(lambda leaf: np.broadcast_to(leaf, (DRAWS, *np.shape(leaf))).copy(), dist))
+    exact = wrap(dist)
     z = copies.sample(rng=noise(seed).at("trial"), name="z")
     truth = gradients(expectation(exact), exact)
-    return _Trial(f"{what} of {type(getattr(law, 'base', law)).__name__}", astype(cost(z), np.float64), copies, truth)
+    return _Trial(f"{what} of {type(getattr(dist, 'base', dist)).__name__}", astype(cost(z), np.float64), copies, truth)
 
 
 def _nested(seed: int) -> _Trial:

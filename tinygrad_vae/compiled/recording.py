@@ -38,7 +38,7 @@ class Draw:
     argument: int
     where: tuple[int | str, ...]
     before: int
-    law: str
+    method: str
     options: tuple[Any, ...]
     named: Mapping[str, Any]
     array: Array
@@ -49,7 +49,7 @@ class Draw:
         if self.where:
             stream = stream.at(*self.where)
             stream.drawn = self.before
-        return getattr(stream, self.law)(*self.options, **self.named)
+        return getattr(stream, self.method)(*self.options, **self.named)
 
 
 class _WatchedStream(NoiseStream):
@@ -82,13 +82,13 @@ class _WatchedStream(NoiseStream):
     def permutation(self, n: int) -> Array:
         return self._keep("permutation", n)
 
-    def _keep(self, law: str, *options: Any, **named: Any) -> Array:
+    def _keep(self, method: str, *options: Any, **named: Any) -> Array:
         before = self._stream.drawn
-        array = getattr(self._stream, law)(*options, **named)
+        array = getattr(self._stream, method)(*options, **named)
         if self._change is not None:
-            array = self._change(law == "normal" or named.get("normal", False), array)
+            array = self._change(method == "normal" or named.get("normal", False), array)
         array = self._xp.asarray(array)
-        self._draws.append(Draw(self._argument, self._where, before, law, options, named, array))
+        self._draws.append(Draw(self._argument, self._where, before, method, options, named, array))
         return array
 
 
@@ -195,7 +195,7 @@ def check_unused(step: Callable[..., Any], args: Sequence[Any], carry: int, reco
         except Exception as error:
             draw = recording.unused[0]
             raise PlanError(
-                f"plan: the step draws {draw.law}{draw.options}, and no result depends on that through the graph; a "
+                f"plan: the step draws {draw.method}{draw.options}, and no result depends on that through the graph; a "
                 "plan would repeat whatever was made from its numbers. Sample from a distribution with Tensors for "
                 "parameters, or draw outside and pass the draw as an argument"
             ) from error

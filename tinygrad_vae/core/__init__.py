@@ -16,7 +16,7 @@ from .gradients import (
     BlockedGradientError, GradientRefusedError, Guard, InvalidGradientError, add, astype, broadcast_to, gradients,
     install, pull_back, sum_to, topological_order,
 )
-from .noise import NORMAL, UNIFORM, Noise, NoiseLaw, NoiseStream, new_noise, noise
-from .rewrite import Drawn, opened, reparameterize, replay, rewrite, taken_care_of
+from .noise import NORMAL, UNIFORM, Noise, NoiseDistribution, NoiseStream, new_noise, noise
+from .rewrite import Drawn, handled_draw, opened, reparameterize, replay, rewrite
 from .sample import Sample, SourceLine, calling_line, draw, draw_sample
 from .tensor import BLOCKED, Op, Tensor, make_node, value_of

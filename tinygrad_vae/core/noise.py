@@ -101,7 +101,7 @@ def noise(seed: int) -> NoiseStream:
 
 
 @dataclass(frozen=True)
-class NoiseLaw:
+class NoiseDistribution:
     """A distribution of external noise: how to draw it, and which noise is its mirror image."""
 
     name: str
@@ -109,8 +109,8 @@ class NoiseLaw:
     mirror: Callable[[Array], Array]
 
 
-NORMAL = NoiseLaw("N(0, 1)", lambda stream, shape, dtype: stream.normal(shape, dtype), lambda e: -e)
-UNIFORM = NoiseLaw("U(0, 1)", lambda stream, shape, dtype: stream.uniform(shape, dtype), lambda u: 1 - u)
+NORMAL = NoiseDistribution("N(0, 1)", lambda stream, shape, dtype: stream.normal(shape, dtype), lambda e: -e)
+UNIFORM = NoiseDistribution("U(0, 1)", lambda stream, shape, dtype: stream.uniform(shape, dtype), lambda u: 1 - u)
 
 
 class Noise(Tensor):
@@ -121,7 +121,7 @@ class Noise(Tensor):
 
     Args:
         value: the numbers that were drawn.
-        law: the distribution that they follow, ``NORMAL`` or ``UNIFORM``.
+        dist: the distribution that they follow, ``NORMAL`` or ``UNIFORM``.
         name: what to call it in messages and drawings.
         origin: noise of the same origin is not independent. Noise from a stream has the stream's key for it.
         draw_axes: how many leading axes number the draws; the axes after them belong to one draw.
@@ -132,34 +132,34 @@ class Noise(Tensor):
     True
     """
 
-    __slots__ = ("draw_axes", "law", "origin")
-    coupled = False  # true for Sobol noise, whose draws along the first axis depend on each other
+    __slots__ = ("dist", "draw_axes", "origin")
+    dependent_draws = False  # true for Sobol noise, whose draws along the first axis depend on each other
 
     def __init__(
-        self, value: Array, law: NoiseLaw, name: str | None = None, *, origin: Hashable = None, draw_axes: int = 0
+        self, value: Array, dist: NoiseDistribution, name: Any = None, *, origin: Hashable = None, draw_axes: int = 0
     ) -> None:
         super().__init__(value, name)
-        self.law, self.origin, self.draw_axes = law, object() if origin is None else origin, draw_axes
+        self.dist, self.origin, self.draw_axes = dist, object() if origin is None else origin, draw_axes
 
     def with_value(self, value: Array) -> Noise:
         """Return noise of the same distribution and origin with other numbers."""
         value = as_array(value)
         if value.shape != self.shape:
             raise ValueError(f"this noise has shape {self.shape}, found numbers of shape {value.shape}")
-        return type(self)(value, self.law, self.name, origin=self.origin, draw_axes=self.draw_axes)
+        return type(self)(value, self.dist, self.name, origin=self.origin, draw_axes=self.draw_axes)
 
     def mirrored(self) -> Noise:
         """Return the mirror image of this noise, which follows the same distribution."""
-        return self.with_value(self.law.mirror(self.value))
+        return self.with_value(self.dist.mirror(self.value))
 
     def redrawn(self, rng: NoiseStream) -> Noise:
         """Return noise of the same distribution and shape, drawn anew."""
-        return new_noise(rng, self.law, self.shape, self.dtype, (self.value,), self.name, self.draw_axes)
+        return new_noise(rng, self.dist, self.shape, self.dtype, (self.value,), self.name, self.draw_axes)
 
 
 def new_noise(
-    rng: NoiseStream, law: NoiseLaw, shape: Shape, dtype: Any, others: Any = (), name: Any = None, draw_axes: int = 0
+    rng: NoiseStream, dist: NoiseDistribution, shape: Shape, dtype: Any, near: Any, name: Any = None, draw_axes: int = 0
 ) -> Noise:
-    """Return new noise of a distribution, on the GPU if one of the other arrays is there."""
-    origin, value = rng.key, namespace(*others).asarray(law.draw(rng, shape, dtype))
-    return Noise(value, law, name, origin=origin, draw_axes=draw_axes)
+    """Return new noise of a distribution, on the GPU if one of the arrays ``near`` it is there."""
+    origin, value = rng.key, namespace(*near).asarray(dist.draw(rng, shape, dtype))
+    return Noise(value, dist, name, origin=origin, draw_axes=draw_axes)

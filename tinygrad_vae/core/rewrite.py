@@ -95,7 +95,7 @@ def opened(z: Sample, inputs: tuple[Any, ...], drawn: Drawn | None = None) -> Te
     noise, *parameters = inputs  # Tensors, so that dist.transform(noise) records its steps
     dist = trees.replace_leaves(z.attrs["dist"], parameters)
     drawn = drawn or Drawn(z.name, str(dist), z.line, "pathwise")
-    return make_node(z.value, taken_care_of, (dist.transform(noise),), {"drawn": drawn}, z.name)
+    return make_node(z.value, handled_draw, (dist.transform(noise),), {"drawn": drawn}, z.name)
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ class Drawn:
         return f"{self.estimator} for {self.name or 'a draw'} at {self.line}"
 
 
-def _taken_care_of(x: Value, /, *, drawn: Drawn) -> Value:
+def _handled_draw(x: Value, /, *, drawn: Drawn) -> Value:
     """Return ``x``, an opened draw or its log-probability, and remember which draw and estimator. Derivative 1."""
     return x
 
 
-taken_care_of = Op(_taken_care_of, [lambda g, y, x, *, drawn: g])
+handled_draw = Op(_handled_draw, [lambda g, y, x, *, drawn: g])

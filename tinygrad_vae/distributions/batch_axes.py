@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import Value, draw_sample, taken_care_of, trees
+from ..core import Value, draw_sample, handled_draw, trees
 from ..ops.declare import BLOCKED, Labels, declare
 from ..ops.ranges import of_draw
 
@@ -38,7 +38,7 @@ def _axes_of_draw(i: int, labels: Labels, z: Value, noise: Value, *parameters: V
 
 
 declare(draw_sample, smoothness=BLOCKED, axes=_axes_of_draw)
-declare(taken_care_of, linear=True, axes=lambda i, labels, y, x, *, drawn: labels, range=of_draw)
+declare(handled_draw, linear=True, axes=lambda i, labels, y, x, *, drawn: labels, range=of_draw)
 
 
 def structure_of(dist: Any) -> Any:

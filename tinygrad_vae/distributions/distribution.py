@@ -17,18 +17,18 @@ from ..core import (
     UNIFORM,
     Drawn,
     Noise,
-    NoiseLaw,
+    NoiseDistribution,
     NoiseStream,
     Tensor,
     Value,
     calling_line,
     describe,
     draw,
+    handled_draw,
     is_array,
     make_node,
     namespace,
     new_noise,
-    taken_care_of,
     trees,
     value_of,
 )
@@ -64,7 +64,7 @@ class Distribution:
     - its parameters, ``loc: Value = parameter(REAL)``;
     - ``support``, and ``path``: ``"explicit"`` where the transform can be differentiated, ``"implicit"`` where it
       solves an equation and differentiates that equation, ``None`` where the draw jumps;
-    - ``noise_law`` and ``transform(noise)``, by default the inverse cdf of a uniform;
+    - ``noise_distribution`` and ``transform(noise)``, by default the inverse cdf of a uniform;
     - ``log_density(x)``, ``mean``, ``variance``, and where they exist ``entropy()``, ``cdf(x)``, ``icdf(p)``, and
       ``alternative(z, noise)`` of a discrete one.
 
@@ -74,7 +74,7 @@ class Distribution:
 
     support: ClassVar[Any]
     path: ClassVar[str | None] = "explicit"
-    noise_law: ClassVar[NoiseLaw] = UNIFORM
+    noise_distribution: ClassVar[NoiseDistribution] = UNIFORM
 
     def __init__(self, *args: Any, **options: Any) -> None:
         parameters(type(self))  # raises: a dataclass has an __init__ of its own
@@ -225,7 +225,7 @@ class Distribution:
             return self.transform(noise.value)
         z = self.transform(noise)
         return make_node(
-            z.value, taken_care_of, (z,), {"drawn": Drawn(name, str(self), calling_line(), "pathwise")}, name
+            z.value, handled_draw, (z,), {"drawn": Drawn(name, str(self), calling_line(), "pathwise")}, name
         )
 
     def _noise(self, shape: tuple[int, ...], rng: NoiseStream, name: str | None) -> Noise:
@@ -236,7 +236,7 @@ class Distribution:
             raise ValueError(f"{type(self).__name__}: a shape is made of whole numbers from 0 on, found {shape}")
         leaves = [value_of(leaf) for leaf in trees.leaves(self)]
         called, draw_axes = f"noise of {name}" if name else None, len(shape) + len(self.batch_shape)
-        return new_noise(rng, self.noise_law, self.noise_shape(shape), self.dtype, leaves, called, draw_axes)
+        return new_noise(rng, self.noise_distribution, self.noise_shape(shape), self.dtype, leaves, called, draw_axes)
 
     # densities ------------------------------------------------------------------------------------
 
@@ -269,8 +269,8 @@ class Distribution:
             raise ValueError(f"{what} has shape {found}, which does not broadcast with the shape of a draw, {expected}")
         if outside is None:
             check_inside(what, self.support, value_of(x), "; outside=-np.inf gives it probability 0")
-        law, x = self._beside(x), self._read(x)
-        return law.log_density(x) if outside is None else log_density_or(outside, law, x)
+        dist, x = self._beside(x), self._read(x)
+        return dist.log_density(x) if outside is None else log_density_or(outside, dist, x)
 
     def _beside(self: D, x: Value) -> D:
         """Return self with arrays for its numbers, where it has nothing else and x is float32 or on a GPU."""

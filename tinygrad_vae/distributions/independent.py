@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import NoiseLaw, Value, trees
+from ..core import NoiseDistribution, Value, trees
 from ..domains import Domain
 from ..ops import sum
 from .distribution import Distribution
@@ -55,8 +55,8 @@ class Independent(Distribution):
         return self.base.path
 
     @property
-    def noise_law(self) -> NoiseLaw:  # type: ignore[override]
-        return self.base.noise_law
+    def noise_distribution(self) -> NoiseDistribution:  # type: ignore[override]
+        return self.base.noise_distribution
 
     @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ class Normal(LocationScale, Distribution):
 
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
-    noise_law = NORMAL
+    noise_distribution = NORMAL
     standard_moments = 0.0, 1.0, 0.5 + LOG_SQRT_2_PI
 
     def transform(self, noise: Value) -> Value:

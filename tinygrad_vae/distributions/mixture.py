@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import NORMAL, Array, NoiseLaw, Tensor, Value, describe, namespace, trees, value_of
+from ..core import NORMAL, Array, NoiseDistribution, Tensor, Value, describe, namespace, trees, value_of
 from ..domains import LOGITS, Domain
 from ..ops import (
     astype,
@@ -96,8 +96,8 @@ class MixtureSameFamily(Distribution):
     @property
     def path(self) -> str | None:  # type: ignore[override]
         """Implicit for numbers with an inverse cdf; ``None`` where there may be gaps in between, at which it jumps."""
-        law, smooth = type(self.components), self.components.path is not None and not self.components.moving()
-        inverts = law.cdf is not Distribution.cdf and law.icdf is not Distribution.icdf
+        family, smooth = type(self.components), self.components.path is not None and not self.components.moving()
+        inverts = family.cdf is not Distribution.cdf and family.icdf is not Distribution.icdf
         return "implicit" if inverts and smooth and not self.event_shape else None
 
     @property
@@ -120,8 +120,8 @@ class MixtureSameFamily(Distribution):
 
     def _apart(self) -> bool:
         """Return whether a parameter makes the supports of the components differ; else each may draw what all may."""
-        moving, law = self.components.moving(), self.components
-        for (path, leaf), own in zip(trees.paths(law), law.parameter_event_ndims(), strict=True):
+        moving, components = self.components.moving(), self.components
+        for (path, leaf), own in zip(trees.paths(components), components.parameter_event_ndims(), strict=True):
             value = value_of(leaf)
             if path in moving and np.ndim(value) > own and value.shape[-1 - own] > 1:
                 first = namespace(value).take(value, namespace(value).asarray([0]), axis=-1 - own)
@@ -136,8 +136,8 @@ class MixtureSameFamily(Distribution):
         return [1, *(n + 1 for n in self.components.parameter_event_ndims())]
 
     @property
-    def noise_law(self) -> NoiseLaw:  # type: ignore[override]
-        return super().noise_law if self.path else self.components.noise_law
+    def noise_distribution(self) -> NoiseDistribution:  # type: ignore[override]
+        return super().noise_distribution if self.path else self.components.noise_distribution
 
     def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
         """Return the batch shape where the cdf is inverted; else one number more than a component takes."""
@@ -153,7 +153,7 @@ class MixtureSameFamily(Distribution):
 
     def _chosen(self, noise: Value) -> Value:
         """Return the draw of the component that the first number of the noise chooses, from the others."""
-        u = ndtr(noise[..., :1]) if self.noise_law is NORMAL else noise[..., :1]
+        u = ndtr(noise[..., :1]) if self.noise_distribution is NORMAL else noise[..., :1]
         below = cumulative_sum(softmax(self.logits), axis=-1)[..., :-1] < u
         chosen = sum(astype(below, np.int64), axis=-1)
         rest = reshape(noise[..., 1:], (*noise.shape[:-1], 1, *self._component_noise_shape()))

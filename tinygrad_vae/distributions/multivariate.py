@@ -73,7 +73,7 @@ class MultivariateNormal(Distribution):
     loc: Value = parameter(VECTOR)
     scale_tril: Value = parameter(LOWER_TRIANGULAR)
     support = VECTOR
-    noise_law = NORMAL
+    noise_distribution = NORMAL
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,7 +146,7 @@ class LowRankNormal(Distribution):
     factor: Value = parameter(MATRIX)
     scale: Value = parameter(POSITIVE_VECTOR)
     support = VECTOR
-    noise_law = NORMAL
+    noise_distribution = NORMAL
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -229,7 +229,7 @@ class LogisticNormal(Distribution):
     loc: Value = parameter(VECTOR)
     scale: Value = parameter(POSITIVE_VECTOR)
     support = POSITIVE_SIMPLEX
-    noise_law = NORMAL
+    noise_distribution = NORMAL
 
     def __post_init__(self) -> None:
         super().__post_init__()

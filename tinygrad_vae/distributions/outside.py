@@ -21,16 +21,16 @@ def reachable(dist: Any, x: Array) -> Array:
     return inside.all(tuple(range(-elements, 0))) if elements else inside
 
 
-def _batch_axes(i: int, labels: Labels, y: Value, x: Value, *parameters: Value, law: Any) -> Labels:
-    law = trees.replace_leaves(law, parameters)
-    own = len(law.event_shape) if i == 0 else law.parameter_event_ndims()[i - 1]
+def _batch_axes(i: int, labels: Labels, y: Value, x: Value, *parameters: Value, dist: Any) -> Labels:
+    dist = trees.replace_leaves(dist, parameters)
+    own = len(dist.event_shape) if i == 0 else dist.parameter_event_ndims()[i - 1]
     return axes_kept_apart(labels, (x, *parameters)[i], y.shape, own, 0)
 
 
 @op(None, smoothness=JUMP, axes=_batch_axes)
-def may_draw(x: Value, /, *parameters: Value, law: Any) -> Value:
+def may_draw(x: Value, /, *parameters: Value, dist: Any) -> Value:
     """Whether the distribution may draw x. It jumps at the ends of the support, so that the guard sees the jump."""
-    return reachable(trees.replace_leaves(law, parameters), x)
+    return reachable(trees.replace_leaves(dist, parameters), x)
 
 
 def is_inside(dist: Any, x: Value) -> Value:
@@ -38,7 +38,7 @@ def is_inside(dist: Any, x: Value) -> Value:
     moving, support = dist.moving(), dist.support
     ends = [leaf if path in moving else stop_gradient(leaf) for path, leaf in trees.paths(dist)]
     unbounded = support.event_ndim < 2 and not support.discrete and all(np.isinf(end).all() for end in support.bounds)
-    return may_draw(stop_gradient(x) if unbounded else x, *ends, law=structure_of(dist))
+    return may_draw(stop_gradient(x) if unbounded else x, *ends, dist=structure_of(dist))
 
 
 def log_density_or(outside: float, dist: Any, x: Value) -> Value:
@@ -50,7 +50,7 @@ def log_density_or(outside: float, dist: Any, x: Value) -> Value:
     xp, dtype = namespace(*map(value_of, trees.leaves(dist))), dist.dtype
     x = x if hasattr(x, "dtype") else xp.asarray(x, dtype)
     inside = is_inside(dist, x)
-    middle = 0.5 * dist.noise_law.mirror(xp.zeros(dist.noise_shape(), dtype))
+    middle = 0.5 * dist.noise_distribution.mirror(xp.zeros(dist.noise_shape(), dtype))
     typical = stop_gradient(astype(dist.transform(middle), x.dtype))
     shown, lost = inside, isnan(stop_gradient(x))
     for _ in dist.event_shape:

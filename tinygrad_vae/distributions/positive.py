@@ -70,7 +70,7 @@ class LogNormal(Distribution):
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
     support = POSITIVE
-    noise_law = NORMAL
+    noise_distribution = NORMAL
 
     @property
     def _log(self) -> Normal:
@@ -117,7 +117,7 @@ class HalfNormal(Distribution):
 
     scale: Value = parameter(POSITIVE, default=1.0)
     support = NONNEGATIVE
-    noise_law = NORMAL
+    noise_distribution = NORMAL
 
     def transform(self, noise: Value) -> Value:
         return self.scale * abs(noise)

@@ -42,7 +42,7 @@ class SobolNoise(Noise):
     """Noise whose draws along the first axis are points of a Sobol sequence, and so depend on each other."""
 
     __slots__ = ()
-    coupled = True
+    dependent_draws = True
 
     def redrawn(self, rng: NoiseStream) -> Noise:
         """Return points of a Sobol sequence with another scramble."""
@@ -76,9 +76,9 @@ def sobol(noise: Noise, rng: NoiseStream) -> Noise:
             "draw with sample((n,), ...)"
         )
     key = rng.key
-    points = rng.sobol(noise.shape, noise.dtype, normal=noise.law is NORMAL)  # type: ignore[attr-defined]
+    points = rng.sobol(noise.shape, noise.dtype, normal=noise.dist is NORMAL)  # type: ignore[attr-defined]
     points = namespace(noise.value).asarray(points)
-    return SobolNoise(points, noise.law, noise.name, origin=key, draw_axes=noise.draw_axes)
+    return SobolNoise(points, noise.dist, noise.name, origin=key, draw_axes=noise.draw_axes)
 
 
 NoiseStream.sobol = sobol_points  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Array, NoiseLaw, Value, describe, trees, value_of
+from ..core import Array, NoiseDistribution, Value, describe, trees, value_of
 from ..domains import Domain
 from ..ops import logical_or, sum
 from .bijections import Bijection, Exp
@@ -101,8 +101,8 @@ class Transformed(Distribution):
         return self.base.why_no_path
 
     @property
-    def noise_law(self) -> NoiseLaw:  # type: ignore[override]
-        return self.base.noise_law
+    def noise_distribution(self) -> NoiseDistribution:  # type: ignore[override]
+        return self.base.noise_distribution
 
     @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:

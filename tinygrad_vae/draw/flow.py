@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ..core import Sample, Tensor, gradients, rewrite, taken_care_of
+from ..core import Sample, Tensor, gradients, handled_draw, rewrite
 from ..guard.paths import dependence, follow
 from ..guard.report import explain
 from ..guard.verdict import BiasedGradientWarning
@@ -82,7 +82,7 @@ class Flow:
 
 
 def _may_matter(node: Tensor, folding: Folding) -> bool:
-    if node.op is None or node.op is taken_care_of or node.op.declared.jumps or node.dtype.kind != "f":
+    if node.op is None or node.op is handled_draw or node.op.declared.jumps or node.dtype.kind != "f":
         return True
     box = folding.of(node)
     return any(isinstance(x, Tensor) and folding.of(x) is not box for x in node.inputs)

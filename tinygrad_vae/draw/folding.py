@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..core import Sample, Tensor, taken_care_of
+from ..core import Sample, Tensor, handled_draw
 from ..ops import (
     add,
     astype,
@@ -28,7 +28,7 @@ LARGE = 40
 LARGEST = 300
 """A graph of more boxes than this, once summarised, is refused: nobody could read it."""
 
-FOLDED = (taken_care_of, identity, refuse_gradient, first_order, astype, stop_gradient)
+FOLDED = (handled_draw, identity, refuse_gradient, first_order, astype, stop_gradient)
 """Ops that only keep books. They are drawn with their input."""
 
 
@@ -107,7 +107,7 @@ class Folding:
         """Draw an operation inside the only one that uses it; the terms of the cost stay apart."""
         apart = _terms(self.order[-1])
         plain = {id(node) for node in self.order if _is_plain(self.of(node))}
-        noted = {id(node) for node in self.order if any(x.op is taken_care_of for x in self.of(node))}
+        noted = {id(node) for node in self.order if any(x.op is handled_draw for x in self.of(node))}
         for node in reversed(self.order):
             box = self.of(node)
             if id(node) not in plain or id(node) in noted or id(node) in apart or head_of(box) is not node:
@@ -144,7 +144,7 @@ def _share_a_prefix(weight: Tensor, bias: Tensor) -> bool:
 def _is_plain(box: list[Tensor]) -> bool:
     """Return whether a box holds unnamed operations only, none of them random and none a matrix product."""
     return all(
-        x.op not in (None, linear, matmul) and not isinstance(x, Sample) and (not x.name or x.op is taken_care_of)
+        x.op not in (None, linear, matmul) and not isinstance(x, Sample) and (not x.name or x.op is handled_draw)
         for x in box
     )
 

@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..core import NORMAL, UNIFORM, Noise, Op, Sample, SourceLine, Tensor, is_array, taken_care_of, topological_order
+from ..core import NORMAL, UNIFORM, Noise, Op, Sample, SourceLine, Tensor, handled_draw, is_array, topological_order
 from ..core import opened as opened_draw
 from .flow import OPEN, PARTLY
 from .folding import FOLDED
@@ -131,7 +131,7 @@ def _computed(
             for s in [*sliders, *own]
         ],
         "noises": [
-            {"row": program.variable(new[id(x)]), "law": _law_of(x), "shape": list(x.shape)}
+            {"row": program.variable(new[id(x)]), "distribution": _distribution_of(x), "shape": list(x.shape)}
             for x in order
             if isinstance(x, Noise)
         ],
@@ -166,14 +166,14 @@ def _links(costs: Sequence[Tensor], folder: Path) -> str:
 
 def _lines_of_draws(nodes: Sequence[Any]) -> list[tuple[SourceLine, str]]:
     found = [(x.line, x.name or "it") for x in nodes if isinstance(x, Sample)]
-    drawn = [x.attrs["drawn"] for x in nodes if not is_array(x) and x.op is taken_care_of]
+    drawn = [x.attrs["drawn"] for x in nodes if not is_array(x) and x.op is handled_draw]
     return found + [(note.line, note.name or "it") for note in drawn]
 
 
-def _law_of(noise: Noise) -> str:
-    if noise.law not in (NORMAL, UNIFORM) or noise.coupled:
-        raise UnknownError(f"its noise is {noise.law.name}, which this page cannot draw")
-    return noise.law.name
+def _distribution_of(noise: Noise) -> str:
+    if noise.dist not in (NORMAL, UNIFORM) or noise.dependent_draws:
+        raise UnknownError(f"its noise is {noise.dist.name}, which this page cannot draw")
+    return noise.dist.name
 
 
 def _filled(filling: Mapping[str, str]) -> str:

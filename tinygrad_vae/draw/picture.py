@@ -15,8 +15,8 @@ from ..core import (
     Sample,
     Tensor,
     describe,
+    handled_draw,
     is_array,
-    taken_care_of,
     topological_order,
     trees,
 )
@@ -138,14 +138,14 @@ def _box(group: list[Tensor], flow: Flow, words: dict[int, str], shown: dict[int
     """Return the box of some nodes."""
     head = head_of(group)
     made = [x for x in group if kept_input(x) is None]
-    notes = [x.attrs["drawn"] for x in group if x.op is taken_care_of]
+    notes = [x.attrs["drawn"] for x in group if x.op is handled_draw]
     asked = [x for x in group if id(x) in flow.targets]
     kind = _kind(head, made)
     label, value = one_line(_label(kind, head, made, notes)), value_in_short(head.value)
     if is_cost and kind != LEAF:
         label = f"cost: {label}"
     if isinstance(head, Noise):
-        value.insert(0, head.law.name)
+        value.insert(0, head.dist.name)
     if kind == OPERATION and (len(made) > LONGEST_FORMULA or (len(made) > 1 and notes)):
         value.insert(0, f"{len(made)} ops")
     if kind == GROUP:
@@ -201,7 +201,7 @@ def _detail(head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
     if isinstance(head, Sample):
         return one_line(f"{head.dist!s}, drawn at {head.line}", LONGEST_DETAIL)
     if isinstance(head, Noise):
-        return one_line(f"{head.name or 'noise'}, {head.law.name}", LONGEST_DETAIL)
+        return one_line(f"{head.name or 'noise'}, {head.dist.name}", LONGEST_DETAIL)
     if head.op is None:
         return one_line(f"{head.name or 'leaf'}: {describe(head.value)}", LONGEST_DETAIL)
     counted = Counter(x.op.name for x in made if x.op)

@@ -23,11 +23,11 @@ from ..core import (
     Value,
     as_array,
     gradients,
+    handled_draw,
     noise,
     pull_back,
     replay,
     rewrite,
-    taken_care_of,
     topological_order,
     trees,
     value_of,
@@ -78,7 +78,7 @@ KNOWN, KNOWN_ON_ARRAYS = _named_in("ops.js"), _named_in("arrays.js")
 LARGEST_PROGRAM = 40_000
 """The number of numbers that a page holds at most."""
 
-WITHOUT_EFFECT = (taken_care_of, identity, positive, stop_gradient, surrogate, seamless, refuse_gradient, first_order)
+WITHOUT_EFFECT = (handled_draw, identity, positive, stop_gradient, surrogate, seamless, refuse_gradient, first_order)
 """Ops whose value is their first input; those below are, too, where it is a number."""
 WITHOUT_EFFECT_ON_NUMBERS = (sum, mean, max, min, prod, reshape, broadcast_to, sum_to)
 
@@ -128,20 +128,20 @@ def _domains_of(node: Tensor, order: Sequence[Tensor]) -> list[Domain]:
             domains += [domain for x, domain in domains_in(user.dist) if x is node]
         elif user.op is not None:
             domains += [user.op.declared.domain_of(i) for i, x in enumerate(user.inputs) if x is node]
-    if any(x.op is taken_care_of for x in order) and not any(isinstance(x, Sample) for x in order):
+    if any(x.op is handled_draw for x in order) and not any(isinstance(x, Sample) for x in order):
         domains.append(POSITIVE if node.value > 0 else interval(-np.inf, 0.0))
     return domains
 
 
-def domains_in(law: Distribution) -> list[tuple[Any, Domain]]:
+def domains_in(dist: Distribution) -> list[tuple[Any, Domain]]:
     """Return each parameter of a distribution, and of the distributions that it is made of, with its domain."""
     found: list[tuple[Any, Domain]] = []
-    for f in dataclasses.fields(law):  # type: ignore[arg-type]
-        part = getattr(law, f.name)
+    for f in dataclasses.fields(dist):  # type: ignore[arg-type]
+        part = getattr(dist, f.name)
         if isinstance(part, Distribution):
             found += domains_in(part)
         elif "domain" in f.metadata and part is not None:
-            found.append((part, domain_of(law, f)))
+            found.append((part, domain_of(dist, f)))
     return found
 
 

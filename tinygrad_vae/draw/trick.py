@@ -40,11 +40,12 @@ def gesture_of(
             paths = [(path, Tensor(_first(leaf), path)) for path, leaf in trees.paths(dist)]
             dist = trees.replace_leaves(dist, [leaf for _, leaf in paths])
             own = [slider_of(leaf, [d for x, d in domains_in(dist) if x is leaf]) for _, leaf in paths]
-            noise = Noise(_first(z.noise), z.noise.law)
+            noise = Noise(_first(z.noise), z.noise.dist)
             gesture = _gesture(dist, dist.transform(noise), noise, own, own, program)
         else:
             continue
-        return {"name": one_line(z.name or "z"), "count": z.size, "law": z.noise.law.name, **gesture}, own
+        drawn = {"name": one_line(z.name or "z"), "count": z.size, "distribution": z.noise.dist.name}
+        return drawn | gesture, own
     return None, []
 
 

@@ -176,7 +176,7 @@ def _redrawn(leaves: list[Noise], rng: NoiseStream) -> dict[Tensor, Tensor | Arr
         old, new = first[x.origin]
         if np.array_equal(x.value, old.value):
             swaps[x] = new
-        elif x.law is old.law and np.array_equal(x.value, old.mirrored().value):
+        elif x.dist is old.dist and np.array_equal(x.value, old.mirrored().value):
             swaps[x] = new.mirrored()
         else:
             raise ValueError(

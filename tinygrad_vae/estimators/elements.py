@@ -49,13 +49,13 @@ def replaced(z: Sample, mask: Array, value: Value) -> Any:
 def aligned(x: Value, z: Sample, cost: Tensor) -> Value:
     """Return ``x``, a number for each element of z, summed over the axes that the cost mixes, along the others."""
     labels = surviving_axes(cost, z)
-    check_uncoupled(z, labels)
+    check_independent(z, labels)
     return aligned_log_prob(x, labels)[0]
 
 
-def is_coupled(z: Sample) -> bool:
+def has_dependent_draws(z: Sample) -> bool:
     """Return whether the draws along the first axis of z are not independent of each other."""
-    return isinstance(z.noise, Noise) and (z.noise.coupled or _is_paired(z.noise))
+    return isinstance(z.noise, Noise) and (z.noise.dependent_draws or _is_paired(z.noise))
 
 
 def _is_paired(noise: Noise) -> bool:
@@ -63,7 +63,7 @@ def _is_paired(noise: Noise) -> bool:
     if not noise.draw_axes or len(noise.shape) < 1 or noise.shape[0] < 2 or not noise.size:
         return False
     rows = to_numpy(noise.value).reshape(noise.shape[0], -1)
-    mirrored = to_numpy(noise.law.mirror(noise.value)).reshape(rows.shape)
+    mirrored = to_numpy(noise.dist.mirror(noise.value)).reshape(rows.shape)
     first = np.isin(mirrored[:, 0], rows[:, 0])
     if 2 * np.unique(rows[:, 0]).size <= len(rows) or 2 * np.count_nonzero(first) >= len(rows):
         seen, images = set(map(bytes, rows)), set(map(bytes, mirrored))
@@ -71,9 +71,9 @@ def _is_paired(noise: Noise) -> bool:
     return False
 
 
-def check_uncoupled(z: Sample, labels: Labels) -> None:
+def check_independent(z: Sample, labels: Labels) -> None:
     """Raise where draws that depend on each other would be weighed together."""
-    if is_coupled(z) and 0 not in labels:
+    if has_dependent_draws(z) and 0 not in labels:
         raise InvalidGradientError(
             f"the draws of {name_of_draw(z.name, z.line)} ({z.line}) are not independent of each other (a Sobol "
             "sequence, antithetic pairs), and the cost joins them: each would be weighed with the log-probability of "

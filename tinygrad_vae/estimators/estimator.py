@@ -23,9 +23,9 @@ from ..core import (
     Tensor,
     Value,
     describe,
+    handled_draw,
     make_node,
     rewrite,
-    taken_care_of,
     topological_order,
 )
 from ..guard.conditions import FIRST_ONLY, OTHER_NOISE
@@ -162,7 +162,7 @@ class Estimator:
 
     def noted(self, x: Tensor, z: Sample, note: str = "") -> Tensor:
         """Return ``x`` with the note that it stands for z."""
-        return taken_care_of(x, drawn=self.note_of(z, note))
+        return handled_draw(x, drawn=self.note_of(z, note))
 
 
 def check_tensor(cost: Any) -> None:

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..calculus import values
-from ..core import NORMAL, UNIFORM, NoiseLaw, NoiseStream, Sample, Tensor, Value, new_noise, trees
+from ..core import NORMAL, UNIFORM, NoiseDistribution, NoiseStream, Sample, Tensor, Value, new_noise, trees
 from ..distributions import Exponential, Gamma, LogNormal, Normal, Poisson, Weibull
 from ..distributions.distribution import Distribution, parameters
 from ..ops import exp, full_like, log, ones_like, sqrt, stop_gradient, where
 from .elements import aligned, coordinates, replaced
 from .estimator import Estimator, Rest, slope, zero
 
-Draw = Callable[[NoiseLaw], Value]  # draws one number for each element of a random node
+Draw = Callable[[NoiseDistribution], Value]  # draws one number for each element of a random node
 Pair = tuple[Value, Value, Value]  # the constant c, and draws of p+ and of p-
 Pairs = Callable[[Any, Value, Draw], dict[str, Pair]]
 

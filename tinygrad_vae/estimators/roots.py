@@ -31,7 +31,7 @@ from ..guard.ranges import range_of
 from ..ops import identity, subtract, sum, where
 from ..ops.declare import STOP, op
 from ..ops.ranges import ABOVE_ZERO
-from .elements import is_coupled
+from .elements import has_dependent_draws
 from .estimator import LARGEST
 
 MOST_STEPS = 200
@@ -70,7 +70,7 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
             f"{words}: the cost mixes {len(parts)} elements of it, each of which takes two copies of the cost, more "
             f"than {LARGEST}; let the cost keep the axis of the examples, and average it after the estimator"
         )
-    if is_coupled(z) and 0 not in common:
+    if has_dependent_draws(z) and 0 not in common:
         raise InvalidGradientError(f"{words}: the draws depend on each other, and the cost joins them")
     difference = subtract(c.inputs[1], c.inputs[0])
     if _is_cut(difference, z):
@@ -185,7 +185,7 @@ def condition_of(edge: Edge, z: Sample) -> Condition:
 
 def root_of(edge: Edge, z: Sample, here: Value) -> Tensor:
     """Return the root of an edge inside the support of z, and NaN where it has none; a constant to every gradient."""
-    attrs = {"law": structure_of(z.dist.element), "condition": None, "rising": None}
+    attrs = {"dist": structure_of(z.dist.element), "condition": None, "rising": None}
     parameters = trees.leaves(z.dist.element)
     if edge.straight:
         return root_of_condition.record((here - edge.above / where(edge.rate == 0, 1.0, edge.rate), *parameters), attrs)
@@ -194,22 +194,22 @@ def root_of(edge: Edge, z: Sample, here: Value) -> Tensor:
     return root_of_condition.record((here, *parameters, *condition.inputs[1:]), attrs)
 
 
-def _axes_of_root(i: int, labels: Labels, y: Value, *inputs: Value, law: Any, **_: Any) -> Labels:
-    if i > len(trees.leaves(law)):
+def _axes_of_root(i: int, labels: Labels, y: Value, *inputs: Value, dist: Any, **_: Any) -> Labels:
+    if i > len(trees.leaves(dist)):
         return (None,) * len(y.shape)
-    return axes_kept_apart(labels, inputs[i], y.shape, law.parameter_event_ndims()[i - 1] if i else 0, 0)
+    return axes_kept_apart(labels, inputs[i], y.shape, dist.parameter_event_ndims()[i - 1] if i else 0, 0)
 
 
 @op(None, smoothness=STOP, axes=_axes_of_root)
-def root_of_condition(*inputs: Value, law: Any, condition: Condition | None, rising: Array | None) -> Value:
+def root_of_condition(*inputs: Value, dist: Any, condition: Condition | None, rising: Array | None) -> Value:
     """The number inside the support of a distribution at which a monotone condition is 0; NaN where there is none.
 
     The first input is the number if ``condition`` is ``None``, and else where to begin. The parameters of
     the distribution come next, then the inputs of the condition.
     """
     x, *others = inputs
-    count, xp = len(trees.leaves(law)), namespace(x)
-    low, high = (xp.asarray(end) for end in trees.replace_leaves(law, others[:count]).support.bounds)
+    count, xp = len(trees.leaves(dist)), namespace(x)
+    low, high = (xp.asarray(end) for end in trees.replace_leaves(dist, others[:count]).support.bounds)
     if condition is None or rising is None:
         return xp.where((x > low) & (x < high), x, xp.asarray(np.nan, x.dtype))
     return _solved(lambda number: condition(number, *others[count:]), xp.asarray(rising), x, low, high)

@@ -47,7 +47,7 @@ from ..guard.paths import members
 from ..ops import exp, stop_gradient, sum
 from ..refusals import refuse_gradient
 from .baselines import is_average_with
-from .elements import JOINED, check_uncoupled, is_coupled
+from .elements import JOINED, check_independent, has_dependent_draws
 from .estimator import Estimator, Rest, closed_at, zero
 
 Draw = tuple[Sample, Tensor, Labels]
@@ -148,7 +148,7 @@ class ScoreFunction(Estimator):
         ``labels`` tell which axis of z each axis of the cost carries; by default the graph does.
         """
         labels = surviving_axes(cost, z) if labels is None else labels
-        check_uncoupled(z, labels)
+        check_independent(z, labels)
         log_prob = weighable(z).log_density(stopped)
         lying, gone = aligned_log_prob(log_prob, labels)
         return exp(zero(self.noted(lying, z, _credit_note(z, cost, labels, log_prob.shape, gone))))
@@ -178,7 +178,7 @@ class LeaveOneOut(ScoreFunction):
             return "it needs several draws: draw with sample((n,), ...), and average the cost afterwards"
         if not counts_draws(cost, z, len(z.dist.event_shape)):
             return "the first axis of the cost must count the draws, and cost i must depend on draw i alone"
-        return JOINED if is_coupled(z) else None
+        return JOINED if has_dependent_draws(z) else None
 
     def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         weight = self.weight(z, cost, stopped)

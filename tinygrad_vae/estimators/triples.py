@@ -30,7 +30,7 @@ from ..ops import (
     sum,
     where,
 )
-from .elements import aligned, batch_ndim, check_uncoupled, coordinates, mixed_shape
+from .elements import aligned, batch_ndim, check_independent, coordinates, mixed_shape
 from .estimator import LARGEST, Estimator, Rest, closed_at, slope, zero
 from .score_function import weighable
 
@@ -176,7 +176,7 @@ def _layouts(samples: Sequence[Sample], cost: Tensor) -> list[_Layout]:
     rows = []
     for z in samples:
         labels = surviving_axes(cost, z)
-        check_uncoupled(z, labels)
+        check_independent(z, labels)
         rows.append([label if label is not None and label < batch_ndim(z) else None for label in labels])
     common = [a for a in range(cost.ndim) if all(row[a] is not None for row in rows)]
     layouts = []

@@ -14,7 +14,7 @@ from ..guard.axes import aligned_log_prob, counts_draws, surviving_axes
 from ..guard.paths import remembered
 from ..ops import add, expand_dims, logsumexp, negative, subtract, sum, where
 from ..ops.reductions import reduced
-from .elements import JOINED, is_coupled
+from .elements import JOINED, has_dependent_draws
 from .estimator import Estimator, Rest, slope, zero
 from .score_function import weighable
 
@@ -41,7 +41,7 @@ class VIMCO(Estimator):
             return "the cost must be logsumexp(log_weights, axis=0), its negative, or one of them and something added"
         if found[0].shape[0] < 2 or not counts_draws(found[0], z, len(z.dist.event_shape)):
             return "the first axis of the log-weights must count the draws, at least two, and each depend on its own"
-        return JOINED if is_coupled(z) else None
+        return JOINED if has_dependent_draws(z) else None
 
     def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         log_weights, sign = _log_weights(z, cost)  # type: ignore[misc]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import Noise, Sample, Tensor, taken_care_of
+from ..core import Noise, Sample, Tensor, handled_draw
 from ..ops import surrogate
 from ..ops.declare import BLOCKED, JUMP, STOP
 from .names import name_of_draw, op_in_words
@@ -75,13 +75,13 @@ def _bent_costs(paths: Paths) -> list[tuple[str, int]]:
     for node in paths.live:
         if node.op is None:
             continue
-        gone = paths.origins.get(node.attrs["drawn"].origin, 0) if node.op is taken_care_of else 0
+        gone = paths.origins.get(node.attrs["drawn"].origin, 0) if node.op is handled_draw else 0
         for x in node.inputs:
             gone |= expected.get(id(x), 0)
         if gone:
             expected[id(node)] = gone
         weight, cost = nothing, nothing
-        if node.op is taken_care_of and node.attrs["drawn"].weighs:
+        if node.op is handled_draw and node.attrs["drawn"].weighs:
             weight = sources.get(id(node), 0), paths.opened.get(id(node), 0)
         for i, x in enumerate(node.inputs):
             if node.op.declared.smoothness_in(i) in (STOP, JUMP, BLOCKED):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..core import Noise, Sample, Tensor, taken_care_of, topological_order
+from ..core import Noise, Sample, Tensor, handled_draw, topological_order
 from ..ops.declare import BLOCKED, JUMP, KINK, PIECEWISE, STOP
 from ..refusals import refuse_gradient
 from .names import op_in_words
@@ -167,7 +167,7 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
                     jumps, leaps = (jumps | a, leaps) if kind == JUMP else (jumps, leaps | a)
                 elif jumping:
                     met |= a
-        if isinstance(node, Sample) or (op is taken_care_of and is_random(node.attrs["drawn"])):
+        if isinstance(node, Sample) or (op is handled_draw and is_random(node.attrs["drawn"])):
             noises = noises or origins.setdefault(node, 1 << len(origins))
         for found, bits in ((opened, through_open), (blocked, through_blocked), (sources, noises)):
             if bits:
@@ -176,7 +176,7 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
             if isinstance(node, Sample):
                 paths.samples.append(node)
                 paths.hidden |= through_blocked
-            elif op is taken_care_of:
+            elif op is handled_draw:
                 paths.notes.append(node)
             elif op is refuse_gradient and through_open:
                 paths.refusals.append((node.attrs["reason"], through_open))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import UNIFORM, Drawn, Noise, Sample, Tensor, taken_care_of, to_numpy, topological_order, value_of
+from ..core import UNIFORM, Drawn, Noise, Sample, Tensor, handled_draw, to_numpy, topological_order, value_of
 from ..ops.ranges import ABOVE_ZERO, BETWEEN_0_AND_1, PROMISED, REALS, UNKNOWN, Interval, range_of_support
 
 Ranges = dict[int, Interval]
@@ -62,10 +62,10 @@ def _walk(order: list[Tensor]) -> tuple[Ranges, dict[int, frozenset[Tensor]]]:
     for node in order:
         if isinstance(node, Noise):
             noises[id(node)] = frozenset((node,))
-            ranges[id(node)] = BETWEEN_0_AND_1 if node.law is UNIFORM else REALS
+            ranges[id(node)] = BETWEEN_0_AND_1 if node.dist is UNIFORM else REALS
             continue
         found: frozenset[Tensor] = frozenset().union(*(noises.get(id(x), ()) for x in node.inputs))
-        if not found and node.op is taken_care_of and is_random(node.attrs["drawn"]):
+        if not found and node.op is handled_draw and is_random(node.attrs["drawn"]):
             noises[id(node)], ranges[id(node)] = frozenset((node,)), REALS
             continue
         if not found:

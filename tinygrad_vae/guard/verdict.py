@@ -13,9 +13,9 @@ from ..core import (
     Sample,
     Tensor,
     Value,
+    handled_draw,
     install,
     namespace,
-    taken_care_of,
     topological_order,
     value_of,
 )
@@ -77,7 +77,7 @@ def _is_remarkable(node: Tensor) -> bool:
     op = node.op
     if op is None:
         return False
-    if op is taken_care_of:
+    if op is handled_draw:
         return bool(node.attrs["drawn"].weighs or node.attrs["drawn"].biased)
     pole = op.declared.pole
     if pole is not None and isinstance(node.inputs[pole[0]], Tensor):

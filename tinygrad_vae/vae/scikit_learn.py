@@ -189,7 +189,7 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         q, prior = self.model_.encode(x), self.model_.prior()
         shape = list(q.noise_shape((self.score_draws,)))
         shape[1] = 1  # the axis of the rows
-        z = q.transform(q.noise_law.draw(noise(0), tuple(shape), self._dtype))
+        z = q.transform(q.noise_distribution.draw(noise(0), tuple(shape), self._dtype))
         log_weights = self.model_.decode(z).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
         return logsumexp(log_weights, axis=0) - math.log(self.score_draws)
 

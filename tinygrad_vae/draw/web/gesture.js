@@ -40,10 +40,10 @@ function buildGesture() {
   gesture.runDraw = runner([told.z]);
   gesture.runDensity = runner([told.density]);
   const uniform = uniforms(2),
-    law = LAWS[told.law];
+    distribution = DISTRIBUTIONS[told.distribution];
   for (let k = 0; k < DOTS / 2; k++) {
-    const noise = law.draw(uniform);
-    for (const e of [noise, law.mirror(noise)]) gesture.dots.push({ noise: e, height: 0.08 + 0.84 * uniform() });
+    const noise = distribution.draw(uniform);
+    for (const e of [noise, distribution.mirror(noise)]) gesture.dots.push({ noise: e, height: 0.08 + 0.84 * uniform() });
   }
   gesture.dots[0].noise = recorded[told.noise];
   hold("noise");

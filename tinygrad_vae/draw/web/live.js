@@ -125,7 +125,7 @@ function uniforms(seed) {
 }
 
 /** How to draw each noise, its mirror image, and points with weights that stand for it in an average. */
-const LAWS = {
+const DISTRIBUTIONS = {
   "N(0, 1)": {
     draw: (uniform) => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()),
     mirror: (e) => -e,
@@ -143,10 +143,10 @@ const LAWS = {
 };
 
 const drawNoises = (uniform) =>
-  page.noises.map(({ law, shape }) =>
+  page.noises.map(({ distribution, shape }) =>
     made(
       shape,
-      Float64Array.from({ length: sizeOf(shape) }, () => LAWS[law].draw(uniform)),
+      Float64Array.from({ length: sizeOf(shape) }, () => DISTRIBUTIONS[distribution].draw(uniform)),
     ),
   );
 
@@ -162,7 +162,9 @@ const forAverages = (() => {
         draws = isArray ? 2000 : 10000;
       return Array.from({ length: draws }, () => [drawNoises(uniform), 1 / draws]);
     }
-    const points = page.noises.map(({ law }) => LAWS[law].points(count > 1 ? 61 : law === "U(0, 1)" ? 4001 : 401));
+    const points = page.noises.map(({ distribution }) =>
+      DISTRIBUTIONS[distribution].points(count > 1 ? 61 : distribution === "U(0, 1)" ? 4001 : 401),
+    );
     return points.reduce(
       (grid, line) => grid.flatMap(([noises, weight]) => line.map(([e, w]) => [[...noises, e], weight * w])),
       [[[], 1]],
