@@ -150,7 +150,7 @@ LEAPS = {
     "eigenvectors": lambda z: tg.linalg.eigh(np.eye(2) * z + np.array([[0.0, 1.0], [1.0, 1.0]]))[1][0, 0],
     "orthonormal": lambda z: tg.linalg.qr(np.array([[1.0, 0.0], [2.0, 1.0]]) * z)[0][0, 0],
     "left_singular_vectors": lambda z: tg.linalg.svd(np.array([[1.0, 0.0], [2.0, 1.0]]) * z)[0][0, 0],
-    "floor_divide": lambda z: tg.remainder(z, 1.0),
+    "remainder": lambda z: tg.remainder(z, 1.0),
 }
 
 

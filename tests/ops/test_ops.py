@@ -351,7 +351,7 @@ def test_one_op_is_shown_with_its_example_and_a_misspelt_one_with_its_neighbours
     assert main(["tanh"]) == 0
     printed = capsys.readouterr().out
     assert "g * 4 * sigmoid(2 * x) * sigmoid(-2 * x)" in printed
-    assert ">>> float(tanh(0.0))" in printed
+    assert ">>> print(tanh(0.0))" in printed
     assert main(["tahn"]) == 2
     assert "did you mean tan" in capsys.readouterr().err
 
@@ -406,10 +406,10 @@ def test_surrogate_has_the_value_of_one_and_the_gradient_of_the_other():
     np.testing.assert_array_equal(found, [[0.0, 0.0], [5.0, 6.0]])
 
 
-def test_jump_of_remainder_is_seen_by_the_verdict_and_the_kinks_of_sort_are_none():
+def test_leaps_of_remainder_are_seen_by_the_verdict_and_the_kinks_of_sort_are_none():
     mu = tg.Tensor(np.zeros(3), "mu")
     z = tg.Normal(mu, 1.0).rsample(rng=tg.noise(0))
-    with pytest.raises(tg.InvalidGradientError, match="floor_divide jumps"):
+    with pytest.raises(tg.InvalidGradientError, match="remainder leaps"):
         tg.gradients(tg.sum(tg.remainder(z, 1.0)), mu)
     found = tg.gradients(tg.sum(tg.sort(z) * np.array([1.0, 2.0, 3.0])), mu)
     np.testing.assert_array_equal(found, 1 + np.argsort(np.argsort(z.value)))

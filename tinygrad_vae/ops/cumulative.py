@@ -7,15 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..core import Value, namespace, value_of
-from . import ranges
-from .declare import case, op
-from .shaping import concat, zeros_like
+from .declare import case, example, op
+from .ranges import of_one_sign
+from .shaping import all_but_axis, concat, zeros_like
 
-Labels = tuple[int | None, ...]
-
-
-def _all_but_axis(i: int, labels: Labels, y: Value, *inputs: Value, axis: int, **_: bool) -> Labels:
-    return tuple(None if a == axis % len(labels) else label for a, label in enumerate(labels))
+_CASES = [case((2, 3), axis=-1), case((3, 2), axis=0, include_initial=True), case((4,))]
 
 
 def _along(x: Value, axis: int, part: slice) -> Value:
@@ -42,17 +38,15 @@ def _backwards(g: Value, factor: Value, axis: int) -> Value:
     lambda g, y, factor, term, *, axis: _backwards(g, factor, axis) * _delayed(y, axis),
     lambda g, y, factor, term, *, axis: _backwards(g, factor, axis),
     linear=((1,),),
-    axes=_all_but_axis,
+    axes=all_but_axis,
     cases=[case((2, 3), (2, 3), axis=-1), case((3, 2), (3, 2), axis=0), case((1,), (1,), axis=0)],
 )
+@example("recurrence(np.full(3, 0.5), np.ones(3), axis=0) = [1.   1.5  1.75]")
 def recurrence(factor: Value, term: Value, /, *, axis: int) -> Value:
     """``y[i] = factor[i] y[i-1] + term[i]`` along ``axis``, from y[-1] = 0. Both inputs have one shape.
 
-    Derivatives: the cotangent of ``term`` is the same recurrence from the end, ``c[i] = g[i] + factor[i+1] c[i+1]``;
-    that of ``factor`` is c[i] y[i-1].
-
-    >>> recurrence(np.full(3, 0.5), np.ones(3), axis=0)
-    array([1.  , 1.5 , 1.75])
+    The cotangent of ``term`` is the recurrence from the end, ``c[i] = g[i] + factor[i+1] c[i+1]``; of ``factor``,
+    c[i] y[i-1].
     """
     if np.shape(factor) != np.shape(term):
         raise ValueError(f"factor and term must have one shape, found {np.shape(factor)} and {np.shape(term)}")
@@ -71,27 +65,18 @@ def _only_axis(x: Value, axis: int | None) -> int:
     return 0 if axis is None else axis
 
 
-@op(
-    lambda g, y, x, *, axis, dtype, include_initial: _reversed(
-        cumulative_sum(
-            _reversed(_along(g, _only_axis(x, axis), slice(include_initial * 1, None)), _only_axis(x, axis)),
-            axis=_only_axis(x, axis),
-        ),
-        _only_axis(x, axis),
-    ),
-    linear=True,
-    axes=lambda i, labels, y, x, *, axis, dtype, include_initial: _all_but_axis(i, labels, y, axis=_only_axis(x, axis)),
-    cases=[case((2, 3), axis=-1), case((3, 2), axis=0, include_initial=True), case((4,))],
-    range=ranges.cumulated,
-)
+def _through_sums(g: Value, y: Value, x: Value, *, axis: int | None, dtype: Any, include_initial: bool) -> Value:
+    axis = _only_axis(x, axis)
+    g = _along(g, axis, slice(include_initial * 1, None))
+    return _reversed(cumulative_sum(_reversed(g, axis), axis=axis), axis)
+
+
+@op(_through_sums, linear=True, axes=all_but_axis, cases=_CASES, range=of_one_sign)
+@example("cumulative_sum(np.ones(3)) = [1. 2. 3.]")
 def cumulative_sum(x: Value, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Value:
     """The sums of the first 1, 2, 3, ... elements along ``axis``, which may be left out where there is only one.
 
-    Derivative: each element counts in its own sum and in all later ones. ``include_initial`` puts a 0 in front;
-    ``dtype`` is that of the sums, by default that of x.
-
-    >>> cumulative_sum(np.ones(3))
-    array([1., 2., 3.])
+    ``include_initial`` puts a 0 in front; ``dtype``, by default the dtype of x, is the one of the sums.
     """
     axis = _only_axis(x, axis)
     y = np.cumsum(x, axis=axis, dtype=dtype)
@@ -99,26 +84,19 @@ def cumulative_sum(x: Value, /, *, axis: int | None = None, dtype: Any = None, i
 
 
 def _through_products(g: Value, y: Value, x: Value, *, axis: int | None, dtype: Any, include_initial: bool) -> Value:
-    """The element i times, in all later products: those before it, times a recurrence of those after it."""
+    """Return the product of the elements before each one, times a recurrence over those after it."""
     axis = _only_axis(x, axis)
     g = _along(g, axis, slice(include_initial * 1, None))
     before = _along(cumulative_prod(x, axis=axis, include_initial=True), axis, slice(0, -1))
     return before * _backwards(g, x, axis)
 
 
-@op(
-    _through_products,
-    axes=lambda i, labels, y, x, *, axis, dtype, include_initial: _all_but_axis(i, labels, y, axis=_only_axis(x, axis)),
-    cases=[case((2, 3), axis=-1), case((3, 2), axis=0, include_initial=True), case((4,))],
-)
+@op(_through_products, axes=all_but_axis, cases=_CASES)
+@example("cumulative_prod(np.array([2.0, 3.0, 4.0])) = [ 2.  6. 24.]")
 def cumulative_prod(x: Value, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Value:
-    """The products of the first 1, 2, 3, ... elements along ``axis``, which may be left out where there is only one.
+    """The products of the first 1, 2, 3, ... elements, with the options of ``cumulative_sum``.
 
-    Derivative: in each product that an element is part of, the product of the others; right also where some are 0.
-    ``include_initial`` puts a 1 in front; ``dtype`` is that of the products, by default that of x.
-
-    >>> cumulative_prod(np.array([2.0, 3.0, 4.0]))
-    array([ 2.,  6., 24.])
+    Derivative: the product of the other elements, for each product that an element is part of; also where some are 0.
     """
     axis = _only_axis(x, axis)
     y = np.cumprod(x, axis=axis, dtype=dtype)

@@ -1,15 +1,15 @@
 """Declare an op: a function on arrays, one vjp for each input, and what others need to know of it.
 
-The engine runs the function and the vjps, and never reads the rest: how smooth the op is, in which inputs it is linear,
-which axes it keeps apart, where its inputs and values lie, at which poles it leaps, and shapes to try it with.
+The engine runs the function and the vjps, and never reads the rest.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
 
 from ..core import BLOCKED as NO_VJP
 from ..core import Op
@@ -18,6 +18,7 @@ from .ranges import RangeOf
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 OPS: dict[str, Op[..., Any]] = {}
 """Every op that was declared, by name. The tests and ``python -m tinygrad_vae.ops`` run over it."""
@@ -51,22 +52,34 @@ def case(*shapes: tuple[int, ...], **attrs: Any) -> Case:
     return Case(shapes, attrs)
 
 
+class Words(TypedDict, total=False):
+    """What a declaration may say beside the function and its vjps; ``op`` explains it."""
+
+    smoothness: str | tuple[str, ...]
+    domain: Domain | tuple[Domain, ...]
+    linear: Linear
+    axes: Callable[..., Labels]
+    cases: Sequence[Case]
+    range: RangeOf
+    pole: tuple[int, Callable[..., bool]]
+
+
 @dataclass(frozen=True)
 class Declaration:
-    """What is known of an op beside its function and its vjps: ``op.declared``. See ``op`` for the words."""
+    """The words that were said of an op: ``op.declared``. The last of several holds for all inputs that follow."""
 
-    smoothness: tuple[str, ...]
-    domains: tuple[Domain, ...]
-    linear: Linear
-    axes: Callable[..., Labels] | None
-    cases: tuple[Case, ...]
-    jumps: bool = field(init=False)
-    """Whether the value may jump with one of the inputs."""
+    smoothness: tuple[str, ...] = (SMOOTH,)
+    domain: tuple[Domain, ...] = (REAL,)
+    linear: Linear = False
+    axes: Callable[..., Labels] | None = None
+    cases: Sequence[Case] = ()
     range: RangeOf | None = None
     pole: tuple[int, Callable[..., bool]] | None = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "jumps", JUMP in self.smoothness or PIECEWISE in self.smoothness)
+    @functools.cached_property
+    def jumps(self) -> bool:
+        """Whether the value may jump with one of the inputs."""
+        return JUMP in self.smoothness or PIECEWISE in self.smoothness
 
     def smoothness_in(self, i: int) -> str:
         """Return how the value depends on input ``i``, in one of the words from ``smooth`` to ``blocked``."""
@@ -74,7 +87,7 @@ class Declaration:
 
     def domain_of(self, i: int) -> Domain:
         """Return the domain of input ``i``."""
-        return self.domains[min(i, len(self.domains) - 1)]
+        return self.domain[min(i, len(self.domain) - 1)]
 
     def linear_with(self, i: int, count: int) -> Sequence[int]:
         """Return the inputs, of ``count``, in which together with input ``i`` the op is linear; none if it is not.
@@ -86,16 +99,7 @@ class Declaration:
         return (range(count) if self.linear is True else (i,)) if self.linear else ()
 
 
-def op(
-    *vjps: Callable[..., Any] | None,
-    smoothness: str | tuple[str, ...] = SMOOTH,
-    domain: Domain | tuple[Domain, ...] = REAL,
-    linear: Linear = False,
-    axes: Callable[..., Labels] | None = None,
-    cases: Sequence[Case] = (),
-    range: RangeOf | None = None,
-    pole: tuple[int, Callable[..., bool]] | None = None,
-) -> Callable[[Callable[P, R]], Op[P, R]]:
+def op(*vjps: Callable[..., Any] | None, **words: Unpack[Words]) -> Callable[[Callable[P, R]], Op[P, R]]:
     """Declare an op: a decorator for a function on arrays, with one vjp for each of its inputs.
 
     A vjp is a formula ``vjp(g, y, *inputs, **attrs)`` in the library's own functions: ``g`` is the cotangent of the
@@ -105,20 +109,24 @@ def op(
     Args:
         vjps: one formula for each input; ``None`` where the value jumps or is cut. ``None`` for a smooth input means
             that nobody knows its derivative: a gradient that needs it is refused.
-        smoothness: ``smooth``, ``kink``, ``piecewise``, ``jump`` or ``stop``, for all inputs or one for each.
-        domain: where the inputs may lie, for all or one for each; tests draw from it.
-        linear: in which inputs the op is linear, the others held fixed. True: in all together (a sum). ``"each"``: in
-            each by itself (a product). Otherwise groups of inputs: ``where`` is linear in ``((1, 2),)``, ``x / y`` in
-            ``((0,),)``. A cost that an estimator has weighed may only be followed by ops that are linear in it.
-        axes: ``axes(i, labels, y, *inputs, **attrs)`` tells which axes of input ``i`` reach the output unmixed: it
-            turns a label for each axis of the input into one for each axis of ``y``, ``None`` for a mixed one. Without
-            it the op mixes all axes, which is safe.
-        cases: shapes and attributes to test it with.
-        range: ``range(y, *intervals)`` tells between which numbers the values of the node ``y`` lie if its inputs lie
-            in these intervals, as the rules in ``ops/ranges.py`` do. Without it nothing is known of them, and a random
-            value of this op is no denominator.
-        pole: the number of an input at whose poles the value leaps, and ``leaps(y, dependent, *intervals)``, which
-            tells whether it may cross one; ``dependent`` says whether that input and another one share noise.
+        words: what else is known of the op.
+
+            - smoothness: ``smooth`` (the default), ``kink``, ``piecewise``, ``jump`` or ``stop``, for all inputs or one
+              for each.
+            - domain: where the inputs may lie, for all or one for each; tests draw from it.
+            - linear: in which inputs the op is linear, the others held fixed. True: in all together (a sum).
+              ``"each"``: in each by itself (a product). Otherwise groups of inputs: ``where`` is linear in
+              ``((1, 2),)``, ``x / y`` in ``((0,),)``. A cost that an estimator has weighed may only be followed by ops
+              that are linear in it.
+            - axes: ``axes(i, labels, y, *inputs, **attrs)`` tells which axes of input ``i`` reach the output unmixed:
+              it turns a label for each axis of the input into one for each axis of ``y``, ``None`` for a mixed one.
+              Without it the op mixes all axes, which is safe.
+            - cases: shapes and attributes to test it with.
+            - range: ``range(y, *intervals)`` tells between which numbers the values of the node ``y`` lie if its inputs
+              lie in these intervals, as the rules in ``ops/ranges.py`` do. Without it nothing is known of them, and a
+              random value of this op is no denominator.
+            - pole: the number of an input at whose poles the value leaps, and ``leaps(y, dependent, *intervals)``,
+              which tells whether it may cross one; ``dependent`` says whether that input and another one share noise.
 
     >>> @op(lambda g, y, x: 2 * g * x, cases=[case((3,))])
     ... def squared_length(x, /):
@@ -128,24 +136,10 @@ def op(
     >>> OPS.pop("squared_length")
     <op squared_length>
     """
-
-    def wrapped(forward: Callable[P, R]) -> Op[P, R]:
-        new = _made(forward, vjps, False, smoothness)
-        return declare(
-            new, smoothness=smoothness, domain=domain, linear=linear, axes=axes, cases=cases, range=range, pole=pole
-        )
-
-    return wrapped
+    return lambda forward: declare(_made(forward, vjps, False, words.get("smoothness", SMOOTH)), **words)
 
 
-def elementwise(
-    *vjps: Callable[..., Any] | None,
-    smoothness: str | tuple[str, ...] = SMOOTH,
-    domain: Domain | tuple[Domain, ...] = REAL,
-    linear: Linear = False,
-    range: RangeOf | None = None,
-    pole: tuple[int, Callable[..., bool]] | None = None,
-) -> Callable[[Callable[P, R]], Op[P, R]]:
+def elementwise(*vjps: Callable[..., Any] | None, **words: Unpack[Words]) -> Callable[[Callable[P, R]], Op[P, R]]:
     """Declare an op that works element by element and broadcasts its inputs; the arguments are those of ``op``.
 
     >>> @elementwise(lambda g, y, x: 3 * g * x**2)
@@ -157,33 +151,36 @@ def elementwise(
     >>> OPS.pop("cube")
     <op cube>
     """
-
-    def wrapped(forward: Callable[P, R]) -> Op[P, R]:
-        new = _made(forward, vjps, True, smoothness)
-        return declare(new, smoothness=smoothness, domain=domain, linear=linear, range=range, pole=pole)
-
-    return wrapped
+    return lambda forward: declare(_made(forward, vjps, True, words.get("smoothness", SMOOTH)), **words)
 
 
-def declare(
-    op: Op[P, R],
-    *,
-    smoothness: str | tuple[str, ...] = SMOOTH,
-    domain: Domain | tuple[Domain, ...] = REAL,
-    linear: Linear = False,
-    axes: Callable[..., Labels] | None = None,
-    cases: Sequence[Case] = (),
-    range: RangeOf | None = None,
-    pole: tuple[int, Callable[..., bool]] | None = None,
-    doc: str | None = None,
-) -> Op[P, R]:
-    """Say what others need to know of an op, and enter it in ``OPS``; the arguments are those of ``op``."""
-    op.__doc__ = doc or op.__doc__
+def declare(op: Op[P, R], doc: str = "", printed: str = "", **words: Unpack[Words]) -> Op[P, R]:
+    """Enter an op in ``OPS``, and note what others need to know of it; the words are those of ``op``."""
+    if doc:
+        op.__doc__ = doc
+        example(printed)(op)
     enter(OPS, op.name, op, "an op")
-    kinds = (smoothness,) * len(op.input_names) if isinstance(smoothness, str) else smoothness
-    domains = (domain,) if isinstance(domain, Domain) else domain
-    op.declared = Declaration(kinds, domains, linear, axes, tuple(cases), range, pole)
+    said: dict[str, Any] = dict(words)
+    for word in {"smoothness", "domain"} & said.keys():
+        said[word] = said[word] if isinstance(said[word], tuple) else (said[word],)
+    op.declared = Declaration(**said)
     return op
+
+
+def example(text: str) -> Callable[[F], F]:
+    """Add an example to the docstring of a function: a call, ``=``, and what it prints. The tests run it.
+
+    >>> double = example("double(3.0) = 6.0")(lambda x: 2 * x)
+    >>> double.__doc__.split()
+    ['>>>', 'print(double(3.0))', '6.0']
+    """
+    call, _, printed = text.rpartition(" = ")
+
+    def with_example(function: F) -> F:
+        function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n>>> print({call})\n{printed}\n"
+        return function
+
+    return with_example
 
 
 def enter(registry: dict[str, Any], name: str, new: Any, what: str, advice: str = "choose another name") -> None:
@@ -230,4 +227,4 @@ def _made(
     return new
 
 
-Op.declared = Declaration((SMOOTH,), (REAL,), False, None, ())  # for an op that was made and not declared
+Op.declared = Declaration()  # for an op that was made and not declared

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import Value
 from ..domains import POSITIVE, REAL
-from .declare import case, op
+from .declare import case, example, op
 from .elementwise import sigmoid, softplus, sqrt
 from .reals import on_reals, real
 from .reductions import sum as total
@@ -25,14 +25,12 @@ _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
     lambda g, y, x, logits: g * (2 * logits * sigmoid((1 - 2 * x) * logits)),
     lambda g, y, x, logits: g * ((2 * x - 1) * sigmoid((1 - 2 * x) * logits)),
 )
+@example("bernoulli_log_prob(np.array([0.0, 0.0]), np.array([0.0, 1000.0])).round(6) = [-6.93147e-01 -1.00000e+03]")
 def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     """``x log p + (1 - x) log(1 - p)`` with p = sigmoid(logits), for x of 0 and 1: ``-softplus((1 - 2 x) logits)``.
 
     Derivative x - p in logits, which is ``(2 x - 1) sigmoid((1 - 2 x) logits)``: without a difference of two numbers
     that are nearly equal. In x it is that of the softplus.
-
-    >>> bernoulli_log_prob(np.array([0.0, 0.0]), np.array([0.0, 1000.0])).round(6)
-    array([-6.93147e-01, -1.00000e+03])
     """
     return np.negative(softplus((1 - 2 * x) * logits))
 
@@ -43,13 +41,11 @@ def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     lambda g, y, x, loc, scale: g * ((((x - loc) / scale) ** 2 - 1) / scale),
     domain=(REAL, REAL, POSITIVE),
 )
+@example("normal_log_prob(0.0, 0.0, 1.0) = -0.918938...")
 def normal_log_prob(x: Value, loc: Value, scale: Value, /) -> Value:
     """``-((x - loc) / scale)^2 / 2 - log(scale) - log(2 pi) / 2``: the log-density of N(loc, scale^2).
 
     With e = (x - loc) / scale, the derivatives are -e / scale, e / scale and (e^2 - 1) / scale.
-
-    >>> round(float(normal_log_prob(0.0, 0.0, 1.0)), 6)
-    -0.918939
     """
     e = (x - loc) / scale
     return -0.5 * (e * e) - np.log(scale) - _LOG_SQRT_2_PI
@@ -62,14 +58,12 @@ def normal_log_prob(x: Value, loc: Value, scale: Value, /) -> Value:
     lambda g, y, loc, scale, loc2, scale2: g * ((1 - (scale / scale2) ** 2 - ((loc - loc2) / scale2) ** 2) / scale2),
     domain=(REAL, POSITIVE, REAL, POSITIVE),
 )
+@example("normal_kl(1.0, 1.0, 0.0, 1.0) = 0.5")
 def normal_kl(loc: Value, scale: Value, loc2: Value, scale2: Value, /) -> Value:
     """``KL(N(loc, scale^2) || N(loc2, scale2^2))``, in nats.
 
     With r = scale / scale2 and d = (loc - loc2) / scale2 it is ``(r^2 + d^2 - 1) / 2 - log r``; the derivatives are
     d / scale2, (r - 1 / r) / scale2, -d / scale2 and (1 - r^2 - d^2) / scale2.
-
-    >>> float(normal_kl(1.0, 1.0, 0.0, 1.0))
-    0.5
     """
     ratio, distance = scale / scale2, (loc - loc2) / scale2
     return 0.5 * (ratio * ratio + distance * distance - 1) - np.log(ratio)
@@ -94,6 +88,7 @@ def _coarse(dtype: Any) -> float:
     cases=[case((2, 3), (2, 3), decay=0.9), case((), (), decay=0.0)],
 )
 @on_reals
+@example("moving_average(np.ones(1), np.zeros(1), decay=0.75) = [0.75]")
 def moving_average(average: Value, x: Value, /, *, decay: float) -> Value:
     """``decay average + (1 - decay) x``, for two arrays of one shape and 0 <= decay < 1. Derivatives decay, 1 - decay.
 
@@ -101,9 +96,6 @@ def moving_average(average: Value, x: Value, /, *, decay: float) -> Value:
     average of what has become 0 shrinks until it is denormal, and stays there, since rounding never lets it reach 0;
     from then on every operation with it takes several times as long. So it stays a few such multiples away from 0, and
     what it is divided by in an optimizer may be as large as 10^7 before the quotient is denormal.
-
-    >>> moving_average(np.ones(1), np.zeros(1), decay=0.75)
-    array([0.75])
     """
     if average.shape != x.shape:
         raise ValueError(f"average and x must have one shape, found {average.shape} and {x.shape}")
@@ -137,14 +129,12 @@ def _only_numbers_mix(i: int, labels: Labels, y: Value, *_: Value) -> Labels:
     cases=[case((2, 3), (2, 3), (2, 3), (), ()), case((), (), (), (), ())],
 )
 @on_reals
+@example("adaptive_step(np.ones(1), np.full(1, 3.0), np.full(1, 4.0), 2.0, 2.0) = [0.5]")
 def adaptive_step(p: Value, mean: Value, square: Value, scale: Value, shift: Value, /) -> Value:
     """``p - mean / (scale sqrt(square) + shift)``: p, mean and square of one shape, scale and shift numbers.
 
     With ``d = scale sqrt(square) + shift``, the derivatives are 1, -1 / d, mean scale / (2 sqrt(square) d^2) and,
     summed over all elements, mean sqrt(square) / d^2 and mean / d^2.
-
-    >>> adaptive_step(np.ones(1), np.full(1, 3.0), np.full(1, 4.0), 2.0, 2.0)
-    array([0.5])
     """
     if not p.shape == mean.shape == square.shape:
         raise ValueError(f"p, mean and square must have one shape, found {p.shape}, {mean.shape} and {square.shape}")

@@ -12,7 +12,7 @@ from ..devices import to_host
 from ..domains import REAL, whole_numbers
 from . import ranges
 from .choices import where
-from .declare import JUMP, KINK, SMOOTH, case, op
+from .declare import JUMP, KINK, SMOOTH, case, example, op
 from .shaping import axis_of, shape_of
 
 _POSITION = whole_numbers(0, 1)
@@ -108,14 +108,12 @@ def _axes_of_put(
     ],
     range=ranges.moved,
 )
+@example("getitem(np.array([1.0, 2.0]), key=(1,)) = 2.0")
 def getitem(x: Value, /, *indices: Value, key: Key) -> Value:
     """``x[key]``: what indexing a Tensor records, with index arrays as inputs where ``INDEX`` stands in the key.
 
     The gradient goes back to where the elements came from, and adds up where one was taken several times. An
     index has no gradient: the value jumps with it.
-
-    >>> float(getitem(np.array([1.0, 2.0]), key=(1,)))
-    2.0
     """
     return x[_filled(key, indices, namespace(x))]
 
@@ -129,12 +127,9 @@ def getitem(x: Value, /, *indices: Value, key: Key) -> Value:
     cases=[case((4,), key=(1,), shape=(3, 4)), case((5, 4), (5,), key=(INDEX,), shape=(3, 4))],
     range=ranges.placed,
 )
+@example("put(np.array(5.0), key=(1,), shape=(3,)) = [0. 5. 0.]")
 def put(x: Value, /, *indices: Value, key: Key, shape: tuple[int, ...]) -> Value:
-    """Zeros of ``shape`` with x added at ``[key]``: the transpose of ``getitem``.
-
-    >>> put(np.array(5.0), key=(1,), shape=(3,))
-    array([0., 5., 0.])
-    """
+    """Zeros of ``shape`` with x added at ``[key]``: the transpose of ``getitem``."""
     xp = namespace(x)
     out = xp.zeros(shape, x.dtype)
     where_to = tuple(xp.asarray(part) if isinstance(part, list) else part for part in _filled(key, indices))
@@ -145,12 +140,9 @@ def put(x: Value, /, *indices: Value, key: Key, shape: tuple[int, ...]) -> Value
     return out
 
 
+@example("take(np.array([1.0, 2.0, 3.0]), np.array([2, 0])) = [3. 1.]")
 def take(x: Value, indices: Value, /, *, axis: int | None = None) -> Value:
-    """The elements of x at ``indices`` along ``axis``, which may be left out where x has only one.
-
-    >>> take(np.array([1.0, 2.0, 3.0]), np.array([2, 0]))
-    array([3., 1.])
-    """
+    """The elements of x at ``indices`` along ``axis``, which may be left out where x has only one."""
     if axis is None:
         if len(shape_of(x)) != 1:
             raise ValueError(f"take: name the axis to take from: x has {len(shape_of(x))} axes")
@@ -242,13 +234,11 @@ def _all_but_axis(i: int, labels: Labels, y: Value, x: Value, *, axis: int, **_:
     cases=[case((4,)), case((2, 3), axis=0), case((2, 3), descending=True)],
     range=ranges.hull,
 )
+@example("sort(np.array([3.0, 1.0])) = [1. 3.]")
 def sort(x: Value, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:
     """The elements in ascending order along ``axis``. Each gradient goes back to where its element came from.
 
     Of equal elements the first one is taken for the smaller.
-
-    >>> sort(np.array([3.0, 1.0]))
-    array([1., 3.])
     """
     return np.take_along_axis(x, _order(x, axis, descending, stable), axis=axis)
 
@@ -259,12 +249,9 @@ def sort(x: Value, /, *, axis: int = -1, descending: bool = False, stable: bool 
     axes=_all_but_axis,
     cases=[case((4,)), case((2, 3), axis=0), case((2, 3), descending=True)],
 )
+@example("argsort(np.array([3.0, 1.0])) = [1 0]")
 def argsort(x: Value, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:
-    """The indices that sort x along ``axis``; of equal elements the first one comes first. A jump: no gradient.
-
-    >>> argsort(np.array([3.0, 1.0]))
-    array([1, 0])
-    """
+    """The indices that sort x along ``axis``; of equal elements the first one comes first. A jump: no gradient."""
     return _order(x, axis, descending, stable)
 
 
@@ -283,21 +270,15 @@ def _order(x: Array, axis: int, descending: bool, stable: bool) -> Array:
     axes=lambda i, labels, y, x1, x2, *, side: labels if i else (None,) * len(y.shape),
     cases=[case((4,), (3,)), case((4,), (2, 3), side="right")],
 )
+@example("searchsorted(np.array([1.0, 2.0]), np.array([1.5])) = [1]")
 def searchsorted(x1: Value, x2: Value, /, *, side: Literal["left", "right"] = "left") -> Value:
-    """For each element of ``x2``, where to insert it into the ascending ``x1``. A jump: no gradient.
-
-    >>> searchsorted(np.array([1.0, 2.0]), np.array([1.5]))
-    array([1])
-    """
+    """For each element of ``x2``, where to insert it into the ascending ``x1``. A jump: no gradient."""
     return np.searchsorted(x1, x2, side=side)
 
 
+@example("diagonal(np.eye(3), offset=1) = [0. 0.]")
 def diagonal(x: Value, /, *, offset: int = 0) -> Value:
-    """The elements ``x[..., i, i + offset]``, along a last axis of their own.
-
-    >>> diagonal(np.eye(3), offset=1)
-    array([0., 0.])
-    """
+    """The elements ``x[..., i, i + offset]``, along a last axis of their own."""
     rows, columns = matrix_shape("diagonal", x)
     i = namespace(value_of(x)).arange(max(-offset, 0), max(min(rows, columns - offset), max(-offset, 0)))
     return x[..., i, i + offset]
@@ -340,12 +321,9 @@ def matrix_shape(name: str, x: Value) -> tuple[int, int]:
     return shape[-2], shape[-1]
 
 
+@example("diff(np.array([1.0, 3.0, 6.0])) = [2. 3.]")
 def diff(x: Value, /, *, axis: int = -1, n: int = 1) -> Value:
-    """Differences of neighbours along ``axis``, n times over.
-
-    >>> diff(np.array([1.0, 3.0, 6.0]))
-    array([2., 3.])
-    """
+    """Differences of neighbours along ``axis``, n times over."""
     before = (slice(None),) * axis_of("diff", x, axis)
     for _ in range(n):
         x = x[(*before, slice(1, None))] - x[(*before, slice(0, -1))]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import Value
 from . import ranges
-from .declare import case, op
+from .declare import case, example, op
 from .elementwise import multiply
 from .indexing import diagonal
 from .reductions import sum
@@ -76,12 +76,9 @@ def _rows_and_columns(i: int, labels: Labels, z: Value, x: Value, y: Value) -> L
     ],
     range=ranges.sums_of_products,
 )
+@example("matmul(np.ones((2, 3)), np.ones((3, 4))).shape = (2, 4)")
 def matmul(x: Value, y: Value, /) -> Value:
-    """Matrix product over the last two axes, the axes before them broadcast. Derivatives g y^T and x^T g.
-
-    >>> matmul(np.ones((2, 3)), np.ones((3, 4))).shape
-    (2, 4)
-    """
+    """Matrix product over the last two axes, the axes before them broadcast. Derivatives g y^T and x^T g."""
     if len(x.shape) > 2 == len(y.shape) and x.flags.c_contiguous:  # one product of all rows, not one for each batch
         rows = np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
         return np.reshape(np.matmul(rows, y), (*x.shape[:-1], y.shape[-1]))
@@ -108,13 +105,11 @@ def _rows_stay_apart(i: int, labels: Labels, y: Value, *_: Value) -> Labels:
     axes=_rows_stay_apart,
     cases=[case((2, 3), (3, 4), (4,)), case((3,), (3, 4), (4,)), case((5, 2, 3), (3, 4), (4,))],
 )
+@example("linear(np.ones(2), np.ones((2, 3)), np.ones(3)) = [3. 3. 3.]")
 def linear(x: Value, weight: Value, bias: Value, /) -> Value:
     """``x weight + bias`` for x of shape (..., n), weight (n, m) and bias (m,).
 
     Derivatives g weight^T, x^T g and g, the last two summed over all axes of x but the last.
-
-    >>> linear(np.ones(2), np.ones((2, 3)), np.ones(3))
-    array([3., 3., 3.])
     """
     if np.ndim(weight) != 2 or np.shape(bias) != np.shape(weight)[1:] or np.shape(x)[-1:] != np.shape(weight)[:1]:
         raise ValueError("x must have shape (..., n), weight (n, m) and bias (m,)")
@@ -125,35 +120,26 @@ def linear(x: Value, weight: Value, bias: Value, /) -> Value:
     return y
 
 
+@example("vecdot(np.ones(3), np.ones(3)) = 3.0")
 def vecdot(x: Value, y: Value, /, *, axis: int = -1) -> Value:
-    """``sum(x * y)`` over one axis, counted from the last.
-
-    >>> float(vecdot(np.ones(3), np.ones(3)))
-    3.0
-    """
+    """``sum(x * y)`` over one axis, counted from the last."""
     lengths = shape_of(x)[axis_of("vecdot", x, axis)], shape_of(y)[axis_of("vecdot", y, axis)]
     if lengths[0] != lengths[1]:
         raise ValueError(f"vecdot: axis {axis} has length {lengths[0]} in x and {lengths[1]} in y; they must agree")
     return sum(multiply(x, y), axis=axis)
 
 
+@example("outer(np.ones(2), np.ones(3)).shape = (2, 3)")
 def outer(x: Value, y: Value, /) -> Value:
-    """``x[i] * y[j]`` for two vectors.
-
-    >>> outer(np.ones(2), np.ones(3)).shape
-    (2, 3)
-    """
+    """``x[i] * y[j]`` for two vectors."""
     if len(shape_of(x)) != 1 or len(shape_of(y)) != 1:
         raise ValueError(f"outer: x and y must have one axis each, found shapes {shape_of(x)} and {shape_of(y)}")
     return expand_dims(x, axis=1) * y
 
 
+@example("tensordot(np.ones((2, 3, 4)), np.ones((3, 4, 5))).shape = (2, 5)")
 def tensordot(x: Value, y: Value, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Value:
-    """Product summed over pairs of axes: the last n of x with the first n of y, or ``(axes of x, axes of y)``.
-
-    >>> tensordot(np.ones((2, 3, 4)), np.ones((3, 4, 5))).shape
-    (2, 5)
-    """
+    """Product summed over pairs of axes: the last n of x with the first n of y, or ``(axes of x, axes of y)``."""
     if isinstance(axes, int):
         axes = (range(-axes, 0), range(axes))
     of_x, of_y = ([axis_of("tensordot", z, a) for a in chosen] for z, chosen in zip((x, y), axes, strict=True))
@@ -171,14 +157,12 @@ def tensordot(x: Value, y: Value, /, *, axes: int | tuple[Sequence[int], Sequenc
     return reshape(matmul(left, right), (*(x.shape[a] for a in kept_x), *(y.shape[a] for a in kept_y)))
 
 
+@example('einsum("ij,jk->ik", np.ones((2, 3)), np.ones((3, 4))).shape = (2, 4)')
 def einsum(subscripts: str, /, *arrays: Value) -> Value:
     """Einstein's summation: ``"ij,jk->ik"`` multiplies matrices, ``"ii->i"`` takes a diagonal, ``...`` are batch axes.
 
     Letters that are missing behind the arrow are summed over. Without an arrow, the letters that occur once remain,
     in alphabetical order.
-
-    >>> einsum("ij,jk->ik", np.ones((2, 3)), np.ones((3, 4))).shape
-    (2, 4)
     """
     terms, output = _explicit(subscripts, arrays)
     once = [_without_repeats(term, x) for term, x in zip(terms, arrays, strict=True)]
@@ -250,10 +234,7 @@ def _letters_kept(i: int, labels: Labels, y: Value, *arrays: Value, subscripts: 
         case((5, 2, 3), (1, 3), (2,), subscripts="Aij,Aj,i->A"),
     ],
 )
+@example('einsum_arrays(np.ones(3), np.ones(3), subscripts="i,i->") = 3.0')
 def einsum_arrays(*arrays: Value, subscripts: str) -> Value:
-    """Einstein's summation with an arrow, without ``...`` or a letter twice in a term: what ``einsum`` records.
-
-    >>> float(einsum_arrays(np.ones(3), np.ones(3), subscripts="i,i->"))
-    3.0
-    """
+    """Einstein's summation with an arrow, without ``...`` or a letter twice in a term: what ``einsum`` records."""
     return np.einsum(subscripts, *arrays, optimize=True)

@@ -1,7 +1,7 @@
 """Where the values of an op lie, if its inputs lie in known intervals, and whether it can leap at a pole there.
 
-An interval is a pair of numbers or arrays that broadcasts with the values. Both ends belong to it; an end that is only
-approached is the next float, so ``ABOVE_ZERO`` stands for "from 0 on, 0 excluded".
+An interval is a pair of numbers or arrays that broadcasts with the values. Both ends belong to it; where a limit is
+excluded, the end is the next float, such as ``ABOVE_ZERO`` for positive numbers.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ ABOVE_ZERO = math.nextafter(0.0, 1.0)
 BELOW_ONE = math.nextafter(1.0, 0.0)
 REALS: Interval = (-math.inf, math.inf)
 UNKNOWN: Interval = (-math.inf, math.inf)
-"""What an op that declares no range leaves: told from ``REALS`` by its identity."""
+"""The values of an op that declares no range; told from ``REALS`` by its identity."""
 PROMISED: Interval = (math.nan, math.nan)
-"""Somewhere, and for sure away from every pole: no comparison with it holds, and what is computed from it is too."""
+"""Away from every pole: every comparison with NaN is false, also after more arithmetic."""
 POSITIVES: Interval = (ABOVE_ZERO, math.inf)
 NONNEGATIVES: Interval = (0.0, math.inf)
 SMALL = 1 - BELOW_ONE
@@ -69,6 +69,12 @@ def hull(y: Any, *inputs: Interval) -> Interval:
     return (np.min(lows), np.max(highs)) if lows else (0.0, 0.0)
 
 
+def rising(y: Any, *inputs: Interval) -> Interval:
+    """Values of an op that rises in every input."""
+    lows, highs = zip(*inputs, strict=True)
+    return y.op.forward(*lows), y.op.forward(*highs)
+
+
 def of_first(y: Any, x: Interval, *others: Interval) -> Interval:
     """The first input."""
     return x
@@ -97,18 +103,12 @@ def total(y: Any, x: Interval) -> Interval:
 @together(1)
 def sums(y: Any, a: Interval, b: Interval) -> Interval:
     """``a + b``."""
-    return a[0] + b[0], a[1] + b[1]
+    return rising(y, a, b)
 
 
 @together(1)
 def averages(y: Any, x: Interval) -> Interval:
-    """Means, and anything between the least and the greatest element."""
-    return hull(y, x)
-
-
-@together(1)
-def greatest(y: Any, x: Interval) -> Interval:
-    """The largest element."""
+    """The mean or the largest of some elements."""
     return hull(y, x)
 
 
@@ -122,11 +122,6 @@ def log_total(y: Any, x: Interval) -> Interval:
     return hull(y, x)[0], math.inf
 
 
-def all_products(y: Any, x: Interval) -> Interval:
-    """Products of the elements of one sign."""
-    return signed_like(x)
-
-
 @together(1)
 def sums_of_products(y: Any, a: Interval, b: Interval) -> Interval:
     """Matrix products."""
@@ -134,22 +129,12 @@ def sums_of_products(y: Any, a: Interval, b: Interval) -> Interval:
     return UNKNOWN if low < 0 else (low, math.inf)
 
 
-def cumulated(y: Any, x: Interval) -> Interval:
-    """Sums of some of the elements."""
-    return signed_like(x)
-
-
-def signed_like(x: Interval) -> Interval:
-    """Return all numbers of the sign that x has, if it has one."""
-    low = hull(None, x)[0]
+def of_one_sign(y: Any, x: Interval) -> Interval:
+    """Products of the elements, and sums of some of them: of the sign that all have, if they have one."""
+    low = hull(y, x)[0]
     if np.isnan(low):
         return PROMISED
-    return (ABOVE_ZERO, math.inf) if low > 0 else ((0.0, math.inf) if low == 0 else REALS)
-
-
-def opposite(x: Interval) -> Interval:
-    """Return where ``-x`` lies."""
-    return np.negative(x[1]), np.negative(x[0])
+    return POSITIVES if low > 0 else NONNEGATIVES if low == 0 else REALS
 
 
 def product(a: Interval, b: Interval) -> Interval:
@@ -205,35 +190,15 @@ def powers(y: Any, x: Interval, exponent: Interval) -> Interval:
     return np.where((low == 0) & np.greater(x[0], 0), ABOVE_ZERO, low), high
 
 
-def largest(y: Any, a: Interval, b: Interval) -> Interval:
-    """The larger of two."""
-    return np.maximum(a[0], b[0]), np.maximum(a[1], b[1])
-
-
-def log_sums(y: Any, a: Interval, b: Interval) -> Interval:
-    """``log(exp(a) + exp(b))``."""
-    return np.logaddexp(a[0], b[0]), np.logaddexp(a[1], b[1])
-
-
 def placed(y: Any, x: Interval, *indices: Interval) -> Interval:
     """Zeros, and sums of elements."""
     low, high = hull(y, x)
     return 0.0 if low >= 0 else -math.inf, 0.0 if high <= 0 else math.inf
 
 
-def smallest(y: Any, a: Interval, b: Interval) -> Interval:
-    """The smaller of two."""
-    return np.minimum(a[0], b[0]), np.minimum(a[1], b[1])
-
-
 def promised(y: Any, *inputs: Interval) -> Interval:
     """A condition between formulas that agree where they meet, which therefore avoid their poles."""
     return PROMISED
-
-
-def ordered(y: Any, a: Interval, b: Interval) -> Interval:
-    """``a < b`` or ``a <= b``, which are true or false."""
-    return 0.0, 1.0
 
 
 def chosen(y: Any, condition: Interval, a: Interval, b: Interval) -> Interval:
@@ -257,21 +222,15 @@ def distances(y: Any, a: Interval, b: Interval) -> Interval:
     return low, high
 
 
-@together(1)
-def lengths(y: Any, *inputs: Interval) -> Interval:
-    """Lengths of vectors."""
-    return NONNEGATIVES
-
-
-@together(2)
-def spreads(y: Any, x: Interval) -> Interval:
-    """Standard deviations and variances: 0 where all elements are equal."""
-    return NONNEGATIVES
+in_unit = within(*BETWEEN_0_AND_1)
+lengths = together(1)(within(*NONNEGATIVES))  # of vectors
+spreads = together(2)(within(*NONNEGATIVES))  # standard deviations and variances: 0 where all elements are equal
+ordered = within(0.0, 1.0)  # whether a < b or a <= b
 
 
 def differences(y: Any, a: Interval, b: Interval) -> Interval:
-    """``a - b``, which is a spread if it is the largest element of an array less its smallest one."""
-    return NONNEGATIVES if _is_spread(y) else sums(y, a, opposite(b))
+    """``a - b``, which is a spread if it is the largest element of an array, or the mean, less its smallest one."""
+    return NONNEGATIVES if _is_spread(y) else (a[0] - b[1], a[1] - b[0])
 
 
 differences.together = lambda y: (2, y.inputs[0]) if _is_spread(y) else (1, y)  # type: ignore[attr-defined]
@@ -280,7 +239,7 @@ differences.together = lambda y: (2, y.inputs[0]) if _is_spread(y) else (1, y)  
 def _is_spread(y: Any) -> bool:
     a, b = y.inputs
     rules = [getattr(getattr(getattr(x, "op", None), "declared", None), "range", None) for x in (a, b)]
-    return rules == [greatest, least] and a.inputs[0] is b.inputs[0] and a.attrs == b.attrs
+    return rules == [averages, least] and a.inputs[0] is b.inputs[0] and a.attrs == b.attrs
 
 
 def _contains_zero(x: Interval) -> Any:
@@ -317,9 +276,9 @@ def leaps_at_zero(y: Any, dependent: bool, a: Interval, b: Interval) -> bool:
 def _is_smooth_at_zero(a: Any, b: Any) -> bool:
     """Return whether a is a smooth function of b that is 0 where b is, as in ``sin(x) / x``: then nothing leaps."""
     op = getattr(a, "op", None)
-    if op is None or not op.elementwise or len(a.inputs) != 1 or a.inputs[0] is not b or op.declared is None:
+    if op is None or not op.elementwise or len(a.inputs) != 1 or a.inputs[0] is not b:
         return False
-    smooth = set(op.declared.smoothness) == {"smooth"} and op.declared.pole is None
+    smooth = op.declared.smoothness == ("smooth",) and op.declared.pole is None
     return bool(smooth and op.forward(np.zeros(()), **a.attrs) == 0)
 
 
@@ -352,7 +311,7 @@ def leaps_where_singular(y: Any, dependent: bool, x: Interval, *others: Interval
     It cannot where it is a number of one sign, or positive definite or triangular as it stands, with a diagonal that
     is positive or of which nothing is known.
     """
-    value = np.asarray(getattr(y.inputs[0], "value", y.inputs[0]))
+    value = np.asarray(value_of(y.inputs[0]))
     if value.shape[-1] <= 1 or not value.size:
         return value.size > 0 and leaps_at_reciprocal(y, dependent, x)
     transposed, diagonal = np.swapaxes(value, -1, -2), np.diagonal(value, axis1=-2, axis2=-1)

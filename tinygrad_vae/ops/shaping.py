@@ -11,9 +11,12 @@ import numpy as np
 from .. import core
 from ..core import Array, Tensor, Value, as_array, namespace, value_of
 from . import ranges
-from .declare import case, declare, op
+from .declare import Labels, case, declare, example, op
 
-Labels = tuple[int | None, ...]
+
+def all_but_axis(i: int, labels: Labels, y: Value, *inputs: Value, axis: int | None, **_: Any) -> Labels:
+    """Every axis stays unmixed but ``axis``, or the only one."""
+    return tuple(None if a == (axis or 0) % len(labels) else label for a, label in enumerate(labels))
 
 
 def _axes_of_reshape(i: int, labels: Labels, y: Value, x: Value, *_: Any, **__: Any) -> Labels:
@@ -42,12 +45,9 @@ def unmixed_by_broadcast(labels: Labels, shape: tuple[int, ...], result: tuple[i
     cases=[case((2, 6), shape=(3, 4)), case((4,), shape=(2, -1)), case((2, 1, 3), shape=(2, 3))],
     range=ranges.moved,
 )
+@example("reshape(np.arange(6.0), (2, 3)).shape = (2, 3)")
 def reshape(x: Value, /, shape: tuple[int, ...]) -> Value:
-    """The same elements in the same order in another shape; one length may be -1.
-
-    >>> reshape(np.arange(6.0), (2, 3)).shape
-    (2, 3)
-    """
+    """The same elements in the same order in another shape; one length may be -1."""
     return np.reshape(x, shape)
 
 
@@ -58,12 +58,9 @@ def reshape(x: Value, /, shape: tuple[int, ...]) -> Value:
     cases=[case((2, 3), axes=(1, 0)), case((2, 3, 4), axes=(2, 0, 1)), case((2, 3, 4), axes=(-1, 0, -2))],
     range=ranges.moved,
 )
+@example("permute_dims(np.ones((2, 3)), (1, 0)).shape = (3, 2)")
 def permute_dims(x: Value, /, axes: tuple[int, ...]) -> Value:
-    """The axes in another order: axis i of the result is axis ``axes[i]`` of x.
-
-    >>> permute_dims(np.ones((2, 3)), (1, 0)).shape
-    (3, 2)
-    """
+    """The axes in another order: axis i of the result is axis ``axes[i]`` of x."""
     return np.transpose(x, axes)
 
 
@@ -78,12 +75,9 @@ def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     cases=[case((2, 3)), case((2, 3, 4))],
     range=ranges.moved,
 )
+@example("matrix_transpose(np.ones((5, 2, 3))).shape = (5, 3, 2)")
 def matrix_transpose(x: Value, /) -> Value:
-    """The last two axes exchanged.
-
-    >>> matrix_transpose(np.ones((5, 2, 3))).shape
-    (5, 3, 2)
-    """
+    """The last two axes exchanged."""
     return np.swapaxes(x, -1, -2)
 
 
@@ -94,11 +88,8 @@ def _kept_by_sum_to(i: int, labels: Labels, y: Value, x: Value, shape: tuple[int
 
 broadcast_to = declare(
     core.broadcast_to,
-    doc="""x repeated along new axes, and along axes of length 1. Derivative: the sum over the repetitions.
-
-    >>> tg.broadcast_to(np.ones(3), (2, 3)).shape
-    (2, 3)
-    """,
+    "x repeated along new axes, and along axes of length 1. Derivative: the sum over the repetitions.",
+    "tg.broadcast_to(np.ones(3), (2, 3)).shape = (2, 3)",
     linear=True,
     axes=lambda i, labels, y, x, shape: unmixed_by_broadcast(labels, x.shape, y.shape),
     cases=[case((3,), shape=(2, 3)), case((2, 1), shape=(4, 2, 3)), case((), shape=(2,))],
@@ -106,11 +97,8 @@ broadcast_to = declare(
 )
 sum_to = declare(
     core.sum_to,
-    doc="""The sum over everything that ``broadcast_to`` would repeat: its transpose.
-
-    >>> tg.sum_to(np.ones((2, 3)), (3,))
-    array([2., 2., 2.])
-    """,
+    "The sum over everything that ``broadcast_to`` would repeat: its transpose.",
+    "tg.sum_to(np.ones((2, 3)), (3,)) = [2. 2. 2.]",
     linear=True,
     axes=_kept_by_sum_to,
     cases=[case((2, 3), shape=(3,)), case((4, 2, 3), shape=(2, 1)), case((2,), shape=())],
@@ -145,12 +133,9 @@ def _axes(name: str, x: Value, axis: int | Sequence[int] | None) -> tuple[int, .
     return tuple(axis_of(name, x, a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))
 
 
+@example("expand_dims(np.ones(3), axis=0).shape = (1, 3)")
 def expand_dims(x: Value, /, *, axis: int) -> Value:
-    """x with a new axis of length 1 at ``axis``.
-
-    >>> expand_dims(np.ones(3), axis=0).shape
-    (1, 3)
-    """
+    """x with a new axis of length 1 at ``axis``."""
     shape = shape_of(x)
     if not -len(shape) - 1 <= axis <= len(shape):
         raise IndexError(f"expand_dims: axis {axis} is out of range for an array of shape {shape}")
@@ -158,12 +143,9 @@ def expand_dims(x: Value, /, *, axis: int) -> Value:
     return reshape(x, (*shape[:place], 1, *shape[place:]))
 
 
+@example("squeeze(np.ones((1, 3)), 0).shape = (3,)")
 def squeeze(x: Value, /, axis: int | Sequence[int]) -> Value:
-    """x without the axes at ``axis``, which must have length 1.
-
-    >>> squeeze(np.ones((1, 3)), 0).shape
-    (3,)
-    """
+    """x without the axes at ``axis``, which must have length 1."""
     gone = _axes("squeeze", x, axis)
     for a in gone:
         if x.shape[a] != 1:
@@ -181,18 +163,13 @@ def _part(i: int, g: Value, arrays: tuple[Value, ...], axis: int) -> Value:
 @op(
     lambda i, g, y, *arrays, axis: _part(i, g, arrays, axis),
     linear=True,
-    axes=lambda i, labels, y, *arrays, axis: tuple(
-        None if a == axis % len(labels) else label for a, label in enumerate(labels)
-    ),
+    axes=all_but_axis,
     cases=[case((2, 3), (1, 3), axis=0), case((2, 3), (2, 2), (2, 1), axis=-1)],
     range=ranges.hull,
 )
+@example("concat_arrays(np.ones(2), np.ones(3)).shape = (5,)")
 def concat_arrays(*arrays: Value, axis: int = 0) -> Value:
-    """Several arrays joined along ``axis``: what ``concat`` records.
-
-    >>> concat_arrays(np.ones(2), np.ones(3)).shape
-    (5,)
-    """
+    """Several arrays joined along ``axis``: what ``concat`` records."""
     return np.concatenate(arrays, axis=axis)
 
 
@@ -203,32 +180,23 @@ def concat_arrays(*arrays: Value, axis: int = 0) -> Value:
     cases=[case((3,), (3,), axis=0), case((2, 3), (2, 3), (2, 3), axis=-1)],
     range=ranges.hull,
 )
+@example("stack_arrays(np.ones(3), np.ones(3)).shape = (2, 3)")
 def stack_arrays(*arrays: Value, axis: int = 0) -> Value:
-    """Several arrays of one shape joined along a new axis: what ``stack`` records.
-
-    >>> stack_arrays(np.ones(3), np.ones(3)).shape
-    (2, 3)
-    """
+    """Several arrays of one shape joined along a new axis: what ``stack`` records."""
     return np.stack(arrays, axis=axis)
 
 
+@example("concat([np.ones(2), np.ones(3)]).shape = (5,)")
 def concat(arrays: Sequence[Value], /, *, axis: int | None = 0) -> Value:
-    """The arrays joined along ``axis``; flattened before where it is ``None``.
-
-    >>> concat([np.ones(2), np.ones(3)]).shape
-    (5,)
-    """
+    """The arrays joined along ``axis``; flattened before where it is ``None``."""
     if axis is None:
         return concat_arrays(*(reshape(x, (-1,)) for x in arrays), axis=0)
     return concat_arrays(*arrays, axis=axis)
 
 
+@example("stack([np.ones(3), np.ones(3)]).shape = (2, 3)")
 def stack(arrays: Sequence[Value], /, *, axis: int = 0) -> Value:
-    """The arrays, all of one shape, joined along a new axis at ``axis``.
-
-    >>> stack([np.ones(3), np.ones(3)]).shape
-    (2, 3)
-    """
+    """The arrays, all of one shape, joined along a new axis at ``axis``."""
     return stack_arrays(*arrays, axis=axis)
 
 
@@ -248,12 +216,9 @@ def unstack(x: Value, /, *, axis: int = 0) -> tuple[Value, ...]:
     return tuple(x[(*before, i)] for i in range(x.shape[axis]))
 
 
+@example("moveaxis(np.ones((2, 3, 4)), 0, -1).shape = (3, 4, 2)")
 def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[int], /) -> Value:
-    """x with the axes at ``source`` moved to ``destination``, the others kept in order.
-
-    >>> moveaxis(np.ones((2, 3, 4)), 0, -1).shape
-    (3, 4, 2)
-    """
+    """x with the axes at ``source`` moved to ``destination``, the others kept in order."""
     sources, destinations = _axes("moveaxis", x, source), _axes("moveaxis", x, destination)
     if not len(set(sources)) == len(sources) == len(set(destinations)) == len(destinations):
         raise ValueError(f"moveaxis: source {source} and destination {destination} must name equally many axes once")
@@ -263,23 +228,18 @@ def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[
     return permute_dims(x, tuple(order))
 
 
+@example("flip(np.array([1.0, 2.0])) = [2. 1.]")
 def flip(x: Value, /, *, axis: int | Sequence[int] | None = None) -> Value:
-    """x with its elements in reverse order along ``axis``: one, several, or all.
-
-    >>> flip(np.array([1.0, 2.0]))
-    array([2., 1.])
-    """
+    """x with its elements in reverse order along ``axis``: one, several, or all."""
     backwards = _axes("flip", x, axis)
     return x[tuple(slice(None, None, -1 if a in backwards else 1) for a in range(len(x.shape)))]
 
 
+@example("roll(np.array([1.0, 2.0, 3.0]), 1) = [3. 1. 2.]")
 def roll(x: Value, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | None = None) -> Value:
     """x with its elements moved on by ``shift`` places along ``axis``; those pushed out at the end come in in front.
 
     Without an axis, x is rolled as if it were flat.
-
-    >>> roll(np.array([1.0, 2.0, 3.0]), 1)
-    array([3., 1., 2.])
     """
     if axis is None:
         return reshape(roll(reshape(x, (-1,)), shift, axis=0), shape_of(x))
@@ -295,12 +255,9 @@ def roll(x: Value, /, shift: int | Sequence[int], *, axis: int | Sequence[int] |
     return x
 
 
+@example("tile(np.array([1.0, 2.0]), 2) = [1. 2. 1. 2.]")
 def tile(x: Value, repetitions: int | Sequence[int], /) -> Value:
-    """x laid side by side, ``repetitions[i]`` times along axis i, counted from the last.
-
-    >>> tile(np.array([1.0, 2.0]), 2)
-    array([1., 2., 1., 2.])
-    """
+    """x laid side by side, ``repetitions[i]`` times along axis i, counted from the last."""
     if isinstance(repetitions, int):
         repetitions = (repetitions,)
     ndim = max(len(shape_of(x)), len(repetitions))
@@ -311,12 +268,9 @@ def tile(x: Value, repetitions: int | Sequence[int], /) -> Value:
     return reshape(laid, tuple(n * k for n, k in zip(shape, times, strict=True)))
 
 
+@example("repeat(np.array([1.0, 2.0]), 2) = [1. 1. 2. 2.]")
 def repeat(x: Value, repeats: int | Array, /, *, axis: int | None = None) -> Value:
-    """Each element repeated ``repeats`` times along ``axis``, or as often as an array of counts says; flat without one.
-
-    >>> repeat(np.array([1.0, 2.0]), 2)
-    array([1., 1., 2., 2.])
-    """
+    """Each element ``repeats`` times along ``axis``, a number or one for each; x is flattened without an axis."""
     if axis is None:
         return repeat(reshape(x, (-1,)), repeats, axis=0)
     a = axis_of("repeat", x, axis)
@@ -324,50 +278,36 @@ def repeat(x: Value, repeats: int | Array, /, *, axis: int | None = None) -> Val
     return x[(*(slice(None),) * a, xp.repeat(xp.arange(x.shape[a]), repeats))]
 
 
+@example("[x.shape for x in broadcast_arrays(np.ones(3), np.ones((2, 1)))] = [(2, 3), (2, 3)]")
 def broadcast_arrays(*arrays: Value) -> tuple[Value, ...]:
-    """The arrays, each broadcast to the shape that they have in common.
-
-    >>> [x.shape for x in broadcast_arrays(np.ones(3), np.ones((2, 1)))]
-    [(2, 3), (2, 3)]
-    """
+    """The arrays, each broadcast to the shape that they have in common."""
     shape = np.broadcast_shapes(*(np.shape(value_of(x)) for x in arrays))
     return tuple(x if x.shape == shape else broadcast_to(x, shape) for x in arrays)
 
 
+@example("zeros_like(tg.Tensor(np.ones(2))) = [0. 0.]")
 def zeros_like(x: Value, /, *, dtype: Any = None) -> Array:
-    """An array of zeros with the shape and dtype of x; a constant, also where x is a Tensor.
-
-    >>> zeros_like(tg.Tensor(np.ones(2)))
-    array([0., 0.])
-    """
+    """An array of zeros with the shape and dtype of x; a constant, also where x is a Tensor."""
     return full_like(x, 0, dtype=dtype)
 
 
+@example("ones_like(tg.Tensor(np.zeros(2))) = [1. 1.]")
 def ones_like(x: Value, /, *, dtype: Any = None) -> Array:
-    """An array of ones with the shape and dtype of x; a constant, also where x is a Tensor.
-
-    >>> ones_like(tg.Tensor(np.zeros(2)))
-    array([1., 1.])
-    """
+    """An array of ones with the shape and dtype of x; a constant, also where x is a Tensor."""
     return full_like(x, 1, dtype=dtype)
 
 
+@example("full_like(tg.Tensor(np.zeros(2)), 5) = [5. 5.]")
 def full_like(x: Value, /, fill_value: float, *, dtype: Any = None) -> Array:
-    """An array of one number with the shape and dtype of x; a constant, also where x is a Tensor.
-
-    >>> full_like(tg.Tensor(np.zeros(2)), 5)
-    array([5., 5.])
-    """
+    """An array of one number with the shape and dtype of x; a constant, also where x is a Tensor."""
     return namespace(value_of(x)).full_like(value_of(x), fill_value, dtype=dtype)
 
 
+@example('[x.shape for x in meshgrid(np.ones(2), np.ones(3), indexing="ij")] = [(2, 3), (2, 3)]')
 def meshgrid(*arrays: Value, indexing: str = "xy") -> list[Value]:
     """Each of n arrays of one axis, spread over a grid of n axes.
 
     ``indexing="ij"`` lays array i along axis i; ``"xy"`` exchanges the first two axes.
-
-    >>> [x.shape for x in meshgrid(np.ones(2), np.ones(3), indexing="ij")]
-    [(2, 3), (2, 3)]
     """
     if indexing not in ("xy", "ij"):
         raise ValueError(f'meshgrid: indexing must be "xy" or "ij", found {indexing!r}')

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...core import Value, is_array
 from ..choices import stop_gradient, where
-from ..declare import JUMP, PIECEWISE, case, op
+from ..declare import JUMP, PIECEWISE, case, example, op
 from ..elementwise import abs
 from ..indexing import matrix_shape, tril, triu
 from ..matrix import matmul
@@ -39,24 +39,20 @@ def _through_cholesky(g: Value, y: Value, x: Value) -> Value:
 
 @op(_through_cholesky, domain=POSITIVE_DEFINITE, axes=batch_axes, cases=SQUARE_CASES)
 @on_reals
+@example("cholesky_factor(np.array([[4.0]])) = [[2.]]")
 def cholesky_factor(x: Value, /) -> Value:
     """The lower triangular L with ``L @ L.T = x``: what ``cholesky`` records.
 
     With P the lower triangle of L^T g, half its diagonal taken, the cotangent is L^-T P L^-1, made symmetric.
-
-    >>> cholesky_factor(np.array([[4.0]]))
-    array([[2.]])
     """
     return np.linalg.cholesky(_symmetric(x))
 
 
+@example("cholesky(np.array([[4.0]])) = [[2.]]")
 def cholesky(x: Value, /, *, upper: bool = False) -> Value:
     """The lower triangular L with ``L @ L.T = x``, for a symmetric positive definite x; L^T where ``upper``.
 
     It is the factor of (x + x^T) / 2, so that its cotangent is symmetric. Another matrix is an error.
-
-    >>> cholesky(np.array([[4.0]]))
-    array([[2.]])
     """
     lower = cholesky_factor(x)
     return matrix_transpose(lower) if upper else lower
@@ -69,13 +65,11 @@ def cholesky(x: Value, /, *, upper: bool = False) -> Value:
     cases=SQUARE_CASES,
 )
 @on_reals
+@example("eigvalsh(np.diag(np.array([3.0, 2.0]))) = [2. 3.]")
 def eigvalsh(x: Value, /) -> Value:
     """Eigenvalues of a symmetric matrix, ascending: those of (x + x^T) / 2. Cotangent V diag(g) V^T.
 
     Among equal eigenvalues the cotangent depends on the choice of V, unless they are treated alike.
-
-    >>> eigvalsh(np.diag(np.array([3.0, 2.0])))
-    array([2., 3.])
     """
     return np.linalg.eigvalsh(_symmetric(x))
 
@@ -126,12 +120,9 @@ class EighResult(NamedTuple):
     eigenvectors: Value
 
 
+@example("eigh(np.diag(np.array([3.0, 2.0]))).eigenvalues = [2. 3.]")
 def eigh(x: Value, /) -> EighResult:
-    """Eigenvalues and eigenvectors of a symmetric matrix: see ``eigvalsh`` and ``eigenvectors``.
-
-    >>> eigh(np.diag(np.array([3.0, 2.0]))).eigenvalues
-    array([2., 3.])
-    """
+    """Eigenvalues and eigenvectors of a symmetric matrix: see ``eigvalsh`` and ``eigenvectors``."""
     return EighResult(eigvalsh(x), eigenvectors(x))
 
 
@@ -162,13 +153,11 @@ class QRResult(NamedTuple):
     R: Value
 
 
+@example("qr(np.ones((3, 2))).Q.shape = (3, 2)")
 def qr(x: Value, /) -> QRResult:
     """``x = Q @ R`` with orthonormal columns in Q and an upper triangular R, of the smaller of the two lengths.
 
     For derivatives the first columns of x, as many as it has rows at most, must be linearly independent.
-
-    >>> qr(np.ones((3, 2))).Q.shape
-    (3, 2)
     """
     rows, columns = matrix_shape("qr", x)
     q = orthonormal(x if columns <= rows else x[..., :rows])
@@ -230,12 +219,9 @@ def right_singular_vectors(x: Value, /) -> Value:
     cases=CASES,
 )
 @on_reals
+@example("svdvals(np.diag(np.array([2.0, 3.0]))) = [3. 2.]")
 def svdvals(x: Value, /) -> Value:
-    """Singular values, descending. Cotangent U diag(g) Vh; among equal ones it depends on the choice of U and Vh.
-
-    >>> svdvals(np.diag(np.array([2.0, 3.0])))
-    array([3., 2.])
-    """
+    """Singular values, descending. Cotangent U diag(g) Vh; among equal ones it depends on the choice of U and Vh."""
     return np.linalg.svd(x, compute_uv=False)
 
 
@@ -247,13 +233,11 @@ class SVDResult(NamedTuple):
     Vh: Value
 
 
+@example("svd(np.ones((3, 2))).U.shape = (3, 2)")
 def svd(x: Value, /, *, full_matrices: bool = False) -> SVDResult:
     """``x = U @ diag(S) @ Vh``: see ``left_singular_vectors``, ``svdvals`` and ``right_singular_vectors``.
 
     Only the reduced form, with as many columns in U as singular values: the others have no derivative.
-
-    >>> svd(np.ones((3, 2))).U.shape
-    (3, 2)
     """
     rows, columns = matrix_shape("svd", x)
     if full_matrices and rows != columns:
@@ -271,13 +255,11 @@ def _through_pinv(g: Value, y: Value, x: Value, *, rtol: float | None) -> Value:
 
 @op(_through_pinv, domain=FULL_RANK, axes=batch_axes, cases=CASES)
 @on_reals
+@example("pinv(np.array([[2.0], [0.0]])) = [[0.5 0. ]]")
 def pinv(x: Value, /, *, rtol: float | None = None) -> Value:
     """Moore-Penrose inverse. The derivative is that at constant rank; where the rank changes there is none.
 
     Singular values up to ``rtol`` times the largest count as 0, by default the longer side times the precision.
-
-    >>> pinv(np.array([[2.0], [0.0]]))
-    array([[0.5, 0. ]])
     """
     rtol = float(np.finfo(x.dtype).eps) * float(np.max(x.shape[-2:])) if rtol is None else rtol
     return np.linalg.pinv(x, rcond=rtol)
@@ -285,12 +267,9 @@ def pinv(x: Value, /, *, rtol: float | None = None) -> Value:
 
 @op(None, smoothness=JUMP, domain=FULL_RANK, axes=batch_axes, cases=[case((3, 3)), case((2, 4, 2))])
 @on_reals
+@example("matrix_rank(np.ones((2, 2))) = 1")
 def matrix_rank(x: Value, /, *, rtol: Any = None) -> Value:
-    """Number of singular values above ``rtol`` times the largest; one rtol, or one for each matrix. A jump.
-
-    >>> int(matrix_rank(np.ones((2, 2))))
-    1
-    """
+    """Number of singular values above ``rtol`` times the largest; one rtol, or one for each matrix. A jump."""
     s = np.linalg.svd(x, compute_uv=False)
     if rtol is None:
         rtol = float(np.finfo(x.dtype).eps) * float(np.max(x.shape[-2:]))

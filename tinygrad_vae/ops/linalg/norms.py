@@ -10,7 +10,7 @@ import numpy as np
 from ...core import Value, namespace, value_of
 from .. import ranges
 from ..choices import astype
-from ..declare import KINK, case, op
+from ..declare import KINK, case, example, op
 from ..elementwise import abs, divide_or_zero, pow
 from ..indexing import diagonal, take
 from ..jumps import sign
@@ -39,13 +39,11 @@ def _through_norm(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool, o
     range=ranges.lengths,
 )
 @on_reals
+@example("power_norm(np.array([3.0, 4.0])) = 5.0")
 def power_norm(x: Value, /, *, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Value:
     """``sum(|x|^ord)^(1/ord)`` over ``axis``, for ord >= 1, without overflow. Derivative sign(x) (|x| / y)^(ord - 1).
 
     Where the norm is 0, the gradient is 0 and the second derivative NaN.
-
-    >>> float(power_norm(np.array([3.0, 4.0])))
-    5.0
     """
     if ord < 1:
         raise ValueError(f"ord must be at least 1, found {ord}")
@@ -57,13 +55,11 @@ def power_norm(x: Value, /, *, axis: Axis = None, keepdims: bool = False, ord: f
     return y if keepdims else np.squeeze(y, axis=reduced(axis, np.ndim(x)))
 
 
+@example("vector_norm(np.array([3.0, 4.0]), ord=np.inf) = 4.0")
 def vector_norm(x: Value, /, *, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Value:
     """Length of vectors: ``sum(|x|^ord)^(1/ord)`` over ``axis``; largest and smallest |x| for ord inf and -inf.
 
     For ord 0 it is the number of elements that are not 0, without a gradient.
-
-    >>> float(vector_norm(np.array([3.0, 4.0]), ord=np.inf))
-    4.0
     """
     if ord == 0:
         return astype(count_nonzero(x, axis=axis, keepdims=keepdims), x.dtype)
@@ -73,14 +69,12 @@ def vector_norm(x: Value, /, *, axis: Axis = None, keepdims: bool = False, ord: 
     return power_norm(x, axis=axis, keepdims=keepdims, ord=ord)
 
 
+@example("matrix_norm(np.ones((2, 2))) = 2.0")
 def matrix_norm(x: Value, /, *, keepdims: bool = False, ord: float | str = "fro") -> Value:
     """Norm of matrices: ``"fro"`` (root of the sum of squares), ``"nuc"`` (sum of the singular values).
 
     1 and -1 are the largest and smallest column sum of |x|, inf and -inf those of the rows, 2 and -2 the largest and
     smallest singular value.
-
-    >>> float(matrix_norm(np.ones((2, 2))))
-    2.0
     """
     if ord == "fro":
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
@@ -97,21 +91,15 @@ def matrix_norm(x: Value, /, *, keepdims: bool = False, ord: float | str = "fro"
     return spread(y) if keepdims else y
 
 
+@example("trace(np.eye(3)) = 3.0")
 def trace(x: Value, /, *, offset: int = 0) -> Value:
-    """Sum of a diagonal of the last two axes.
-
-    >>> float(trace(np.eye(3)))
-    3.0
-    """
+    """Sum of a diagonal of the last two axes."""
     return sum(diagonal(x, offset=offset), axis=-1)
 
 
+@example("cross(np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])) = [0. 0. 1.]")
 def cross(x1: Value, x2: Value, /, *, axis: int = -1) -> Value:
-    """Vector product of vectors of three along ``axis``.
-
-    >>> cross(np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
-    array([0., 0., 1.])
-    """
+    """Vector product of vectors of three along ``axis``."""
     if x1.shape[axis_of("cross", x1, axis)] != 3 or x2.shape[axis_of("cross", x2, axis)] != 3:
         raise ValueError(f"cross: axis {axis} must have length 3, found shapes {x1.shape} and {x2.shape}")
     second, third = namespace(value_of(x1)).asarray([[1, 2, 0], [2, 0, 1]])

@@ -10,7 +10,7 @@ import numpy as np
 from ...core import Value, namespace, value_of
 from ...domains import Domain
 from .. import ranges
-from ..declare import case, op
+from ..declare import case, example, op
 from ..indexing import matrix_shape
 from ..matrix import matmul
 from ..reals import on_reals
@@ -84,12 +84,9 @@ def eye(x: Value, n: int, dtype: Any = None) -> Any:
     pole=(0, ranges.leaps_where_singular),
 )
 @on_reals
+@example("inv(np.array([[2.0]])) = [[0.5]]")
 def inv(x: Value, /) -> Value:
-    """Inverse of a square matrix. Cotangent -y^T g y^T. A singular matrix is an error.
-
-    >>> inv(np.array([[2.0]]))
-    array([[0.5]])
-    """
+    """Inverse of a square matrix. Cotangent -y^T g y^T. A singular matrix is an error."""
     return np.linalg.inv(x)
 
 
@@ -117,13 +114,11 @@ def _batches_of_solve(i: int, labels: Labels, y: Value, x1: Value, x2: Value) ->
     pole=(0, ranges.leaps_where_singular),
 )
 @on_reals
+@example("solve(np.array([[2.0]]), np.array([4.0])) = [2.]")
 def solve(x1: Value, x2: Value, /) -> Value:
     """The y with ``x1 @ y = x2``; x2 is a vector where it has one axis, else matrices. A singular x1 is an error.
 
     Cotangents: of x2 ``c = solve(x1^T, g)``, of x1 ``-c y^T``.
-
-    >>> solve(np.array([[2.0]]), np.array([4.0]))
-    array([2.])
     """
     if np.ndim(x2) == 1 and np.ndim(x1) > 2:
         return np.linalg.solve(x1, x2[:, None])[..., 0]
