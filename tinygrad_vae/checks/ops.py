@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import importlib
 import inspect
 from collections.abc import Sequence
@@ -118,6 +117,8 @@ def _check_lines(op: Op[..., Any], inputs: list[Array], trial: Case) -> None:
 
 
 def _check_docstring(op: Op[..., Any]) -> None:
+    import doctest  # only here: it imports a debugger and a test framework
+
     if not op.__doc__:
         raise CheckError(f"{op.name} has no docstring; write its formula, its derivative and an example")
     package = importlib.import_module(__name__.partition(".")[0])

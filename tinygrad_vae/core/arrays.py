@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 Array = Any
 """A ``numpy.ndarray``, a NumPy scalar, or a ``cupy.ndarray``."""
@@ -24,6 +23,8 @@ def namespace(*arrays: Value) -> ModuleType:
 
 def special(*arrays: Value) -> ModuleType:
     """Return the module of special functions for these arrays: ``scipy.special`` or its CuPy twin."""
+    import scipy.special  # only here: importing it takes longer than importing the library
+
     return importlib.import_module("cupyx.scipy.special") if any(map(_is_cupy, arrays)) else scipy.special
 
 
@@ -79,8 +80,7 @@ def cupy() -> ModuleType:
 def owned(arrays: list[Array], taken: set[int]) -> list[Array]:
     """Return arrays that can be edited one by one: views, repeats and those whose ids are ``taken`` are copied."""
     out = []
-    for g in arrays:
-        g = as_array(g)
+    for g in map(as_array, arrays):
         if g.base is not None or id(g) in taken:
             g = g.copy()
         taken.add(id(g))

@@ -9,9 +9,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import scipy.special
 
-from ..core import Array, Value
+from ..core import Array, Value, special
 from ..ops import astype, digamma, gammaln, log, log1p, logical_and, polygamma, xlogy
 from .branches import choose
 from .distribution import noise_dtype
@@ -20,7 +19,12 @@ _LARGE = 15.0
 """From here on the asymptotic series below are exact to the last bit of float64."""
 
 _N = np.arange(1, 9)
-_BERNOULLI = scipy.special.bernoulli(16)[2::2]
+
+
+@functools.cache
+def _bernoulli_numbers() -> Array:
+    """Return ``B_2, B_4, ..., B_16``."""
+    return special().bernoulli(16)[2::2]
 
 
 def in_float64(function: Callable[..., Value], *x: Value) -> Value:
@@ -50,7 +54,7 @@ def stirling_remainder(x: Value) -> Value:
     large = x > _LARGE
     near, far = choose(large, 1.0, x), choose(large, x, _LARGE)
     t = 1 / far
-    series = t * polynomial(_BERNOULLI / (2 * _N * (2 * _N - 1)), t * t)
+    series = t * polynomial(_bernoulli_numbers() / (2 * _N * (2 * _N - 1)), t * t)
     return choose(large, 0.5 * log(2 * math.pi * far) + series, gammaln(near + 1) - xlogy(near, near) + near)
 
 
@@ -59,7 +63,7 @@ def digamma_gap(x: Value) -> Value:
     large = x > _LARGE
     near, far = choose(large, 1.0, x), choose(large, x, _LARGE)
     t = 1 / far
-    series = 0.5 * t + t * t * polynomial(_BERNOULLI / (2 * _N), t * t)
+    series = 0.5 * t + t * t * polynomial(_bernoulli_numbers() / (2 * _N), t * t)
     return choose(large, series, log(near) - digamma(near))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.special
 
 from ..core import Array, Value, namespace, special
 from ..domains import OPEN_UNIT, POSITIVE, REAL, UNIT
@@ -113,21 +113,25 @@ class Kumaraswamy(Distribution):
 
 
 _TERMS = np.arange(1, 13)
-_LOG_SINHC = 4.0**_TERMS * scipy.special.bernoulli(24)[2::2] / (2 * _TERMS * scipy.special.factorial(2 * _TERMS))
-"""The coefficients of ``log(sinh(h) / h)`` in powers of h^2, from h^2 on."""
+
+
+@functools.cache
+def _log_sinhc_series() -> Array:
+    """Return the coefficients of ``log(sinh(h) / h)`` in powers of h^2, from h^2 on."""
+    return 4.0**_TERMS * special().bernoulli(24)[2::2] / (2 * _TERMS * special().factorial(2 * _TERMS))
 
 
 def _log_sinhc(h: Value, order: int = 0) -> Value:
     """Return ``log(sinh(h) / h)`` or its derivative of order 1 or 2, accurate near 0 as well."""
-    small = abs(h) < 0.5
+    c, small = _log_sinhc_series(), abs(h) < 0.5
     near, far = choose(small, h, 0.0), choose(small, 1.0, h)
     size = choose(far > 0, far, -far)
     if order == 0:
-        series = near * near * polynomial(_LOG_SINHC, near * near)
+        series = near * near * polynomial(c, near * near)
         return choose(small, series, size + log1p(-exp(-2 * size)) - log(2 * size))
     if order == 1:
-        return choose(small, near * polynomial(2 * _TERMS * _LOG_SINHC, near * near), 1 / tanh(far) - 1 / far)
-    slopes = 2 * _TERMS * (2 * _TERMS - 1) * _LOG_SINHC
+        return choose(small, near * polynomial(2 * _TERMS * c, near * near), 1 / tanh(far) - 1 / far)
+    slopes = 2 * _TERMS * (2 * _TERMS - 1) * c
     half = exp(-size) / (1 - exp(-2 * size))  # 1 / (2 sinh)
     return choose(small, polynomial(slopes, near * near), 1 / (far * far) - 4 * half * half)
 

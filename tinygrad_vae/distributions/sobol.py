@@ -7,9 +7,8 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy.special
 
-from ..core import NORMAL, Array, Noise, NoiseStream, namespace
+from ..core import NORMAL, Array, Noise, NoiseStream, namespace, special
 
 
 def sobol_points(rng: NoiseStream, shape: tuple[int, ...], dtype: Any = np.float64, *, normal: bool = False) -> Array:
@@ -35,7 +34,7 @@ def sobol_points(rng: NoiseStream, shape: tuple[int, ...], dtype: Any = np.float
         points = sequence.random_base2(math.ceil(math.log2(shape[0])))[: shape[0]]
     steps = 2.0**23 if np.dtype(dtype) == np.float32 else 2.0**30
     u = ((np.floor(points * steps) + 0.5) / steps).reshape(shape)
-    return (scipy.special.ndtri(u) if normal else u).astype(dtype)
+    return (special(u).ndtri(u) if normal else u).astype(dtype)
 
 
 class SobolNoise(Noise):

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import CycleError
-from xml.sax.saxutils import escape
+from html import escape
 
 from .flow import CLOSED, CUT, OPEN, PARTLY
 from .layout import LAYER_GAP, Layout, layered_layout

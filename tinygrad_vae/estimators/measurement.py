@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.special import ndtri
 
-from ..core import Array
+from ..core import Array, special
 
 ALLOWED = 4.5  # standard errors; by chance one honest comparison in 150 000 is further off
 CHANCE = 1e-8  # of an alarm for two estimators that agree, were their means normal
@@ -117,7 +116,7 @@ def with_disagreements(rows: list[Measurement]) -> list[Measurement]:
 
 def _apart(a: Measurement, b: Measurement) -> bool:
     error = np.sqrt(a.standard_error**2 + b.standard_error**2)
-    allowed = -ndtri(CHANCE / a.mean.size) * error + ROUNDING * (np.abs(a.mean) + np.abs(b.mean))
+    allowed = -special().ndtri(CHANCE / a.mean.size) * error + ROUNDING * (np.abs(a.mean) + np.abs(b.mean))
     return bool((np.abs(a.mean - b.mean) > allowed).any())
 
 
