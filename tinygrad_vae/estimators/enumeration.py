@@ -14,10 +14,10 @@ import numpy as np
 
 from ..calculus import values
 from ..core import NORMAL, Array, Sample, Tensor, namespace, topological_order
-from ..guard.paths import dependence, path_after
+from ..guard.paths import downstream, path_after
 from ..guard.report import jump_objection
 from ..ops import exp, ndtri
-from ..ops.declare import BLOCKED, JUMP, KINK, STOP
+from ..ops.declare import KINK
 from .elements import aligned, batch_ndim, mixed_shape
 from .estimator import LARGEST, Estimator, Rest
 from .score_function import weighable
@@ -65,14 +65,8 @@ class Enumeration(Estimator):
 def _kinks_in_transform(z: Sample) -> list[str]:
     """Return the names of the ops that make the draw itself bend with its noise."""
     noise = Tensor(z.noise.value)
-    below, kinks = {id(noise)}, []
-    for node in topological_order([values(z.dist).transform(noise)]):
-        kinds = {dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below}
-        if kinds - {STOP, JUMP, BLOCKED}:
-            below.add(id(node))
-        if KINK in kinds and node.op is not None:
-            kinks.append(node.op.name)
-    return kinks
+    steps = downstream(topological_order([values(z.dist).transform(noise)]), noise)
+    return [node.op.name for node, kinds in steps if KINK in kinds and node.op]
 
 
 class Quadrature(Estimator):

@@ -20,10 +20,10 @@ import numpy as np
 from ..core import InvalidGradientError, Sample, Tensor, namespace, opened, rewrite, to_numpy, topological_order
 from ..guard.axes import weigh_terms
 from ..guard.names import name_of_draw, op_in_words
-from ..guard.paths import dependence, live_nodes, live_samples, path_after
+from ..guard.paths import downstream, live_of, live_samples, path_after
 from ..guard.report import jump_objection
 from ..ops import astype, less, logical_and, sign, stop_gradient, subtract, where
-from ..ops.declare import BLOCKED, JUMP, STOP
+from ..ops.declare import JUMP
 from ..ops.ranges import ordered
 from .estimator import Estimator, Rest, check_tensor, continued, slope, taken_care, zero
 from .roots import Edge, along, behind, edges, only, root_of
@@ -128,14 +128,8 @@ def path_and_boundary(cost: Tensor) -> Tensor:
 
 def _steps(cost: Tensor, z: Tensor) -> list[Tensor]:
     """Return the live comparisons that z itself decides, and not a later draw that depends on it."""
-    below, found = {id(z)}, []
-    for node in live_nodes(cost):
-        kinds = {dependence(node, i) for i, x in enumerate(node.inputs) if id(x) in below}
-        if JUMP in kinds and node.op is not None and node.op.declared.range is ordered:
-            found.append(node)
-        elif kinds - {STOP, JUMP, BLOCKED}:
-            below.add(id(node))
-    return found
+    met = downstream(live_of(topological_order([cost])), z)
+    return [node for node, kinds in met if JUMP in kinds and node.op and node.op.declared.range is ordered]
 
 
 def _in_comparisons(cost: Tensor, z: Tensor) -> Tensor:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..core import UNIFORM, InvalidGradientError, NoiseStream, Sample, Tensor, Value, new_noise
+from ..core import UNIFORM, InvalidGradientError, NoiseStream, Sample, Tensor, Value, new_noise, topological_order
 from ..guard.axes import surviving_axes
 from ..guard.names import name_of_draw
-from ..guard.paths import depends_on
 from ..ops import exp, sigmoid, sum
 from .elements import aligned, batch_ndim
 from .estimator import Estimator, Rest, zero
@@ -82,9 +81,9 @@ class RELAX(Estimator):
         return lambda k: weight * k + (1 - weight) * c_again + zero(c) - zero(c_again)
 
 
-def _keeps_apart(c: Value, noisy: Value, axes: list[tuple[int, int]]) -> bool:
+def _keeps_apart(c: Value, noisy: Any, axes: list[tuple[int, int]]) -> bool:
     """Return whether c carries axes of the noisy logits unmixed, given as pairs of its own axis and theirs."""
-    if not (isinstance(c, Tensor) and isinstance(noisy, Tensor) and depends_on(c, noisy)):
+    if not isinstance(c, Tensor) or not any(x is noisy for x in topological_order([c])):
         return True
     found = surviving_axes(c, noisy)
     return all(found[a] == label or noisy.shape[label] == 1 for a, label in axes)

@@ -26,7 +26,7 @@ from ..core import (
 from ..distributions.batch_axes import axes_kept_apart, structure_of
 from ..guard.axes import Labels, aligned_log_prob, surviving_axes
 from ..guard.names import name_of_draw, op_in_words
-from ..guard.paths import dependence, path_after
+from ..guard.paths import downstream, path_after
 from ..guard.ranges import range_of
 from ..ops import identity, subtract, sum, where
 from ..ops.declare import STOP, op
@@ -73,7 +73,7 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
     if has_dependent_draws(z) and 0 not in common:
         raise InvalidGradientError(f"{words}: the draws depend on each other, and the cost joins them")
     difference = subtract(c.inputs[1], c.inputs[0])
-    if _is_cut(difference, z):
+    if any(STOP in kinds for _, kinds in downstream(topological_order([difference]), z, ends=())):
         raise InvalidGradientError(f"{words}, depends on it through stop_gradient too, whose slope is not known")
     random = any(isinstance(x, Noise | Sample) and x is not z and x is not z.noise for x in behind(difference))
     least = FLAT if path_after(z, difference).kinks else -ABOVE_ZERO  # a smooth function has no flat part
@@ -86,9 +86,7 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
             rate = only(mask, slopes)
             if not np.any(rate.value):
                 continue
-            (low, high), touches = range_of(
-                rate
-            )  # whatever all random numbers are: else the root leaps from end to end
+            (low, high), touches = range_of(rate)  # for all random numbers, or the root might leap from end to end
             low, high = (np.broadcast_to(end, rate.shape) for end in (low, high))
             never = (to_numpy(rate.value) == 0) & (low <= ABOVE_ZERO) & (high >= -ABOVE_ZERO)
             if touches and (len(masks) > 1 or random):
@@ -116,18 +114,6 @@ def behind(top: Tensor) -> list[Tensor]:
                 seen.add(id(x))
                 stack.append(x)
     return [node for node in topological_order([top]) if id(node) in seen]
-
-
-def _is_cut(x: Tensor, z: Tensor) -> bool:
-    """Return whether a value depends on z in a way that was cut on purpose."""
-    below = {id(z)}
-    for node in topological_order([x]):
-        kinds = {dependence(node, i) for i, y in enumerate(node.inputs) if id(y) in below}
-        if STOP in kinds:
-            return True
-        if kinds:
-            below.add(id(node))
-    return False
 
 
 def along(x: Value, labels: Labels) -> Any:
@@ -173,12 +159,8 @@ def condition_of(edge: Edge, z: Sample) -> Condition:
     """Return the condition of an edge as a function."""
     at = identity.record((z.value,), {})
     above, rate = rewrite((edge.above, edge.rate), lambda node, _: where(edge.mask, at, z) if node is z else None)
-    nodes, moved = topological_order([above, rate]), {id(at)}
-    order = []
-    for node in nodes:
-        if any(id(x) in moved for x in node.inputs):
-            moved.add(id(node))
-            order.append(node)
+    order = [node for node, _ in downstream(topological_order([above, rate]), at, ends=())]
+    moved = {id(at), *map(id, order)}
     free = {id(x): x for node in order for x in node.inputs if isinstance(x, Tensor) and id(x) not in moved}
     return Condition((above, rate), order, [at, *free.values()])
 

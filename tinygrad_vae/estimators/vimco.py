@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ..core import Sample, Tensor, Value, namespace, topological_order, value_of
 from ..guard.axes import aligned_log_prob, counts_draws, surviving_axes
-from ..guard.paths import remembered
+from ..guard.paths import downstream, remembered
 from ..ops import add, expand_dims, logsumexp, negative, subtract, sum, where
 from ..ops.reductions import reduced
 from .elements import JOINED, has_dependent_draws
@@ -71,10 +71,7 @@ def _log_weights(z: Sample, cost: Tensor) -> tuple[Tensor, float] | None:
     """Return the log-weights that the cost is a logsumexp of, and its sign, or ``None`` where it is none."""
     if not _adds_a_bound(cost):
         return None
-    below = {id(z)}
-    for node in topological_order([cost]):
-        if any(id(x) in below for x in node.inputs):
-            below.add(id(node))
+    below = {id(z), *(id(node) for node, _ in downstream(topological_order([cost]), z, ends=()))}
     node, sign = cost, 1.0
     while node.op is not None and id(node) in below:
         ways = [i for i, x in enumerate(node.inputs) if id(x) in below]

@@ -43,9 +43,7 @@ def carried_axes(cost: Tensor) -> dict[int, Labels]:
                 through = _passed_on(node.op, i, tuple(range(x.ndim)), node)
                 found = tuple(None if a is None else through[a] for a in labels)
             known = carried.get(id(x), found)
-            carried[id(x)] = (
-                found if found == known else tuple(a if a == b else None for a, b in zip(found, known, strict=True))
-            )
+            carried[id(x)] = tuple(a if a == b else None for a, b in zip(found, known, strict=True))
     return carried
 
 
@@ -53,10 +51,7 @@ _remembered_axes = remembered(carried_axes)
 
 
 def counts_draws(value: Tensor, z: Tensor, event_ndim: int) -> bool:
-    """Return whether the first axis of a value counts draws of z, and element i depends on draw i alone.
-
-    ``event_ndim`` is how many of the last axes of z are within one draw.
-    """
+    """Return whether the first axis of a value counts draws of z, and element i depends on draw i alone."""
     return len(z.shape) > event_ndim and surviving_axes(value, z)[0] == 0
 
 
@@ -96,12 +91,12 @@ def price_of_mixing(cost: Tensor, z: Tensor) -> str:
 def joined(cost: Tensor) -> dict[int, str]:
     """Return ``price_of_mixing`` for each draw, by id, that has an axis of examples which the cost mixes.
 
-    The examples are the elements of the cost or, where it is one number, of the terms that it is added up from.
+    The examples are the elements of the cost or, where it is one number, of its terms.
     """
     found: dict[int, str] = {}
     samples = live_samples(cost)
-    order, _, sums = _added_up(cost, samples) if samples else ([], {}, {})
-    for term in [cost] if cost.ndim else [node for node in order if sums.get(id(node)) is False and node.ndim]:
+    order, _, is_sum = _terms(cost, samples)
+    for term in [cost] if cost.ndim else [node for node in order if is_sum.get(id(node)) is False and node.ndim]:
         axes = carried_axes(term)
         for z in samples:
             if has_examples(term, z) and all(label is None for label in axes.get(id(z), (0,))):
@@ -115,78 +110,65 @@ def has_examples(cost: Tensor, z: Sample) -> bool:
 
 
 def aligned_log_prob(log_prob: Any, labels: Labels) -> tuple[Any, list[int]]:
-    """Return a log-probability summed over the axes that the cost does not carry, lying along those that it does.
+    """Sum a log-probability, of shape batch, over the axes that the cost does not carry, and lay it along the others.
 
-    Args:
-        log_prob: of shape batch, the leading axes of the draw.
-        labels: ``surviving_axes(cost, z)``.
-
-    Returns:
-        The log-probability, of a shape that broadcasts with the cost, and the axes that were summed away.
+    ``labels`` are ``surviving_axes(cost, z)``. Returns it in a shape that broadcasts with the cost, and the axes that
+    were summed away.
     """
     ndim = len(log_prob.shape)
     kept = [label if label is not None and label < ndim else None for label in labels]
     carried = [label for label in kept if label is not None]
     gone = [a for a in range(ndim) if a not in carried]
     summed = sum(log_prob, axis=tuple(gone)) if gone else log_prob
-    remaining = [a for a in range(ndim) if a in carried]
-    ordered = permute_dims(summed, tuple(remaining.index(label) for label in carried)) if carried else summed
-    lengths = iter(ordered.shape)
-    shape = tuple(1 if label is None else next(lengths) for label in kept)
+    ordered = permute_dims(summed, tuple(sorted(carried).index(label) for label in carried)) if carried else summed
+    shape = tuple(1 if label is None else log_prob.shape[label] for label in kept)
     return (ordered if ordered.shape == shape else reshape(ordered, shape)), gone
 
 
 def weigh_terms(cost: Tensor, draws: Sequence[Tensor], weigh: Callable[[Tensor, list[int]], Tensor]) -> Tensor:
-    """Return the cost with each term that depends on draws weighed, and the others as they are.
+    """Return the cost with each of its terms that depends on draws weighed.
 
-    The terms are what the cost is added up from, by sums, means, and factors that depend on no draw: they are found
-    from the cost down, and end where an op bends them.
-
-    Args:
-        cost: a Tensor that depends on the draws.
-        draws: nodes of its graph.
-        weigh: ``weigh(term, numbers)`` returns a term, with the value that it has, weighed for the draws of these
-            numbers that it depends on.
+    The terms are the summands of its outermost linear ops: sums, means, factors that depend on no draw.
+    ``weigh(term, numbers)`` returns a term of the same value, weighed for the draws of these numbers.
     """
-    order, found, sums = _added_up(cost, draws)
+    order, found, is_sum = _terms(cost, draws)
     new: dict[int, Tensor] = {}
     for node in order:
-        if sums.get(id(node)) is False:
+        if is_sum.get(id(node)) is False:
             new[id(node)] = weigh(node, list(members(found[id(node)])))
-        elif id(node) in sums and any(id(x) in new for x in node.inputs):
+        elif id(node) in is_sum and any(id(x) in new for x in node.inputs):
             inputs = tuple(new.get(id(x), x) for x in node.inputs)
             new[id(node)] = make_node(node.value, node.op, inputs, node.attrs, node.name)
     return new.get(id(cost), cost)
 
 
-def _added_up(cost: Tensor, draws: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, int], dict[int, bool]]:
-    """Return the nodes in order; the draws that each depends on, as bits; and what the cost is added up from.
-
-    In the last, a node is True that adds up others, and False that is a term.
-    """
+def _terms(cost: Tensor, draws: Sequence[Tensor]) -> tuple[list[Tensor], dict[int, int], dict[int, bool]]:
+    """Return all nodes in order; the draws that each depends on, as bits; and for sums and terms, which is a sum."""
     order = topological_order([cost])
     found: dict[int, int] = {id(z): 1 << k for k, z in enumerate(draws)}
     for node in order:
         for x in node.inputs:
             found[id(node)] = found.get(id(node), 0) | found.get(id(x), 0)
     wanted: set[int] = {id(cost)}
-    sums: dict[int, bool] = {}
+    is_sum: dict[int, bool] = {}
     for node in reversed(order):
         if id(node) in wanted and found.get(id(node)):
-            ways = _ways(node, found)
-            sums[id(node)] = bool(ways)
-            wanted.update(id(node.inputs[i]) for i in ways)
-    return order, found, sums
+            ways = [i for i, x in enumerate(node.inputs) if found.get(id(x))]
+            linear = node.op.declared.linear_with(ways[0], len(node.inputs)) if node.op and ways else ()
+            floats = all(node.inputs[i].dtype.kind == "f" for i in ways)
+            is_sum[id(node)] = bool(ways) and floats and set(ways) <= set(linear)
+            wanted.update(id(node.inputs[i]) for i in ways if is_sum[id(node)])
+    return order, found, is_sum
 
 
 @remembered
 def less_noisy(cost: Tensor) -> dict[int, str]:
     """Return, where the cost is one number, how to weigh its terms apart: for each draw, by id, that not all share."""
     samples = live_samples(cost) if not cost.ndim else []
-    order, found, sums = _added_up(cost, samples)
-    terms = [node for node in order if sums.get(id(node)) is False]
+    order, found, is_sum = _terms(cost, samples)
+    terms = [node for node in order if is_sum.get(id(node)) is False]
     axes = carried_axes(terms[-1]) if terms else {}
-    joins = [node.op.name for node in order if sums.get(id(node)) and node.op in (sum, mean)]
+    joins = [node.op.name for node in order if is_sum.get(id(node)) and node.op in (sum, mean)]
     one_join = len(terms) == len(joins) == 1
     call = f"tg.{joins[0]}(score_function(each))" if one_join else 'score_function(cost, credit="downstream")'
     return {
@@ -195,11 +177,3 @@ def less_noisy(cost: Tensor) -> dict[int, str]:
         if any(not found[id(term)] >> k & 1 for term in terms)
         or any(label is not None and label < z.ndim - len(z.dist.event_shape) for label in axes.get(id(z), ()))
     }
-
-
-def _ways(node: Tensor, found: dict[int, int]) -> list[int]:
-    """Return the inputs that depend on draws, where the node is linear in all of them together; else none."""
-    ways = [i for i, x in enumerate(node.inputs) if found.get(id(x))]
-    if node.op is None or not ways or any(node.inputs[i].dtype.kind != "f" for i in ways):
-        return []
-    return ways if set(ways) <= set(node.op.declared.linear_with(ways[0], len(node.inputs))) else []

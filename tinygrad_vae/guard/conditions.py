@@ -75,36 +75,27 @@ def _bent_costs(paths: Paths) -> list[tuple[str, int]]:
     for node in paths.live:
         if node.op is None:
             continue
-        gone = paths.origins.get(node.attrs["drawn"].origin, 0) if node.op is handled_draw else 0
-        for x in node.inputs:
-            gone |= expected.get(id(x), 0)
-        if gone:
-            expected[id(node)] = gone
+        drawn = node.attrs["drawn"] if node.op is handled_draw else None
+        expected[id(node)] = paths.origins.get(drawn.origin, 0) if drawn else 0
         weight, cost = nothing, nothing
-        if node.op is handled_draw and node.attrs["drawn"].weighs:
+        if drawn and drawn.weighs:
             weight = sources.get(id(node), 0), paths.opened.get(id(node), 0)
         for i, x in enumerate(node.inputs):
+            expected[id(node)] |= expected.get(id(x), 0)
             if node.op.declared.smoothness_in(i) in (STOP, JUMP, BLOCKED):
                 continue
             weight = _union(weight, weights.get(id(x), nothing))
             noises, parameters = costs.get(id(x), nothing)
-            if not noises:
-                continue
-            together = node.op.declared.linear_with(i, len(node.inputs))
-            others = 0
-            for j, other in enumerate(node.inputs):
-                if j not in together:
-                    others |= sources.get(id(other), 0) | expected.get(id(other), 0)
-            if together and not noises & others:
-                cost = _union(cost, costs[id(x)])
-            elif parameters:
+            together = node.op.declared.linear_with(i, len(node.inputs)) if noises else ()
+            others = [id(y) for j, y in enumerate(node.inputs) if noises and j not in together]
+            if together and not any(noises & (sources.get(y, 0) | expected.get(y, 0)) for y in others):
+                cost = _union(cost, (noises, parameters))
+            elif noises and parameters:
                 text = _BENT.format(node.op.name)
                 problems[text] = problems.get(text, 0) | parameters
         if node.op is surrogate:
             cost = _union(cost, weight)
-        for found, pair in ((weights, weight), (costs, cost)):
-            if pair[0]:
-                found[id(node)] = pair
+        weights[id(node)], costs[id(node)] = weight, cost
     return list(problems.items())
 
 

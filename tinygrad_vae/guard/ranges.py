@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +13,7 @@ from ..core import UNIFORM, Drawn, Noise, Sample, Tensor, handled_draw, to_numpy
 from ..ops.ranges import ABOVE_ZERO, BETWEEN_0_AND_1, PROMISED, REALS, UNKNOWN, Interval, range_of_support
 
 Ranges = dict[int, Interval]
+Noises = dict[int, frozenset[Tensor]]
 
 
 def is_random(drawn: Drawn) -> bool:
@@ -22,17 +24,24 @@ def is_random(drawn: Drawn) -> bool:
 def leaping(nodes: Iterable[Tensor]) -> list[Tensor]:
     """Return those of the nodes, made by ops with a pole, whose random values may cross it."""
     with np.errstate(all="ignore"):
-        nodes = [node for node in nodes if _may_leap(node)]
+        anywhere = {id(x): REALS for node in nodes for x in node.inputs if isinstance(x, Tensor)}
+        nodes = [node for node in nodes if _leaps(node, anywhere, True)]  # x**2 and x / 2 leap nowhere
         if not nodes:
             return []
         ranges, noises = _walk(topological_order(nodes))
-        return [node for node in nodes if _leaps(node, ranges, noises)]
+        return [node for node in nodes if _leaps(node, ranges, _shares_noise(node, noises))]
 
 
-def _may_leap(node: Tensor) -> bool:
-    """Return whether the op leaps at some values of its inputs: ``x**2`` and ``x / 2`` never do."""
-    intervals = [REALS if isinstance(x, Tensor) else _range_of(x, {}) for x in node.inputs]
-    return bool(node.op.declared.pole[1](node, True, *intervals))  # type: ignore[union-attr]
+def _leaps(node: Tensor, ranges: Ranges, dependent: bool) -> bool:
+    leaps = node.op.declared.pole[1]  # type: ignore[union-attr]
+    return bool(leaps(node, dependent, *[_range_of(x, ranges) for x in node.inputs]))
+
+
+def _shares_noise(node: Tensor, noises: Noises) -> bool:
+    """Return whether the input with the pole shares noise with another one."""
+    i, _ = node.op.declared.pole  # type: ignore[union-attr]
+    own = noises.get(id(node.inputs[i]), frozenset())
+    return any(own & noises.get(id(x), frozenset()) for j, x in enumerate(node.inputs) if j != i)
 
 
 def range_of(node: Tensor) -> tuple[Interval, bool]:
@@ -46,32 +55,20 @@ def range_of(node: Tensor) -> tuple[Interval, bool]:
         return _range_of(node, ranges), touches
 
 
-def _leaps(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Tensor]]) -> bool:
-    declared = node.op.declared  # type: ignore[union-attr]
-    i, test = declared.pole
-    intervals = [_range_of(x, ranges) for x in node.inputs]
-    own, others = noises.get(id(node.inputs[i]), frozenset()), [x for j, x in enumerate(node.inputs) if j != i]
-    dependent = any(own & noises.get(id(x), frozenset()) for x in others)
-    return bool(test(node, dependent, *intervals))
-
-
-def _walk(order: list[Tensor]) -> tuple[Ranges, dict[int, frozenset[Tensor]]]:
+def _walk(order: list[Tensor]) -> tuple[Ranges, Noises]:
     """Return the interval of each random node, and the noises that it depends on."""
     ranges: Ranges = {}
-    noises: dict[int, frozenset[Tensor]] = {}
+    noises: Noises = {}
     for node in order:
-        if isinstance(node, Noise):
-            noises[id(node)] = frozenset((node,))
-            ranges[id(node)] = BETWEEN_0_AND_1 if node.dist is UNIFORM else REALS
-            continue
         found: frozenset[Tensor] = frozenset().union(*(noises.get(id(x), ()) for x in node.inputs))
-        if not found and node.op is handled_draw and is_random(node.attrs["drawn"]):
-            noises[id(node)], ranges[id(node)] = frozenset((node,)), REALS
-            continue
-        if not found:
-            continue  # no random number: it is what it is
-        noises[id(node)] = found
-        ranges[id(node)] = _range_of_node(node, ranges, noises)
+        if isinstance(node, Noise):
+            found, ranges[id(node)] = frozenset((node,)), BETWEEN_0_AND_1 if node.dist is UNIFORM else REALS
+        elif not found and node.op is handled_draw and is_random(node.attrs["drawn"]):
+            found, ranges[id(node)] = frozenset((node,)), REALS
+        if found:
+            noises[id(node)] = found
+            if id(node) not in ranges:
+                ranges[id(node)] = _range_of_node(node, ranges, noises)
     return ranges, noises
 
 
@@ -82,7 +79,7 @@ def _range_of(x: Any, ranges: Ranges) -> Interval:
     return value, value
 
 
-def _range_of_node(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Tensor]]) -> Interval:
+def _range_of_node(node: Tensor, ranges: Ranges, noises: Noises) -> Interval:
     if isinstance(node, Sample):
         return range_of_support(node.dist.support)
     rule = node.op.declared.range  # type: ignore[union-attr]
@@ -101,7 +98,7 @@ def _range_of_node(node: Tensor, ranges: Ranges, noises: dict[int, frozenset[Ten
     return low, high
 
 
-def _varied_by_more_than(together: float, node: Tensor, noises: dict[int, frozenset[Tensor]]) -> bool:
+def _varied_by_more_than(together: float, node: Tensor, noises: Noises) -> bool:
     """Return whether more independent random numbers vary each element of a node, as far as the shapes tell.
 
     Leading axes of the noise that the node has too count examples, each with noise of its own.
@@ -110,10 +107,6 @@ def _varied_by_more_than(together: float, node: Tensor, noises: dict[int, frozen
         return False
     count = 0
     for noise in noises[id(node)]:
-        own = 0
-        while own < min(noise.ndim, node.ndim) and noise.shape[own] == node.shape[own]:
-            own += 1
-        count += math.prod(noise.shape[own:])
-        if count > together:
-            return True
-    return False
+        shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(noise.shape, node.shape, strict=False))
+        count += math.prod(noise.shape[len(list(shared)) :])
+    return count > together

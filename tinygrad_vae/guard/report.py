@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,24 +45,22 @@ class RandomNode:
         """Return the node's part of the report."""
         out = [f"  {self.name} ~ {self.dist}".ljust(46) + f" {self.line}"]
         if self.estimator:
-            out.append(
-                f"    taken care of by the {self.estimator} estimator" + (f" ({self.note})" if self.note else "")
-            )
+            note = f" ({self.note})" if self.note else ""
+            out.append(f"    taken care of by the {self.estimator} estimator{note}")
             return out + ([f"    BIASED: {self.biased}"] if self.biased else [])
         out += [f"    cut          {wrapped(self.cut)}", f"    partly cut   {wrapped(self.partly_cut)}"]
         if self.partly_cut:
             out.append("                 (other paths reach them: without this one they would train, and wrongly)")
         out.append(f"    open         {wrapped(self.open)}")
-        head = ""
-        lines = self.options[:2] + [option for option in self.options[2:] if option.call.endswith("(cost)")]
-        for option in sorted(lines, key=lambda o: not o.valid):
-            repeated, head = head, "valid here" if option.valid else "not valid"
-            out.append(f"  {'' if head == repeated else head:<14} {option.call:<23} {option.reason}")
-        others = [option for option in self.options if option.valid and option not in lines]
-        for head, names in (
-            ("also valid", [option.call for option in others if not option.biased]),
-            ("with a bias", [option.call for option in others if option.biased]),
-        ):
+        explained = [o for k, o in enumerate(self.options) if k < 2 or o.call.endswith("(cost)")]
+        others = [o for o in self.options if o.valid and o not in explained]
+        for head, valid in (("valid here", True), ("not valid", False)):
+            for option in explained:
+                if option.valid is valid:
+                    out.append(f"  {head:<14} {option.call:<23} {option.reason}")
+                    head = ""
+        for head, biased in (("also valid", False), ("with a bias", True)):
+            names = [o.call for o in others if bool(o.biased) is biased]
             out += [f"  {head:<14} {wrapped(names)}"] if names else []
         return out
 
@@ -72,7 +69,7 @@ class RandomNode:
 class Explanation:
     """The report of ``explain``: every random node, and whether the gradient as it stands is right.
 
-    ``str()`` of it is the text to read. ``unbiased`` says whether ``gradients`` gives an unbiased estimate.
+    ``str()`` of it is the text to read.
     """
 
     parameters: list[str]
@@ -92,16 +89,13 @@ class Explanation:
         return not self.blocked and not self.problems and not any(node.biased for node in self.nodes)
 
     def __str__(self) -> str:
-        hidden = {name for node in self.blocked for name in (*node.cut, *node.partly_cut)}
-        if self.blocked:
-            count = len(self.blocked)
-            head = (
-                f"{count} random node{'s stand' if count > 1 else ' stands'} between the cost and "
-                f"{len(hidden)} of {len(self.parameters)} parameters"
-            )
+        if blocked := self.blocked:
+            hidden = {name for node in blocked for name in (*node.cut, *node.partly_cut)}
+            stand = f"{len(blocked)} random nodes stand" if len(blocked) > 1 else "1 random node stands"
+            head = f"{stand} between the cost and {len(hidden)} of {len(self.parameters)} parameters"
         elif self.problems:
             head = "the gradient of this graph would be wrong"
-        elif any(node.biased for node in self.nodes):
+        elif not self.unbiased:
             head = (
                 "BIASED: a random node is taken care of by an estimator whose gradient is not that of the expectation"
             )
@@ -109,12 +103,9 @@ class Explanation:
             head = "UNBIASED: every random node between the cost and a parameter is taken care of"
         else:
             head = "UNBIASED: the cost depends on no random node"
-        lines = [head]
-        for node in self.nodes:
-            lines += node.lines()
+        lines = [head, *(line for node in self.nodes for line in node.lines())]
         lines += [f"  INVALID      {problem}" for problem in self.problems]
-        lines += [f"  not reached  {wrapped(self.unreached)}"] if self.unreached else []
-        return "\n".join(lines)
+        return "\n".join(lines + ([f"  not reached  {wrapped(self.unreached)}"] if self.unreached else []))
 
 
 def explain(cost: Tensor, wrt: Any) -> Explanation:
@@ -159,27 +150,29 @@ def report(order: list[Tensor], wrt: Any, every_estimator: bool = False) -> Expl
     paths = follow(order, wrt)
     opened, blocked = (found.get(id(order[-1]), 0) for found in (paths.opened, paths.blocked))
     kinds = {key: kind for key, kind in sorted(ESTIMATORS.items()) if every_estimator or kind.where_path_jumps}
-    others = [(key, kind.example(noise(0))) for key, kind in kinds.items() if not kind.explained_first]
+    others = [(key, kind.example(noise(0))) for key, kind in kinds.items() if key not in ("pathwise", "score-function")]
     nodes = [_random_node(z, paths, opened, others) for z in paths.samples]
-    for drawn in _once(note.attrs["drawn"] for note in paths.notes):
+    once: dict[Any, Drawn] = {}  # of the notes on copies of one draw
+    for drawn in (note.attrs["drawn"] for note in paths.notes):
+        once.setdefault((drawn.origin or object(), drawn.name, drawn.line, drawn.estimator, drawn.note), drawn)
+    for drawn in once.values():
         name = name_of_draw(drawn.name, drawn.line)
         nodes.append(RandomNode(name, drawn.dist, str(drawn.line), drawn.estimator, drawn.note, drawn.biased))
     problems = [
         f"{text}\n{'':15}(parameters: {wrapped(paths.names(bits))})" for text, bits in problems_of(paths, order)
     ]
-    everyone = (1 << len(wrt)) - 1
-    present = {id(node) for node in order}
-    unreached = [name for t, name in zip(wrt, paths.names(everyone), strict=True) if id(t) not in present]
-    return Explanation(paths.names(everyone), paths.names(opened & ~blocked), nodes, problems, unreached)
+    names, present = paths.names(-1), {id(node) for node in order}
+    unreached = [name for t, name in zip(wrt, names, strict=True) if id(t) not in present]
+    return Explanation(names, paths.names(opened & ~blocked), nodes, problems, unreached)
 
 
 def _random_node(z: Sample, paths: Paths, opened: int, others: list[tuple[str, Any]]) -> RandomNode:
-    hidden = paths.of_distribution(z)
+    hidden, cost, name = paths.of_distribution(z), paths.live[-1], name_of_draw(z.name, z.line)
     cut, partly, open_ = (paths.names(bits) for bits in (hidden & ~opened, hidden & opened, opened & ~hidden))
-    name, score = name_of_draw(z.name, z.line), _score_option(z, paths)
-    options, jumps = [_pathwise_option(z, name, paths), score], path_after(z, paths.live[-1]).jumps
+    options, jumps = [_pathwise_option(z, name, cost), _score_option(z, paths)], path_after(z, cost).jumps
+    score = options[1]
     for key, estimator in others:
-        objection = estimator.refusal(z, paths.live[-1])
+        objection = estimator.refusal(z, cost)
         if objection is None and estimator.needs_score and not score.valid:
             objection = score.reason
         call, reason = key, objection or ""
@@ -191,14 +184,6 @@ def _random_node(z: Sample, paths: Paths, opened: int, others: list[tuple[str, A
     return RandomNode(name, str(z.dist), str(z.line), cut=cut, partly_cut=partly, open=open_, options=options)
 
 
-def _once(notes: Iterable[Drawn]) -> list[Drawn]:
-    """Return the notes, one of those on copies of one draw."""
-    keys: dict[Any, Drawn] = {}
-    for drawn in notes:
-        keys.setdefault((drawn.origin or object(), drawn.name, drawn.line, drawn.estimator, drawn.note), drawn)
-    return list(keys.values())
-
-
 def jump_objection(z: Sample, cost: Tensor) -> str | None:
     """Say which ops make the cost jump with z, or return ``None``."""
     jumps = path_after(z, cost).jumps
@@ -206,37 +191,38 @@ def jump_objection(z: Sample, cost: Tensor) -> str | None:
     return f"{', '.join(jumps)} between {name_of_draw(z.name, z.line)} and the cost {verb}" if jumps else None
 
 
-def _pathwise_option(z: Sample, name: str, paths: Paths) -> Option:
-    call = "reparameterize(cost)"
-    if z.dist.path is None:
-        return Option(call, False, z.dist.why_no_path)
-    objection, count = jump_objection(z, paths.live[-1]), path_after(z, paths.live[-1]).count
+def _pathwise_option(z: Sample, name: str, cost: Tensor) -> Option:
+    objection = z.dist.why_no_path if z.dist.path is None else jump_objection(z, cost)
+    count = path_after(z, cost).count
     if objection:
-        return Option(call, False, objection)
-    through = "; implicit, by the derivatives of the cdf" if z.dist.path == "implicit" else ""
-    if count == 0:
-        return Option(call, True, f"no op stands between {name} and the cost or the next draw{through}")
-    ops = f"all {count} ops" if count > 1 else "the 1 op"
-    return Option(call, True, f"{ops} from {name} to the cost {'are' if count > 1 else 'is'} continuous{through}")
+        reason = objection
+    elif count == 0:
+        reason = f"no op stands between {name} and the cost or the next draw"
+    else:
+        ops, are = (f"all {count} ops", "are") if count > 1 else ("the 1 op", "is")
+        reason = f"{ops} from {name} to the cost {are} continuous"
+    if not objection and z.dist.path == "implicit":
+        reason += "; implicit, by the derivatives of the cdf"
+    return Option("reparameterize(cost)", not objection, reason)
 
 
 def _score_option(z: Sample, paths: Paths) -> Option:
     """Say whether a parameter that one wants the gradient in moves the support, or draws were rounded to its edge."""
-    call, family = "score_function(cost)", z.dist.family
-    if not isinstance(z.noise, Noise):
-        return Option(call, False, OTHER_NOISE)
+    cost, family = paths.live[-1], z.dist.family
     reached = {
         path: leaf.name or path.rpartition(".")[2]
         for path, leaf in trees.paths(z.dist)
         if isinstance(leaf, Tensor) and paths.of(leaf)
     }
-    moving = [name for path, name in reached.items() if path in z.dist.moving()]
-    if moving:
-        return Option(call, False, f"the support of {family} moves with {', '.join(moving)}")
-    if lost := lost_to_rounding(z.dist, z.value):
-        return Option(call, False, lost)
+    objection = "" if isinstance(z.noise, Noise) else OTHER_NOISE
+    if not objection and (moving := [name for path, name in reached.items() if path in z.dist.moving()]):
+        objection = f"the support of {family} moves with {', '.join(moving)}"
+    reason = objection or lost_to_rounding(z.dist, z.value)
+    if reason:
+        return Option("score_function(cost)", False, reason)
     reason = f"the support of {family} does not move with {', '.join(reached.values()) or 'anything'}"
-    if other := less_noisy(paths.live[-1]).get(id(z)):
-        return Option(call, True, f"{reason}; less noisy: {other}")
-    price = joined(paths.live[-1]).get(id(z))
-    return Option(call, True, f"{reason}; {price}" if price else reason)
+    if other := less_noisy(cost).get(id(z)):
+        reason += f"; less noisy: {other}"
+    elif price := joined(cost).get(id(z)):
+        reason += f"; {price}"
+    return Option("score_function(cost)", True, reason)

@@ -13,9 +13,9 @@ from ..core import (
     Sample,
     Tensor,
     Value,
-    handled_draw,
     install,
     namespace,
+    handled_draw,
     topological_order,
     value_of,
 )
@@ -48,14 +48,14 @@ class RandomnessGuard(Guard):
         Warns:
             BiasedGradientWarning: once for each draw, where an estimator says that it is biased.
         """
-        if not any(map(_is_remarkable, order)):
+        if not any(map(_may_be_wrong, order)):
             return None
         if isinstance(cotangent, Tensor):  # a factor that may itself be random
             order = topological_order([order[-1] * stop_gradient(cotangent)])
         paths = follow(order, wrt)
         if paths.behind_jump:
             raise BlockedGradientError(paths.samples[0], order[-1], wrt)
-        if not paths.hidden and problems_of(paths, order):
+        if not any(map(paths.of_distribution, paths.samples)) and problems_of(paths, order):
             raise InvalidGradientError(str(report(order, wrt)))
         for note in paths.notes:
             drawn = note.attrs["drawn"]
@@ -72,17 +72,17 @@ class RandomnessGuard(Guard):
         return str(report(topological_order([output]), wrt))
 
 
-def _is_remarkable(node: Tensor) -> bool:
+def _may_be_wrong(node: Tensor) -> bool:
     """Return whether a node asks for a closer look at the graph: it may jump, or notes something of a gradient."""
     op = node.op
-    if op is None:
-        return False
     if op is handled_draw:
         return bool(node.attrs["drawn"].weighs or node.attrs["drawn"].biased)
-    pole = op.declared.pole
-    if pole is not None and isinstance(node.inputs[pole[0]], Tensor):
-        return True
-    return op.declared.jumps or node.value.dtype.kind != "f" or op is refuse_gradient or op is first_order
+    return op is not None and (
+        op.declared.jumps
+        or (op.declared.pole is not None and isinstance(node.inputs[op.declared.pole[0]], Tensor))
+        or node.value.dtype.kind != "f"
+        or op in (refuse_gradient, first_order)
+    )
 
 
 def _marking(paths: Paths) -> Marking | None:
@@ -97,7 +97,7 @@ def _marking(paths: Paths) -> Marking | None:
     missing: list[tuple[Any, Any, str]] = []  # a derivative first in one of the two and then in the other
     for node in firsts:
         _, a, b = node.inputs
-        missing += [(a, b, node.attrs["reason"])] + ([(b, a, node.attrs["reason"])] if a is not b else [])
+        missing += [(*pair, node.attrs["reason"]) for pair in ([(a, b)] if a is b else [(a, b), (b, a)])]
 
     def mark(gradients: list[Tensor]) -> list[Tensor]:
         marked = []
@@ -105,16 +105,12 @@ def _marking(paths: Paths) -> Marking | None:
             path: Any = g
             for first, second, reason in missing:
                 if paths.opened.get(id(first), 0) >> k & 1:
-                    path = path * refuse_gradient(1 + _nothing_of(second), reason=reason)
+                    zeros = namespace(value_of(second)).zeros_like(value_of(second))
+                    path = path * refuse_gradient(1 + sum(surrogate(zeros, second)), reason=reason)
             marked.append(surrogate(g, path))
         return marked
 
     return mark
-
-
-def _nothing_of(x: Any) -> Any:
-    """Return 0, which depends on x."""
-    return sum(surrogate(namespace(value_of(x)).zeros_like(value_of(x)), x))
 
 
 install(RandomnessGuard())
