@@ -430,6 +430,9 @@ def test_choices_that_name_nothing_are_refused():
         tg.estimate(z * 2.0, {"y": "pathwise"})
     with pytest.raises(ValueError, match="no estimator 'reinforce'; choose one of arm, arsm, disarm"):
         tg.estimate(z * 2.0, {"z": "reinforce"})
+    for call in (lambda name: tg.estimate(z * 2.0, {"z": name}), lambda name: tg.vae.Objective(estimator=name)):
+        with pytest.raises(ValueError, match="no estimator 'dissarm'; did you mean disarm or arm"):
+            call("dissarm")
     with pytest.raises(TypeError, match="graph of a Tensor"):
         tg.estimate(np.ones(2), default="pathwise")
 

@@ -7,7 +7,7 @@ from .rebar import REBAR, RELAX
 from .arm import ARM, ARSM, DisARM
 from .enumeration import Enumeration, Quadrature
 from .estimate import estimate
-from .estimator import Estimator
+from .estimator import Estimator, estimator_named
 from .measure_valued import MeasureValued
 from .vimco import VIMCO
 from .path_and_boundary import PathAndBoundary, path_and_boundary

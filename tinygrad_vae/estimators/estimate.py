@@ -8,9 +8,8 @@ from typing import Any
 from ..core import Sample, Tensor
 from ..guard.names import name_of_draw
 from ..guard.paths import live_samples
-from ..guard.report import ESTIMATORS
 from .compare import choose
-from .estimator import Estimator, check_tensor, taken_care
+from .estimator import Estimator, check_tensor, estimator_named, taken_care
 
 
 def estimate(
@@ -77,9 +76,7 @@ def _estimator(choice: Estimator | str) -> Estimator:
         return choice
     if isinstance(choice, type) and issubclass(choice, Estimator):
         raise TypeError(f"estimate: found the class {choice.__name__}; pass an instance, {choice.__name__}(...)")
-    kind = ESTIMATORS.get(choice)
-    if kind is None:
-        raise ValueError(f"estimate: there is no estimator {choice!r}; choose one of {', '.join(sorted(ESTIMATORS))}")
+    kind = estimator_named(choice, "estimate")
     if kind.takes_noise:
         raise ValueError(
             f"estimate: {choice} draws noise of its own, other noise in every step; write "

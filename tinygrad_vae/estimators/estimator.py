@@ -7,6 +7,7 @@ node comes first, and K takes care of the later ones. The value of the cost is p
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import itertools
 import math
@@ -50,10 +51,8 @@ class Rest:
     cost: Tensor
     z: Sample
     later: Choices
-    earlier: frozenset[int] = frozenset()
-    """The ids of random nodes that are closed to gradients in K."""
-    closed: Mapping[int, Tensor] = field(default_factory=dict)
-    """By the id of each node, what it became where these, z and more were closed."""
+    earlier: frozenset[int] = frozenset()  # the ids of random nodes that are closed to gradients in K
+    closed: Mapping[int, Tensor] = field(default_factory=dict)  # by id, each node where these, z and more are closed
 
     def __call__(self, value: Value, later: Choices | None = None) -> Tensor:
         """Return K with its later random nodes taken care of, as they were chosen for or by ``later``."""
@@ -90,12 +89,10 @@ class Estimator:
     """
 
     name: ClassVar[str]
-    biased: ClassVar[str] = ""  # why the gradient is not that of the expectation; empty where it is
+    biased: ClassVar[str] = ""  # why the gradient is not the gradient of the expectation; empty where it is
     weighs: ClassVar[bool] = True  # it weighs the whole cost, which may then only be summed and scaled
     keeps_value: ClassVar[bool] = True  # or the cost becomes an expectation, or the cost of a relaxed draw
     caveat: ClassVar[str] = ""  # what its measured mean and variance do not show
-    follows_noise: ClassVar[bool] = False  # the gradient goes through the noise too: it may be any Tensor
-    explained_first: ClassVar[bool] = False  # ``explain`` has a line of its own for it, before all others
     where_path_jumps: ClassVar[str] = ""  # its call, where it is the path unless the cost jumps: told of only there
     needs_score: ClassVar[bool] = False  # it is valid only where the score function is
     takes_noise: ClassVar[bool] = False  # it is made with a stream for noise of its own, ``rng``
@@ -106,7 +103,6 @@ class Estimator:
         if not hasattr(cls, "name"):
             raise TypeError(f'{cls.__name__}: an estimator has a name to be chosen by; write name = "..." in the class')
         enter(ESTIMATORS, cls.name, cls, "an estimator", 'write name = "..." in the class')
-        cls.explained_first = vars(cls).get("explained_first", False)
         cls.takes_noise = "rng" in inspect.signature(cls).parameters
 
     @classmethod
@@ -120,9 +116,7 @@ class Estimator:
 
     def refusal(self, z: Sample, cost: Tensor) -> str | None:
         """Return the reason why this estimator cannot handle z, or ``None``."""
-        if not self.follows_noise and not isinstance(z.noise, Noise):
-            return OTHER_NOISE
-        return self.objection(z, cost)
+        return self.objection(z, cost) if isinstance(z.noise, Noise) else OTHER_NOISE
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         """Return the cost, in terms of ``rest``, with a path for the gradient at z, the earliest node that is left."""
@@ -141,7 +135,7 @@ class Estimator:
         return 1
 
     def instead(self, z: Sample) -> Tensor | None:
-        """Return what stands in the place of z, where that is all there is to do: one copy of K and no weight."""
+        """Return a node to put in the place of z, if nothing else is to be done."""
         return None
 
     def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
@@ -163,6 +157,16 @@ class Estimator:
     def noted(self, x: Tensor, z: Sample, note: str = "") -> Tensor:
         """Return ``x`` with the note that it stands for z."""
         return handled_draw(x, drawn=self.note_of(z, note))
+
+
+def estimator_named(name: Any, what: str) -> type[Estimator]:
+    """Return the estimator of this name. If there is none, the error, in the name of ``what``, tells the nearest."""
+    if name not in list(ESTIMATORS):
+        close = " or ".join(difflib.get_close_matches(str(name), ESTIMATORS))
+        choose = f"{f'did you mean {close}? If not, ' if close else ''}choose one of {', '.join(sorted(ESTIMATORS))}"
+        raise ValueError(f"{what}: there is no estimator {name!r}; {choose}")
+    kind: type[Estimator] = ESTIMATORS[name]
+    return kind
 
 
 def check_tensor(cost: Any) -> None:
@@ -189,7 +193,16 @@ def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Ten
             "choose another estimator for some of them"
         )
     _check_independent(cost, at)
-    new = continued(*_with_nodes_replaced(cost, at))
+    later = dict(choices)
+
+    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+        estimator = at.get(node) if isinstance(node, Sample) else None
+        new = estimator.instead(with_inputs(node, inputs)) if estimator else None
+        if new is not None:
+            del later[id(node.noise)]
+        return new
+
+    new = continued(rewrite(cost, rule), later)
     _check_new_noise(cost, new, choices)
     if not any(estimator.weighs for estimator in choices.values()):
         return new
@@ -202,23 +215,17 @@ def _check_independent(cost: Tensor, at: Mapping[Sample, Estimator]) -> None:
 
     Antithetic partners share noise. Weighing with log p(z) would ignore the partner; a path includes it.
     """
-    drawn = {
-        z.noise.origin: z
-        for z, estimator in at.items()
-        if isinstance(z.noise, Noise) and (estimator.weighs or not estimator.keeps_value)
-    }
-    if not drawn:
-        return
-    for node in topological_order([cost]):
+    weighed = [z for z, e in at.items() if isinstance(z.noise, Noise) and (e.weighs or not e.keeps_value)]
+    drawn = {z.noise.origin: z for z in weighed}
+    for node in topological_order([cost]) if drawn else ():
         for x in node.inputs:
             z = drawn.get(x.origin) if isinstance(x, Noise) else None
             if z is not None and z is not node:
-                where = f"{name_of_draw(z.name, z.line)} ({z.line})"
                 raise ValueError(
-                    f"the cost depends on the noise of {where} in two ways, such as an antithetic pair, a part that is "
-                    "open already, copies that an earlier estimate has made, or draws from two streams of one seed; "
-                    "choose for all random nodes in one call, draw from one stream, or apply the estimator to each "
-                    "part of the cost alone, and then add the results"
+                    f"the cost depends on the noise of {name_of_draw(z.name, z.line)} ({z.line}) in two ways, such as "
+                    "an antithetic pair, a part that is open already, copies that an earlier estimate has made, or "
+                    "draws from two streams of one seed; choose for all random nodes in one call, draw from one "
+                    "stream, or apply the estimator to each part of the cost alone, and then add the results"
                 )
 
 
@@ -228,8 +235,8 @@ def _check_new_noise(cost: Tensor, new: Tensor, choices: Choices) -> None:
     That happens to two streams made from one seed, and to a seed inside ``apply``: each hands out the same numbers.
     """
     own = {e.name for e in choices.values() if e.takes_noise}
-    old = {id(x): x for x in topological_order([cost]) if isinstance(x, Noise)}
-    origins = {x.origin for x in old.values()}
+    old = {id(x): x.origin for x in topological_order([cost]) if isinstance(x, Noise)}
+    origins = set(old.values())
     taken = set(origins)
     for x in topological_order([new]):
         if isinstance(x, Noise) and id(x) not in old and (own or x.origin not in origins):
@@ -240,21 +247,6 @@ def _check_new_noise(cost: Tensor, new: Tensor, choices: Choices) -> None:
                     'independent; make the estimator with a stream of its own, such as rng.at("estimator")'
                 )
             taken.add(x.origin)
-
-
-def _with_nodes_replaced(cost: Tensor, at: Mapping[Sample, Estimator]) -> tuple[Tensor, Choices]:
-    """Return the cost after all that only put something in the place of a node, in one walk, and the other choices."""
-    later = {id(z.noise): estimator for z, estimator in at.items()}
-
-    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-        if not isinstance(node, Sample) or node not in at:
-            return None
-        new = at[node].instead(with_inputs(node, inputs))
-        if new is not None:
-            del later[id(node.noise)]
-        return new
-
-    return rewrite(cost, rule), later
 
 
 def with_inputs(z: Sample, inputs: tuple[Any, ...]) -> Sample:
@@ -271,26 +263,26 @@ def continued(cost: Tensor, choices: Choices) -> Tensor:
     samples = [z for z in live_samples(cost) if id(z.noise) in choices] if choices else []
     if not samples:
         return cost
-    z, estimator = samples[0], choices[id(samples[0].noise)]
-    if all(choices[id(other.noise)] is estimator for other in samples):
+    chosen, later = [choices[id(z.noise)] for z in samples], dict(choices)
+    estimator = chosen[0]
+    if all(other is estimator for other in chosen):
         at_once = estimator.together(samples, cost)
         if at_once is not None:
             return at_once
-    later = dict(choices)
-    first = list(itertools.takewhile(lambda z: type(choices[id(z.noise)]).apply is Estimator.apply, samples))
-    if not first:
-        del later[id(z.noise)]
-        new = estimator.apply(z, cost, Rest(cost, z, later))
+    openable = len(list(itertools.takewhile(lambda e: type(e).apply is Estimator.apply, chosen)))
+    if not openable:
+        del later[id(samples[0].noise)]
+        new = estimator.apply(samples[0], cost, Rest(cost, samples[0], later))
         if not isinstance(new, Tensor):
             raise TypeError(f"{estimator.name}: apply returned {describe(new)}; return a Tensor, made from rest(draw)")
         return new
-    closed = closed_at(cost, first)
+    closed = closed_at(cost, samples[:openable])
     openings, earlier = [], frozenset[int]()
-    for z in first:
+    for z, estimator in zip(samples[:openable], chosen, strict=False):
         del later[id(z.noise)]
         stopped = closed[id(z)]
         rest = Rest(cost, z, dict(later), earlier, closed)
-        openings.append(choices[id(z.noise)].opening(stopped.inputs[0], stopped, closed[id(cost)], rest))
+        openings.append(estimator.opening(stopped.inputs[0], stopped, closed[id(cost)], rest))
         earlier |= {id(z)}
     k = continued(closed[id(cost)], later)
     for opening in reversed(openings):

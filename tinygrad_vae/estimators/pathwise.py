@@ -26,11 +26,11 @@ class Pathwise(Estimator):
 
     name: ClassVar[str] = "pathwise"
     weighs: ClassVar[bool] = False
-    follows_noise: ClassVar[bool] = True
-    explained_first: ClassVar[bool] = True
 
     def objection(self, z: Sample, cost: Tensor) -> str | None:
         return None if z.dist.path is not None else z.dist.why_no_path
+
+    refusal = objection  # the gradient goes through the noise too: it may be any Tensor
 
     def instead(self, z: Sample) -> Tensor:
         return opened(z, z.inputs, self.note_of(z))

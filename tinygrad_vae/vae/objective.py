@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import NoiseStream, Tensor, Value
-from ..estimators import ScoreFunction, estimate
-from ..guard.report import ESTIMATORS
+from ..estimators import ESTIMATORS, ScoreFunction, estimate, estimator_named
 from ..ops import mean, minimum
 from .bounds import (
     LatentVariableModel,
@@ -72,10 +71,7 @@ class Objective:
     def __post_init__(self) -> None:
         if self.bound not in BOUNDS:
             raise ValueError(f"Objective: bound must be one of {', '.join(BOUNDS)}; found {self.bound!r}")
-        if self.estimator not in ESTIMATORS:
-            raise ValueError(
-                f"Objective: there is no estimator {self.estimator!r}; choose one of {', '.join(sorted(ESTIMATORS))}"
-            )
+        estimator_named(self.estimator, "Objective")
         check_count("Objective: samples", self.samples)
         check_nonnegative("Objective: beta", self.beta)
         check_nonnegative("Objective: free_bits", self.free_bits)
