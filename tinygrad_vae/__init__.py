@@ -113,7 +113,7 @@ from .estimators import (
     score_function,
 )
 from .estimators.audit import audit
-from .estimators.compare import compare_estimators, pilot
+from .estimators.compare import compare_estimators
 from .estimators.measurement import Comparison, Measurement
 from .guard.report import ESTIMATORS, explain
 from .guard.verdict import BiasedGradientWarning

@@ -6,11 +6,11 @@ A cost is drawn again and again, and every estimator meets the same draws.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ from ..guard.paths import live_samples, path_after
 from ..guard.report import ESTIMATORS
 from ..guard.verdict import BiasedGradientWarning
 from ..ops import mean
-from .estimator import Choices, Estimator, taken_care
+from .estimator import Choices, Estimator, estimator_named, taken_care
 from .measurement import FEWEST, ROUNDING, Comparison, Measurement, heavy_tail, with_disagreements
 from .pathwise import Pathwise
 from .score_function import ScoreFunction
@@ -46,7 +46,7 @@ from .score_function import ScoreFunction
 Program = Callable[[Any, NoiseStream], Tensor] | Tensor
 """What is measured: ``f(parameters, rng)``, which returns a cost, or a cost that was computed already."""
 
-PILOT_RUNS = 100  # tell which estimator to use
+TRIALS = 100  # draws that tell which estimator to use
 TASKS = 64  # into how many the runs are cut for an executor
 
 
@@ -73,7 +73,7 @@ def compare_estimators(
         parameters: a tree of arrays for a function; the Tensors to differentiate by for a cost.
         rng: a stream from ``tg.noise(seed)``.
         runs: how many gradients of each, at least 20.
-        estimators: which ones, by name or as they are; by default all that are valid somewhere in the cost.
+        estimators: their names or instances; by default all that are valid somewhere in the cost.
         progress: called as ``progress(done, runs)`` after every run.
         executor: a ``concurrent.futures.Executor`` for the runs after the first 20. Apart from times the numbers are
             the same, if f keeps nothing from run to run. Processes need an f from the top level of a module.
@@ -93,9 +93,8 @@ def compare_estimators(
     _check_draws(cost, _drawn(f, parameters, rng.at("run", 1))[0])
     records = [_record(cost, estimator) for estimator in _instances(cost, rng, estimators)]
     rows = _measured(f, parameters, rng, runs, records, progress, executor)
-    return Comparison(
-        sorted(rows, key=lambda row: (bool(row.refused), bool(row.biased), math.isnan(row.work), row.work)), runs
-    )
+    rows.sort(key=lambda row: (bool(row.refused), bool(row.biased), math.isnan(row.work), row.work))
+    return Comparison(rows, runs)
 
 
 def _measured(
@@ -108,31 +107,31 @@ def _measured(
     executor: Any = None,
 ) -> list[Measurement]:
     """Return what each record measured: all of them meet the same draws."""
-    held = [x for record in records for estimator in record.chosen for x in vars(estimator).values()]
-    before = {id(x): x.drawn for x in held if isinstance(x, NoiseStream)}  # the estimators' own noise
+    own = {
+        id(x): x for record in records for e in record.chosen for x in vars(e).values() if isinstance(x, NoiseStream)
+    }
+    before = {key: stream.drawn for key, stream in own.items()}
     for run in range(runs if executor is None else FEWEST):
         _taken(f, parameters, rng, range(run, run + 1), records)
         if progress:
             progress(run + 1, runs)
     if executor is not None:
         # noise has a fixed size: each run draws as often as the first ones
-        each = {id(x): (x, (x.drawn - before[id(x)]) // FEWEST) for x in held if id(x) in before}
+        each = {key: (stream.drawn - before[key]) // FEWEST for key, stream in own.items()}
         size = max(1, math.ceil((runs - FEWEST) / TASKS))
         parts = [range(start, min(start + size, runs)) for start in range(FEWEST, runs, size)]
         tasks = []
         for part in parts:
-            memo: dict[int, Any] = {
-                key: dataclasses.replace(x, drawn=before[key] + part.start * n) for key, (x, n) in each.items()
-            }
-            tasks.append((f, parameters, rng, part, [record.blank(memo) for record in records]))
+            streams = {key: replace(x, drawn=before[key] + part.start * each[key]) for key, x in own.items()}
+            tasks.append((f, parameters, rng, part, [record.blank(streams) for record in records]))
         with warnings.catch_warnings():  # threads share the filters, and leave them as the last one does
             for part, found in zip(parts, in_order("compare_estimators", executor, _taken, tasks), strict=True):
                 for record, more in zip(records, found, strict=True):
                     record.extend(more)
                 if progress:
                     progress(part.stop, runs)
-        for key, (x, n) in each.items():
-            x.drawn = before[key] + runs * n
+        for key, stream in own.items():
+            stream.drawn = before[key] + runs * each[key]
     return with_disagreements([record.measurement() for record in records])
 
 
@@ -189,30 +188,26 @@ def _redrawn(leaves: list[Noise], rng: NoiseStream) -> dict[Tensor, Tensor | Arr
 def _check_draws(cost: Tensor, other: Tensor) -> None:
     if not live_samples(cost):
         raise ValueError("the cost depends on no blocked random node; draw with sample(rng=...)")
-    first, second = ([z.value for z in live_samples(x)] for x in (cost, other))
     noises = [[x.value for x in topological_order([c]) if isinstance(x, Noise)] for c in (cost, other)]
-    if len(first) == len(second) and all(np.array_equal(a, b) for a, b in zip(*noises, strict=True)):
+    if len(noises[0]) == len(noises[1]) and all(map(np.array_equal, *noises)):
         raise ValueError("the cost draws the same numbers in every run; draw from the rng that f is given")
 
 
 def _instances(cost: Tensor, rng: NoiseStream, chosen: Iterable[str | Estimator] | None) -> list[Estimator]:
     """Return the estimators to measure, those by name with a stream of their own."""
-    samples = live_samples(cost)
     found = []
     for choice in sorted(ESTIMATORS) if chosen is None else chosen:
-        if isinstance(choice, str) and choice not in ESTIMATORS:
-            raise ValueError(f"there is no estimator {choice!r}; choose from {', '.join(sorted(ESTIMATORS))}")
-        estimator = ESTIMATORS[choice].example(rng.at("estimator", choice)) if isinstance(choice, str) else choice
-        if chosen is not None or any(_is_of_use(estimator, z, cost) for z in samples):
-            found.append(estimator)
+        if isinstance(choice, str):
+            choice = estimator_named(choice, "compare_estimators").example(rng.at("estimator", choice))
+        if chosen is not None or any(_is_of_use(choice, z, cost) for z in live_samples(cost)):
+            found.append(choice)
     return found
 
 
 def _is_of_use(estimator: Estimator, z: Sample, cost: Tensor) -> bool:
     """Return whether an estimator is valid at a node, and no other one that is simpler comes to the same there."""
-    if estimator.where_path_jumps and not path_after(z, cost).jumps:
-        return False
-    return estimator.refusal(z, cost) is None
+    simpler = estimator.where_path_jumps and not path_after(z, cost).jumps
+    return not simpler and estimator.refusal(z, cost) is None
 
 
 def _record(cost: Tensor, estimator: Estimator, planned: Choices | None = None) -> _Record:
@@ -286,7 +281,6 @@ class _Record:
             self.exact = same and not any(isinstance(node, Noise) for node in order)
 
     def measurement(self) -> Measurement:
-        """Return what the runs say of the plan."""
         biased = "; ".join(dict.fromkeys(e.biased for e in self.chosen if e.biased))
         caveat = "; ".join(dict.fromkeys(e.caveat for e in self.chosen if e.caveat))
         if self.refused:
@@ -310,51 +304,28 @@ class _Record:
         )
 
 
-def pilot(
-    cost: Tensor,
-    wrt: Any = None,
-    *,
-    rng: NoiseStream | None = None,
-    runs: int = PILOT_RUNS,
-    estimators: Sequence[str | Estimator] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Comparison:
-    """Return a small comparison of estimators on a cost, to choose one from; see ``compare_estimators``.
-
-    ``wrt`` is by default every leaf of floats that the cost depends on, and ``rng`` a stream of its own.
-
-    >>> z = tg.Normal(tg.Tensor(2.0, "mu"), 1.0).sample(rng=tg.noise(0), name="z")
-    >>> tg.pilot(z * z, estimators=["pathwise", "score-function"]).best.name
-    'pathwise'
-    """
-    wrt = _float_leaves(cost) if wrt is None else wrt
-    stream = rng or noise(0).at("pilot")
-    return compare_estimators(cost, wrt, rng=stream, runs=runs, estimators=estimators, progress=progress)
-
-
 def choose(cost: Tensor, planned: Choices) -> dict[int, Estimator]:
-    """Return, by a pilot run, an estimator for each random node that is not planned for, by the id of its noise.
+    """Return, by trial draws, an estimator for each random node that is not planned for, by the id of its noise.
 
     It has the least variance x nodes: the size of the graph stands for the time, which no two runs agree on. Biased
     estimators take no part, nor do those whose error the runs do not show, nor those with noise of their own, which
     must be other noise in every step.
     """
-    samples = live_samples(cost)
+    order, samples = topological_order([cost]), live_samples(cost)
     free = [z for z in samples if id(z.noise) not in planned]
-    kinds = [kind for _, kind in sorted(ESTIMATORS.items()) if not kind.biased and not kind.caveat]
-    candidates = [kind() for kind in kinds if not kind.takes_noise]
-    records = [
-        _record(cost, estimator, planned)
-        for estimator in candidates
-        if any(_is_of_use(estimator, z, cost) for z in free)
-    ]
-    found = _measured(cost, _float_leaves(cost), noise(0).at("pilot"), PILOT_RUNS, records)
-    order = {id(row): (bool(row.refused), bool(row.alarm), row.variance * row.nodes) for row in found}
-    rows = sorted(zip(found, records, strict=True), key=lambda pair: order[id(pair[0])])
+    kinds = [kind for _, kind in sorted(ESTIMATORS.items()) if not (kind.biased or kind.caveat or kind.takes_noise)]
+    candidates = [e for e in (kind() for kind in kinds) if any(_is_of_use(e, z, cost) for z in free)]
+    records = [_record(cost, estimator, planned) for estimator in candidates]
+    leaves = [x for x in order if x.op is None and not isinstance(x, Noise) and x.dtype.kind == "f"]
+    found = _measured(cost, leaves, noise(0).at("pilot"), TRIALS, records)
+    rows = sorted(
+        zip(found, records, strict=True),
+        key=lambda pair: (bool(pair[0].refused), bool(pair[0].alarm), pair[0].variance * pair[0].nodes),
+    )
     if not rows or rows[0][0].refused:
-        raise InvalidGradientError(f"no unbiased estimator is valid here:\n{Comparison(found, PILOT_RUNS)}")
+        raise InvalidGradientError(f"no unbiased estimator is valid here:\n{Comparison(found, TRIALS)}")
     (best, record), others = rows[0], [row for row, _ in rows[1:] if not row.refused]
-    reason = f"chosen by {PILOT_RUNS} trial draws: variance {best.variance:.3g}"
+    reason = f"chosen by {TRIALS} trial draws: variance {best.variance:.3g}"
     if others:
         reason += f"; next best {others[0].name}, {others[0].variance:.3g}"
     explained = {id(estimator): copy.copy(estimator) for estimator in record.chosen}
@@ -362,7 +333,3 @@ def choose(cost: Tensor, planned: Choices) -> dict[int, Estimator]:
         estimator.reason = reason
     chosen = zip(samples, record.chosen, strict=True)
     return {id(z.noise): explained[id(estimator)] for z, estimator in chosen if id(z.noise) not in planned}
-
-
-def _float_leaves(cost: Tensor) -> list[Tensor]:
-    return [x for x in topological_order([cost]) if x.op is None and not isinstance(x, Noise) and x.dtype.kind == "f"]
