@@ -22,21 +22,7 @@ Draw = Callable[[NoiseDistribution], Value]  # draws one number for each element
 Pair = tuple[Value, Value, Value]  # the constant c, and draws of p+ and of p-
 Pairs = Callable[[Any, Value, Draw], dict[str, Pair]]
 
-WEAK_DERIVATIVES: dict[type[Distribution], Pairs] = {}
-"""For a distribution, a function of it, the draw and new noise: a pair for each parameter that has one."""
 
-
-def weak_derivative(dist: type[Distribution]) -> Callable[[Pairs], Pairs]:
-    """Declare the weak derivatives of a distribution: a function that returns ``{parameter: (c, plus, minus)}``."""
-
-    def declare(pairs: Pairs) -> Pairs:
-        WEAK_DERIVATIVES[dist] = pairs
-        return pairs
-
-    return declare
-
-
-@weak_derivative(Normal)
 def _normal(dist: Normal, z: Value, draw: Draw) -> dict[str, Pair]:
     """In loc, ``c = 1 / (s sqrt(2 pi))`` and ``z+- = mu +- s R``, R Rayleigh. In scale, ``c = 1 / s``,
     ``z+ = mu + s M``, M two-sided Maxwell, and ``z- = mu + s M U``, U uniform, which is normal again.
@@ -51,36 +37,42 @@ def _normal(dist: Normal, z: Value, draw: Draw) -> dict[str, Pair]:
     }
 
 
-@weak_derivative(LogNormal)
 def _log_normal(dist: LogNormal, z: Value, draw: Draw) -> dict[str, Pair]:
     """The pairs of the logarithm, which is normal."""
     pairs = _normal(Normal(dist.loc, dist.scale), log(z), draw)
     return {name: (c, exp(plus), exp(minus)) for name, (c, plus, minus) in pairs.items()}
 
 
-@weak_derivative(Exponential)
 def _exponential(dist: Exponential, z: Value, draw: Draw) -> dict[str, Pair]:
     """``c = 1 / rate``, z+ is the draw, and z- the time to the second event, of which it is the first."""
     return {"rate": (1 / dist.rate, z, z - log(draw(UNIFORM)) / dist.rate)}
 
 
-@weak_derivative(Gamma)
 def _gamma(dist: Gamma, z: Value, draw: Draw) -> dict[str, Pair]:
     """In rate, ``c = concentration / rate``, z+ is the draw, and z- the time to one event more."""
     return {"rate": (dist.concentration / dist.rate, z, z - log(draw(UNIFORM)) / dist.rate)}
 
 
-@weak_derivative(Weibull)
 def _weibull(dist: Weibull, z: Value, draw: Draw) -> dict[str, Pair]:
     """In scale s, with k = concentration, ``(z / s)^k`` is exponential: ``c = k / s``, z+ the second event."""
     second = (z / dist.scale) ** dist.concentration - log(draw(UNIFORM))
     return {"scale": (dist.concentration / dist.scale, dist.scale * second ** (1 / dist.concentration), z)}
 
 
-@weak_derivative(Poisson)
 def _poisson(dist: Poisson, z: Value, draw: Draw) -> dict[str, Pair]:
     """``d/drate E f(k) = E f(k + 1) - E f(k)``, at the same k."""
     return {"rate": (ones_like(z), z + 1, z)}
+
+
+WEAK_DERIVATIVES: dict[type[Distribution], Pairs] = {
+    Normal: _normal,
+    LogNormal: _log_normal,
+    Exponential: _exponential,
+    Gamma: _gamma,
+    Weibull: _weibull,
+    Poisson: _poisson,
+}
+"""For a distribution, a function of it, the draw and new noise: a pair for each parameter that has one."""
 
 
 class MeasureValued(Estimator):

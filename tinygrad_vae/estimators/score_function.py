@@ -9,26 +9,12 @@ order, a factor of value 1 with the derivative of log p: Foerster et al. 2018.
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import (
-    Array,
-    Noise,
-    NoiseStream,
-    Sample,
-    Tensor,
-    Value,
-    is_array,
-    rewrite,
-    to_numpy,
-    topological_order,
-    trees,
-    value_of,
-)
+from ..core import NoiseStream, Sample, Tensor, Value, rewrite, trees, value_of
 from ..distributions.support import lost_to_rounding
 from ..guard.axes import (
     Labels,
@@ -42,11 +28,9 @@ from ..guard.axes import (
     surviving_axes,
     weigh_terms,
 )
-from ..guard.names import name_of_draw
-from ..guard.paths import members
 from ..ops import exp, stop_gradient, sum
 from ..refusals import refuse_gradient
-from .baselines import is_average_with
+from .baselines import check_baseline
 from .elements import JOINED, check_independent, has_dependent_draws
 from .estimator import Estimator, Rest, closed_at, zero
 
@@ -81,7 +65,6 @@ class ScoreFunction(Estimator):
     """
 
     name: ClassVar[str] = "score-function"
-    explained_first: ClassVar[bool] = True
     needs_score: ClassVar[bool] = True
 
     def __init__(self, baseline: Value | None = None, *, credit: str = "auto") -> None:
@@ -94,8 +77,8 @@ class ScoreFunction(Estimator):
         self.baseline, self.credit = baseline, credit
 
     def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
-        labels = self._labels(cost, [z])
-        return lambda k: self._weighed(cost, k, [(z, stopped, labels[id(z)])])
+        (labels,) = self._labels(cost, [z])
+        return lambda k: self._weighed(k, [(z, stopped, labels)])
 
     def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
         """The weights multiply, ``magic(l1) magic(l2) = magic(l1 + l2)``, so that one walk does for all draws."""
@@ -103,23 +86,25 @@ class ScoreFunction(Estimator):
             return None
         labels = self._labels(cost, samples)
         closed = closed_at(cost, samples)
-        draws = [(closed[id(z)].inputs[0], closed[id(z)], labels[id(z)]) for z in samples]
-        return self._weighed(cost, closed[id(cost)], draws)
+        draws = [(closed[id(z)].inputs[0], closed[id(z)], axes) for z, axes in zip(samples, labels, strict=True)]
+        return self._weighed(closed[id(cost)], draws)
 
-    def _labels(self, cost: Tensor, samples: Sequence[Sample]) -> dict[int, Labels]:
-        """Return, by the id of each draw, which axes of the cost keep its log-probability apart; check the options."""
-        _check_baseline(cost, self.baseline, samples)
-        labels = {id(z): (None,) * cost.ndim if self.credit == "joint" else surviving_axes(cost, z) for z in samples}
-        for z in samples if self.credit == "example" else ():
-            if cost.ndim == 0 or labels[id(z)][0] is None:
+    def _labels(self, cost: Tensor, samples: Sequence[Sample]) -> list[Labels]:
+        """Return for each draw which axes of the cost keep its log-probability apart; check the options."""
+        check_baseline(cost, self.baseline, samples)
+        if self.credit == "joint":
+            return [(None,) * cost.ndim] * len(samples)
+        found = [surviving_axes(cost, z) for z in samples]
+        for z, labels in zip(samples, found, strict=True):
+            if self.credit == "example" and (cost.ndim == 0 or labels[0] is None):
                 raise ValueError(
                     'score_function(credit="example"): the cost of one example depends on the draws of others '
                     f"({mixing_op(cost, z)} mixes the axis of the examples), so that its own "
                     'log-probability is not enough; use credit="auto" or "joint"'
                 )
-        return labels
+        return found
 
-    def _weighed(self, cost: Tensor, k: Tensor, draws: list[Draw]) -> Tensor:
+    def _weighed(self, k: Tensor, draws: list[Draw]) -> Tensor:
         """Return k, the cost with these draws closed, weighed with their log-probabilities."""
         known: dict[Any, Any] = {}  # terms that begin with the same draws share the product of their weights
 
@@ -142,7 +127,7 @@ class ScoreFunction(Estimator):
             return weigh_terms(k, [stopped for _, stopped, _ in draws], weigh_term)
         return weigh(k, [(n, labels) for n, (_, _, labels) in enumerate(draws)])
 
-    def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: tuple[int | None, ...] | None = None) -> Tensor:
+    def weight(self, z: Sample, cost: Tensor, stopped: Tensor, labels: Labels | None = None) -> Tensor:
         """Return ``magic(log p(stopped))``, for z closed to gradients, along the axes of the cost.
 
         ``labels`` tell which axis of z each axis of the cost carries; by default the graph does.
@@ -155,10 +140,10 @@ class ScoreFunction(Estimator):
 
 
 class LeaveOneOut(ScoreFunction):
-    """The score function with, for each of n draws along the first axis, the mean cost of the others for a baseline.
+    """The score function whose baseline is, for each of n draws along the first axis, the mean cost of the others.
 
-    ``b_i = (sum of K - K_i) / (n - 1)`` does not depend on draw i, so it is a valid baseline for it, at no cost. The
-    mean over *all* draws would contain the draw itself and shrink the gradient by the factor 1 - 1/n.
+    ``b_i = (sum of K - K_i) / (n - 1)`` does not depend on draw i, and costs nothing. The mean over *all* draws would
+    contain the draw itself and shrink the gradient by the factor 1 - 1/n.
     Salimans and Knowles 2014; Mnih and Rezende 2016; Kool, van Hoof and Welling 2019.
 
     >>> mu = tg.Tensor(2.0, "mu")
@@ -214,8 +199,7 @@ class SecondDraw(ScoreFunction):
         self.rng = rng
 
     def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
-        weight = self.weight(z, cost, stopped)
-        dist = z.dist
+        weight, dist = self.weight(z, cost, stopped), z.dist
         again = dist.sample(z.shape[: z.ndim - len(dist.batch_shape) - len(dist.event_shape)], rng=self.rng)
         return lambda k: weight * k + (1 - weight) * rest.number(stop_gradient(again))
 
@@ -248,13 +232,11 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
 def weighable(z: Sample, what: str = "score_function") -> Any:
     """Return the distribution of z, closed to gradients where the derivative of its log-probability would be wrong.
 
-    It is wrong in parameters that move the support, and in all where many draws were rounded to the edge of the
-    support: each stands there for all numbers that the dtype rounds to it, and has the density of one. The error speaks
-    in the name of ``what``.
+    It is wrong in parameters that move the support, and in all of them if many draws were rounded to its edge: each
+    then stands for all numbers that the dtype rounds to it, and has the density of one. The error begins with ``what``.
     """
     dist, paths = z.dist, trees.paths(z.dist)
     parameters = {path for path, leaf in paths if isinstance(leaf, Tensor)}
-    moving = parameters.intersection(dist.moving())
     reasons = {}
     if parameters and (lost := lost_to_rounding(dist, z.value)):
         reason = (
@@ -262,16 +244,14 @@ def weighable(z: Sample, what: str = "score_function") -> Any:
             "real line with the map to this support in the cost"
         )
         reasons = dict.fromkeys(parameters, reason)
-    if moving:
+    if moving := parameters.intersection(dist.moving()):
         reason = (
             f"{what}: the support of {type(dist).__name__} moves with {', '.join(sorted(moving))}, and the derivative "
             "of its probabilities would lose what happens at its edge; use reparameterize(cost)"
         )
         reasons |= dict.fromkeys(moving, reason)
-    if not reasons:
-        return dist
     new = [refuse_gradient(leaf, reason=reasons[path]) if path in reasons else leaf for path, leaf in paths]
-    return trees.replace_leaves(dist, new)
+    return trees.replace_leaves(dist, new) if reasons else dist
 
 
 def _cut_at_draws(baseline: Value) -> Value:
@@ -279,88 +259,6 @@ def _cut_at_draws(baseline: Value) -> Value:
     if not isinstance(baseline, Tensor):
         return baseline
     return rewrite(baseline, lambda node, inputs: stop_gradient(node) if isinstance(node, Sample) else None)
-
-
-def _check_baseline(cost: Tensor, baseline: Value | None, samples: Sequence[Sample]) -> None:
-    """Raise where the baseline has another shape, or is known to depend on one of the draws that it is to steady."""
-    if baseline is None:
-        return
-    shape = np.shape(value_of(baseline))
-    try:
-        fits = np.broadcast_shapes(shape, cost.shape) == cost.shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"score_function: the baseline has shape {shape}, which does not broadcast to the cost's, {cost.shape}"
-        )
-    order = topological_order([baseline]) if isinstance(baseline, Tensor) else []
-    sources = {x.origin if isinstance(x, Noise) else id(x) for x in order}
-    found = {id(z) for z in samples if (z.noise.origin if isinstance(z.noise, Noise) else id(z.noise)) in sources}
-    found |= {id(z) for z in samples if is_average_with(baseline, z.noise)}
-    found |= _values_held(order, cost, baseline, samples)
-    for z in samples:
-        if id(z) in found:
-            raise ValueError(
-                f"score_function: the baseline depends on {name_of_draw(z.name, z.line)} ({z.line}), the draw whose "
-                "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
-                "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, a function of the "
-                'inputs alone, or the mean of the other draws: estimate(cost, default="leave-one-out")'
-            )
-
-
-def _values_held(order: list[Tensor], cost: Tensor, baseline: Value, samples: Sequence[Sample]) -> set[int]:
-    """Return the draws, by id, after which an array of the baseline is, views or sums up the value of a node.
-
-    No more can be seen of an array: one that was computed from such a value is an array like any other.
-    """
-    leaves = [x for node in order for x in (node, *node.inputs) if getattr(x, "op", None) is None] or [baseline]
-    arrays = [value_of(x) for x in leaves]
-    held = {id(_memory(x)) for x in arrays if is_array(x)}
-    numbers = [np.ravel(to_numpy(x)) for x in arrays if isinstance(x, float) or (is_array(x) and x.dtype.kind == "f")]
-    numbers = [x for x in numbers if x.size and not np.all(_is_round(x))]
-    after = {id(z): 1 << k for k, z in enumerate(samples)}
-    found = 0
-    for node in topological_order([cost]) if held or numbers else []:
-        bits = after.get(id(node), 0)
-        for x in node.inputs:
-            bits |= after.get(id(x), 0)
-        after[id(node)] = bits
-        if bits and (id(_memory(node.value)) in held or _summed_up(node.value, numbers, 3)):
-            found |= bits
-    if numbers and _summed_up(cost.value, numbers, 1):
-        found |= builtins.sum(1 << k for k, z in enumerate(samples) if not z.dist.support.discrete)
-    return {id(samples[k]) for k in members(found)}
-
-
-def _is_round(x: Array) -> Array:
-    return x * 64 == np.round(x * 64)
-
-
-def _summed_up(value: Array, numbers: list[Array], least: int) -> bool:
-    """Return whether an array is the mean, sum, median or an extreme of a value, over all or one of its axes.
-
-    Where a value has few digits, or fewer outcomes than ``least``, that may be so by chance, and nothing is said.
-    """
-    if not numbers or value.dtype.kind != "f" or not least <= value.size <= 4096:
-        return False
-    value = to_numpy(value)
-    if np.unique(value).size < value.size or np.any(_is_round(value)):
-        return False
-    for axis in (None, *range(value.ndim)):
-        for sum_up in (np.mean, np.sum, np.median, np.max, np.min):
-            result = np.ravel(sum_up(value, axis=axis))
-            close = 8 * np.finfo(value.dtype).eps * np.abs(result)
-            if any(x.size == result.size and np.all(np.abs(x - result) <= close) for x in numbers):
-                return True
-    return False
-
-
-def _memory(x: Array) -> Any:
-    """Return the array that holds the memory of x."""
-    while getattr(x, "base", None) is not None and is_array(x.base):
-        x = x.base
-    return x
 
 
 def _credit_note(z: Sample, cost: Tensor, labels: Labels, shape: tuple[int, ...], gone: list[int]) -> str:

@@ -13,9 +13,9 @@ from ..core import (
     Sample,
     Tensor,
     Value,
+    handled_draw,
     install,
     namespace,
-    handled_draw,
     topological_order,
     value_of,
 )
