@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from scipy.ndimage import zoom
 
 from ..core import Array
 from ..devices import to_host
@@ -312,6 +311,8 @@ def mosaic(parts: Iterable[Array], count: int, shape: tuple[int, ...], columns: 
 
 def _spline(side: int, factor: int) -> Array:
     """Return the matrix that turns a row of pixels into one that is ``factor`` times as long."""
+    from scipy.ndimage import zoom
+
     return zoom(np.eye(side), (factor, 1), order=3, mode="nearest", grid_mode=True)
 
 

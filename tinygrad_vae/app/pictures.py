@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
-from ..core import Array, NoiseStream
+from ..core import Array, NoiseStream, special
 from ..devices import to_host
 from ..distributions import Categorical
 from ..vae import VAE, kl_of_each_latent
@@ -162,10 +161,10 @@ def _map(plane: VAE, side: int) -> Array:
 
 
 def _quantiles(side: int) -> Array:
-    return ndtri((np.arange(side) + 0.5) / side)
+    return special().ndtri((np.arange(side) + 0.5) / side)
 
 
 def _truncated(u: Array, reach: float) -> Array:
     """Return standard normal draws within ``reach``, made from the uniform draws u."""
-    low = ndtr(-reach)
-    return ndtri(low + u * (1 - 2 * low))
+    low = special().ndtr(-reach)
+    return special().ndtri(low + u * (1 - 2 * low))

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 
 from ..core import Array, GradientRefusedError, trees
 from ..devices import to_device
@@ -158,7 +157,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "scipy": scipy.__version__,
+        "scipy": importlib.metadata.version("scipy"),
         "tinygrad_vae": importlib.metadata.version("tinygrad-vae"),
         "blas": f"{blas['name']} {blas['version']}",
         "machine": platform.machine(),
