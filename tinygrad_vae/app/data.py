@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 from pathlib import Path
 
-from ..core import noise
+import numpy as np
+
+from ..core import Array, noise
 from ..optional import require
 from .downloads import DATASETS, download
 from .image_files import Found, folder, idx_images, numpy_file
@@ -75,11 +79,22 @@ def load(source: str | Path = "digits", *, seed: int = 0, binarise: str = "thres
     return (images.binarised(rng.at("bits")) if binarise == "fixed" else images), held_out
 
 
+def _digits() -> tuple[Array, Array]:
+    """Return the digits of scikit-learn and their labels, from its file: to import scikit-learn takes a second."""
+    package = importlib.util.find_spec("sklearn")
+    for root in (package and package.submodule_search_locations) or ():
+        with contextlib.suppress(OSError):
+            table = np.loadtxt(Path(root, "datasets", "data", "digits.csv.gz"), delimiter=",")
+            return table[:, :-1], table[:, -1].astype(int)
+    found = require("sklearn.datasets").load_digits()
+    return found.data, found.target
+
+
 def read(source: str | Path, grey: bool = False) -> Found:
     """Return all images of a source, and those that it says are held out."""
     if str(source) == "digits":
-        found = require("sklearn.datasets").load_digits()
-        return Images(found.data, (8, 8), found.target, "digits", 16, grey), None
+        pixels, labels = _digits()
+        return Images(pixels, (8, 8), labels, "digits", 16, grey), None
     if str(source) in DATASETS:
         return folder(download(str(source)), grey)
     path = Path(source)
