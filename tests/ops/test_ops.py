@@ -23,6 +23,26 @@ def test_op_keeps_its_promises(op):
     check_op(op)
 
 
+SMOOTH_IN_SEVERAL = [op for op in ELEMENTWISE if len(op.input_names) > 1 and all(callable(vjp) for vjp in op.vjps)]
+
+
+@pytest.mark.parametrize("op", SMOOTH_IN_SEVERAL, ids=lambda op: op.name)
+def test_a_constant_of_bytes_has_the_gradients_of_the_same_floats(op):
+    rng = np.random.default_rng(0)
+    count = len(op.input_names)
+    for i in range(count):
+        values = [rng.uniform(0.2, 0.8, 5) for _ in range(count)]
+        values[i] = np.ones(5)
+
+        def found(constant, values=values, i=i):
+            inputs = [constant if k == i else tg.Tensor(x) for k, x in enumerate(values)]
+            y = op(*inputs)
+            return [y.value, *tg.gradients(tg.sum(y), [x for x in inputs if x is not constant])]
+
+        for of_bytes, of_floats in zip(found(np.ones(5, np.uint8)), found(np.ones(5)), strict=True):
+            np.testing.assert_allclose(of_bytes, of_floats)
+
+
 @pytest.mark.parametrize("op", ELEMENTWISE, ids=lambda op: op.name)
 def test_elementwise_op_on_drawn_shapes(op):
     @settings(max_examples=5, deadline=None, derandomize=True, database=None)

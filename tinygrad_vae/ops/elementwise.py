@@ -14,7 +14,7 @@ from . import ranges
 from .choices import stop_gradient, where
 from .declare import JUMP, KINK, PIECEWISE, declare, elementwise, example
 from .jumps import equal, floor_divide, isinf, logical_and, logical_xor, sign, signbit
-from .reals import real
+from .reals import in_place, real
 
 add = declare(core.add, "``x + y``. Derivatives 1 and 1.", "add(1.0, 2.0) = 3.0", linear=True, range=ranges.sums)
 
@@ -244,8 +244,11 @@ def sigmoid(x: Value, /) -> Value:
 
     With ``t = exp(-abs(x))``, which never overflows, it is t / (1 + t) below 0, and 1 minus that above.
     """
-    tail = np.exp(-np.abs(x))
-    return np.abs(np.less(0, x) - tail / (1 + tail))
+    tail = np.abs(x)
+    own = in_place(tail)
+    tail = np.exp(np.negative(tail, own), own)
+    below = np.divide(tail, 1 + tail, own)
+    return np.abs(np.subtract(np.less(0, x), below, own), own)
 
 
 @real(lambda g, y, x: g * -expm1(-y), range=ranges.monotone(ranges.ABOVE_ZERO))

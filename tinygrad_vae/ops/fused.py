@@ -12,7 +12,7 @@ from ..core import Value
 from ..domains import POSITIVE, REAL
 from .declare import case, example, op
 from .elementwise import sigmoid, softplus, sqrt
-from .reals import on_reals, real
+from .reals import in_place, on_reals, real
 from .reductions import sum as total
 
 Labels = tuple[int | None, ...]
@@ -23,7 +23,7 @@ _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 
 @real(
     lambda g, y, x, logits: g * (2 * logits * sigmoid((1 - 2 * x) * logits)),
-    lambda g, y, x, logits: g * ((2 * x - 1) * sigmoid((1 - 2 * x) * logits)),
+    lambda g, y, x, logits: g * (-(1 - 2 * x) * sigmoid((1 - 2 * x) * logits)),
 )
 @example("bernoulli_log_prob(np.array([0.0, 0.0]), np.array([0.0, 1000.0])).round(6) = [-6.93147e-01 -1.00000e+03]")
 def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
@@ -32,7 +32,8 @@ def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     Derivative x - p in logits, which is ``(2 x - 1) sigmoid((1 - 2 x) logits)``: without a difference of two numbers
     that are nearly equal. In x it is that of the softplus.
     """
-    return np.negative(softplus((1 - 2 * x) * logits))
+    sign = 2 * x
+    return np.negative(softplus(np.subtract(1, sign, in_place(sign)) * logits))
 
 
 @real(

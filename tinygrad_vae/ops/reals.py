@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from ..core import Op, Value, is_array, namespace
+from ..core import Op, Value, astype, is_array, namespace
 from .declare import elementwise
 
 P = ParamSpec("P")
@@ -40,8 +40,27 @@ def on_reals(forward: Callable[P, R]) -> Callable[P, R]:
 
 
 def real(*vjps: Callable[..., Any] | None, **words: Any) -> Callable[[Callable[P, R]], Op[P, R]]:
-    """Declare an elementwise op on real numbers: ``elementwise`` of a function ``on_reals``."""
-    return lambda forward: elementwise(*vjps, **words)(on_reals(forward))
+    """Declare an elementwise op on real numbers: ``elementwise`` of a function ``on_reals``, and of vjps on floats."""
+    made = [_vjp_on_floats(vjp) if vjp and len(vjps) > 1 else vjp for vjp in vjps]
+    return lambda forward: elementwise(*made, **words)(on_reals(forward))
+
+
+def _vjp_on_floats(vjp: Callable[..., Any]) -> Callable[..., Any]:
+    """Let constants of integers into a vjp as floats too: ``1 - 2 * x`` of bytes is 255 for x = 1."""
+
+    def on_floats(g: Value, y: Value, *inputs: Value, **attrs: Any) -> Value:
+        exact = [astype(x, y.dtype) if getattr(x, "dtype", y.dtype).kind in "iub" else x for x in inputs]
+        return vjp(g, y, *exact, **attrs)
+
+    return on_floats
+
+
+def in_place(x: Value) -> Value | None:
+    """Return where a ufunc may write over ``x``, a temporary of the caller's: there, if it is an array of NumPy.
+
+    In an array of 1.6 MB that saves a third of the time: new memory is not in the cache.
+    """
+    return x if x.__class__ is np.ndarray else None
 
 
 def _floats(inputs: tuple[Any, ...]) -> list[Value]:
