@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vae as tg
+from tinygrad_vae import adam_loop
 from tinygrad_vae.checks.ops import check_vjp
 from tinygrad_vae.core import trees
 from tinygrad_vae.nn import MLP
@@ -299,6 +300,31 @@ def test_moments_of_a_weight_without_gradient_become_zero_and_never_denormal(dty
             assert np.all((moment == 0) | (np.abs(moment) >= smallest))
     assert state["step"] < 2000
     assert np.all(np.isfinite(p["x"]))
+
+
+@pytest.mark.parametrize("make", [lambda: Adam(0.1), lambda: AdamW(0.1, beta1=0.95, beta2=0.99)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_loop_of_adam_gives_the_bits_of_its_ops(make, dtype, monkeypatch):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(0)
+    shapes = {"w": (64, 80), "of few": (3,), "transposed": (80, 64)}
+    start = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    start["transposed"] = start["transposed"].T
+    smallest, largest = np.log10(np.finfo(dtype).tiny) - 5, np.log10(np.finfo(dtype).max) / 2
+
+    def trained(first):
+        monkeypatch.setattr(adam_loop, "FIRST", first)
+        adam, rng = make(), np.random.default_rng(1)
+        p, state = start, adam.init(start)
+        for _ in range(20):
+            sizes = {name: 10.0 ** rng.uniform(smallest, largest, x.shape) for name, x in p.items()}
+            signs = {name: rng.integers(-1, 2, x.shape) for name, x in p.items()}
+            g = {name: (sizes[name] * signs[name]).astype(dtype) for name in p}
+            p, state = adam.update(p, g, state)
+        return trees.leaves((p, state))
+
+    for a, b in zip(trained(10), trained(1000), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.99])

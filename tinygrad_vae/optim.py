@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from . import adam_loop
 from .calculus import values
 from .core import Array, Tensor, Value, as_array, describe, is_array, namespace, trees, value_of
 from .devices import to_host
@@ -125,8 +126,12 @@ class Adam:
         scale, shift = 1 / (rate * sqrt(1 - float(self.beta2) ** step)), float(self.epsilon) / rate
         dtypes = {p.dtype for p, *_ in rows}
         factors = {dtype: (astype(scale, dtype), astype(shift, dtype)) for dtype in dtypes}
+        loop = adam_loop.loop_from(step)
         after = []
         for p, g, m, v in rows:
+            if loop and adam_loop.fits((p, g, m, v)):
+                after.append(adam_loop.run(loop, (p, g, m, v), self.beta1, self.beta2, *factors[p.dtype]))
+                continue
             m, v = moving_average(m, g, decay=float(self.beta1)), moving_average(v, g * g, decay=float(self.beta2))
             after.append((adaptive_step(p, m, v, *factors[p.dtype]), m, v))
         new, m, v = (_tree(parameters, [row[k] for row in after]) for k in range(3))
@@ -319,12 +324,12 @@ def _rows(what: str, parameters: Any, **others: Any) -> list[tuple[Array, ...]]:
 
 def _check_finite(what: str, gradients: Any, times: float = 1.0) -> bool:
     """Raise where a gradient is not finite; return whether a number of times the sum of its squares is finite too."""
-    found = dict(trees.paths(values(gradients)))
+    found = [value_of(g) for g in trees.leaves(gradients)]
     with np.errstate(all="ignore"):
         # one number for all: a GPU has to be waited for, and a product takes less time than to ask each element
-        sums = [namespace(g).vdot(g, g) / np.finfo(g.dtype).max for g in found.values()]
+        sums = [namespace(g).vdot(g, g) / np.finfo(g.dtype).max for g in found]
         small = bool(functools.reduce(operator.add, sums, 0.0) * times < 1)
-    for path, g in found.items() if not small else ():
+    for path, g in trees.paths(values(gradients)) if not small else ():
         finite = int(namespace(g).isfinite(g).sum())
         if finite < g.size:
             raise ValueError(

@@ -36,6 +36,16 @@ def require(module: str, *, extra: str = "train") -> Any:
 
 
 @functools.cache
+def has_compiler() -> bool:
+    """Return whether there is a numba that works with the installed NumPy."""
+    try:
+        importlib.import_module("numba")
+    except ImportError:  # numba raises it as well if NumPy is too new
+        return False
+    return True
+
+
+@functools.cache
 def blas() -> Any:
     """Return what sets the number of threads of matrix products: ``with blas().limit(limits=1): ...``."""
     return require("threadpoolctl", extra="mpi").ThreadpoolController().select(user_api="blas")

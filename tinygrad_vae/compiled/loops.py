@@ -16,7 +16,6 @@ Only operations take part that IEEE 754 rounds correctly, so that a loop gives t
 from __future__ import annotations
 
 import functools
-import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -55,15 +54,6 @@ COMPARISONS = frozenset({"less", "less_equal"})
 def _clip(x: Any, low: Any, high: Any) -> Any:
     """Return what ``numpy.clip`` gives for bounds that are numbers, also for -0 and NaN."""
     return low if x < low else high if x > high else x
-
-
-def has_compiler() -> bool:
-    """Return whether there is a numba that works with the installed NumPy."""
-    try:
-        importlib.import_module("numba")
-    except ImportError:  # numba raises it as well if NumPy is too new
-        return False
-    return True
 
 
 ONE, ROW, ALL = "[0]", "[i]", "[r, i]"

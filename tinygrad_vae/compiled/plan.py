@@ -27,9 +27,8 @@ import numpy as np
 
 from ..core import Array, NoiseStream, Tensor, describe, is_array, namespace, trees, value_of
 from ..numerics import is_watching
-from ..optional import require
+from ..optional import has_compiler, require
 from .gpu.graph import CapturedProgram, is_close
-from .loops import has_compiler
 from .program import NumPyProgram
 from .recording import Draw, PlanError, Recording, check_same, check_unused, identity, name_of_result, record
 

@@ -75,7 +75,7 @@ ROOM = 2.0**24
 
 
 @functools.cache
-def _coarse(dtype: Any) -> float:
+def coarse(dtype: Any) -> float:
     """Return a power of two around which numbers are spaced by ``ROOM`` smallest normal ones, or by twice that."""
     info = np.finfo(dtype)
     return float(2 * info.tiny / info.eps * ROOM)
@@ -103,8 +103,8 @@ def moving_average(average: Value, x: Value, /, *, decay: float) -> Value:
     y = average * (decay / (1 - decay))
     y += x
     y *= 1 - decay
-    y += _coarse(y.dtype)
-    y -= _coarse(y.dtype)
+    y += coarse(y.dtype)
+    y -= coarse(y.dtype)
     return y
 
 
