@@ -20,8 +20,9 @@ class Domain:
 
     ``contains(x)`` gives a boolean for each element (for each vector where ``event_ndim`` is 1);
     ``draw(rng, shape)`` gives values inside, away from the edge, from a ``numpy.random.Generator``; ``bounds`` are
-    two numbers or arrays between which all elements lie. ``name`` may be a function: it is called only when a message
-    is printed, since it looks at the numbers of an array.
+    two numbers or arrays between which all elements lie. In an ``interval`` lies whatever is between two elements, so
+    that the smallest and the largest of an array tell about all. ``name`` may be a function: it is called only when a
+    message is printed, since it looks at the numbers of an array.
     """
 
     name: str | Callable[[], str]
@@ -30,6 +31,13 @@ class Domain:
     event_ndim: int = 0
     discrete: bool = False
     bounds: tuple[Any, Any] = (-np.inf, np.inf)
+    interval: bool = False
+
+    def holds(self, x: Array) -> Any:
+        """Return whether all elements lie inside, as one boolean that may still be on its way on a GPU."""
+        if self.interval and x.size:
+            return self.contains(x.min()) & self.contains(x.max())  # a NaN is the smallest and the largest
+        return self.contains(x).all()
 
     def __repr__(self) -> str:
         return self.name if isinstance(self.name, str) else self.name()
@@ -86,15 +94,17 @@ def _short(bound: Any) -> str:
     return f"{values.item():g}" if values.size == 1 else f"{values.min():g}..{values.max():g}"
 
 
-REAL = Domain("real", lambda x: np.isfinite(x), _between(-3, 3))
-POSITIVE = Domain("positive", lambda x: (x > 0) & (x < np.inf), _above(0, 1.2), bounds=(0, np.inf))
-NONNEGATIVE = Domain("nonnegative", lambda x: (x >= 0) & (x < np.inf), _above(0, 1.2), bounds=(0, np.inf))
+REAL = Domain("real", lambda x: np.isfinite(x), _between(-3, 3), interval=True)
+POSITIVE = Domain("positive", lambda x: (x > 0) & (x < np.inf), _above(0, 1.2), bounds=(0, np.inf), interval=True)
+NONNEGATIVE = Domain(
+    "nonnegative", lambda x: (x >= 0) & (x < np.inf), _above(0, 1.2), bounds=(0, np.inf), interval=True
+)
 NONZERO = Domain(
     "nonzero",
     lambda x: np.isfinite(x) & (x != 0),
     lambda rng, shape: np.exp(rng.uniform(-1, 1, shape)) * rng.choice([-1.0, 1.0], shape),
 )
-ABOVE_MINUS_ONE = Domain("greater than -1", lambda x: (x > -1) & (x < np.inf), _between(-0.7, 3))
+ABOVE_MINUS_ONE = Domain("greater than -1", lambda x: (x > -1) & (x < np.inf), _between(-0.7, 3), interval=True)
 COUNT = Domain(
     "a whole number from 0 on",
     lambda x: (x >= 0) & (x < np.inf) & (np.floor(x) == x),
@@ -102,8 +112,10 @@ COUNT = Domain(
     discrete=True,
     bounds=(0, np.inf),
 )
-UNIT = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), _between(0.1, 0.9), bounds=(0, 1))
-OPEN_UNIT = Domain("between 0 and 1, both excluded", lambda x: (x > 0) & (x < 1), _between(0.1, 0.9), bounds=(0, 1))
+UNIT = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), _between(0.1, 0.9), bounds=(0, 1), interval=True)
+OPEN_UNIT = Domain(
+    "between 0 and 1, both excluded", lambda x: (x > 0) & (x < 1), _between(0.1, 0.9), bounds=(0, 1), interval=True
+)
 BOOLEAN = Domain(
     "0 or 1",
     lambda x: (x == 0) | (x == 1),
@@ -114,7 +126,7 @@ BOOLEAN = Domain(
 TRUTH = Domain(
     "true or false", lambda x: (x == 0) | (x == 1), lambda rng, shape: rng.random(shape) < 0.5, discrete=True
 )
-LOGIT = Domain("real or infinite", lambda x: ~np.isnan(x), _between(-3, 3))
+LOGIT = Domain("real or infinite", lambda x: ~np.isnan(x), _between(-3, 3), interval=True)
 LOGITS = Domain(
     "a vector of numbers below infinity, at least one of them finite",
     lambda x: (~np.isnan(x) & (x < np.inf)).all(-1) & np.isfinite(x).any(-1),

@@ -22,10 +22,9 @@ def check_inside(what: str, domain: Domain, value: Any, advice: str = "") -> Non
 def check_all_inside(given: Sequence[tuple[str, Domain, Any]], advice: str = "") -> None:
     """Check several values, each with what it is called and its domain, and ask once: a GPU has to be waited for."""
     arrays = [(what, domain, check_numbers(what, domain, value)) for what, domain, value in given]
-    found = [(what, domain, array, domain.contains(array)) for what, domain, array in arrays]
-    flags = [inside.all() for *_, inside in found]
+    flags = [domain.holds(array) for _, domain, array in arrays]
     if not bool(functools.reduce(operator.and_, flags, np.True_)):
-        for flag, row in zip(flags, found, strict=True):
+        for flag, row in zip(flags, arrays, strict=True):
             if not bool(flag):
                 _refuse_outside(*row, advice)
 
@@ -41,8 +40,9 @@ def check_numbers(what: str, domain: Domain, value: Any) -> Array:
     return array
 
 
-def _refuse_outside(what: str, domain: Domain, array: Array, inside: Array, advice: str) -> None:
+def _refuse_outside(what: str, domain: Domain, array: Array, advice: str) -> None:
     """Raise the error that shows the first value outside."""
+    inside = domain.contains(array)
     position = tuple(int(i) for i in np.argwhere(~inside)[0])
     place = f" at index {position}" if position else ""
     count = f" ({int((~inside).sum())} of {inside.size})" if inside.size > 1 else ""

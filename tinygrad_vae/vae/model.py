@@ -179,7 +179,7 @@ class VAE(Layer):
                 f"found {describe(found)}; flatten each image with images.reshape(len(images), -1)"
             )
         white = self.likelihood.white
-        if self.likelihood.bounded and not bool(((found >= 0) & (found <= white)).all()):
+        if self.likelihood.bounded and found.size and not bool((found.min() >= 0) & (found.max() <= white)):
             host = to_host(found)
             index = tuple(int(k) for k in np.argwhere(~((host >= 0) & (host <= white)))[0])
             raise ValueError(
