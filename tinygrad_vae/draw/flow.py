@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +18,8 @@ from .labels import gradient_in_short
 OPEN, CUT, PARTLY, CLOSED = "open", "cut", "partly", "closed"
 """How the gradient gets along an arrow: all of it, none of it, a part of it; or none is asked for."""
 
+COLOURS = {OPEN: "#1f7a54", CUT: "#d1242f", PARTLY: "#d9730d", CLOSED: "#9aa3ad"}
+
 REFUSED = "refused: it would be wrong"
 
 IN_WORDS = {OPEN: "open", CUT: "cut: no gradient", PARTLY: "partly cut", CLOSED: "no gradient"}
@@ -29,25 +29,24 @@ class Flow:
     """The ways from nodes to the cost, as the guard finds them when it takes each of these nodes for a parameter.
 
     ``targets``: the nodes whose gradient is asked for, by id. A set of nodes is a whole number with one bit for each.
-    Nodes inside a box have none, but for ops that jump or stand for a draw.
     """
 
     def __init__(self, order: Sequence[Tensor], targets: Sequence[Tensor], folding: Folding) -> None:
-        wanted = {id(t) for t in targets}
-        nodes = [node for node in order if id(node) in wanted or _may_matter(node, folding)]
-        paths = follow(list(order), nodes)
-        self._paths = paths
+        self.targets = {id(t) for t in targets}
+        nodes = [node for node in order if id(node) in self.targets or _may_matter(node, folding)]
+        paths = self._paths = follow(list(order), nodes)
         self._bits = {id(node): 1 << k for k, node in enumerate(nodes)}
-        self.targets = wanted
         self._mask = sum(self._bits.get(t, 0) for t in self.targets)
-        self._asked = self._mask
-        for node, kind, above in paths.jumps:  # a gradient is asked for up to a random jump, and ends there
-            self._asked |= self._bits[id(node)] if kind == "jump" and above & self._asked else 0
         self._open, self._broken = (found.get(id(order[-1]), 0) for found in (paths.opened, paths.blocked))
-        for node, kind, above in reversed(paths.jumps):
-            self._broken |= above if kind == "jump" and self._bits[id(node)] & (self._open | self._broken) else 0
-        notes = [note for note in paths.notes if note.attrs["drawn"].biased and self._bits[id(note)] & self._open]
-        self._biased = functools.reduce(operator.or_, (paths.opened[id(note)] for note in notes), 0)
+        self._asked, self._biased = self._mask, 0
+        jumps = [(self._bits[id(node)], above) for node, kind, above in paths.jumps if kind == JUMP]
+        for bit, above in jumps:  # a gradient is asked for up to a random jump, and ends there
+            self._asked |= bit if above & self._asked else 0
+        for bit, above in reversed(jumps):
+            self._broken |= above if bit & (self._open | self._broken) else 0
+        for note in paths.notes:
+            if note.attrs["drawn"].biased and self._bits[id(note)] & self._open:
+                self._biased |= paths.opened[id(note)]
 
     def asked(self, x: Any) -> bool:
         """Return whether a target lies at or above a node."""
@@ -82,6 +81,7 @@ class Flow:
 
 
 def _may_matter(node: Tensor, folding: Folding) -> bool:
+    """Return whether a node needs a bit: inside a box, only ops that jump or stand for a draw do."""
     if node.op is None or node.op is handled_draw or node.op.declared.jumps or node.dtype.kind != "f":
         return True
     box = folding.of(node)

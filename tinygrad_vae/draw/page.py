@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..core import NORMAL, UNIFORM, Noise, Op, Sample, SourceLine, Tensor, handled_draw, is_array, topological_order
+from ..core import NORMAL, UNIFORM, Noise, Sample, SourceLine, Tensor, handled_draw, is_array, topological_order
 from ..core import opened as opened_draw
 from .flow import OPEN, PARTLY
 from .folding import FOLDED
@@ -33,14 +33,18 @@ PACKAGE = __name__.partition(".")[0]
 
 _ALSO = "partly cut; "  # the colour says it too
 
-ENDS = {RANDOM: "a draw has a value and no derivative"}
-"""Why backprop does not get past a box."""
+_TO_READ = {
+    "gradients.py": "backprop, and the line where it stops",
+    "sample.py": "a random node",
+    "rewrite.py": "the trick",
+}
+
+Panel = tuple[str, Tensor, Picture]
+"""A heading, a cost and its picture."""
 
 
-def page(
-    panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any, title: str, ways: Mapping[str, Tensor], folder: Path
-) -> str:
-    """Return graphs of the same draw, each a heading, a cost and its picture, as one HTML document.
+def page(panels: Sequence[Panel], wrt: Any, title: str, ways: Mapping[str, Tensor], folder: Path) -> str:
+    """Return graphs of the same draw as one HTML document.
 
     Args:
         panels: the graphs.
@@ -72,27 +76,35 @@ def page(
                 {"tail": a.tail, "head": a.head, "mark": a.mark, "part": place.get(("part", e))}
                 for e, a in enumerate(picture.arrows)
             ],
-            "steps": _steps(picture),
+            "steps": sorted(  # backprop reaches last the boxes that it does not get past
+                (i for i in reversed(range(len(picture.boxes))) if picture.boxes[i].arrives),
+                key=lambda i: _is_end(i, picture),
+            ),
         }
         for (heading, _, picture), place in zip(shown, places, strict=True)
     ]
-    groups = panels, opened  # each laid out for itself
-    return _filled(
-        {
-            "title": escape(title),
-            "links": _links(costs, folder),
-            "source": escape(inspect.getsource(opened_draw).strip()),
-            "graph style": STYLE,
-            "graphs": "\n".join(line for group in groups if group for line in _inline(group)),
-            "legend": "\n".join(
-                f'<li><svg class="sign" viewBox="-1 -10 28 20" aria-hidden="true">{sign}</svg>{escape(words)}</li>'
-                for sign, words in legend_of(pictures)
-            ),
-            "data": json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
-                "<", "\\u003c"
-            ),
-        }
-    )
+    graphs = [*_inline(panels), *(_inline(opened) if opened else [])]  # each group laid out for itself
+    legend = [
+        f'<li><svg class="sign" viewBox="-1 -10 28 20" aria-hidden="true">{sign}</svg>{escape(words)}</li>'
+        for sign, words in legend_of(pictures)
+    ]
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    filling = {
+        "title": escape(title),
+        "links": _links(costs, folder),
+        "source": escape(inspect.getsource(opened_draw).strip()),
+        "graph style": STYLE,
+        "graphs": "\n".join(graphs),
+        "legend": "\n".join(legend),
+        "data": text,
+    }
+    web = files(__package__) / "web"
+    before, *rest = (web / "page.html").read_text(encoding="utf-8").split("{{")
+    parts = [before]
+    for part in rest:  # {{name}} is a text or, if there is none of the name, a file beside the template
+        name, _, after = part.partition("}}")
+        parts += filling[name] if name in filling else (web / name).read_text(encoding="utf-8"), after
+    return "".join(parts)
 
 
 def _computed(
@@ -105,20 +117,21 @@ def _computed(
 ) -> dict[str, Any]:
     """Return what a page needs to compute its graphs. ``UnknownError``: it cannot."""
     order = topological_order(costs)
-    samples = {id(x) for x in order if isinstance(x, Sample)}
     blocked = [
         (cost, picture.gradients)
         for cost, picture in zip(costs, pictures, strict=True)
-        if any(id(x) in samples for x in topological_order([cost]))
-    ][:1]
+        if any(isinstance(x, Sample) for x in topological_order([cost]))
+    ]
     sliders = sliders_of(costs, pictures, wrt)
     for slider in sliders:
         program.variable(slider.node)
-    gesture, own = gesture_of([cost for cost, _ in blocked], sliders, new, program)
-    estimators = {}
-    if ways and any(has_gradients for _, has_gradients in blocked):
-        estimators = {"cut": blocked[0][0], **ways}
+    gesture, own = gesture_of([cost for cost, _ in blocked[:1]], sliders, new, program)
+    estimators = {"cut": blocked[0][0], **ways} if ways and blocked and blocked[0][1] else {}
     asked = asked_of(estimators, sliders, wrt, new) if estimators else []
+    noises = [x for x in order if isinstance(x, Noise)]
+    for x in noises:
+        if x.dist not in (NORMAL, UNIFORM) or x.dependent_draws:
+            raise UnknownError(f"its noise is {x.dist.name}, which this page cannot draw")
     return {
         "sliders": [
             {
@@ -131,9 +144,7 @@ def _computed(
             for s in [*sliders, *own]
         ],
         "noises": [
-            {"row": program.variable(new[id(x)]), "distribution": _distribution_of(x), "shape": list(x.shape)}
-            for x in order
-            if isinstance(x, Noise)
+            {"row": program.variable(new[id(x)]), "distribution": x.dist.name, "shape": list(x.shape)} for x in noises
         ],
         "conditions": [program.add(x) for x in conditions_of(costs, new)],
         "gesture": gesture,
@@ -147,20 +158,13 @@ def _computed(
 def _links(costs: Sequence[Tensor], folder: Path) -> str:
     """Return links to the program that made the draws, and to the places in the core that the page is about."""
     drawn = dict.fromkeys(_lines_of_draws(topological_order(costs)))
-    links = [(Path(line.file), f"{line}, where {name} is drawn") for line, name in drawn]
     core = Path(inspect.getsourcefile(opened_draw) or "").parent
-    for name, words in {
-        "gradients.py": "backprop, and the line where it stops",
-        "sample.py": "a random node",
-        "rewrite.py": "the trick",
-    }.items():
-        links.append((core / name, f"core/{name}, {words}"))
-    written = [
-        f'<a href="{escape(Path(os.path.relpath(file, folder.resolve())).as_posix())}">{escape(words)}</a>'
-        if file.is_file()
-        else escape(words)
-        for file, words in links
-    ]
+    links = [(Path(line.file), f"{line}, where {name} is drawn") for line, name in drawn]
+    links += [(core / name, f"core/{name}, {words}") for name, words in _TO_READ.items()]
+    written = []
+    for file, words in links:
+        address = Path(os.path.relpath(file, folder.resolve())).as_posix()
+        written.append(f'<a href="{escape(address)}">{escape(words)}</a>' if file.is_file() else escape(words))
     return f"To read: {'; '.join(written)}."
 
 
@@ -170,24 +174,7 @@ def _lines_of_draws(nodes: Sequence[Any]) -> list[tuple[SourceLine, str]]:
     return found + [(note.line, note.name or "it") for note in drawn]
 
 
-def _distribution_of(noise: Noise) -> str:
-    if noise.dist not in (NORMAL, UNIFORM) or noise.dependent_draws:
-        raise UnknownError(f"its noise is {noise.dist.name}, which this page cannot draw")
-    return noise.dist.name
-
-
-def _filled(filling: Mapping[str, str]) -> str:
-    """Return the template with each ``{{name}}`` replaced by a text or, if it names one, by a file beside it."""
-    folder = files(__package__) / "web"
-    before, *rest = (folder / "page.html").read_text(encoding="utf-8").split("{{")
-    parts = [before]
-    for part in rest:
-        name, _, text = part.partition("}}")
-        parts += filling[name] if name in filling else (folder / name).read_text(encoding="utf-8"), text
-    return "".join(parts)
-
-
-def _with_open_layers(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any) -> list[tuple[str, Tensor, Picture]]:
+def _with_open_layers(panels: Sequence[Panel], wrt: Any) -> list[Panel]:
     """Return the same graphs with their layers open; none if there are no layers, or more boxes than can be read."""
     if not any(box.kind == GROUP for _, _, picture in panels for box in picture.boxes):
         return []
@@ -197,32 +184,28 @@ def _with_open_layers(panels: Sequence[tuple[str, Tensor, Picture]], wrt: Any) -
         return []
 
 
-def _steps(picture: Picture) -> list[int]:
-    """Return the boxes in the order in which backprop reaches them; last the boxes that it does not get past."""
-    back = [i for i in reversed(range(len(picture.boxes))) if picture.boxes[i].arrives]
-    return sorted(back, key=lambda i: _is_end(i, picture))
-
-
 def _box_of(node: Tensor, picture: Picture) -> int | None:
     return next((i for i, box in enumerate(picture.boxes) if any(x is node for x in box.nodes)), None)
 
 
 def _about(i: int, box: Box, picture: Picture, place: Mapping[Slot, Any]) -> dict[str, Any]:
     """Return the facts that the page shows of a box."""
-    drawn_at = [line for line, _ in _lines_of_draws(box.nodes)]
+    lines = dict.fromkeys(line for line, _ in _lines_of_draws(box.nodes))
+    source = [f"{line}  {linecache.getline(line.file, line.line).strip()}".strip() for line in lines]
     formulas = _formulas(box)
+    ends = "a draw has a value and no derivative" if box.kind == RANDOM else "its value jumps"
     return {
         "label": box.label,
         "state": box.state,
         "layer": box.kind == GROUP,
-        "detail": "" if formulas and not drawn_at else box.detail,
+        "detail": "" if formulas and not lines else box.detail,
         "formulas": formulas,
-        "source": [_source(line) for line in dict.fromkeys(drawn_at)],
+        "source": [one_line(text, LONGEST_DETAIL) for text in source],
         "value": place.get(("value", i)),
-        "before": _before(box),
+        "before": value_lines(box)[-1].removesuffix(box.value[-1]),
         "gradient": place.get(("gradient", i)),
         "words": _words(i, box, picture),
-        "ends": ENDS.get(box.kind, "its value jumps") if _is_end(i, picture) else "",
+        "ends": ends if _is_end(i, picture) else "",
     }
 
 
@@ -241,41 +224,25 @@ def _is_end(i: int, picture: Picture) -> bool:
     return any(a.mark == "cut" for a in arrows) and not any(a.state in (OPEN, PARTLY) for a in arrows)
 
 
-def _before(box: Box) -> str:
-    """Return the text before the number in the last line of a box's value."""
-    return value_lines(box)[-1].removesuffix(box.value[-1])
-
-
 def _formulas(box: Box) -> list[str]:
     """Return the first line of the docstring of each op in a box, and the line of the source where it is declared."""
-    if box.kind in (CONSTANT, RANDOM):
-        return []
-    ops = dict.fromkeys(x.op for x in box.nodes if x.op is not None and x.op not in FOLDED)
-    return [
-        f"{op.name}: {op.__doc__.strip().splitlines()[0].replace('`', '')} [{_declared(op)}]"
-        for op in ops
-        if op.__doc__
-    ]
+    nodes = [] if box.kind in (CONSTANT, RANDOM) else box.nodes
+    formulas = []
+    for op in dict.fromkeys(x.op for x in nodes if x.op is not None and x.op not in FOLDED):
+        code, own = op.forward.__code__, op.__module__.startswith(f"{PACKAGE}.")
+        file = f"{op.__module__.replace('.', '/')}.py" if own else Path(code.co_filename).name
+        if op.__doc__:
+            first = op.__doc__.strip().splitlines()[0].replace("`", "")
+            formulas.append(f"{op.name}: {first} [{file}:{code.co_firstlineno}]")
+    return formulas
 
 
-def _declared(op: Op[..., Any]) -> str:
-    """Return the file and line where an op is declared; the file of an op of the library with its folder."""
-    code, own = op.forward.__code__, op.__module__.startswith(f"{PACKAGE}.")
-    file = f"{op.__module__.replace('.', '/')}.py" if own else Path(code.co_filename).name
-    return f"{file}:{code.co_firstlineno}"
-
-
-def _source(line: SourceLine) -> str:
-    return one_line(f"{line}  {linecache.getline(line.file, line.line).strip()}".strip(), LONGEST_DETAIL)
-
-
-def _inline(panels: Sequence[tuple[str, Tensor, Picture]]) -> list[str]:
+def _inline(panels: Sequence[Panel]) -> list[str]:
     """Return an SVG for each graph; nodes that they share stand in the same place."""
-    pictures = [picture for _, _, picture in panels]
     out = []
-    frames = frames_of([_roomy(picture) for picture in pictures], _LAYER_GAP)
-    for (heading, _, picture), frame in zip(panels, frames, strict=True):
-        width, height = frame.layout.width + 2 * _MARGIN, frame.layout.height + 2 * _MARGIN
+    room = [_with_texts(picture, "-88.888") for _, _, picture in panels]  # for the longest numbers of the page
+    for (heading, _, picture), frame in zip(panels, frames_of(room, _LAYER_GAP), strict=True):
+        width, height = frame.width + 2 * _MARGIN, frame.height + 2 * _MARGIN
         out += [
             f'<svg class="graph" role="group" aria-label="{escape(heading)}" viewBox="0 0 {width:.1f} {height:.1f}" '
             f'style="--width: {width:.0f}px; aspect-ratio: {width:.0f} / {height:.0f}">',
@@ -285,17 +252,15 @@ def _inline(panels: Sequence[tuple[str, Tensor, Picture]]) -> list[str]:
     return out
 
 
-def _roomy(picture: Picture) -> Picture:
-    """Return the picture with numbers in its boxes that are as long as any that the page will write there."""
-    return _with_texts(picture, "-88.888")
-
-
 def _with_texts(picture: Picture, number: str | None) -> Picture:
     """Return the picture with the words of gradients in its boxes, and a number in the place of every number."""
     boxes = []
     for i, box in enumerate(picture.boxes):
-        value = box.value[-1] if number is None or box.kind == CONSTANT or len(box.value[-1]) > len(number) else number
+        *before, value = box.value
         words = _words(i, box, picture).replace("{}", number or "")
-        words = box.gradient.replace(_ALSO, "") if number is None and box.words else words
-        boxes.append(replace(box, value=[*box.value[:-1], value], gradient=words))
+        if number is None:
+            words = box.gradient.replace(_ALSO, "") if box.words else words
+        elif box.kind != CONSTANT and len(value) <= len(number):
+            value = number
+        boxes.append(replace(box, value=[*before, value], gradient=words))
     return replace(picture, boxes=boxes)

@@ -6,17 +6,14 @@ A light card lies behind everything, so that the drawing reads the same on a dar
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import CycleError
 from html import escape
 
-from .flow import CLOSED, CUT, OPEN, PARTLY
-from .layout import LAYER_GAP, Layout, layered_layout
+from .flow import CLOSED, COLOURS, CUT, OPEN, PARTLY
+from .layout import LAYER_GAP, layered_layout
 from .picture import CONSTANT, GROUP, LEAF, NOISE, OPERATION, RANDOM, Arrow, Box, Picture
-
-COLOURS = {OPEN: "#1f7a54", CUT: "#d1242f", PARTLY: "#d9730d", CLOSED: "#9aa3ad"}
 
 LEGEND = {
     LEAF: "parameter or data",
@@ -62,8 +59,8 @@ text { font-family: "Helvetica Neue", Helvetica, Arial, "DejaVu Sans", sans-seri
     + ".node.open .shape, .node.cut .shape, .node.partly .shape { stroke-width: 2.2; }\n"
 )
 
-_MARGIN, _HEADING, _LINE, _CHARACTER, _BOLD = 28.0, 44.0, 16.0, 0.6, 0.66
-_LEGEND_ROW = 26.0
+_MARGIN, _HEADING, _LINE, _LEGEND_ROW = 28.0, 44.0, 16.0, 26.0
+_LEGEND_SIZES = {RANDOM: (18.0, 18.0), NOISE: (18.0, 18.0), OPERATION: (26.0, 16.0)}
 
 
 def svg(panels: Sequence[tuple[str, Picture]], title: str) -> str:
@@ -73,32 +70,33 @@ def svg(panels: Sequence[tuple[str, Picture]], title: str) -> str:
     """
     pictures = [picture for _, picture in panels]
     frames = frames_of(pictures)
-    headed = any(heading for heading, _ in panels)
-    top = _MARGIN + (_HEADING if headed else 0.0)
+    top = _MARGIN + (_HEADING if any(heading for heading, _ in panels) else 0.0)
+    bottom = top + max(frame.height for frame in frames)
     body: list[str] = []
     left = _MARGIN
-    tallest = max(frame.layout.height for frame in frames)
     for k, ((heading, picture), frame) in enumerate(zip(panels, frames, strict=True)):
-        width = max(frame.layout.width, _text_width(heading, 17.0))
-        shift = left + (width - frame.layout.width) / 2
-        if heading:
-            body.append(
-                f'<text class="heading" x="{left + width / 2:.1f}" y="{_MARGIN + 16:.1f}">{escape(heading)}</text>'
-            )
-        body += panel(picture, frame, shift, top)
-        left += width + _MARGIN * 1.5
-        if k < len(panels) - 1:
+        width = max(frame.width, _text_width(heading, 17.0))
+        if k:
             x = left - _MARGIN * 0.75
-            body.append(f'<path d="M{x:.1f},{_MARGIN} V{top + tallest:.1f}" stroke="#d0d7de" fill="none"/>')
+            body.append(f'<path d="M{x:.1f},{_MARGIN} V{bottom:.1f}" stroke="#d0d7de" fill="none"/>')
+        if heading:
+            x, y = left + width / 2, _MARGIN + 16
+            body.append(f'<text class="heading" x="{x:.1f}" y="{y:.1f}">{escape(heading)}</text>')
+        body += panel(picture, frame, left + (width - frame.width) / 2, top)
+        left += width + _MARGIN * 1.5
     width = max(left - _MARGIN / 2, 420.0)
-    legend, legend_height = _legend(pictures, width - 2 * _MARGIN, top + tallest + _MARGIN)
-    height = top + tallest + _MARGIN + legend_height + _MARGIN / 2
+    legend, legend_height = _legend(pictures, width - 2 * _MARGIN, bottom + _MARGIN)
+    height = bottom + _MARGIN + legend_height + _MARGIN / 2
+    said = []
+    for heading, picture in panels:
+        fates = [f"{box.label}: {box.gradient or box.state}" for box in picture.boxes if box.state]
+        said.append(f"{heading or 'A graph'}, with {len(picture.boxes)} boxes. {'. '.join(fates)}.")
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:.0f}" height="{height:.0f}" '
             f'viewBox="0 0 {width:.1f} {height:.1f}">',
             f"<title>{escape(title)}</title>",
-            f"<desc>{escape(_description(panels))}</desc>",
+            f"<desc>{escape(' '.join(said))}</desc>",
             f"<style>{STYLE}</style>",
             f'<rect class="card" x="0.5" y="0.5" width="{width - 1:.1f}" height="{height - 1:.1f}" rx="10"/>',
             *body,
@@ -108,41 +106,28 @@ def svg(panels: Sequence[tuple[str, Picture]], title: str) -> str:
     )
 
 
-def panel(picture: Picture, frame: Frame, left: float, top: float) -> list[str]:
-    """Return the arrows, then the boxes of a picture, in its order, shifted by ``left`` and ``top``."""
-    return [
-        f'<g class="panel" transform="translate({left:.1f} {top:.1f})">',
-        *(_arrow(arrow, lane, picture, frame) for arrow, lane in _ported(picture, frame)),
-        *(_node(box, frame.centre(i), frame.size(i)) for i, box in enumerate(picture.boxes)),
-        "</g>",
-    ]
-
-
-def _description(panels: Sequence[tuple[str, Picture]]) -> str:
-    said = []
-    for heading, picture in panels:
-        fates = [f"{box.label}: {box.gradient or box.state}" for box in picture.boxes if box.state]
-        said.append(f"{heading or 'A graph'}, with {len(picture.boxes)} boxes. {'. '.join(fates)}.")
-    return " ".join(said)
-
-
 @dataclass(frozen=True)
 class Frame:
-    """The layout of one panel: the size and the slot of each box, and the lanes of each arrow."""
+    """Where a picture's boxes and arrows stand: the centre, size and layer of each box, and the lanes of each arrow."""
 
-    layout: Layout
-    sizes: Sequence[tuple[float, float]]
-    slots: Sequence[int]
-    lanes: Sequence[list[float]]
+    centres: list[tuple[float, float]]
+    sizes: list[tuple[float, float]]
+    layers: list[int]
+    lanes: list[list[float]]
+    bands: list[tuple[float, float]]
+    width: float
+    height: float
 
-    def centre(self, box: int) -> tuple[float, float]:
-        return self.layout.centres[self.slots[box]]
 
-    def size(self, box: int) -> tuple[float, float]:
-        return self.sizes[box]
-
-    def layer(self, box: int) -> int:
-        return self.layout.layers[self.slots[box]]
+def panel(picture: Picture, frame: Frame, left: float, top: float) -> list[str]:
+    """Return the arrows, then the boxes of a picture, in its order, shifted by ``left`` and ``top``."""
+    boxes, ports = picture.boxes, _ports(picture, frame)
+    return [
+        f'<g class="panel" transform="translate({left:.1f} {top:.1f})">',
+        *(_arrow(arrow, *ends, frame.lanes[e], boxes, frame) for e, (arrow, ends) in enumerate(ports)),
+        *map(_node, boxes, frame.centres, frame.sizes),
+        "</g>",
+    ]
 
 
 def frames_of(pictures: Sequence[Picture], layer_gap: float = LAYER_GAP) -> list[Frame]:
@@ -162,18 +147,21 @@ def _shared_frames(pictures: Sequence[Picture], layer_gap: float) -> list[Frame]
         for slot, box in zip(taken, picture.boxes, strict=True):
             width, height = _size(box)
             room[slot] = max(room[slot][0], width), max(room[slot][1], height)
-        count: Counter[tuple[int, int]] = Counter()
-        here = []
-        for arrow in picture.arrows:
-            pair = taken[arrow.tail], taken[arrow.head]
-            count[pair] += 1
-            here.append((*pair, count[pair]))
-        wanted.append(here)
-        edges.update(dict.fromkeys(here))
-    layout = layered_layout(room, [(a, b) for a, b, _ in edges], layer_gap)
-    lanes = dict(zip(edges, layout.lanes, strict=True))
+        pairs = [(taken[arrow.tail], taken[arrow.head]) for arrow in picture.arrows]
+        wanted.append([(*pair, pairs[:k].count(pair)) for k, pair in enumerate(pairs)])
+        edges.update(dict.fromkeys(wanted[-1]))
+    at = layered_layout(room, [(a, b) for a, b, _ in edges], layer_gap)
+    lanes = dict(zip(edges, at.lanes, strict=True))
     return [
-        Frame(layout, [_size(box) for box in picture.boxes], taken, [lanes[edge] for edge in here])
+        Frame(
+            [at.centres[slot] for slot in taken],
+            [_size(box) for box in picture.boxes],
+            [at.layers[slot] for slot in taken],
+            [lanes[edge] for edge in here],
+            at.bands,
+            at.width,
+            at.height,
+        )
         for picture, taken, here in zip(pictures, slots, wanted, strict=True)
     ]
 
@@ -196,7 +184,7 @@ def _slots(pictures: Sequence[Picture]) -> list[list[int]]:
 
 def _text_width(text: str, size: float) -> float:
     """Return about how wide a text is; the larger sizes are set in bold."""
-    return len(text) * size * (_CHARACTER if size < 14 else _BOLD)
+    return len(text) * size * (0.6 if size < 14 else 0.66)
 
 
 def value_lines(box: Box) -> list[str]:
@@ -254,40 +242,36 @@ def _edge_of(kind: str, dx: float, w: float, h: float) -> float:
     return h / 2 * (1 - 2 * abs(dx) / w) if kind == OPERATION else h / 2
 
 
-def _ported(picture: Picture, frame: Frame) -> list[tuple[Arrow, tuple[float, float, list[float]]]]:
-    """Return each arrow with the x where it leaves, the x where it arrives, and its lanes.
+def _ports(picture: Picture, frame: Frame) -> list[tuple[Arrow, tuple[float, float]]]:
+    """Return each arrow with the x where it leaves and the x where it arrives.
 
     Several arrows at one box are set apart, in the order of their other ends.
     """
-    leaving: dict[int, float] = {}
-    arriving: dict[int, float] = {}
-    for e, arrow in enumerate(picture.arrows):
-        tail_x, head_x = frame.centre(arrow.tail)[0], frame.centre(arrow.head)[0]
-        way = [tail_x, *frame.lanes[e], head_x]
-        leaving[e], arriving[e] = way[1], way[-2]
-    for i in range(len(picture.boxes)):
-        x, width = frame.centre(i)[0], frame.size(i)[0]
-        for ports, ends in (
-            (leaving, [e for e, arrow in enumerate(picture.arrows) if arrow.tail == i]),
-            (arriving, [e for e, arrow in enumerate(picture.arrows) if arrow.head == i]),
-        ):
-            step = min(26.0, 0.55 * width / max(len(ends) - 1, 1))
-            for k, e in enumerate(sorted(ends, key=ports.__getitem__)):
-                ports[e] = x + (k - (len(ends) - 1) / 2) * step
-    return [(arrow, (leaving[e], arriving[e], frame.lanes[e])) for e, arrow in enumerate(picture.arrows)]
+    ways = [
+        [frame.centres[arrow.tail][0], *lanes, frame.centres[arrow.head][0]]
+        for arrow, lanes in zip(picture.arrows, frame.lanes, strict=True)
+    ]
+    leaving, arriving = [way[1] for way in ways], [way[-2] for way in ways]
+    for i, ((x, _), (width, _)) in enumerate(zip(frame.centres, frame.sizes, strict=True)):
+        for ports, end in ((leaving, "tail"), (arriving, "head")):
+            here = sorted((e for e, a in enumerate(picture.arrows) if getattr(a, end) == i), key=ports.__getitem__)
+            step = min(26.0, 0.55 * width / max(len(here) - 1, 1))
+            for k, e in enumerate(here):
+                ports[e] = x + (k - (len(here) - 1) / 2) * step
+    return list(zip(picture.arrows, zip(leaving, arriving, strict=True), strict=True))
 
 
-def _arrow(arrow: Arrow, way: tuple[float, float, list[float]], picture: Picture, frame: Frame) -> str:
+def _arrow(arrow: Arrow, start: float, end: float, lanes: list[float], boxes: Sequence[Box], frame: Frame) -> str:
     """Draw an arrow: straight down past boxes, and aside in the gaps between layers only."""
-    start, end, lanes = way
-    (tail_x, tail_y), (head_x, head_y) = frame.centre(arrow.tail), frame.centre(arrow.head)
-    first, last = frame.layer(arrow.tail), frame.layer(arrow.head)
-    from_y = tail_y + _edge_of(picture.boxes[arrow.tail].kind, start - tail_x, *frame.size(arrow.tail))
-    to_y = head_y - _edge_of(picture.boxes[arrow.head].kind, end - head_x, *frame.size(arrow.head)) - 2
+    i, j = arrow.tail, arrow.head
+    (tail_x, tail_y), (head_x, head_y) = frame.centres[i], frame.centres[j]
+    first, last = frame.layers[i], frame.layers[j]
+    from_y = tail_y + _edge_of(boxes[i].kind, start - tail_x, *frame.sizes[i])
+    to_y = head_y - _edge_of(boxes[j].kind, end - head_x, *frame.sizes[j]) - 2
     path = f"M{start:.1f},{from_y:.1f}"
-    x, y = start, frame.layout.bands[first][1]
+    x, y = start, frame.bands[first][1]
     for layer, next_x in zip(range(first + 1, last + 1), [*lanes, end], strict=True):
-        top, bottom = frame.layout.bands[layer]
+        top, bottom = frame.bands[layer]
         middle = (y + top) / 2
         mark_at = (x + next_x) / 2, middle
         path += f" V{y:.1f} C{x:.1f},{middle:.1f} {next_x:.1f},{middle:.1f} {next_x:.1f},{top:.1f}"
@@ -321,9 +305,6 @@ def _sign(name: str) -> str:
         line = '<path class="line" d="M0.0,0.0 h26"/>'
         return f'<g class="arrow {CLOSED if name == "stop" else name}">{line}{mark}</g>'
     return f'<g class="node {name}">{_shape(name, 13.0, 0.0, *_LEGEND_SIZES.get(name, (24, 14)))}</g>'
-
-
-_LEGEND_SIZES = {RANDOM: (18.0, 18.0), NOISE: (18.0, 18.0), OPERATION: (26.0, 16.0)}
 
 
 def _legend(pictures: Sequence[Picture], width: float, top: float) -> tuple[list[str], float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .flow import CLOSED, CUT, OPEN, PARTLY
+from .flow import CLOSED, COLOURS, CUT, OPEN, PARTLY
 from .picture import CONSTANT, GROUP, LEAF, NOISE, OPERATION, RANDOM, Box, Picture
 
 _BRACKETS = {
@@ -16,7 +16,6 @@ _BRACKETS = {
     NOISE: ("(", ")"),
 }
 _WORDS = {OPEN: "", CUT: " (cut)", PARTLY: " (partly cut)", CLOSED: ""}
-_COLOURS = {OPEN: "#1f7a54", CUT: "#d1242f", PARTLY: "#d9730d", CLOSED: "#9aa3ad"}
 
 
 def terminal(picture: Picture, title: str) -> str:
@@ -56,12 +55,12 @@ def dot(panels: Sequence[tuple[str, Picture]], title: str) -> str:
         lines += [f"  subgraph cluster{k} {{", f"  label={_quoted(heading)};"] if len(panels) > 1 else []
         for i, box in enumerate(picture.boxes):
             dashes = {GROUP: ', style="rounded"', NOISE: ', style="dashed"', CONSTANT: ', style="dashed"'}
-            style, colour = dashes.get(box.kind, ""), f', color="{_COLOURS[box.state]}"' if box.state else ""
+            style, colour = dashes.get(box.kind, ""), f', color="{COLOURS[box.state]}"' if box.state else ""
             lines.append(f"  {n}{i} [shape={shapes[box.kind]}, label={_quoted(*_lines(box))}{style}{colour}];")
         for arrow in picture.arrows:
             dashed = ', style="dashed"' if arrow.state == CLOSED else ""
             mark = {"cut": ', label="✕", fontcolor="#d1242f"', "stop": ', label="stop"'}.get(arrow.mark, "")
-            lines.append(f'  {n}{arrow.tail} -> {n}{arrow.head} [color="{_COLOURS[arrow.state]}"{dashed}{mark}];')
+            lines.append(f'  {n}{arrow.tail} -> {n}{arrow.head} [color="{COLOURS[arrow.state]}"{dashed}{mark}];')
         lines += ["  }"] if len(panels) > 1 else []
     return "\n".join([*lines, "}\n"])
 
@@ -80,8 +79,8 @@ def mermaid(panels: Sequence[tuple[str, Picture]], title: str) -> str:
     """Return pictures in the language of Mermaid, which Markdown pages draw in a block marked ``mermaid``."""
     shapes = {OPERATION: ("{", "}"), RANDOM: ("((", "))"), NOISE: ("((", "))"), GROUP: ("(", ")")}
     lines = ["flowchart TD", f"  accTitle: {' '.join(title.split())}"]
-    numbers: dict[str, list[str]] = {state: [] for state in _COLOURS}  # of the arrows, counted over all pictures
-    boxes: dict[str, list[str]] = {state: [] for state in _COLOURS}
+    numbers: dict[str, list[str]] = {state: [] for state in COLOURS}  # of the arrows, counted over all pictures
+    boxes: dict[str, list[str]] = {state: [] for state in COLOURS}
     for k, (heading, picture) in enumerate(panels):
         n, before = _prefix(k), sum(map(len, numbers.values()))
         lines += [f'  subgraph panel{k}["{_entities(heading)}"]'] if len(panels) > 1 else []
@@ -95,7 +94,7 @@ def mermaid(panels: Sequence[tuple[str, Picture]], title: str) -> str:
             lines.append(f"  {n}{arrow.tail} {link}{mark} {n}{arrow.head}")
             numbers[arrow.state].append(str(before + j))
         lines += ["  end"] if len(panels) > 1 else []
-    for state, colour in _COLOURS.items():
+    for state, colour in COLOURS.items():
         if numbers[state]:
             lines.append(f"  linkStyle {','.join(numbers[state])} stroke:{colour}")
         if boxes[state]:
