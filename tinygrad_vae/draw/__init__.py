@@ -27,7 +27,6 @@ FORMATS = {".svg": svg, ".dot": dot, ".mmd": mermaid, ".txt": terminals}
 PAGE = ".html"
 """The suffix of a page to play with, which needs more than a picture."""
 
-
 _QUESTION = "Why backprop stops at a draw, and what the trick changes"
 """The title of a page on which a blocked graph stands beside one that opens it."""
 
@@ -91,20 +90,15 @@ def draw(
       4  < cost: × >       1.705            from 3
     [ ] leaf   < > deterministic   (( )) random   ( ) noise
     """
-    target = None if path is None else _checked(path, [*FORMATS, PAGE])
+    target = None if path is None else _checked(path)
     picture, title = picture_of(cost, wrt, open_layers=open_layers), one_line(title or "")
-    if target is not None and target.suffix.lower() == PAGE:
+    if target and target.suffix.lower() == PAGE:
         ways = _ways(cost, wrt)
         opened = [(f"{name}(cost)", other, picture_of(other, wrt)) for name, other in ways.items()][:1]
-        text = page(
-            [("as it is", cost, picture), *opened],
-            wrt,
-            title or (_QUESTION if ways else "A graph"),
-            ways,
-            target.parent,
-        )
+        heading = title or (_QUESTION if ways else "A graph")
+        text = page([("as it is", cost, picture), *opened], wrt, heading, ways, target.parent)
         target.write_text(text, encoding="utf-8")
-    elif target is not None:
+    elif target:
         text = FORMATS[target.suffix.lower()]([(title, picture)], title or "A graph")
         target.write_text(text, encoding="utf-8")
     drawing = Drawing(terminal(picture, title or "A graph"))
@@ -148,30 +142,24 @@ def draw_side_by_side(
     ...     print(path.read_text().count("cut: no gradient</text>"))
     1
     """
-    target = _checked(path, [*FORMATS, PAGE])
+    target = _checked(path)
     if len(titles) != 2:
         raise ValueError(f"draw_side_by_side: titles takes two headings, found {len(titles)}")
     titles = one_line(titles[0]), one_line(titles[1])
     pictures = picture_of(left, wrt), picture_of(right, wrt)
     if target.suffix.lower() == PAGE:
-        ways = _ways(left, wrt) or _ways(right, wrt)
-        text = page(
-            list(zip(titles, (left, right), pictures, strict=True)),
-            wrt,
-            _QUESTION if ways else "Two graphs",
-            ways,
-            target.parent,
-        )
+        ways, panels = _ways(left, wrt) or _ways(right, wrt), list(zip(titles, (left, right), pictures, strict=True))
+        text = page(panels, wrt, _QUESTION if ways else "Two graphs", ways, target.parent)
     else:
         text = FORMATS[target.suffix.lower()](list(zip(titles, pictures, strict=True)), " and ".join(titles))
     target.write_text(text, encoding="utf-8")
 
 
-def _checked(path: str | Path, suffixes: Any) -> Path:
+def _checked(path: str | Path) -> Path:
     """Return the path if a picture can be written there."""
     if not isinstance(path, (str, Path)):
         raise TypeError(f"draw: path takes a file name, found an object of type {type(path).__name__}")
-    target = Path(path)
+    target, suffixes = Path(path), [*FORMATS, PAGE]
     if target.suffix.lower() not in suffixes:
         raise ValueError(
             f"draw: a picture is written as {', '.join(suffixes)}, found the suffix {target.suffix!r} in {target}"

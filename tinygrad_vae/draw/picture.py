@@ -9,17 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import (
-    Drawn,
-    Noise,
-    Sample,
-    Tensor,
-    describe,
-    handled_draw,
-    is_array,
-    topological_order,
-    trees,
-)
+from ..core import Drawn, Noise, Sample, Tensor, describe, handled_draw, is_array, topological_order, trees
 from ..guard.names import name_of_draw
 from ..ops import linear, matmul
 from .flow import CLOSED, CUT, IN_WORDS, OPEN, PARTLY, REFUSED, Flow, fates_of, with_numbers
@@ -32,48 +22,37 @@ LEAF, CONSTANT, OPERATION, RANDOM, NOISE, GROUP = "leaf", "constant", "operation
 
 @dataclass(eq=False)
 class Box:
-    """One shape of the picture, which stands for a node and for the nodes that are folded into it.
-
-    ``state``: how far the gradient gets, if the box holds a target; ``words`` says it, with ``{}`` in place of the
-    number, and ``gradient`` with the number. ``drawn``: the box stands for a draw that an estimator has taken care of.
-    ``arrives``: the gradient gets here on its way back.
-    """
+    """One shape of the picture, which stands for a node and for the nodes that are folded into it."""
 
     kind: str
     label: str
     value: list[str]
     detail: str
-    state: str = ""
-    gradient: str = ""
-    words: str = ""
-    drawn: bool = False
-    arrives: bool = False
+    state: str = ""  # how far the gradient gets, if the box holds a target
+    gradient: str = ""  # the same in words, with the number
+    words: str = ""  # and with {} in its place
+    drawn: bool = False  # the box stands for a draw that an estimator has taken care of
+    arrives: bool = False  # the gradient gets here on its way back
     nodes: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Arrow:
-    """From the box numbered ``tail`` to the box numbered ``head``, which is computed from it.
-
-    ``mark`` is ``"cut"`` where the gradient ends at a random node, ``"stop"`` where it was ended on purpose.
-    """
+    """From the box numbered ``tail`` to the box numbered ``head``, which is computed from it."""
 
     tail: int
     head: int
     state: str
-    mark: str = ""
+    mark: str = ""  # "cut" where the gradient ends at a random node, "stop" where it was ended on purpose
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Boxes, inputs before what is computed from them, and the arrows between them.
-
-    ``gradients``: those that were asked for are numbers, and right as far as they arrive.
-    """
+    """Boxes, inputs before what is computed from them, and the arrows between them."""
 
     boxes: list[Box]
     arrows: list[Arrow]
-    gradients: bool = False
+    gradients: bool = False  # those that were asked for are numbers, and right as far as they arrive
 
 
 def picture_of(cost: Tensor, wrt: Any = None, *, open_layers: bool = False) -> Picture:
@@ -84,10 +63,6 @@ def picture_of(cost: Tensor, wrt: Any = None, *, open_layers: bool = False) -> P
         wrt: the parameters whose gradient is asked for: a Tensor or a tree of them. ``None`` colours the ways to
             every leaf of floats, and shows no gradients.
         open_layers: whether to show the parts of a linear layer, in place of one box.
-
-    Raises:
-        TypeError: the cost, or a leaf of ``wrt``, is no Tensor.
-        ValueError: the graph is too large to be read.
     """
     if not isinstance(cost, Tensor):
         raise TypeError(
@@ -139,78 +114,59 @@ def _box(group: list[Tensor], flow: Flow, words: dict[int, str], shown: dict[int
     head = head_of(group)
     made = [x for x in group if kept_input(x) is None]
     notes = [x.attrs["drawn"] for x in group if x.op is handled_draw]
-    asked = [x for x in group if id(x) in flow.targets]
-    kind = _kind(head, made)
-    label, value = one_line(_label(kind, head, made, notes)), value_in_short(head.value)
-    if is_cost and kind != LEAF:
-        label = f"cost: {label}"
+    kind, label, value = OPERATION, head.name or "leaf", value_in_short(head.value)
     if isinstance(head, Noise):
+        kind, label = NOISE, "noise"
         value.insert(0, head.dist.name)
-    if kind == OPERATION and (len(made) > LONGEST_FORMULA or (len(made) > 1 and notes)):
-        value.insert(0, f"{len(made)} ops")
-    if kind == GROUP:
-        value.insert(0, _layer_in_short(made))
+    elif head.op is None:
+        kind = LEAF
+    elif isinstance(head, Sample):
+        kind, dist = RANDOM, head.dist
+        while hasattr(dist, "base"):
+            dist = dist.base  # of one that wraps others, the innermost
+        label = f"{name_of_draw(head.name, head.line)} ~ {type(dist).__name__}"
+    elif (layer := next((x for x in made if x.op is None), None)) is not None:
+        kind, label = GROUP, (layer.name or "").rpartition(".")[0]
+        product = next(x for x in made if x.op in (linear, matmul))
+        sizes = f"{product.inputs[0].shape[-1]} → {product.shape[-1]}"
+        value.insert(0, ", ".join([sizes, *(x.op.name for x in made if x.op and is_activation(x))]))
+    else:
+        label = _label_of_draw(notes[-1]) if notes else head.name or label_of_ops(head, made)
+        if len(made) > LONGEST_FORMULA or (len(made) > 1 and notes):
+            value.insert(0, f"{len(made)} ops")
+    asked = [x for x in group if id(x) in flow.targets]
     states = {flow.to_the_cost(x) for x in asked}
     state = next((s for s in (CUT, PARTLY, OPEN, CLOSED) if s in states), "")
-    one = id(asked[0]) if len(asked) == 1 else 0
+    gradient, word = (
+        found.get(id(asked[0]), "") if len(asked) == 1 else IN_WORDS.get(state, "") for found in (shown, words)
+    )
     return Box(
         kind,
-        label,
+        f"cost: {one_line(label)}" if is_cost and kind != LEAF else one_line(label),
         value,
-        _detail(head, made, notes),
+        one_line(_detail(head, made, notes), LONGEST_DETAIL),
         state,
-        gradient=shown.get(one, "") if one else IN_WORDS.get(state, ""),
-        words=words.get(one, "") if one else IN_WORDS.get(state, ""),
+        gradient,
+        word,
         drawn=any(not note.weighs for note in notes),
         arrives=any(flow.asked(x) and flow.is_open(x) for x in group),
         nodes=group,
     )
 
 
-def _kind(head: Tensor, made: list[Tensor]) -> str:
-    if head.op is None:
-        return NOISE if isinstance(head, Noise) else LEAF
-    if isinstance(head, Sample):
-        return RANDOM
-    return GROUP if any(x.op is None for x in made) else OPERATION
-
-
-def _label(kind: str, head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
-    """Return the name of a box: one that the user gave, or the op."""
-    if isinstance(head, Sample):
-        return f"{name_of_draw(head.name, head.line)} ~ {_family(head.dist)}"
-    if kind == GROUP:
-        return next(x.name or "" for x in made if x.op is None).rpartition(".")[0]
-    if kind != OPERATION:
-        return "noise" if kind == NOISE else head.name or "leaf"
-    if notes:
-        name = name_of_draw(notes[-1].name, notes[-1].line)
-        return f"log p({name})" if notes[-1].estimator == "score-function" else f"{name} ({notes[-1].estimator})"
-    return head.name or label_of_ops(head, made)
-
-
-def _layer_in_short(made: list[Tensor]) -> str:
-    """Return the sizes of a linear layer, and its activation: ``64 → 16, relu``."""
-    product = next(x for x in made if x.op in (linear, matmul))
-    sizes = f"{product.inputs[0].shape[-1]} → {product.shape[-1]}"
-    return ", ".join([sizes, *(x.op.name for x in made if x.op and is_activation(x))])
+def _label_of_draw(note: Drawn) -> str:
+    name = name_of_draw(note.name, note.line)
+    return f"log p({name})" if note.estimator == "score-function" else f"{name} ({note.estimator})"
 
 
 def _detail(head: Tensor, made: list[Tensor], notes: list[Drawn]) -> str:
     """Return the tooltip of a box."""
     if isinstance(head, Sample):
-        return one_line(f"{head.dist!s}, drawn at {head.line}", LONGEST_DETAIL)
+        return f"{head.dist!s}, drawn at {head.line}"
     if isinstance(head, Noise):
-        return one_line(f"{head.name or 'noise'}, {head.dist.name}", LONGEST_DETAIL)
+        return f"{head.name or 'noise'}, {head.dist.name}"
     if head.op is None:
-        return one_line(f"{head.name or 'leaf'}: {describe(head.value)}", LONGEST_DETAIL)
+        return f"{head.name or 'leaf'}: {describe(head.value)}"
     counted = Counter(x.op.name for x in made if x.op)
     ops = [f"{name} {n} times" if n > 1 else name for name, n in counted.items()]
-    return one_line("; ".join([*(repr(note) for note in notes), ", ".join(ops)]), LONGEST_DETAIL)
-
-
-def _family(dist: Any) -> str:
-    """Return the name of a distribution; of one that wraps others, the name of the innermost."""
-    while hasattr(dist, "base"):
-        dist = dist.base
-    return type(dist).__name__
+    return "; ".join([*map(repr, notes), ", ".join(ops)])
