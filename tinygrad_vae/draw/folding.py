@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from .. import ops
 from ..core import Sample, Tensor, handled_draw
-from ..ops import (
-    add,
-    astype,
-    identity,
-    linear,
-    matmul,
-    matrix_transpose,
-    mean,
-    negative,
-    permute_dims,
-    stop_gradient,
-    subtract,
-)
-from ..ops import sum as sum_op
 from ..refusals import first_order, refuse_gradient
 
 LARGE = 40
@@ -28,12 +15,12 @@ LARGE = 40
 LARGEST = 300
 """A graph of more boxes than this, once summarised, is refused: nobody could read it."""
 
-FOLDED = (handled_draw, identity, refuse_gradient, first_order, astype, stop_gradient)
+FOLDED = (handled_draw, ops.identity, refuse_gradient, first_order, ops.astype, ops.stop_gradient)
 """Ops that only keep books. They are drawn with their input."""
 
 
 class Folding:
-    """The nodes of each box; ``of(node)`` are those that share its box, ``users(node)`` those computed from it."""
+    """The nodes of each box; ``of(node)`` are those that share its box."""
 
     def __init__(self, order: Sequence[Tensor], open_layers: bool) -> None:
         self.order = order
@@ -77,28 +64,28 @@ class Folding:
     def _fold_linear_layers(self) -> None:
         """Make one box of ``x @ weight + bias`` and its activation, where weight and bias share a name's prefix."""
         for node in self.order:
-            for parts in self._layer_parts(node):
-                for x in parts:
+            for factor, bias, product in self._products(node):
+                weight = factor
+                while isinstance(weight, Tensor) and weight.op in (ops.matrix_transpose, ops.permute_dims):
+                    weight = weight.inputs[0]
+                leaves = [x for x in (weight, bias) if isinstance(x, Tensor) and x.op is None]
+                prefixes = {(x.name or "").rpartition(".")[0] for x in leaves}
+                if len(leaves) < 2 or len(prefixes) > 1 or "" in prefixes:
+                    continue
+                for x in [*product, *(x for x in dict.fromkeys((factor, weight, bias)) if self._used_once(x))]:
                     self._join(node, x)
                 users = self._users[id(node)]
                 if len(users) == 1 and is_activation(users[0]):
                     self._join(users[0], node)
 
-    def _layer_parts(self, node: Tensor) -> Iterator[list[Tensor]]:
-        """Yield the nodes that only this linear layer uses, if the node is the result of one."""
-        if node.op is linear:
-            candidates: list[tuple[Any, Any, list[Tensor]]] = [(node.inputs[1], node.inputs[2], [])]
-        elif node.op is add and all(isinstance(x, Tensor) for x in node.inputs):
-            pairs = ((a, b) for a, b in (node.inputs, node.inputs[::-1]) if a.op is matmul and self._used_once(a))
-            candidates = [(factor, bias, [product]) for product, bias in pairs for factor in product.inputs]
-        else:
-            return
-        for factor, bias, product in candidates:
-            weight = factor
-            while isinstance(weight, Tensor) and weight.op in (matrix_transpose, permute_dims):
-                weight = weight.inputs[0]
-            if isinstance(weight, Tensor) and isinstance(bias, Tensor) and _share_a_prefix(weight, bias):
-                yield [*product, *(x for x in dict.fromkeys((factor, weight, bias)) if self._used_once(x))]
+    def _products(self, node: Tensor) -> list[tuple[Any, Any, list[Tensor]]]:
+        """Return the factors and the terms that may be a layer's weight and bias, and the product as a node, if any."""
+        if node.op is ops.linear:
+            return [(node.inputs[1], node.inputs[2], [])]
+        if node.op is not ops.add or not all(isinstance(x, Tensor) for x in node.inputs):
+            return []
+        pairs = [(a, b) for a, b in (node.inputs, node.inputs[::-1]) if a.op is ops.matmul and self._used_once(a)]
+        return [(factor, bias, [product]) for product, bias in pairs for factor in product.inputs]
 
     def _used_once(self, node: Tensor) -> bool:
         return len(self._users[id(node)]) == 1
@@ -122,7 +109,7 @@ class Folding:
 def kept_input(node: Tensor) -> Tensor | None:
     """Return the input that an op of bookkeeping, or the sum with a zero, is drawn with."""
     tensors = [x for x in node.inputs if isinstance(x, Tensor)]
-    is_zero = node.op is add and any(isinstance(x, (int, float)) and x == 0 for x in node.inputs)
+    is_zero = node.op is ops.add and any(isinstance(x, (int, float)) and x == 0 for x in node.inputs)
     return tensors[0] if tensors and (node.op in FOLDED or is_zero) else None
 
 
@@ -136,15 +123,12 @@ def is_activation(node: Tensor) -> bool:
     return node.op is not None and node.op.elementwise and len(node.inputs) == 1 and not node.name
 
 
-def _share_a_prefix(weight: Tensor, bias: Tensor) -> bool:
-    prefix = (bias.name or "").rpartition(".")[0]
-    return weight.op is None and bias.op is None and prefix != "" and (weight.name or "").rpartition(".")[0] == prefix
-
-
 def _is_plain(box: list[Tensor]) -> bool:
     """Return whether a box holds unnamed operations only, none of them random and none a matrix product."""
     return all(
-        x.op not in (None, linear, matmul) and not isinstance(x, Sample) and (not x.name or x.op is handled_draw)
+        x.op not in (None, ops.linear, ops.matmul)
+        and not isinstance(x, Sample)
+        and (not x.name or x.op is handled_draw)
         for x in box
     )
 
@@ -152,12 +136,12 @@ def _is_plain(box: list[Tensor]) -> bool:
 def _terms(cost: Tensor) -> set[int]:
     """Return the terms that the cost is the sum of, by id."""
     node = cost
-    while node.op in (mean, sum_op, negative) and isinstance(node.inputs[0], Tensor):
+    while node.op in (ops.mean, ops.sum, ops.negative) and isinstance(node.inputs[0], Tensor):
         node = node.inputs[0]
     terms, rest = set(), [node]
     while rest:
         node = rest.pop()
-        if node.op in (add, subtract):
+        if node.op in (ops.add, ops.subtract):
             rest += [x for x in node.inputs if isinstance(x, Tensor)]
         elif node is not cost:
             terms.add(id(node))

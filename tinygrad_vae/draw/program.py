@@ -6,7 +6,6 @@ Recorded gradients are graphs of ops, like the values. So the page needs to know
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
 from ..core import (
     Noise,
     Sample,
@@ -36,28 +36,9 @@ from ..devices import to_host
 from ..distributions.branches import seamless
 from ..distributions.distribution import Distribution, domain_of
 from ..domains import POSITIVE, REAL, Domain, interval
-from ..ops import (
-    astype,
-    broadcast_to,
-    identity,
-    linear,
-    matmul,
-    matrix_transpose,
-    max,
-    mean,
-    min,
-    positive,
-    prod,
-    reshape,
-    stop_gradient,
-    sum,
-    sum_to,
-    surrogate,
-)
 from ..ops.declare import OPS
-from ..refusals import first_order, refuse_gradient
 from .flow import OPEN, PARTLY
-from .folding import LARGE, head_of
+from .folding import FOLDED, LARGE, head_of
 from .labels import gradient_in_short, value_in_short
 from .picture import CONSTANT, Picture
 
@@ -66,21 +47,18 @@ DRAWS = 5
 
 MOST_SLIDERS = 8
 
-
-def _named_in(script: str) -> frozenset[str]:
-    text = (files(__package__) / "web" / script).read_text("utf-8")
-    return frozenset(re.findall(r"^  (\w+)[:,]", text, re.MULTILINE))
-
-
-KNOWN, KNOWN_ON_ARRAYS = _named_in("ops.js"), _named_in("arrays.js")
+KNOWN, KNOWN_ON_ARRAYS = (
+    frozenset(re.findall(r"^  (\w+)[:,]", (files(__package__) / "web" / script).read_text("utf-8"), re.MULTILINE))
+    for script in ("ops.js", "arrays.js")
+)
 """The ops that a page can compute: on numbers and element by element, and on arrays only."""
 
 LARGEST_PROGRAM = 40_000
 """The number of numbers that a page holds at most."""
 
-WITHOUT_EFFECT = (handled_draw, identity, positive, stop_gradient, surrogate, seamless, refuse_gradient, first_order)
+UNCHANGED = {*FOLDED, ops.positive, ops.surrogate, seamless} - {ops.astype}
 """Ops whose value is their first input; those below are, too, where it is a number."""
-WITHOUT_EFFECT_ON_NUMBERS = (sum, mean, max, min, prod, reshape, broadcast_to, sum_to)
+UNCHANGED_NUMBER = {ops.sum, ops.mean, ops.max, ops.min, ops.prod, ops.reshape, ops.broadcast_to, ops.sum_to}
 
 Slot = tuple[str, int]
 """The place of a number: ``("value", i)`` and ``("gradient", i)`` in box i, ``("part", e)`` along arrow e."""
@@ -158,7 +136,7 @@ def held(costs: Sequence[Tensor]) -> dict[int, Tensor]:
         if not isinstance(node, Sample):
             return None
         noise, *parameters = inputs
-        return stop_gradient(trees.replace_leaves(node.attrs["dist"], parameters).transform(noise))
+        return ops.stop_gradient(trees.replace_leaves(node.attrs["dist"], parameters).transform(noise))
 
     def quieten(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
         return Tensor(node.value, node.name) if isinstance(node, Noise) else None
@@ -169,19 +147,19 @@ def held(costs: Sequence[Tensor]) -> dict[int, Tensor]:
 
 def numbers_of(cost: Tensor, picture: Picture, new: Mapping[int, Tensor]) -> dict[Slot, Tensor]:
     """Return the numbers of a picture as nodes of the held graph and of its recorded gradient."""
-    found = {("value", i): new[id(head_of(box.nodes))] for i, box in enumerate(picture.boxes) if box.kind != CONSTANT}
+    boxes = picture.boxes
+    found = {("value", i): new[id(head_of(box.nodes))] for i, box in enumerate(boxes) if box.kind != CONSTANT}
     if not picture.gradients:
         return found
-    reached = [x for box in picture.boxes if box.arrives for x in box.nodes if x.dtype.kind == "f"]
+    reached = [x for box in boxes if box.arrives for x in box.nodes if x.dtype.kind == "f"]
     recorded = gradients(new[id(cost)], [new[id(x)] for x in reached], record=True)
     cotangents = dict(zip(map(id, reached), recorded, strict=True))
-    for i, box in enumerate(picture.boxes):
+    for i, box in enumerate(boxes):
         if box.arrives and id(head_of(box.nodes)) in cotangents:
             found["gradient", i] = cotangents[id(head_of(box.nodes))]
     for e, arrow in enumerate(picture.arrows):
         if arrow.state in (OPEN, PARTLY):
-            tail, head = picture.boxes[arrow.tail].nodes, picture.boxes[arrow.head].nodes
-            part = _part(tail, [x for x in head if id(x) in cotangents], new, cotangents)
+            part = _part(boxes[arrow.tail].nodes, boxes[arrow.head].nodes, new, cotangents)
             if part is not None:
                 found["part", e] = part
     return found
@@ -192,14 +170,14 @@ def _part(
 ) -> Tensor | None:
     """Return the part of the gradient that goes back from one box to another: a sum of vjps."""
     total: Any = None
-    inside = {id(x) for x in tail}
+    inside = {id(x) for x in tail if id(x) in cotangents and x.op is not ops.stop_gradient}
     for old in head:
-        node = new[id(old)]
-        if node.op is None or node.op is stop_gradient:
+        node, g = new[id(old)], cotangents.get(id(old))
+        if g is None or node.op is None or node.op is ops.stop_gradient:
             continue
         for i, x in enumerate(old.inputs):
-            if id(x) in inside and id(x) in cotangents and node.op.vjp_of(i) is not None and x.op is not stop_gradient:
-                part = pull_back(node.op, i, cotangents[id(old)], node, node.inputs, node.attrs)
+            if id(x) in inside and node.op.vjp_of(i) is not None:
+                part = pull_back(node.op, i, g, node, node.inputs, node.attrs)
                 total = part if total is None else total + part
     return total
 
@@ -251,30 +229,29 @@ class Program:
         return self._numbered[id(root)]
 
     def _row_of(self, node: Tensor) -> int:
-        if node.op is None:
+        if (op := node.op) is None:
             return self._constant(node)
         inputs = [self._numbered[id(x)] if isinstance(x, Tensor) else self._constant(x) for x in node.inputs]
         number = node.shape == () and all(np.shape(value_of(x)) == () for x in node.inputs)
-        if node.op in WITHOUT_EFFECT or (number and node.op in WITHOUT_EFFECT_ON_NUMBERS):
+        if op in UNCHANGED or (number and op in UNCHANGED_NUMBER):
             return inputs[0]
-        if node.op is astype and node.dtype.kind == "f":
+        if op is ops.astype and node.dtype.kind == "f":
             return inputs[0] if node.inputs[0].dtype.kind == "f" else self._row("number", *inputs)
-        name = node.op.name
-        if OPS.get(name) is node.op and name in KNOWN and node.op.elementwise and not node.attrs:
-            return self._row(name, *inputs)
-        if OPS.get(name) is node.op and name in KNOWN_ON_ARRAYS and not number:
-            return self._row(name, *inputs, _attributes(node))
-        raise UnknownError(f"it uses the op {name}, which this page does not know")
+        if OPS.get(op.name) is op and op.name in KNOWN and op.elementwise and not node.attrs:
+            return self._row(op.name, *inputs)
+        if OPS.get(op.name) is op and op.name in KNOWN_ON_ARRAYS and not number:
+            return self._row(op.name, *inputs, _attributes(node))
+        raise UnknownError(f"it uses the op {op.name}, which this page does not know")
 
     def _constant(self, x: Any, key: Any = None) -> int:
         array = to_host(as_array(value_of(x)))
-        if array.shape:
-            self.size += array.size
-            if self.size > LARGEST_PROGRAM:
-                raise UnknownError(f"it holds more than {LARGEST_PROGRAM} numbers")
-            data = [_as_json(y, array.dtype == np.float32) for y in array.ravel().tolist()]
-            return self._row("=", {"shape": list(array.shape), "data": data}, key=key or id(x))
-        return self._row("=", _as_json(array.item()), key=key)
+        if not array.shape:
+            return self._row("=", _as_json(array.item()), key=key)
+        self.size += array.size
+        if self.size > LARGEST_PROGRAM:
+            raise UnknownError(f"it holds more than {LARGEST_PROGRAM} numbers")
+        data = [_as_json(y, array.dtype == np.float32) for y in array.ravel().tolist()]
+        return self._row("=", {"shape": list(array.shape), "data": data}, key=key or id(x))
 
     def _row(self, *row: Any, key: Any = None) -> int:
         key = key or (*map(str, row), type(row[1]))
@@ -294,32 +271,26 @@ def _as_json(x: float, short: bool = False) -> float | str:
 def _attributes(node: Tensor) -> dict[str, Any]:
     """Return what the page needs to know of an op on arrays: the shape of its result, and with the axes kept."""
     x = node.inputs[0]
-    if node.op in (matmul, linear, matrix_transpose) and any(y.ndim != 2 for y in node.inputs[:2]):
+    if node.op in (ops.matmul, ops.linear, ops.matrix_transpose) and any(y.ndim != 2 for y in node.inputs[:2]):
         raise UnknownError(f"it uses {node.op.name} on arrays of other than two axes")
     attributes = {"shape": list(node.shape)}
-    if node.op in (sum, mean):
-        axis = node.attrs["axis"]
-        axes = range(x.ndim) if axis is None else np.atleast_1d(axis) % builtins.max(x.ndim, 1)
+    if node.op in (ops.sum, ops.mean):
+        axes = range(x.ndim) if node.attrs["axis"] is None else np.atleast_1d(node.attrs["axis"]) % max(x.ndim, 1)
         attributes["kept"] = [1 if k in axes else n for k, n in enumerate(x.shape)]
     return attributes
-
-
-# ------------------------------------------------------------------------------------------- looked up
 
 
 def looked_up(
     noises: Sequence[Noise], new: Mapping[int, Tensor], found: Sequence[Mapping[Slot, Tensor]]
 ) -> list[dict[Slot, list[str]]]:
     """Return the texts of the numbers for a few draws: those of the graph, then others."""
-    slots = [(slot, node) for numbers in found for slot, node in numbers.items()]
-    nodes = [node for _, node in slots]
+    nodes = [node for numbers in found for node in numbers.values()]
     present = {id(x) for x in topological_order(nodes)}
     columns = [nodes]
     for k in range(1, DRAWS if noises else 1):
         stream = noise(0).at("page", k)
-        columns.append(
-            replay(nodes, {new[id(x)]: x.redrawn(stream).value for x in noises if id(new[id(x)]) in present})
-        )
+        swaps = {new[id(x)]: x.redrawn(stream).value for x in noises if id(new[id(x)]) in present}
+        columns.append(replay(nodes, swaps))
     rows = iter(zip(*columns, strict=True))
     return [{slot: [_in_short(slot, x.value) for x in next(rows)] for slot in numbers} for numbers in found]
 
