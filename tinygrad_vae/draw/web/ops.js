@@ -18,7 +18,7 @@ const OPS = {
   reciprocal: (x) => 1 / x,
   negative: (x) => -x,
   floor_divide: (x, y) => Math.floor(x / y),
-  remainder_value: (x, y) => x - Math.floor(x / y) * y,
+  remainder: (x, y) => x - Math.floor(x / y) * y,
   // powers, exponentials and logarithms
   square: (x) => x * x,
   sqrt: (x) => Math.sqrt(x),
