@@ -16,6 +16,7 @@ Only operations take part that IEEE 754 rounds correctly, so that a loop gives t
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ import numpy as np
 from ..core import Array
 from ..optional import require
 from .buffers import Buffer, Call, View, address
+from .loop_cache import LoopCache
 
 LARGE = 2**12
 """The number of elements from which a loop is worth compiling, which takes a quarter of a second. Smaller loops with
@@ -42,18 +44,13 @@ EXACT = {
     "negative": "-{}",
     "absolute": "abs({})",
     "sqrt": "sqrt({})",
-    "clip": "clip({}, {}, {})",
+    "clip": "{1} if {0} < {1} else {2} if {0} > {2} else {0}",
     "less": "{} < {}",
     "less_equal": "{} <= {}",
 }
 """The functions of NumPy that a loop may contain, and how they are written there."""
 
 COMPARISONS = frozenset({"less", "less_equal"})
-
-
-def _clip(x: Any, low: Any, high: Any) -> Any:
-    """Return what ``numpy.clip`` gives for bounds that are numbers, also for -0 and NaN."""
-    return low if x < low else high if x > high else x
 
 
 ONE, ROW, ALL = "[0]", "[i]", "[r, i]"
@@ -134,17 +131,18 @@ class Loop:
 
         source, constants = self.source(parameter)
         parameters = ", ".join(f"p{k}" for k in range(len(arrays)))
-        return functools.partial(_compiled(f"def loop({parameters}):\n    {source}", self.dtype, constants), *arrays)
+        return functools.partial(_compiled(f"({parameters}):\n    {source}", self.dtype, constants), *arrays)
 
 
 @functools.lru_cache(maxsize=256)
 def _compiled(source: str, dtype: Any, constants: tuple[bytes, ...]) -> Callable[..., None]:
-    """Return the function that the source defines; numba compiles it at the first call."""
-    numba = require("numba", extra="fast")
+    """Return the function of these parameters and this body; numba compiles it at the first call."""
+    name = f"loop_{hashlib.sha256(repr((source, dtype.name, constants)).encode()).hexdigest()}"
     numbers = {f"c{k}": np.frombuffer(bits, dtype)[0] for k, bits in enumerate(constants)}
-    scope = {"sqrt": np.sqrt, "abs": np.abs, "number": dtype.type, "clip": numba.njit(_clip), **numbers}
-    exec(source, scope)
-    compiled: Callable[..., None] = numba.njit(nogil=True, error_model="numpy")(scope["loop"])
+    scope = {"__name__": __name__, "sqrt": np.sqrt, "abs": np.abs, "number": dtype.type, **numbers}
+    exec(f"def {name}{source}", scope)
+    compiled: Any = require("numba", extra="fast").njit(nogil=True, error_model="numpy")(scope[name])
+    compiled._cache = LoopCache(name)
     return compiled
 
 

@@ -55,8 +55,9 @@ def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = No
         carry: how many of the first arguments are, in the same order, the first results: what a loop hands from one
             call to the next, such as model and optimizer state. They live in the plan, which changes them in place:
             copy what you want to keep, and make a plan for each state. All other results are copies.
-        compiled: whether elementwise calls are fused into loops that numba compiles, which takes a second or two; by
-            default if numba is installed. The numbers are the same, bit for bit.
+        compiled: whether elementwise calls are fused into loops that numba compiles; by default if numba is installed.
+            That takes a second or two, and half a second in later processes, which find the loops in the folder
+            NUMBA_CACHE_DIR, by default ``~/.cache``. The numbers are the same, bit for bit.
 
     Returns:
         A function of the same arguments, by position.
