@@ -1,7 +1,6 @@
 """The library of ops: one declaration each, in files by kind."""
 
 # fmt: off
-# ruff: noqa: RUF022
 from . import linalg, operators
 from .choices import astype, identity, stop_gradient, surrogate, where
 from .cumulative import cumulative_prod, cumulative_sum
@@ -32,22 +31,4 @@ from .special import (
 )
 from .trigonometric import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, sin, sinh, tan, tanh
 
-__all__ = [
-    "abs", "acos", "acosh", "adaptive_step", "add", "all", "any", "argmax", "argmin", "argsort", "asin", "asinh",
-    "astype", "atan", "atan2", "atanh", "bernoulli_log_prob", "betainc", "betaincinv", "betaln",
-    "broadcast_arrays", "broadcast_to", "ceil", "clip", "concat", "copysign", "cos", "cosh", "count_nonzero",
-    "cumulative_prod", "cumulative_sum", "diagonal", "diff", "digamma", "divide", "divide_or_zero", "einsum",
-    "equal", "erf", "erfc", "erfcinv", "erfcx", "erfinv", "exp", "expand_dims", "expm1", "flip", "floor",
-    "floor_divide", "full_like", "gammainc", "gammaincc", "gammaincinv", "gammaln", "getitem", "greater",
-    "greater_equal", "hypot", "i0e", "i1e", "identity", "inverse_mills", "isfinite", "isinf", "isnan", "less",
-    "less_equal", "lgamma", "linalg", "linear", "log", "log10", "log1p", "log2", "log_ndtr", "log_sigmoid",
-    "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsumexp",
-    "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum", "moveaxis",
-    "moving_average", "multiply", "ndtr", "ndtri", "ndtri_exp", "negative", "nonzero", "normal_kl",
-    "normal_log_prob", "not_equal", "ones_like", "outer", "permute_dims", "polygamma", "positive", "pow", "prod",
-    "put", "reciprocal", "relu", "remainder", "repeat", "reshape", "roll", "round", "searchsorted", "sigmoid",
-    "sign", "signbit", "sin", "sinh", "softmax", "softplus", "sort", "sqrt", "square", "squeeze", "stack", "std",
-    "stop_gradient", "subtract", "sum", "sum_to", "surrogate", "take", "take_along_axis", "tan", "tanh",
-    "tensordot", "tile", "tril", "triu", "trunc", "unique_all", "unique_counts", "unique_inverse", "unique_values",
-    "unstack", "var", "vecdot", "where", "xlog1py", "xlogy", "zeros_like",
-]
+__all__ = ["linalg", *(name for name, function in vars().items() if callable(function))]

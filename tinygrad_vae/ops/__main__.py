@@ -1,4 +1,4 @@
-"""``python -m tinygrad_vae.ops``: the table of ops; with names behind it, those ops with their examples.
+"""``python -m tinygrad_vae.ops`` prints a table of all ops; followed by names, only these ops, with their examples.
 
 A derivative is shown by running the op's vjp on named Tensors and writing out the graph that it records.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import itertools
 import os
 import re
 import sys
@@ -27,11 +28,7 @@ LONG = "(too long to be shown)"
 
 
 def expression(node: Any, *, attrs: bool = True) -> str:
-    """Return the formula that a graph was recorded from, in the names of its leaves.
-
-    Args:
-        node: a Tensor, or an array or a number, which stand for themselves.
-        attrs: whether to write the attributes of ops, such as an axis.
+    """Return the formula that a graph was recorded from, in the names of its leaves, with ``axis=0`` where ``attrs``.
 
     >>> x = Tensor(2.0, "x")
     >>> expression(x * (x + 1) ** 2)
@@ -67,8 +64,8 @@ def _bracketed(written: tuple[str, int], at_least: int) -> str:
 def cotangent(op: Op[..., Any], i: int) -> str:
     """Return the cotangent of input ``i``, for a cotangent g of the output; ``-`` where nothing flows.
 
-    The output itself is called y, or z where an input is called y. An op that works on whole arrays is written
-    without the attributes of the ops in its formula, which depend on the shapes.
+    The output is called y, or z where an input is called y. For an op that is not elementwise, attributes are left out:
+    they depend on the shapes.
 
     >>> cotangent(OPS["sin"], 0), cotangent(OPS["divide"], 1)
     ('g * cos(x)', '-g * z / y')
@@ -103,35 +100,24 @@ def summary(op: Op[..., Any]) -> str:
     return "\n".join(rows)
 
 
-def own_ops() -> list[Op[..., Any]]:
-    """Return the ops that this package declares, by file and name."""
-    package = __package__ or "tinygrad_vae.ops"
-    return sorted(
-        (op for op in OPS.values() if op.__module__.startswith(package + ".")), key=lambda op: (op.__module__, op.name)
-    )
-
-
-def main(arguments: Sequence[str]) -> int:
+def main(names: Sequence[str]) -> int:
     """Print the table, or the ops that are named."""
-    ops = own_ops()
-    if not arguments:
-        module = ""
-        for op in ops:
-            if op.__module__ != module:
-                module = op.__module__
-                head = (inspect.getdoc(sys.modules[module]) or "").partition("\n")[0]
-                print(f"\n{module.rpartition('.')[2]}: {head}\n")
-            print(summary(op))
-        print(f"\n{len(ops)} ops. g is the cotangent of the output; an input with - has no derivative.")
-        return 0
-    for name in arguments:
-        found = [op for op in ops if op.name == name]
-        if not found:
-            close = difflib.get_close_matches(name, [op.name for op in ops])
+    package = __package__ or "tinygrad_vae.ops"
+    ops = [op for op in OPS.values() if op.__module__.startswith(package + ".")]
+    ops = sorted(ops, key=lambda op: (op.__module__, op.name))
+    known = {op.name: op for op in ops}
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known)
             meant = f"; did you mean {' or '.join(close)}?" if close else "; call it without a name for the table"
             print(f"there is no op named {name}{meant}", file=sys.stderr)
             return 2
-        print(f"{summary(found[0])}\n\n{inspect.getdoc(found[0])}\n")
+        print(f"{summary(known[name])}\n\n{inspect.getdoc(known[name])}\n")
+    if not names:
+        for module, group in itertools.groupby(ops, lambda op: op.__module__):
+            head = (inspect.getdoc(sys.modules[module]) or "").partition("\n")[0]
+            print(f"\n{module.rpartition('.')[2]}: {head}\n", *map(summary, group), sep="\n")
+        print(f"\n{len(ops)} ops. g is the cotangent of the output; an input with - has no derivative.")
     return 0
 
 

@@ -136,7 +136,7 @@ def op(*vjps: Callable[..., Any] | None, **words: Unpack[Words]) -> Callable[[Ca
     >>> OPS.pop("squared_length")
     <op squared_length>
     """
-    return lambda forward: declare(_made(forward, vjps, False, words.get("smoothness", SMOOTH)), **words)
+    return lambda forward: _declared(forward, False, vjps, words)
 
 
 def elementwise(*vjps: Callable[..., Any] | None, **words: Unpack[Words]) -> Callable[[Callable[P, R]], Op[P, R]]:
@@ -151,7 +151,7 @@ def elementwise(*vjps: Callable[..., Any] | None, **words: Unpack[Words]) -> Cal
     >>> OPS.pop("cube")
     <op cube>
     """
-    return lambda forward: declare(_made(forward, vjps, True, words.get("smoothness", SMOOTH)), **words)
+    return lambda forward: _declared(forward, True, vjps, words)
 
 
 def declare(op: Op[P, R], doc: str = "", printed: str = "", **words: Unpack[Words]) -> Op[P, R]:
@@ -195,13 +195,10 @@ def enter(registry: dict[str, Any], name: str, new: Any, what: str, advice: str 
     registry[name] = new
 
 
-def _made(
-    forward: Callable[P, R],
-    vjps: Sequence[Callable[..., Any] | None],
-    elementwise: bool,
-    smoothness: str | tuple[str, ...],
+def _declared(
+    forward: Callable[P, R], elementwise: bool, vjps: Sequence[Callable[..., Any] | None], words: Words
 ) -> Op[P, R]:
-    """Return the op, or raise where its function and its vjps do not fit together."""
+    """Return a declared op, or raise where its function and its vjps do not fit together."""
     if not callable(forward):
         raise TypeError(f"an op is declared with its vjps, @tg.elementwise(vjp), and on a function; found {forward!r}")
     new = Op(forward, vjps, elementwise=elementwise)
@@ -212,18 +209,16 @@ def _made(
             f"op {new.name}: {len(vjps)} vjps for the inputs {', '.join(new.input_names)}; "
             "declare one for each, None where nothing flows (for *inputs one in all, taking the input's number)"
         )
-    kinds = (smoothness,) * len(vjps) if isinstance(smoothness, str) else smoothness
-    new.vjps = tuple(
-        NO_VJP if vjp is None and kind in DIFFERENTIABLE else vjp for vjp, kind in zip(vjps, kinds, strict=False)
-    )
-    for name, vjp in zip(new.input_names, new.vjps, strict=True) if not new.variadic else ():
-        if not callable(vjp):
-            continue
+    for name, vjp in zip(new.input_names, vjps, strict=True) if not new.variadic else ():
         try:
-            inspect.signature(vjp).bind("g", "y", *new.input_names, **dict.fromkeys(new.attr_names))
+            if vjp is not None:
+                inspect.signature(vjp).bind("g", "y", *new.input_names, **dict.fromkeys(new.attr_names))
         except TypeError as error:
             called = ", ".join(["g", "y", *new.input_names, *(f"{attr}=..." for attr in new.attr_names)])
             raise TypeError(f"op {new.name}: the vjp in {name} is called as vjp({called}): {error}") from None
+    declare(new, **words)
+    unknown = [vjp is None and new.declared.smoothness_in(i) in DIFFERENTIABLE for i, vjp in enumerate(vjps)]
+    new.vjps = tuple(NO_VJP if missing else vjp for vjp, missing in zip(vjps, unknown, strict=True))
     return new
 
 

@@ -10,13 +10,10 @@ import numpy as np
 
 from ..core import Value
 from ..domains import POSITIVE, REAL
-from .declare import case, example, op
+from .declare import Labels, case, example, op
 from .elementwise import sigmoid, softplus, sqrt
 from .reals import in_place, on_reals, real
 from .reductions import sum as total
-
-Labels = tuple[int | None, ...]
-
 
 _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -29,8 +26,7 @@ _LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
     """``x log p + (1 - x) log(1 - p)`` with p = sigmoid(logits), for x of 0 and 1: ``-softplus((1 - 2 x) logits)``.
 
-    Derivative x - p in logits, which is ``(2 x - 1) sigmoid((1 - 2 x) logits)``: without a difference of two numbers
-    that are nearly equal. In x it is that of the softplus.
+    Derivative x - p in logits, as ``(2 x - 1) sigmoid((1 - 2 x) logits)``: no two nearly equal numbers are subtracted.
     """
     sign = 2 * x
     return np.negative(softplus(np.subtract(1, sign, in_place(sign)) * logits))
@@ -70,15 +66,11 @@ def normal_kl(loc: Value, scale: Value, loc2: Value, scale2: Value, /) -> Value:
     return 0.5 * (ratio * ratio + distance * distance - 1) - np.log(ratio)
 
 
-ROOM = 2.0**24
-"""How many times the smallest normal number an average is at least, if it is not 0; see ``moving_average``."""
-
-
 @functools.cache
 def coarse(dtype: Any) -> float:
-    """Return a power of two around which numbers are spaced by ``ROOM`` smallest normal ones, or by twice that."""
+    """Return a power of two around which numbers are spaced by 2^24 or 2^25 smallest normal ones."""
     info = np.finfo(dtype)
-    return float(2 * info.tiny / info.eps * ROOM)
+    return float(2 * info.tiny / info.eps * 2.0**24)
 
 
 @op(
@@ -93,10 +85,9 @@ def coarse(dtype: Any) -> float:
 def moving_average(average: Value, x: Value, /, *, decay: float) -> Value:
     """``decay average + (1 - decay) x``, for two arrays of one shape and 0 <= decay < 1. Derivatives decay, 1 - decay.
 
-    The result is rounded to a multiple of 2^24 times the smallest normal number: 2e-31 in float32. Without that, the
-    average of what has become 0 shrinks until it is denormal, and stays there, since rounding never lets it reach 0;
-    from then on every operation with it takes several times as long. So it stays a few such multiples away from 0, and
-    what it is divided by in an optimizer may be as large as 10^7 before the quotient is denormal.
+    The result is rounded to a multiple of 2^24 times the smallest normal number: 2e-31 in float32. Otherwise, once x
+    has become 0, the average would shrink to a denormal number and stay there, and every operation with it would take
+    several times as long. An optimizer may divide it by 10^7 before the quotient is denormal.
     """
     if average.shape != x.shape:
         raise ValueError(f"average and x must have one shape, found {average.shape} and {x.shape}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Literal
 
@@ -12,12 +13,11 @@ from ..devices import to_host
 from ..domains import REAL, whole_numbers
 from . import ranges
 from .choices import where
-from .declare import JUMP, KINK, SMOOTH, case, example, op
-from .shaping import axis_of, shape_of
+from .declare import JUMP, KINK, SMOOTH, Labels, case, example, op
+from .shaping import all_but_axis, axis_of, shape_of
 
 _POSITION = whole_numbers(0, 1)
 Key = tuple[Any, ...]
-Labels = tuple[int | None, ...]
 
 
 class _Index:
@@ -29,8 +29,8 @@ INDEX = _Index()
 """Stands in the key of a recorded ``x[key]`` where the next index array belongs."""
 
 
-def _filled(key: Key, indices: tuple[Value, ...], xp: ModuleType = np) -> Key:
-    """Return the key with the index arrays where ``INDEX`` stands. An empty list, a float array, holds positions."""
+def _filled(key: Key, indices: Sequence[Value], xp: ModuleType = np) -> Key:
+    """Return the key with the index arrays where ``INDEX`` stands; an empty list is an array of positions."""
     remaining = iter(indices)
     parts = [next(remaining) if part is INDEX else part for part in key]
     return tuple(xp.zeros(0, int) if _is_empty(part) else part for part in parts)
@@ -40,18 +40,33 @@ def _is_empty(part: Any) -> bool:
     return part == [] if isinstance(part, list) else is_array(part) and part.dtype.kind == "f" and part.shape == (0,)
 
 
-def _kept_axes(shape: tuple[int, ...], key: Key) -> dict[int, int]:
-    """Return, for each axis of ``x[key]`` that runs along a whole axis of x in order, that axis of x.
+def _coordinate(shape: Sequence[int], axis: int) -> Array:
+    """Return where each element of an array stands along one axis."""
+    return np.broadcast_to(np.arange(shape[axis]).reshape(-1, *(1,) * (len(shape) - axis - 1)), shape)
 
-    The coordinate along each axis of x is picked by the key as if it were x; it must count up along one axis.
-    """
-    found: dict[int, int] = {}
-    for a, n in enumerate(shape):
-        picked = np.broadcast_to(np.arange(n).reshape(n, *(1,) * (len(shape) - a - 1)), shape)[key]
-        for c, m in enumerate(picked.shape):
-            if n == m and (picked == np.arange(n).reshape(n, *(1,) * (picked.ndim - c - 1))).all():
-                found.setdefault(c, a)
-    return found
+
+def _counted(picked: Array, n: int) -> list[int]:
+    """Return the axes along which coordinates that were picked, of an axis of n elements, run from 0 to n - 1."""
+    return [c for c, m in enumerate(picked.shape) if m == n and (picked == _coordinate(picked.shape, c)).all()]
+
+
+def _kept_axes(shape: tuple[int, ...], key: Key) -> dict[int, int]:
+    """Return, for each axis of ``x[key]`` that runs along a whole axis of x in order, that axis of x."""
+    kept = [(c, a) for a, n in enumerate(shape) for c in _counted(_coordinate(shape, a)[key], n)]
+    return dict(reversed(kept))  # the first of several
+
+
+def _kept_axes_of_index(shape: tuple[int, ...], key: Key, indices: tuple[Value, ...], i: int) -> dict[int, int]:
+    """Return, for each axis of ``x[key]`` that runs along a whole axis of index i in order, that axis of the index."""
+    number = [k for k, part in enumerate(key) if part is INDEX][i]
+    before = [part for part in key[:number] if part is not None]
+    axis = len(before) if ... not in before else len(before) - len([part for part in key if part is not None])
+    kept = []
+    for b, n in enumerate(indices[i].shape):  # take the coordinate along axis b for the index
+        chosen = [_coordinate(z.shape, b) if k == i else _blind(z) * 0 for k, z in enumerate(indices)]
+        longer = [n if a == axis % len(shape) else m for a, m in enumerate(shape)]
+        kept += [(c, b) for c in _counted(_coordinate(longer, axis % len(shape))[_filled(key, chosen)], n)]
+    return dict(reversed(kept))
 
 
 def _blind(index: Value) -> Any:
@@ -59,35 +74,27 @@ def _blind(index: Value) -> Any:
     return np.zeros(index.shape, int) if isinstance(index, Tensor) else to_host(index)
 
 
+def _may_change_length(indices: tuple[Value, ...]) -> bool:
+    return any(isinstance(z, Tensor) and z.dtype.kind == "b" for z in indices)
+
+
 def _axes_of_getitem(i: int, labels: Labels, y: Value, x: Value, *indices: Value, key: Key) -> Labels:
-    if any(isinstance(z, Tensor) and z.dtype.kind == "b" for z in indices):  # their number of elements may change
+    if _may_change_length(indices):
         return (None,) * len(y.shape)
     if i == 0:
-        found = _kept_axes(x.shape, _filled(key, tuple(map(_blind, indices))))
-        return tuple(labels[found[c]] if c in found else None for c in range(len(y.shape)))
-    number = [k for k, part in enumerate(key) if part is INDEX][i - 1]
-    before = [part for part in key[:number] if part is not None]
-    axis = len(before) if ... not in before else len(before) - len([part for part in key if part is not None])
-    shape, out = list(x.shape), dict[int, int]()
-    for b, n in enumerate(indices[i - 1].shape):  # take the coordinate along axis b for the index
-        along = np.broadcast_to(np.arange(n).reshape(n, *(1,) * (len(labels) - b - 1)), indices[i - 1].shape)
-        shape[axis] = n
-        chosen = tuple(along if k == i - 1 else _blind(z) * 0 for k, z in enumerate(indices))
-        picked = np.broadcast_to(np.arange(n).reshape(n, *(1,) * ((-axis - 1) % len(shape))), shape)
-        picked = picked[_filled(key, chosen)]
-        for c, m in enumerate(picked.shape):
-            if n == m and (picked == np.arange(n).reshape(n, *(1,) * (picked.ndim - c - 1))).all():
-                out.setdefault(c, b)
-    return tuple(labels[out[c]] if c in out else None for c in range(len(y.shape)))
+        kept = _kept_axes(x.shape, _filled(key, [_blind(z) for z in indices]))
+    else:
+        kept = _kept_axes_of_index(x.shape, key, indices, i - 1)
+    return tuple(labels[kept[c]] if c in kept else None for c in range(len(y.shape)))
 
 
 def _axes_of_put(
     i: int, labels: Labels, y: Value, x: Value, *indices: Value, key: Key, shape: tuple[int, ...]
 ) -> Labels:
-    if i > 0 or any(isinstance(z, Tensor) and z.dtype.kind == "b" for z in indices):
+    if i > 0 or _may_change_length(indices):
         return (None,) * len(y.shape)
-    found = {a: c for c, a in _kept_axes(shape, _filled(key, tuple(map(_blind, indices)))).items()}
-    return tuple(labels[found[a]] if a in found else None for a in range(len(shape)))
+    kept = {a: c for c, a in _kept_axes(shape, _filled(key, [_blind(z) for z in indices])).items()}
+    return tuple(labels[kept[a]] if a in kept else None for a in range(len(shape)))
 
 
 @op(
@@ -157,7 +164,7 @@ def _mesh(shape: tuple[int, ...], indices: Array, axis: int) -> Key:
 
 
 def _axes_along(i: int, labels: Labels, y: Value, *inputs: Value, axis: int, **_: Any) -> Labels:
-    """All axes but ``axis`` stay apart, that of the positions too; a repeated one loses its label."""
+    """All axes of x but ``axis`` stay apart, and all of the positions; a repeated one loses its label."""
     own = inputs[i].shape
     return tuple(
         None if own[a] != y.shape[a] or (i == 0 and a == axis % len(labels)) else label
@@ -221,8 +228,7 @@ def put_along_axis(x: Value, indices: Value, /, *, axis: int, shape: tuple[int, 
     return out
 
 
-def _all_but_axis(i: int, labels: Labels, y: Value, x: Value, *, axis: int, **_: bool) -> Any:
-    return tuple(None if a == axis % len(labels) else label for a, label in enumerate(labels))
+_SORTS = [case((4,)), case((2, 3), axis=0), case((2, 3), descending=True)]
 
 
 @op(
@@ -230,25 +236,20 @@ def _all_but_axis(i: int, labels: Labels, y: Value, x: Value, *, axis: int, **_:
         g, argsort(x, axis=axis, descending=descending, stable=stable), axis=axis, shape=x.shape
     ),
     smoothness=KINK,
-    axes=_all_but_axis,
-    cases=[case((4,)), case((2, 3), axis=0), case((2, 3), descending=True)],
+    axes=all_but_axis,
+    cases=_SORTS,
     range=ranges.hull,
 )
 @example("sort(np.array([3.0, 1.0])) = [1. 3.]")
 def sort(x: Value, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:
-    """The elements in ascending order along ``axis``. Each gradient goes back to where its element came from.
+    """The elements in ascending order along ``axis``; of equal ones the first counts as the smaller.
 
-    Of equal elements the first one is taken for the smaller.
+    Each gradient goes back to where its element came from.
     """
     return np.take_along_axis(x, _order(x, axis, descending, stable), axis=axis)
 
 
-@op(
-    None,
-    smoothness=JUMP,
-    axes=_all_but_axis,
-    cases=[case((4,)), case((2, 3), axis=0), case((2, 3), descending=True)],
-)
+@op(None, smoothness=JUMP, axes=all_but_axis, cases=_SORTS)
 @example("argsort(np.array([3.0, 1.0])) = [1 0]")
 def argsort(x: Value, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:
     """The indices that sort x along ``axis``; of equal elements the first one comes first. A jump: no gradient."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import Value
 from . import ranges
-from .declare import case, example, op
+from .declare import Labels, case, example, op
 from .elementwise import multiply
 from .indexing import diagonal
 from .reductions import sum
@@ -26,8 +26,6 @@ from .shaping import (
     sum_to,
     unmixed_by_broadcast,
 )
-
-Labels = tuple[int | None, ...]
 
 
 def _in_left(g: Value, z: Value, x: Value, y: Value) -> Value:
@@ -50,7 +48,7 @@ def _in_right(g: Value, z: Value, x: Value, y: Value) -> Value:
 
 
 def _rows_and_columns(i: int, labels: Labels, z: Value, x: Value, y: Value) -> Labels:
-    """Batch axes and the rows of x, or the columns of y, stay apart; the axis summed over does not."""
+    """Batch axes, the rows of x and the columns of y stay apart; the axis summed over does not."""
     own = (x, y)[i]
     row = (labels[-2] if i == 0 else None,) if len(x.shape) > 1 else ()
     column = (labels[-1] if i == 1 and len(labels) > 1 else None,) if len(y.shape) > 1 else ()
@@ -143,18 +141,15 @@ def tensordot(x: Value, y: Value, /, *, axes: int | tuple[Sequence[int], Sequenc
     if isinstance(axes, int):
         axes = (range(-axes, 0), range(axes))
     of_x, of_y = ([axis_of("tensordot", z, a) for a in chosen] for z, chosen in zip((x, y), axes, strict=True))
-    lengths = [[z.shape[a] for a in chosen] for z, chosen in ((x, of_x), (y, of_y))]
+    lengths = [[z.shape[a] for a in gone] for z, gone in ((x, of_x), (y, of_y))]
     if lengths[0] != lengths[1]:
-        raise ValueError(
-            f"tensordot: axes {of_x} of x have lengths {lengths[0]}, axes {of_y} of y have {lengths[1]}; "
-            "they must agree"
-        )
-    kept_x = [a for a in range(len(x.shape)) if a not in of_x]
-    kept_y = [a for a in range(len(y.shape)) if a not in of_y]
-    summed = math.prod(lengths[0])
-    left = reshape(permute_dims(x, (*kept_x, *of_x)), (math.prod(x.shape[a] for a in kept_x), summed))
-    right = reshape(permute_dims(y, (*of_y, *kept_y)), (summed, math.prod(y.shape[a] for a in kept_y)))
-    return reshape(matmul(left, right), (*(x.shape[a] for a in kept_x), *(y.shape[a] for a in kept_y)))
+        found = f"axes {of_x} of x have lengths {lengths[0]}, axes {of_y} of y have {lengths[1]}"
+        raise ValueError(f"tensordot: {found}; they must agree")
+    kept_x, kept_y = ([a for a in range(len(z.shape)) if a not in gone] for z, gone in ((x, of_x), (y, of_y)))
+    rows, columns = ([z.shape[a] for a in kept] for z, kept in ((x, kept_x), (y, kept_y)))
+    left = reshape(permute_dims(x, (*kept_x, *of_x)), (math.prod(rows), math.prod(lengths[0])))
+    right = reshape(permute_dims(y, (*of_y, *kept_y)), (math.prod(lengths[0]), math.prod(columns)))
+    return reshape(matmul(left, right), (*rows, *columns))
 
 
 @example('einsum("ij,jk->ik", np.ones((2, 3)), np.ones((3, 4))).shape = (2, 4)')
@@ -170,7 +165,7 @@ def einsum(subscripts: str, /, *arrays: Value) -> Value:
 
 
 def _explicit(subscripts: str, arrays: Sequence[Value]) -> tuple[list[str], str]:
-    """Return the letters of each array and of the result, with letters of their own in the place of ``...``."""
+    """Return the letters of each array and of the result, with unused ones for the axes of ``...``."""
     before, arrow, output = subscripts.replace(" ", "").partition("->")
     terms = before.split(",")
     if len(terms) != len(arrays):
@@ -200,7 +195,7 @@ def _without_repeats(term: str, x: Value) -> tuple[str, Value]:
 
 
 def _through_einsum(i: int, g: Value, y: Value, *arrays: Value, subscripts: str) -> Value:
-    """Einstein's summation again, of g and the other arrays, over what the array itself does not have."""
+    """Return the einsum of g and the other arrays, over the letters that array i does not have."""
     before, _, output = subscripts.partition("->")
     terms = before.split(",")
     others = [(term, x) for k, (term, x) in enumerate(zip(terms, arrays, strict=True)) if k != i]
@@ -216,10 +211,9 @@ def _through_einsum(i: int, g: Value, y: Value, *arrays: Value, subscripts: str)
 def _letters_kept(i: int, labels: Labels, y: Value, *arrays: Value, subscripts: str) -> Labels:
     before, _, output = subscripts.partition("->")
     term = before.split(",")[i]
-    found = [labels[term.index(c)] if c in term else None for c in output]
     return tuple(
-        label if c in term and arrays[i].shape[term.index(c)] == y.shape[a] else None
-        for a, (c, label) in enumerate(zip(output, found, strict=True))
+        labels[term.index(c)] if c in term and arrays[i].shape[term.index(c)] == n else None
+        for c, n in zip(output, y.shape, strict=True)
     )
 
 

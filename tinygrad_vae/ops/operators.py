@@ -10,6 +10,10 @@ from ..core import Tensor, is_array
 from . import choices, elementwise, indexing, jumps, matrix, reductions, shaping
 
 
+def _unary(function: Any) -> Callable[[Any], Any]:
+    return lambda self: function(self)
+
+
 def _binary(function: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
     """Return the methods for ``tensor * other`` and ``other * tensor``."""
     return (lambda self, other: function(self, other)), (lambda self, other: function(other, self))
@@ -39,17 +43,8 @@ class _Operators:
     __or__, __ror__ = _binary(jumps.logical_or)
     __xor__, __rxor__ = _binary(jumps.logical_xor)
 
-    def __neg__(self) -> Any:
-        return elementwise.negative(self)
-
-    def __pos__(self) -> Any:
-        return elementwise.positive(self)
-
-    def __abs__(self) -> Any:
-        return elementwise.abs(self)
-
-    def __invert__(self) -> Any:
-        return jumps.logical_not(self)
+    __neg__, __pos__, __abs__ = map(_unary, (elementwise.negative, elementwise.positive, elementwise.abs))
+    __invert__ = _unary(jumps.logical_not)
 
     def __round__(self, digits: int = 0) -> Any:
         return jumps.round(self * 10.0**digits) / 10.0**digits if digits else jumps.round(self)
@@ -88,12 +83,11 @@ class _Operators:
 
 
 def _refusal(what: str, instead: str) -> Callable[..., Any]:
-    """Return a method that refuses to leave the graph: what it gave back would be a constant to every gradient."""
+    """Return a method that refuses to leave the graph: its result would be a constant to every gradient."""
 
     def refuse(self: Any, *_: Any, **__: Any) -> Any:
-        raise TypeError(
-            f"{what} of a Tensor would leave the graph, and the gradient would be lost in silence. {instead}"
-        )
+        lost = "would leave the graph, and the gradient would be lost in silence"
+        raise TypeError(f"{what} of a Tensor {lost}. {instead}")
 
     return refuse
 
@@ -103,31 +97,22 @@ _CUT = (
     "and use score_function(cost), which weighs the decision; reparameterize(cost) does not see it"
 )
 
-_REFLECTED = {
-    "add": "__radd__",
-    "subtract": "__rsub__",
-    "multiply": "__rmul__",
-    "divide": "__rtruediv__",
-    "floor_divide": "__rfloordiv__",
-    "remainder": "__rmod__",
-    "power": "__rpow__",
-    "matmul": "__rmatmul__",
-    "bitwise_and": "__rand__",
-    "bitwise_or": "__ror__",
-    "bitwise_xor": "__rxor__",
-    "less": "__gt__",
-    "less_equal": "__ge__",
-    "greater": "__lt__",
-    "greater_equal": "__le__",
-    "equal": "__eq__",
-    "not_equal": "__ne__",
+_COMPARISONS = (jumps.less, jumps.less_equal, jumps.greater, jumps.greater_equal, jumps.equal, jumps.not_equal)
+_ARITHMETIC = (elementwise.add, elementwise.subtract, elementwise.multiply, elementwise.divide, jumps.floor_divide)
+_OF_UFUNC: dict[str, Any] = {
+    **{function.__name__: function for function in (*_ARITHMETIC, elementwise.remainder, matrix.matmul, *_COMPARISONS)},
+    "power": elementwise.pow,
+    "bitwise_and": jumps.logical_and,
+    "bitwise_or": jumps.logical_or,
+    "bitwise_xor": jumps.logical_xor,
 }
-"""The method of a Tensor on the right for the NumPy function that an operator of an array on the left calls."""
+"""The function for the NumPy ufunc that an operator calls between an array on the left and a Tensor on the right."""
 
+_RETURNED = "gradients are returned, and stored nowhere: tg.gradients(cost, wrt)"
 _ELSEWHERE = {
-    **dict.fromkeys(
-        ("backward", "grad", "zero_grad"), "gradients are returned, and stored nowhere: tg.gradients(cost, wrt)"
-    ),
+    "backward": _RETURNED,
+    "grad": _RETURNED,
+    "zero_grad": _RETURNED,
     "requires_grad": "tg.gradients(cost, wrt) is told what to differentiate by",
     "detach": "write tg.stop_gradient(tensor)",
     "item": "write tensor.value.item()",
@@ -152,9 +137,9 @@ class _Manners:
         )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        """Take ``array * tensor``, which NumPy begins with, and refuse ``numpy.exp(tensor)``."""
-        if method == "__call__" and not options and ufunc.__name__ in _REFLECTED and not isinstance(inputs[0], Tensor):
-            return getattr(self, _REFLECTED[ufunc.__name__])(inputs[0])
+        """Compute ``array * tensor``, for which NumPy calls its own ``multiply``, and refuse ``numpy.exp(tensor)``."""
+        if method == "__call__" and not options and ufunc.__name__ in _OF_UFUNC and not isinstance(inputs[0], Tensor):
+            return _OF_UFUNC[ufunc.__name__](*inputs)
         return _refusal(f"numpy.{ufunc.__name__}", "Call the function of tinygrad_vae, or pass tensor.value.")(self)
 
     def __format__(self: Any, spec: str) -> str:

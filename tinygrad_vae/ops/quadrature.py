@@ -33,11 +33,10 @@ def by_quadrature(integral: Callable[..., Value], *inputs: Value) -> Value:
     if any(isinstance(x, Tensor) for x in wide):
         return astype(integral(*wide)[..., 0], dtype)
     xp = namespace(*wide)
-    arrays = iter(xp.broadcast_arrays(*(x for x in wide if not isinstance(x, float))))
-    rows = [x if isinstance(x, float) else next(arrays) for x in wide]
-    shape = next(x.shape[:-1] for x in rows if not isinstance(x, float))
-    rows = [x if isinstance(x, float) else x.reshape(-1, 1) for x in rows]
+    rows = xp.broadcast_arrays(*map(xp.asarray, wide))
+    shape = rows[0].shape[:-1]
+    rows = [x.reshape(-1, 1) for x in rows]
     y = xp.empty(math.prod(shape))
     for i in range(0, len(y), _CHUNK):
-        y[i : i + _CHUNK] = integral(*(x if isinstance(x, float) else x[i : i + _CHUNK] for x in rows))[..., 0]
+        y[i : i + _CHUNK] = integral(*(x[i : i + _CHUNK] for x in rows))[..., 0]
     return y.reshape(shape).astype(dtype)

@@ -18,7 +18,7 @@ from .elementwise import divide_or_zero, exp, maximum
 from .indexing import take_along_axis
 from .jumps import isinf, isnan, logical_or
 from .reals import on_reals
-from .shaping import all_but_axis, broadcast_to, expand_dims, flatten_from, moveaxis, permute_dims, reshape
+from .shaping import all_but_axis, broadcast_to, expand_dims, moveaxis, permute_dims, reshape
 
 Axis = int | Sequence[int] | None
 
@@ -51,7 +51,7 @@ def largest(x: Value, axis: Axis) -> Value:
     return (np.max if x.size else np.sum)(x, axis=as_axes(axis), keepdims=True)
 
 
-def _keep(reduction: Value, x: Value, axis: Axis) -> Value:
+def kept(reduction: Value, x: Value, axis: Axis) -> Value:
     """Return the result of a reduction of ``x`` with the reduced axes put back, of length 1."""
     gone = reduced(axis, x.ndim)
     return reshape(reduction, tuple(1 if a in gone else n for a, n in enumerate(x.shape)))
@@ -68,7 +68,7 @@ def _reduction(*vjps: Callable[..., Any] | None, **words: Any) -> Callable[[Call
 
 
 @_reduction(
-    lambda g, y, x, *, axis, dtype, keepdims: broadcast_to(_keep(g, x, axis), x.shape),
+    lambda g, y, x, *, axis, dtype, keepdims: broadcast_to(kept(g, x, axis), x.shape),
     linear=True,
     cases=_IN_DTYPE,
     range=ranges.total,
@@ -80,7 +80,7 @@ def sum(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = F
 
 
 @_reduction(
-    lambda g, y, x, *, axis, keepdims: broadcast_to(_keep(g, x, axis) / (x.size // (y.size or 1)), x.shape),
+    lambda g, y, x, *, axis, keepdims: broadcast_to(kept(g, x, axis) / (x.size // (y.size or 1)), x.shape),
     linear=True,
     range=ranges.averages,
 )
@@ -103,7 +103,7 @@ def _degrees(shape: tuple[int, ...], axis: Axis, correction: float) -> float:
 
 @_reduction(
     lambda g, y, x, *, axis, correction, keepdims: (
-        _keep(g, x, axis) * (x - mean(x, axis=axis, keepdims=True)) * (2 / _degrees(x.shape, axis, correction))
+        kept(g, x, axis) * (x - mean(x, axis=axis, keepdims=True)) * (2 / _degrees(x.shape, axis, correction))
     ),
     cases=_SPREAD_CASES,
     range=ranges.spreads,
@@ -118,7 +118,7 @@ def var(x: Value, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bo
 
 @_reduction(
     lambda g, y, x, *, axis, correction, keepdims: (
-        divide_or_zero(_keep(g, x, axis) * (x - mean(x, axis=axis, keepdims=True)), _keep(y, x, axis))
+        divide_or_zero(kept(g, x, axis) * (x - mean(x, axis=axis, keepdims=True)), kept(y, x, axis))
         * (1 / _degrees(x.shape, axis, correction))
     ),
     smoothness=KINK,
@@ -147,8 +147,9 @@ def _through_prod(g: Value, y: Value, x: Value, *, axis: Axis, dtype: Any, keepd
     gone = reduced(axis, x.ndim)
     order = (*(a for a in range(x.ndim) if a not in gone), *gone)
     ordered = permute_dims(x, order)
-    others = reshape(_others(flatten_from(ordered, x.ndim - len(gone))), ordered.shape)
-    return _keep(g, x, axis) * permute_dims(others, tuple(order.index(a) for a in range(x.ndim)))
+    flat = reshape(ordered, (*ordered.shape[: x.ndim - len(gone)], math.prod(x.shape[a] for a in gone)))
+    others = reshape(_others(flat), ordered.shape)
+    return kept(g, x, axis) * permute_dims(others, tuple(order.index(a) for a in range(x.ndim)))
 
 
 @_reduction(_through_prod, cases=_IN_DTYPE, range=ranges.of_one_sign)
@@ -160,9 +161,9 @@ def prod(x: Value, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = 
 
 def _shared(g: Value, y: Value, x: Value, axis: Axis) -> Value:
     """Return ``g`` shared evenly among the elements of ``x`` that are equal to ``y``, or NaN as it is."""
-    ties = logical_or(x == _keep(y, x, axis), isnan(x))
+    ties = logical_or(x == kept(y, x, axis), isnan(x))
     count = maximum(astype(sum(ties, axis=axis, keepdims=True), g.dtype), 1.0)
-    return where(ties, _keep(g, x, axis) / count, 0.0)
+    return where(ties, kept(g, x, axis) / count, 0.0)
 
 
 @_reduction(lambda g, y, x, *, axis, keepdims: _shared(g, y, x, axis), smoothness=KINK, range=ranges.averages)
@@ -216,9 +217,9 @@ def count_nonzero(x: Value, /, *, axis: Axis = None, keepdims: bool = False) -> 
 
 def _through_logsumexp(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool) -> Value:
     """Return g times ``exp(x - y)``; beside infinite elements their shares of g, and 0 where all are minus infinity."""
-    top = _keep(y, x, axis)
+    top = kept(y, x, axis)
     endless = stop_gradient(isinf(top))
-    inside = _keep(g, x, axis) * exp(where(endless, 0.0, x) - where(endless, 0.0, top))
+    inside = kept(g, x, axis) * exp(where(endless, 0.0, x) - where(endless, 0.0, top))
     shares = _shared(g, stop_gradient(y), stop_gradient(x), axis)
     return where(endless, where(stop_gradient(top > 0), shares, 0.0), inside)
 

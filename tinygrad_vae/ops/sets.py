@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import numpy as np
 
@@ -46,13 +47,7 @@ def unique_values(x: Value, /) -> Value:
     return take(reshape(x, (-1,)), unique_part(x, part="indices"))
 
 
-class Unique(NamedTuple):
-    """The result of ``unique_all``."""
-
-    values: Value
-    indices: Value
-    inverse_indices: Value
-    counts: Value
+Unique = namedtuple("Unique", ["values", "indices", "inverse_indices", "counts"])
 
 
 @example("unique_all(np.array([5.0, 2.0, 5.0])).counts = [1 2]")
@@ -61,11 +56,7 @@ def unique_all(x: Value, /) -> Unique:
     return Unique(unique_values(x), *(unique_part(x, part=part) for part in _PARTS))
 
 
-class UniqueCounts(NamedTuple):
-    """The result of ``unique_counts``."""
-
-    values: Value
-    counts: Value
+UniqueCounts = namedtuple("UniqueCounts", ["values", "counts"])
 
 
 @example("unique_counts(np.array([5.0, 2.0, 5.0])).counts = [1 2]")
@@ -74,11 +65,7 @@ def unique_counts(x: Value, /) -> UniqueCounts:
     return UniqueCounts(unique_values(x), unique_part(x, part="counts"))
 
 
-class UniqueInverse(NamedTuple):
-    """The result of ``unique_inverse``."""
-
-    values: Value
-    inverse_indices: Value
+UniqueInverse = namedtuple("UniqueInverse", ["values", "inverse_indices"])
 
 
 @example("unique_inverse(np.array([5.0, 2.0, 5.0])).inverse_indices = [1 0 1]")

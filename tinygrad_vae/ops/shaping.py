@@ -20,7 +20,7 @@ def all_but_axis(i: int, labels: Labels, y: Value, *inputs: Value, axis: int | N
 
 
 def _axes_of_reshape(i: int, labels: Labels, y: Value, x: Value, *_: Any, **__: Any) -> Labels:
-    """An axis stays the same where its length and the number of elements before it do; one of length 1, in front."""
+    """An axis is kept if its length and the number of elements before it are the same; of length 1, only in front."""
     own = {
         (math.prod(x.shape[:a]), n): label for a, (n, label) in enumerate(zip(x.shape, labels, strict=True)) if n > 1
     }
@@ -200,18 +200,9 @@ def stack(arrays: Sequence[Value], /, *, axis: int = 0) -> Value:
     return stack_arrays(*arrays, axis=axis)
 
 
-def flatten_from(x: Value, axis: int) -> Value:
-    """x with the axes from ``axis`` on joined into one."""
-    return reshape(x, (*x.shape[:axis], math.prod(x.shape[axis:])))
-
-
+@example("unstack(np.ones((2, 3)))[1].shape = (3,)")
 def unstack(x: Value, /, *, axis: int = 0) -> tuple[Value, ...]:
-    """The slices of x along ``axis``, as a tuple: the inverse of ``stack``.
-
-    >>> a, b = unstack(np.ones((2, 3)))
-    >>> a.shape
-    (3,)
-    """
+    """The slices of x along ``axis``, as a tuple: the inverse of ``stack``."""
     before = (slice(None),) * axis_of("unstack", x, axis)
     return tuple(x[(*before, i)] for i in range(x.shape[axis]))
 
@@ -237,10 +228,7 @@ def flip(x: Value, /, *, axis: int | Sequence[int] | None = None) -> Value:
 
 @example("roll(np.array([1.0, 2.0, 3.0]), 1) = [3. 1. 2.]")
 def roll(x: Value, /, shift: int | Sequence[int], *, axis: int | Sequence[int] | None = None) -> Value:
-    """x with its elements moved on by ``shift`` places along ``axis``; those pushed out at the end come in in front.
-
-    Without an axis, x is rolled as if it were flat.
-    """
+    """x with its elements moved on by ``shift`` along ``axis``, the last ones to the front; flat without an axis."""
     if axis is None:
         return reshape(roll(reshape(x, (-1,)), shift, axis=0), shape_of(x))
     axes = _axes("roll", x, axis)
@@ -287,33 +275,30 @@ def broadcast_arrays(*arrays: Value) -> tuple[Value, ...]:
 
 @example("zeros_like(tg.Tensor(np.ones(2))) = [0. 0.]")
 def zeros_like(x: Value, /, *, dtype: Any = None) -> Array:
-    """An array of zeros with the shape and dtype of x; a constant, also where x is a Tensor."""
+    """An array of zeros with the shape and dtype of x: no Tensor, also where x is one."""
     return full_like(x, 0, dtype=dtype)
 
 
 @example("ones_like(tg.Tensor(np.zeros(2))) = [1. 1.]")
 def ones_like(x: Value, /, *, dtype: Any = None) -> Array:
-    """An array of ones with the shape and dtype of x; a constant, also where x is a Tensor."""
+    """An array of ones with the shape and dtype of x: no Tensor, also where x is one."""
     return full_like(x, 1, dtype=dtype)
 
 
 @example("full_like(tg.Tensor(np.zeros(2)), 5) = [5. 5.]")
 def full_like(x: Value, /, fill_value: float, *, dtype: Any = None) -> Array:
-    """An array of one number with the shape and dtype of x; a constant, also where x is a Tensor."""
+    """An array of one number with the shape and dtype of x: no Tensor, also where x is one."""
     return namespace(value_of(x)).full_like(value_of(x), fill_value, dtype=dtype)
 
 
 @example('[x.shape for x in meshgrid(np.ones(2), np.ones(3), indexing="ij")] = [(2, 3), (2, 3)]')
 def meshgrid(*arrays: Value, indexing: str = "xy") -> list[Value]:
-    """Each of n arrays of one axis, spread over a grid of n axes.
-
-    ``indexing="ij"`` lays array i along axis i; ``"xy"`` exchanges the first two axes.
-    """
+    """Each of n vectors, spread over a grid of n axes: vector i along axis i for "ij"; "xy" exchanges the first two."""
     if indexing not in ("xy", "ij"):
         raise ValueError(f'meshgrid: indexing must be "xy" or "ij", found {indexing!r}')
-    n = len(arrays)
-    places = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else range(n)
-    rows = [
-        reshape(x, tuple(-1 if a == place else 1 for a in range(n))) for x, place in zip(arrays, places, strict=True)
-    ]
+    order = list(range(len(arrays)))
+    if indexing == "xy":
+        order[:2] = order[:2][::-1]
+    shapes = [tuple(-1 if a == axis else 1 for a in range(len(arrays))) for axis in order]
+    rows = [reshape(x, shape) for x, shape in zip(arrays, shapes, strict=True)]
     return list(broadcast_arrays(*rows))

@@ -6,20 +6,20 @@ A result with several parts is a named tuple of what separate ops record.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import numpy as np
 
 from ...core import Value, is_array
 from ..choices import stop_gradient, where
-from ..declare import JUMP, PIECEWISE, case, example, op
+from ..declare import JUMP, PIECEWISE, case, example
 from ..elementwise import abs
 from ..indexing import matrix_shape, tril, triu
 from ..matrix import matmul
-from ..reals import on_reals
 from ..reductions import max
 from ..shaping import matrix_transpose, shape_of
-from .square import CASES, FULL_RANK, POSITIVE_DEFINITE, SQUARE_CASES, batch_axes, column, eye, row, solve
+from .square import CASES, POSITIVE_DEFINITE, SQUARE_CASES, column, eye, on_matrices, row, solve
 
 
 def _symmetric(x: Value) -> Value:
@@ -29,42 +29,28 @@ def _symmetric(x: Value) -> Value:
     return 0.5 * (x + matrix_transpose(x))
 
 
-def _through_cholesky(g: Value, y: Value, x: Value) -> Value:
-    """Return L^-T P L^-1, symmetric, where P is the lower triangle of L^T g with half its diagonal."""
+def _in_cholesky(g: Value, y: Value, x: Value, *, upper: bool) -> Value:
+    if upper:
+        g, y = matrix_transpose(g), matrix_transpose(y)
     product = tril(matmul(matrix_transpose(y), g))
     lower = product - 0.5 * product * eye(y, y.shape[-1])
     right = solve(matrix_transpose(y), matrix_transpose(solve(matrix_transpose(y), _symmetric(lower))))
     return _symmetric(right)
 
 
-@op(_through_cholesky, domain=POSITIVE_DEFINITE, axes=batch_axes, cases=SQUARE_CASES)
-@on_reals
-@example("cholesky_factor(np.array([[4.0]])) = [[2.]]")
-def cholesky_factor(x: Value, /) -> Value:
-    """The lower triangular L with ``L @ L.T = x``: what ``cholesky`` records.
-
-    With P the lower triangle of L^T g, half its diagonal taken, the cotangent is L^-T P L^-1, made symmetric.
-    """
-    return np.linalg.cholesky(_symmetric(x))
-
-
+@on_matrices(_in_cholesky, domain=POSITIVE_DEFINITE, cases=[*SQUARE_CASES, case((3, 3), upper=True)])
 @example("cholesky(np.array([[4.0]])) = [[2.]]")
 def cholesky(x: Value, /, *, upper: bool = False) -> Value:
     """The lower triangular L with ``L @ L.T = x``, for a symmetric positive definite x; L^T where ``upper``.
 
-    It is the factor of (x + x^T) / 2, so that its cotangent is symmetric. Another matrix is an error.
+    It is the factor of (x + x^T) / 2, so that its cotangent is symmetric: L^-T P L^-1, where P is the lower triangle of
+    L^T g with half its diagonal. A matrix that is not positive definite is an error.
     """
-    lower = cholesky_factor(x)
-    return matrix_transpose(lower) if upper else lower
+    lower = np.linalg.cholesky(_symmetric(x))
+    return np.swapaxes(lower, -1, -2) if upper else lower
 
 
-@op(
-    lambda g, y, x: _from_eigenbasis(eigenvectors(x), row(g) * eye(x, x.shape[-1])),
-    domain=POSITIVE_DEFINITE,
-    axes=batch_axes,
-    cases=SQUARE_CASES,
-)
-@on_reals
+@on_matrices(lambda g, y, x: _from_eigenbasis(eigenvectors(x), row(g) * eye(x, x.shape[-1])), domain=POSITIVE_DEFINITE)
 @example("eigvalsh(np.diag(np.array([3.0, 2.0]))) = [2. 3.]")
 def eigvalsh(x: Value, /) -> Value:
     """Eigenvalues of a symmetric matrix, ascending: those of (x + x^T) / 2. Cotangent V diag(g) V^T.
@@ -91,33 +77,23 @@ def _inverse_gaps(w: Value) -> Value:
     return 1 / where(eye(w, w.shape[-1], bool), math.inf, where(close, math.nan, gaps))
 
 
-@op(
+@on_matrices(
     lambda g, y, x: _symmetric(_from_eigenbasis(y, matmul(matrix_transpose(y), g) * _inverse_gaps(eigvalsh(x)))),
     smoothness=PIECEWISE,
     domain=POSITIVE_DEFINITE,
-    axes=batch_axes,
-    cases=SQUARE_CASES,
 )
-@on_reals
+@example("abs(eigenvectors(np.diag(np.array([2.0, 3.0])))).tolist() = [[1.0, 0.0], [0.0, 1.0]]")
 def eigenvectors(x: Value, /) -> Value:
     """Eigenvectors of a symmetric matrix, of length 1, in the columns: those of (x + x^T) / 2, ordered as ``eigvalsh``.
 
     Cotangent V ((V^T g) / (w[j] - w[i])) V^T, symmetric, and NaN where two eigenvalues are nearly equal: there is no
     derivative then, or none that is known from the eigenvectors alone. A cost that depends on the signs of the
     eigenvectors means nothing; since those leap, the graph offers no path for a random matrix.
-
-    >>> abs(eigenvectors(np.diag(np.array([2.0, 3.0]))))
-    array([[1., 0.],
-           [0., 1.]])
     """
     return np.linalg.eigh(_symmetric(x))[1]
 
 
-class EighResult(NamedTuple):
-    """``x = eigenvectors @ diag(eigenvalues) @ eigenvectors^T``."""
-
-    eigenvalues: Value
-    eigenvectors: Value
+EighResult = namedtuple("EighResult", ["eigenvalues", "eigenvectors"])
 
 
 @example("eigh(np.diag(np.array([3.0, 2.0]))).eigenvalues = [2. 3.]")
@@ -134,23 +110,14 @@ def _through_q(g: Value, y: Value, x: Value) -> Value:
     return matrix_transpose(solve(r, matrix_transpose(g + matmul(y, symmetric))))
 
 
-@op(_through_q, smoothness=PIECEWISE, domain=FULL_RANK, axes=batch_axes, cases=[case((3, 3)), case((2, 4, 2))])
-@on_reals
+@on_matrices(_through_q, smoothness=PIECEWISE, cases=CASES[:2])
+@example("abs(orthonormal(np.diag(np.array([2.0, 3.0])))).tolist() = [[1.0, 0.0], [0.0, 1.0]]")
 def orthonormal(x: Value, /) -> Value:
-    """The Q of the QR decomposition of a matrix with no more columns than rows, of full rank: orthonormal columns.
-
-    >>> abs(orthonormal(np.diag(np.array([2.0, 3.0]))))
-    array([[1., 0.],
-           [0., 1.]])
-    """
+    """The Q of the QR decomposition of a matrix with no more columns than rows, of full rank: orthonormal columns."""
     return np.linalg.qr(x)[0]
 
 
-class QRResult(NamedTuple):
-    """``x = Q @ R``."""
-
-    Q: Value
-    R: Value
+QRResult = namedtuple("QRResult", ["Q", "R"])
 
 
 @example("qr(np.ones((3, 2))).Q.shape = (3, 2)")
@@ -172,65 +139,44 @@ def _through_left(g: Value, u: Value, s: Value, v: Value) -> Value:
     return matmul(matmul(u, inner + matrix_transpose(inner)) * row(s) + outside, matrix_transpose(v))
 
 
-@op(
+@on_matrices(
     lambda g, y, x: _through_left(g, y, svdvals(x), matrix_transpose(right_singular_vectors(x))),
     smoothness=PIECEWISE,
-    domain=FULL_RANK,
-    axes=batch_axes,
     cases=CASES,
 )
-@on_reals
+@example("abs(left_singular_vectors(np.diag(np.array([3.0, 2.0])))).tolist() = [[1.0, 0.0], [0.0, 1.0]]")
 def left_singular_vectors(x: Value, /) -> Value:
     """The U of ``svd``: orthonormal columns, as many as the smaller length of x.
 
     The derivative is NaN where two singular values are nearly equal, as for ``eigenvectors``; x must have full rank.
-
-    >>> abs(left_singular_vectors(np.diag(np.array([3.0, 2.0]))))
-    array([[1., 0.],
-           [0., 1.]])
     """
     return np.linalg.svd(x, full_matrices=False)[0]
 
 
-@op(
+@on_matrices(
     lambda g, y, x: matrix_transpose(
         _through_left(matrix_transpose(g), matrix_transpose(y), svdvals(x), left_singular_vectors(x))
     ),
     smoothness=PIECEWISE,
-    domain=FULL_RANK,
-    axes=batch_axes,
     cases=CASES,
 )
-@on_reals
+@example("abs(right_singular_vectors(np.diag(np.array([3.0, 2.0])))).tolist() = [[1.0, 0.0], [0.0, 1.0]]")
 def right_singular_vectors(x: Value, /) -> Value:
-    """The Vh of ``svd``: orthonormal rows, as many as the smaller length of x. Derivative as for the left ones.
-
-    >>> abs(right_singular_vectors(np.diag(np.array([3.0, 2.0]))))
-    array([[1., 0.],
-           [0., 1.]])
-    """
+    """The Vh of ``svd``: orthonormal rows, as many as the smaller length of x. Derivative as for the left ones."""
     return np.linalg.svd(x, full_matrices=False)[2]
 
 
-@op(
+@on_matrices(
     lambda g, y, x: matmul(left_singular_vectors(x) * row(g), right_singular_vectors(x)),
-    domain=FULL_RANK,
-    axes=batch_axes,
     cases=CASES,
 )
-@on_reals
 @example("svdvals(np.diag(np.array([2.0, 3.0]))) = [3. 2.]")
 def svdvals(x: Value, /) -> Value:
     """Singular values, descending. Cotangent U diag(g) Vh; among equal ones it depends on the choice of U and Vh."""
     return np.linalg.svd(x, compute_uv=False)
 
 
-class SVDResult(NamedTuple):
-    """``x = U @ diag(S) @ Vh``."""
-
-    U: Value
-    S: Value
-    Vh: Value
+SVDResult = namedtuple("SVDResult", ["U", "S", "Vh"])
 
 
 @example("svd(np.ones((3, 2))).U.shape = (3, 2)")
@@ -253,8 +199,7 @@ def _through_pinv(g: Value, y: Value, x: Value, *, rtol: float | None) -> Value:
     return through + matmul(matmul(left, y), yt) + matmul(matmul(yt, y), right)
 
 
-@op(_through_pinv, domain=FULL_RANK, axes=batch_axes, cases=CASES)
-@on_reals
+@on_matrices(_through_pinv, cases=CASES)
 @example("pinv(np.array([[2.0], [0.0]])) = [[0.5 0. ]]")
 def pinv(x: Value, /, *, rtol: float | None = None) -> Value:
     """Moore-Penrose inverse. The derivative is that at constant rank; where the rank changes there is none.
@@ -265,8 +210,7 @@ def pinv(x: Value, /, *, rtol: float | None = None) -> Value:
     return np.linalg.pinv(x, rcond=rtol)
 
 
-@op(None, smoothness=JUMP, domain=FULL_RANK, axes=batch_axes, cases=[case((3, 3)), case((2, 4, 2))])
-@on_reals
+@on_matrices(None, smoothness=JUMP, cases=CASES[:2])
 @example("matrix_rank(np.ones((2, 2))) = 1")
 def matrix_rank(x: Value, /, *, rtol: Any = None) -> Value:
     """Number of singular values above ``rtol`` times the largest; one rtol, or one for each matrix. A jump."""

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from ...core import Value, namespace
 from ..choices import stop_gradient, where
-from ..declare import JUMP, example, op
+from ..declare import JUMP, example
 from ..indexing import diagonal
 from ..matrix import matmul
-from ..reals import on_reals
 from ..reductions import prod
 from ..shaping import matrix_transpose
 from .decompositions import left_singular_vectors, right_singular_vectors, svdvals
-from .square import FULL_RANK, SQUARE_CASES, batch_axes, column, eye, inv, row, spread
+from .square import column, eye, inv, on_matrices, row, spread
 
 
-@op(lambda g, y, x: spread(g) * cofactors(x), domain=FULL_RANK, axes=batch_axes, cases=SQUARE_CASES)
-@on_reals
+@on_matrices(lambda g, y, x: spread(g) * cofactors(x))
 @example("det(np.diag(np.array([2.0, 3.0]))) = 6.0")
 def det(x: Value, /) -> Value:
     """Determinant. Derivative: the cofactors, det(x) x^-T where x has an inverse."""
@@ -41,44 +39,33 @@ def _through_cofactors(g: Value, y: Value, x: Value) -> Value:
     return spread(stop_gradient(sign_det(matmul(u, vh)))) * matmul(matmul(u, r), vh)
 
 
-@op(_through_cofactors, domain=FULL_RANK, axes=batch_axes, cases=SQUARE_CASES)
-@on_reals
+@on_matrices(_through_cofactors)
+@example("cofactors(np.array([[1.0, 2.0], [2.0, 4.0]])).round(9).tolist() = [[4.0, -2.0], [-2.0, 1.0]]")
 def cofactors(x: Value, /) -> Value:
-    """The derivative of ``det``, also of a singular matrix: from the singular values, without a division.
-
-    >>> cofactors(np.array([[1.0, 2.0], [2.0, 4.0]])).round(9)
-    array([[ 4., -2.],
-           [-2.,  1.]])
-    """
+    """The derivative of ``det``, also of a singular matrix: from the singular values, without a division."""
     u, s, vh = np.linalg.svd(x)
     others = np.prod(np.where(namespace(x).eye(x.shape[-1], dtype=bool), 1, s[..., None, :]), axis=-1)
     return np.linalg.slogdet(u @ vh)[0][..., None, None] * ((u * others[..., None, :]) @ vh)
 
 
-@op(lambda g, y, x: spread(g) * matrix_transpose(inv(x)), domain=FULL_RANK, axes=batch_axes, cases=SQUARE_CASES)
-@on_reals
+@on_matrices(lambda g, y, x: spread(g) * matrix_transpose(inv(x)))
 @example("log_abs_det(np.eye(2)) = 0.0")
 def log_abs_det(x: Value, /) -> Value:
     """``log |det x|``, without overflow, minus infinity for a singular matrix. Derivative x^-T."""
     return np.linalg.slogdet(x)[1]
 
 
-@op(None, smoothness=JUMP, domain=FULL_RANK, axes=batch_axes, cases=SQUARE_CASES)
-@on_reals
+@on_matrices(None, smoothness=JUMP)
 @example("sign_det(-np.eye(3)) = -1.0")
 def sign_det(x: Value, /) -> Value:
     """Sign of the determinant, -1, 0 or 1. A jump: no gradient."""
     return np.linalg.slogdet(x)[0]
 
 
-class SlogdetResult(NamedTuple):
-    """``det x = sign * exp(logabsdet)``."""
-
-    sign: Value
-    logabsdet: Value
+SlogdetResult = namedtuple("SlogdetResult", ["sign", "logabsdet"])
 
 
 @example("slogdet(np.eye(2)).sign = 1.0")
 def slogdet(x: Value, /) -> SlogdetResult:
-    """Sign and logarithm of the determinant: see ``log_abs_det``."""
+    """``det x = sign * exp(logabsdet)``: see ``log_abs_det``."""
     return SlogdetResult(sign_det(x), log_abs_det(x))

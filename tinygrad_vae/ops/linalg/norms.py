@@ -15,20 +15,17 @@ from ..elementwise import abs, divide_or_zero, pow
 from ..indexing import diagonal, take
 from ..jumps import sign
 from ..reals import on_reals
-from ..reductions import Axis, as_axes, count_nonzero, largest, max, min, reduced, remaining_axes, sum
-from ..shaping import axis_of, reshape
+from ..reductions import Axis, as_axes, count_nonzero, kept, largest, max, min, reduced, remaining_axes, sum
+from ..shaping import axis_of
 from .decompositions import svdvals
 from .square import spread
 
 
 def _through_norm(g: Value, y: Value, x: Value, *, axis: Axis, keepdims: bool, ord: float) -> Value:
-    gone = reduced(axis, x.ndim)
-    kept = tuple(1 if a in gone else n for a, n in enumerate(x.shape))
-    relative = divide_or_zero(x, reshape(y, kept))
+    relative, g = divide_or_zero(x, kept(y, x, axis)), kept(g, x, axis)
     if ord == 2:
-        return reshape(g, kept) * relative
-    slope = sign(x) * pow(abs(relative), ord - 1) if ord < 2 else relative * pow(abs(relative), ord - 2)
-    return reshape(g, kept) * slope
+        return g * relative
+    return g * (sign(x) * pow(abs(relative), ord - 1) if ord < 2 else relative * pow(abs(relative), ord - 2))
 
 
 @op(
@@ -73,19 +70,17 @@ def vector_norm(x: Value, /, *, axis: Axis = None, keepdims: bool = False, ord: 
 def matrix_norm(x: Value, /, *, keepdims: bool = False, ord: float | str = "fro") -> Value:
     """Norm of matrices: ``"fro"`` (root of the sum of squares), ``"nuc"`` (sum of the singular values).
 
-    1 and -1 are the largest and smallest column sum of |x|, inf and -inf those of the rows, 2 and -2 the largest and
-    smallest singular value.
+    1, inf and 2 are the largest column sum of |x|, row sum of |x| and singular value; -1, -inf and -2 the smallest.
     """
+    best = max if ord in (1, 2, math.inf) else min
     if ord == "fro":
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     if ord == "nuc":
         y = sum(svdvals(x), axis=-1)
     elif ord in (2, -2):
-        y = (max if ord == 2 else min)(svdvals(x), axis=-1)
-    elif ord in (1, -1):
-        y = (max if ord == 1 else min)(sum(abs(x), axis=-2), axis=-1)
-    elif ord in (math.inf, -math.inf):
-        y = (max if ord == math.inf else min)(sum(abs(x), axis=-1), axis=-1)
+        y = best(svdvals(x), axis=-1)
+    elif ord in (1, -1, math.inf, -math.inf):
+        y = best(sum(abs(x), axis=-2 if ord in (1, -1) else -1), axis=-1)
     else:
         raise ValueError(f"matrix_norm: ord must be 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, found {ord!r}")
     return spread(y) if keepdims else y

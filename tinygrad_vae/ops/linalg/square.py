@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ...core import Value, namespace, value_of
+from ...core import Op, Value, namespace, value_of
 from ...domains import Domain
-from .. import ranges
-from ..declare import case, example, op
+from ..declare import Labels, P, R, case, example, op
 from ..indexing import matrix_shape
 from ..matrix import matmul
+from ..ranges import leaps_where_singular
 from ..reals import on_reals
-from ..shaping import (
-    broadcast_to,
-    expand_dims,
-    matrix_transpose,
-    reshape,
-    shape_of,
-    sum_to,
-    unmixed_by_broadcast,
-)
-
-Labels = tuple[int | None, ...]
+from ..shaping import broadcast_to, expand_dims, matrix_transpose, reshape, sum_to, unmixed_by_broadcast
 
 
 def _draw_matrix(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     """Return matrices with singular values from 1 to 2, well apart."""
     *batch, rows, columns = shape
-    left, _ = np.linalg.qr(rng.normal(size=(*batch, rows, rows)))
-    right, _ = np.linalg.qr(rng.normal(size=(*batch, columns, columns)))
-    k = rows if rows < columns else columns
+    left, right = (np.linalg.qr(rng.normal(size=(*batch, n, n)))[0] for n in (rows, columns))
+    k = min(rows, columns)
     return (left[..., :k] * np.linspace(2, 1, k)) @ right[..., :k, :]
 
 
@@ -76,25 +66,24 @@ def eye(x: Value, n: int, dtype: Any = None) -> Any:
     return namespace(value_of(x)).eye(n, dtype=dtype or x.dtype)
 
 
-@op(
-    lambda g, y, x: -matmul(matmul(matrix_transpose(y), g), matrix_transpose(y)),
-    domain=FULL_RANK,
-    axes=batch_axes,
-    cases=SQUARE_CASES,
-    pole=(0, ranges.leaps_where_singular),
+def on_matrices(*vjps: Callable[..., Any] | None, **words: Any) -> Callable[[Callable[P, R]], Op[P, R]]:
+    """Declare an op on real matrices, square ones of full rank if not said otherwise; those of a batch stay apart."""
+    words = {"domain": FULL_RANK, "axes": batch_axes, "cases": SQUARE_CASES, **words}
+    return lambda forward: op(*vjps, **words)(on_reals(forward))
+
+
+@on_matrices(
+    lambda g, y, x: -matmul(matmul(matrix_transpose(y), g), matrix_transpose(y)), pole=(0, leaps_where_singular)
 )
-@on_reals
 @example("inv(np.array([[2.0]])) = [[0.5]]")
 def inv(x: Value, /) -> Value:
     """Inverse of a square matrix. Cotangent -y^T g y^T. A singular matrix is an error."""
     return np.linalg.inv(x)
 
 
-def _weighed(g: Value, right: Value, solution: Value) -> Value:
-    """Return the cotangent of the matrix: minus ``g`` times the solution, as an outer product for a vector."""
-    if len(right.shape) == 1:
-        return -column(g) * row(solution)
-    return -matmul(g, matrix_transpose(solution))
+def _in_matrix(g: Value, y: Value, x1: Value, x2: Value) -> Value:
+    c = solve(matrix_transpose(x1), g)
+    return sum_to(-column(c) * row(y) if len(x2.shape) == 1 else -matmul(c, matrix_transpose(y)), x1.shape)
 
 
 def _batches_of_solve(i: int, labels: Labels, y: Value, x1: Value, x2: Value) -> Labels:
@@ -104,37 +93,31 @@ def _batches_of_solve(i: int, labels: Labels, y: Value, x1: Value, x2: Value) ->
     return (*unmixed_by_broadcast(labels[: len(own)], own, y.shape[:-event]), None, *columns)
 
 
-@op(
-    lambda g, y, x1, x2: sum_to(_weighed(solve(matrix_transpose(x1), g), x2, y), x1.shape),
+@on_matrices(
+    _in_matrix,
     lambda g, y, x1, x2: sum_to(solve(matrix_transpose(x1), g), x2.shape),
-    domain=(FULL_RANK, FULL_RANK),
     linear=((1,),),
     axes=_batches_of_solve,
     cases=[case((3, 3), (3, 2)), case((2, 2, 2), (2, 3)), case((2, 2), (4, 2, 3))],
-    pole=(0, ranges.leaps_where_singular),
+    pole=(0, leaps_where_singular),
 )
-@on_reals
 @example("solve(np.array([[2.0]]), np.array([4.0])) = [2.]")
 def solve(x1: Value, x2: Value, /) -> Value:
-    """The y with ``x1 @ y = x2``; x2 is a vector where it has one axis, else matrices. A singular x1 is an error.
+    """The y with ``x1 @ y = x2``, for one vector x2, or matrices. A singular x1 is an error.
 
-    Cotangents: of x2 ``c = solve(x1^T, g)``, of x1 ``-c y^T``.
+    The cotangent of x2 is ``c = solve(x1^T, g)``, the one of x1 is ``-c y^T``.
     """
     if np.ndim(x2) == 1 and np.ndim(x1) > 2:
         return np.linalg.solve(x1, x2[:, None])[..., 0]
     return np.linalg.solve(x1, x2)
 
 
+@example("matrix_power(np.array([[2.0]]), 3) = [[8.]]")
 def matrix_power(x: Value, n: int, /) -> Value:
-    """``x @ x @ ... @ x``, n times; for negative n, of the inverse. For n = 0, the identity: a constant.
-
-    >>> matrix_power(np.diag(np.array([2.0, 3.0])), 2)
-    array([[4., 0.],
-           [0., 9.]])
-    """
+    """``x @ x @ ... @ x``, n times; for negative n, of the inverse. For n = 0, the identity: a constant."""
     rows, columns = matrix_shape("matrix_power", x)
     if rows != columns:
-        raise ValueError(f"matrix_power: the matrix must be square, found shape {shape_of(x)}")
+        raise ValueError(f"matrix_power: the matrix must be square, found shape {x.shape}")
     try:
         n = operator.index(n)
     except TypeError:
