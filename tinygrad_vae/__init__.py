@@ -17,107 +17,38 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 ``help(tinygrad_vae.NAME)`` gives the formula, the shapes, the source and an example that runs.
 """
 
-from . import interrupted  # isort: skip  (before what takes long)
+# fmt: off
+from . import interrupted  # first, since the others take long
 from . import checks, nn, optim
 from .calculus import grad, hessian, hvp, jacobian, jvp, value_and_grad, values, vjp, wrap
 from .checks import check_bijection, check_distribution, check_estimator, check_op
 from .compiled import plan
 from .core import (
-    BlockedGradientError,
-    GradientRefusedError,
-    InvalidGradientError,
-    Noise,
-    Op,
-    Sample,
-    Tensor,
-    gradients,
-    noise,
-    reparameterize,
-    replay,
-    rewrite,
-    trees,
+    BlockedGradientError, GradientRefusedError, InvalidGradientError, Noise, Op, Sample, Tensor, gradients, noise,
+    reparameterize, replay, rewrite, trees,
 )
 from .devices import to_device, to_host
 from .distributions import (
-    Bernoulli,
-    Beta,
-    Binomial,
-    Categorical,
-    Cauchy,
-    Chi2,
-    ContinuousBernoulli,
-    Delta,
-    Dirichlet,
-    Exponential,
-    FisherSnedecor,
-    Gamma,
-    Geometric,
-    Gumbel,
-    HalfCauchy,
-    HalfNormal,
-    Independent,
-    InverseGamma,
-    Kumaraswamy,
-    Laplace,
-    LKJCholesky,
-    Logistic,
-    LogisticNormal,
-    LogNormal,
-    LowRankNormal,
-    MixtureSameFamily,
-    Multinomial,
-    MultivariateNormal,
-    NegativeBinomial,
-    Normal,
-    OneHotCategorical,
-    Pareto,
-    Poisson,
-    RelaxedBernoulli,
-    RelaxedOneHotCategorical,
-    StudentT,
-    Transformed,
-    TruncatedNormal,
-    Uniform,
-    VonMises,
-    Weibull,
-    Wishart,
-    bijections,
+    Bernoulli, Beta, Binomial, Categorical, Cauchy, Chi2, ContinuousBernoulli, Delta, Dirichlet, Exponential,
+    FisherSnedecor, Gamma, Geometric, Gumbel, HalfCauchy, HalfNormal, Independent, InverseGamma, Kumaraswamy, Laplace,
+    LKJCholesky, Logistic, LogisticNormal, LogNormal, LowRankNormal, MixtureSameFamily, Multinomial, MultivariateNormal,
+    NegativeBinomial, Normal, OneHotCategorical, Pareto, Poisson, RelaxedBernoulli, RelaxedOneHotCategorical, StudentT,
+    Transformed, TruncatedNormal, Uniform, VonMises, Weibull, Wishart, bijections,
 )
 from .distributions.distribution import DISTRIBUTIONS, Distribution, parameter
 from .distributions.divergences import kl_divergence, monte_carlo_kl
 from .draw import draw, draw_side_by_side
 from .estimators import (
-    ARM,
-    ARSM,
-    REBAR,
-    RELAX,
-    VIMCO,
-    DisARM,
-    Enumeration,
-    Estimator,
-    GumbelSoftmax,
-    LeaveOneOut,
-    MeasureValued,
-    PathAndBoundary,
-    Pathwise,
-    PrunedTriples,
-    Quadrature,
-    RejectionPath,
-    RunningAverage,
-    ScoreFunction,
-    SecondDraw,
-    StraightThrough,
-    Triples,
-    estimate,
-    path_and_boundary,
-    score_function,
+    ARM, ARSM, REBAR, RELAX, VIMCO, DisARM, Enumeration, Estimator, GumbelSoftmax, LeaveOneOut, MeasureValued,
+    PathAndBoundary, Pathwise, PrunedTriples, Quadrature, RejectionPath, RunningAverage, ScoreFunction, SecondDraw,
+    StraightThrough, Triples, estimate, path_and_boundary, score_function,
 )
 from .estimators.audit import audit
 from .estimators.compare import compare_estimators
 from .estimators.measurement import Comparison, Measurement
 from .guard.report import ESTIMATORS, explain
 from .guard.verdict import BiasedGradientWarning
-from .numerics import graph_memory, watch_numerics
+from .numerics import watch_numerics
 from .ops import *
 from .ops.declare import OPS, case, elementwise, op
 from .outside import outside

@@ -1,7 +1,7 @@
 """Derivatives of functions, in function style, over trees of arrays.
 
 Called with arrays, they give arrays. Where the function depends on a Tensor from outside, as an argument or by its
-closure, they give Tensors, so that derivatives nest to any depth.
+closure, they give Tensors, so derivatives nest to any depth.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Argument = int | tuple[int, ...]
 
 
 def wrap(tree: Tree) -> Tree:
-    """Return the tree with a Tensor around each array, named by its path: from here on, what is computed is recorded.
+    """Return the tree with a Tensor around each array, named by its path, so that a graph is recorded from here on.
 
     >>> tg.wrap({"w": np.ones(2)})
     {'w': Tensor([1. 1.], name='w')}
@@ -56,17 +56,16 @@ def values(tree: Tree) -> Tree:
 def value_and_grad(
     f: Callable[..., Any], argument: Argument = 0, *, has_aux: bool = False
 ) -> Callable[..., tuple[Any, Any]]:
-    """Return a function that gives ``f(...)`` together with its gradient in one or several arguments.
+    """Return a function of the same arguments that gives ``f(...)`` and its gradient in one or several of them.
+
+    The gradient has the structure of the argument, or is a tuple of one for each; it is zero where the result does not
+    depend on it.
 
     Args:
-        f: a function whose result is a number or, with ``has_aux``, a pair of a number and anything else.
-        argument: the position of the argument to differentiate by, or a tuple of positions. The argument may be a tree
-            (a model, a dict, a list).
-        has_aux: whether ``f`` returns such a pair; the pair is returned in place of the value.
-
-    Returns:
-        A function of the same arguments. The gradient has the structure of the argument, or is a tuple of one gradient
-        for each; it is zero where the result does not depend on it.
+        f: a function whose result is a number or, with ``has_aux``, a pair of a number and anything else, which is
+            returned in place of the value.
+        argument: the position of the argument, which may be a tree (a model, a dict), or a tuple of positions.
+        has_aux: whether ``f`` returns such a pair.
 
     Raises:
         TypeError, ValueError: the result is not a number, or was computed outside the graph, or the argument holds
@@ -80,9 +79,7 @@ def value_and_grad(
     """
 
     def evaluate(*args: Any, **options: Any) -> tuple[Any, Any]:
-        inner = _fresh(_chosen(args, argument))
-        found = f(*_with(args, argument, inner), **options)
-        _finish(inner)
+        inner, found = _run(f, args, argument, options)
         if has_aux and not (isinstance(found, tuple) and len(found) == 2):
             raise TypeError(f"has_aux=True: the function must return (number, anything), found {describe(found)}")
         output = found[0] if has_aux else found
@@ -96,9 +93,7 @@ def value_and_grad(
 
 
 def grad(f: Callable[..., Any], argument: Argument = 0, *, has_aux: bool = False) -> Callable[..., Any]:
-    """Return the gradient of ``f`` as a function; with ``has_aux`` it returns the gradient and what came beside.
-
-    See ``value_and_grad``.
+    """Return the gradient of ``f`` as a function, as ``value_and_grad`` does; with ``has_aux``, a pair of both.
 
     >>> tg.grad(tg.grad(lambda x: x**3))(2.0)
     array(12.)
@@ -117,20 +112,13 @@ def grad(f: Callable[..., Any], argument: Argument = 0, *, has_aux: bool = False
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """Return ``f(*args)`` and its vector-Jacobian product, ``g -> g^T J``, one part for each argument.
 
-    Args:
-        f: a function from trees to a tree of arrays.
-        args: where to take the derivative.
-
-    Returns:
-        The value, and a function of a cotangent with the structure and shapes of the value.
+    Arguments and value are trees of arrays; the cotangent g has the structure and shapes of the value.
 
     >>> value, pull = tg.vjp(lambda x: x**2, np.array([1.0, 3.0]))
     >>> pull(np.array([1.0, 10.0]))
     (array([ 2., 60.]),)
     """
-    inner = _fresh(args)
-    output = f(*inner)
-    _finish(inner)
+    inner, output = _run(f, args, tuple(range(len(args))), {})
     outside = _outside(output)
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
@@ -146,12 +134,8 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[A
 def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     """Return ``f(*args)`` and its Jacobian-vector product, ``J t``: how it moves as the arguments move along t.
 
-    The derivative of ``u -> (u^T J) t`` in u, which is linear in u: reverse mode run twice.
-
-    Args:
-        f: a function from trees to a tree of arrays.
-        args: where to take the derivative.
-        tangents: the direction, with the structure and shapes of ``args``.
+    The tangents t have the structure and shapes of ``args``. It is the derivative of ``u -> (u^T J) t`` in u: reverse
+    mode run twice.
 
     Raises:
         ValueError: a direction has another shape.
@@ -161,9 +145,7 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     >>> tg.jvp(lambda x: x**2, (np.array([1.0, 3.0]),), (np.array([1.0, 10.0]),))
     (array([1., 9.]), array([ 2., 60.]))
     """
-    inner = _fresh(args)
-    output = f(*inner)
-    _finish(inner)
+    inner, output = _run(f, args, tuple(range(len(args))), {})
     outside = _outside([output, tangents])
     weights = trees.map_leaves(lambda x: Tensor(np.zeros_like(value_of(x))), output)
     beside = weights  # u, marked with the tangents: they may depend on the same noise as J
@@ -183,17 +165,14 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     range=of_first,
 )
 def asked_beside(u: Value, tangent: Value, /) -> Value:
-    """``u``. The tangent stands beside it so that the guard sees all the noise that the product depends on."""
+    """``u``, with the tangent as a second input, so that the guard sees all the noise that the product depends on."""
     return u
 
 
 def hvp(f: Callable[..., Any], x: Tree, direction: Tree) -> Tree:
-    """Return the Hessian-vector product ``H(x) v`` of a function whose result is a number: grad of (grad f)^T v.
+    """Return the Hessian-vector product ``H(x) v``, grad of (grad f)^T v, of a function of one tree with a number.
 
-    Args:
-        f: a function of one tree.
-        x: where to take the derivative.
-        direction: v, with the structure and shapes of ``x``.
+    The direction v has the structure and shapes of ``x``.
 
     >>> tg.hvp(lambda x: tg.sum(x**3), np.array([1.0, 2.0]), np.array([1.0, 1.0]))
     array([ 6., 12.])
@@ -202,17 +181,11 @@ def hvp(f: Callable[..., Any], x: Tree, direction: Tree) -> Tree:
 
 
 def jacobian(f: Callable[..., Any], argument: Argument = 0) -> Callable[..., Any]:
-    """Return the function that gives every derivative of ``f`` in one or several arguments.
+    """Return the function that gives every derivative of ``f`` in one or several arguments, named as in ``grad``.
 
-    ``f`` runs once; each element of its result takes one reverse pass.
-
-    Args:
-        f: a function with an array, or a tree of arrays, for a result.
-        argument: the position of the argument to differentiate by, or a tuple of positions; it may be a tree.
-
-    Returns:
-        A function of the same arguments, with the structure of the result and, for each array in it, of the argument.
-        Each part has the shape of the array in the result followed by the shape of the array in the argument.
+    It has the structure of the result of ``f`` and, for each array in it, of the argument. Each part has the shape of
+    the array in the result followed by the shape of the array in the argument. ``f`` runs once; each element of its
+    result takes one reverse pass.
 
     >>> tg.jacobian(lambda x: x**2)(np.array([1.0, 3.0]))
     array([[2., 0.],
@@ -220,9 +193,7 @@ def jacobian(f: Callable[..., Any], argument: Argument = 0) -> Callable[..., Any
     """
 
     def evaluate(*args: Any, **options: Any) -> Any:
-        inner = _fresh(_chosen(args, argument))
-        output = f(*_with(args, argument, inner), **options)
-        _finish(inner)
+        inner, output = _run(f, args, argument, options)
         outside = _outside(output)
 
         def derivatives_of(y: Any) -> Any:
@@ -254,76 +225,58 @@ def hessian(f: Callable[..., Any], argument: Argument = 0) -> Callable[..., Any]
 
 
 class _Argument(Tensor):
-    """A leaf that stands for an array that a derivative is taken by, and is a constant once the function has run."""
+    """A leaf for an array that a derivative is taken by; a constant, no longer active, once the function has run."""
 
     __slots__ = ("active",)
-    active: bool
+
+    def __init__(self, value: Array, name: str | None = None, active: bool = False) -> None:
+        super().__init__(value, name)
+        self.active = active
 
 
-def _chosen(args: tuple[Any, ...], argument: Argument) -> Any:
-    return tuple(args[i] for i in argument) if isinstance(argument, tuple) else args[argument]
-
-
-def _with(args: tuple[Any, ...], argument: Argument, inner: Any) -> list[Any]:
-    """Return the arguments of a call with other ones at the positions that were chosen."""
-    new = list(args)
-    for i, x in zip(argument, inner, strict=True) if isinstance(argument, tuple) else [(argument, inner)]:
-        new[i] = x
-    return new
-
-
-def _fresh(tree: Tree) -> Tree:
-    """Return the tree with a new node for each leaf, to differentiate by.
+def _run(f: Callable[..., Any], args: tuple[Any, ...], argument: Argument, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Return new nodes for the arguments to differentiate by, and what ``f`` returns for them.
 
     A Tensor belongs to somebody else's derivative: an identity in front of it keeps the two apart.
     """
-    fresh = [identity(x) if isinstance(x, Tensor) else _argument(x, path, True) for path, x in trees.paths(tree)]
-    return trees.replace_leaves(tree, fresh)
-
-
-def _argument(value: Array, name: str = "", active: bool = False) -> Tensor:
-    x = _Argument(value, name or None)
-    x.active = active
-    return x
-
-
-def _finish(inner: Any) -> None:
-    for x in trees.leaves(inner):
+    chosen = tuple(args[i] for i in argument) if isinstance(argument, tuple) else args[argument]
+    paths = trees.paths(chosen)
+    fresh = [identity(x) if isinstance(x, Tensor) else _Argument(x, path or None, True) for path, x in paths]
+    inner, called = trees.replace_leaves(chosen, fresh), list(args)
+    for i, x in zip(argument, inner, strict=True) if isinstance(argument, tuple) else [(argument, inner)]:
+        called[i] = x
+    found = f(*called, **options)
+    for x in fresh:
         if isinstance(x, _Argument):
             x.active = False
+    return inner, found
 
 
 def _outside(tree: Any) -> set[int]:
-    """Return, by id, the leaves that a tree depends on and that somebody else may differentiate by.
-
-    If there are any, the call stands inside another derivative, and its results are recorded.
-    """
+    """Return the ids of leaves below that somebody else may differentiate by: then the call is inside a derivative."""
     tops = [x for x in trees.leaves(tree) if isinstance(x, Tensor)]
     leaves = [x for x in topological_order(tops) if x.op is None and not isinstance(x, Noise)]
     return {id(x) for x in leaves if not isinstance(x, _Argument) or x.active}
 
 
 def _released(tree: Tree, outside: set[int]) -> Tree:
-    """Return the tree with an array or, inside another derivative, a constant for what depends on no leaf outside."""
+    """Return the tree with an array, or inside another derivative a constant, for what depends on no leaf outside."""
 
     def release(x: Any) -> Any:
         if isinstance(x, Tensor) and any(id(node) in outside for node in topological_order([x])):
             return x
-        return _argument(value_of(x)) if outside and is_array(value_of(x)) else value_of(x)
+        return _Argument(value_of(x)) if outside and is_array(value_of(x)) else value_of(x)
 
     return trees.map_leaves(release, tree)
 
 
 def _inner_product(a: Any, b: Any) -> Any:
-    """Return the sum over all elements of two trees of their products."""
-    pairs = list(zip(trees.leaves(a), trees.leaves(b), strict=True))
-    for x, y in pairs:
-        if np.shape(value_of(x)) != np.shape(value_of(y)):
-            raise ValueError(
-                f"a direction or cotangent has shape {np.shape(value_of(y))} where {np.shape(value_of(x))} is needed"
-            )
+    """Return the sum of the products of the elements of two trees."""
     total: Any = 0.0
-    for x, y in pairs:
+    for x, y in zip(trees.leaves(a), trees.leaves(b), strict=True):
+        needed, found = np.shape(value_of(x)), np.shape(value_of(y))
+        if needed != found:
+            raise ValueError(f"a direction or cotangent has shape {found} where {needed} is needed")
         total = sum(x * y) + total
     return total
 
@@ -331,26 +284,24 @@ def _inner_product(a: Any, b: Any) -> Any:
 def _zeros(tree: Tree) -> Tree:
     """Return zeros for each node: Tensors where an argument was a Tensor, and arrays elsewhere."""
     zeros = trees.map_leaves(lambda x: namespace(x.value).zeros_like(x.value), tree)
-    return trees.map_leaves(lambda x, zero: zero if isinstance(x, _Argument) else _argument(zero), tree, zeros)
+    return trees.map_leaves(lambda x, zero: zero if isinstance(x, _Argument) else _Argument(zero), tree, zeros)
 
 
 def _check_number(output: Any) -> None:
+    returned = "the function to differentiate returned"
     if isinstance(output, tuple):
-        raise TypeError(
-            f"the function to differentiate returned {len(output)} things; return the loss alone, or say has_aux=True "
-            "where it returns (loss, anything)"
-        )
+        advice = "return the loss alone, or say has_aux=True where it returns (loss, anything)"
+        raise TypeError(f"{returned} {len(output)} things; {advice}")
     if not (isinstance(output, (Tensor, int, float)) or is_array(output)):
-        raise TypeError(f"the function to differentiate returned {describe(output)}, not a number")
-    shape = np.shape(value_of(output))
-    if shape != ():
+        raise TypeError(f"{returned} {describe(output)}, not a number")
+    if np.shape(value_of(output)) != ():
         raise ValueError(
-            f"the function to differentiate returned shape {shape}, and only a number has a gradient; reduce it with "
+            f"{returned} shape {np.shape(value_of(output))}, and only a number has a gradient; reduce it with "
             "tg.mean or tg.sum, use tg.jacobian for all its derivatives, or tg.vjp for a weighted sum of them"
         )
     if is_array(output):
         raise TypeError(
-            "the function to differentiate returned an array and no Tensor: it was computed outside of the graph, from "
-            "a .value or from tg.values(...), and its gradient would be 0. Compute it from the argument itself; where "
-            "it is a constant, return float(...)"
+            f"{returned} an array and no Tensor: it was computed outside of the graph, from a .value or from "
+            "tg.values(...), and its gradient would be 0. Compute it from the argument itself; where it is a constant, "
+            "return float(...)"
         )

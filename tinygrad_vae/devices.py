@@ -27,17 +27,14 @@ def to_device(tree: Tree) -> Tree:
         TypeError: the tree holds Tensors, which are never moved.
         ImportError: CuPy is not installed.
     """
-    module = cupy()
-    return _moved("to_device", tree, module.asarray)
+    return _moved("to_device", tree, cupy().asarray)
 
 
 def _moved(what: str, tree: Tree, move: Any) -> Tree:
     for path, x in trees.paths(tree):
         if not is_array(x) and hasattr(x, "dtype"):
-            raise TypeError(
-                f"{what} moves arrays, found {describe(x)}{f' at {path}' if path else ''}; "
-                "take arrays out of Tensors with tg.values(tree), move them, and wrap them again"
-            )
+            found = f"{what} moves arrays, found {describe(x)}{f' at {path}' if path else ''}"
+            raise TypeError(f"{found}; take arrays out of Tensors with tg.values(tree), move them, and wrap them again")
     return trees.map_leaves(lambda x: move(x) if is_array(x) else x, tree)
 
 

@@ -13,9 +13,8 @@ def in_order(what: str, executor: Any, f: Callable[..., Any], tasks: Sequence[tu
 
     Args:
         what: who asks, for messages.
-        executor: has ``submit(f, *task)``, which returns something with a ``result()``: a
-            ``concurrent.futures.Executor``, an ``mpi4py.futures.MPIPoolExecutor``, or a client of Dask. ``None``
-            makes one call after the other here.
+        executor: a ``concurrent.futures.Executor``, an ``mpi4py.futures.MPIPoolExecutor``, a client of Dask: something
+            with ``submit(f, *task)``. ``None`` makes one call after the other here.
 
     Raises:
         TypeError: there is no ``submit``, or another process cannot be given a task. What f raises is raised, too.

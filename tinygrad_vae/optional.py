@@ -18,8 +18,8 @@ def require(module: str, *, extra: str = "train") -> Any:
     """Return an optional module, such as ``"matplotlib.figure"``, of one of the extras.
 
     Raises:
-        MissingExtraError: it is not installed, and the message holds the command that installs it; or it is broken, or
-            set up in a way that it refuses, such as a bad ``MPLBACKEND`` for matplotlib.
+        MissingExtraError: it is not installed, and the message says how to; or it is broken or badly set up, such as
+            matplotlib with a bad ``MPLBACKEND``.
 
     >>> require("safetensors").__name__
     'safetensors'

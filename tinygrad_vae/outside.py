@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .core import Array, Tensor, Value, as_array, make_node, value_of
-from .ops.declare import JUMP, case, op
+from .ops.declare import JUMP, Labels, case, example, op
 from .refusals import refuse_gradient
 
 _NO_DERIVATIVE = (
@@ -17,11 +17,9 @@ _NO_DERIVATIVE = (
 )
 
 
-def _axes(i: int, labels: tuple[int | None, ...], y: Value, *inputs: Value, apart: int, **_: Any) -> Any:
-    own = inputs[i].shape
-    return tuple(
-        labels[a] if a < min(apart, len(own)) and own[a] == n and n > 1 else None for a, n in enumerate(y.shape)
-    )
+def _axes(i: int, labels: Labels, y: Value, *inputs: Value, apart: int, **_: Any) -> Labels:
+    own = inputs[i].shape[:apart]
+    return tuple(labels[a] if a < len(own) and own[a] == n and n > 1 else None for a, n in enumerate(y.shape))
 
 
 @op(
@@ -30,18 +28,15 @@ def _axes(i: int, labels: tuple[int | None, ...], y: Value, *inputs: Value, apar
     axes=_axes,
     cases=[case((3, 2), (3,), world=lambda x, y: x.sum(axis=1) > y, part=None, apart=1)],
 )
+@example("from_outside(2.0, world=lambda x: (x, -x), part=1, apart=0) = -2.0")
 def from_outside(*inputs: Value, world: Callable[..., Any], part: int | None, apart: int) -> Value:
-    """``world(*inputs)``, or one part of it where it returns several: what ``outside`` records.
-
-    >>> from_outside(2.0, world=lambda x: (x, -x), part=1, apart=0)
-    -2.0
-    """
+    """``world(*inputs)``, or one part of it where it returns several: what ``outside`` records."""
     found = world(*inputs)
     return found if part is None else found[part]
 
 
 def outside(world: Callable[..., Any] | Array, *inputs: Value, apart: int = 1) -> Any:
-    """Return ``world(*inputs)`` as Tensors: values of which the graph knows what they depend on, and no derivative.
+    """Return ``world(*inputs)``, as Tensors if an input is one: the graph knows their inputs, and no derivative.
 
     ``score_function`` and its kin need no more, since they ask how probable the draws were. An estimator that compares
     the cost at several draws calls the world again, so it must be a function of its inputs alone: give it the state.
@@ -49,12 +44,9 @@ def outside(world: Callable[..., Any] | Array, *inputs: Value, apart: int = 1) -
     Args:
         world: a function of arrays that returns an array, or a tuple of them; or the array that came back, such as a
             reward. The array is known for these inputs alone, and an estimator that asks for others is an error.
-        inputs: what the world is given: draws, states, arrays.
-        apart: how many leading axes count examples, of inputs and values: each depends on its own inputs only. 0 if
-            they mix, so that each is credited with the luck of all.
-
-    Returns:
-        What the world returns: Tensors if an input is one, else arrays.
+        inputs: draws, states, arrays.
+        apart: how many leading axes of inputs and values count examples, each of which depends on its own inputs only.
+            0 if they mix, so that each is credited with the luck of all.
 
     Raises:
         TypeError: the world returns something else than arrays of numbers.

@@ -211,7 +211,7 @@ def _declared(
         )
     for name, vjp in zip(new.input_names, vjps, strict=True) if not new.variadic else ():
         try:
-            if vjp is not None:
+            if callable(vjp):
                 inspect.signature(vjp).bind("g", "y", *new.input_names, **dict.fromkeys(new.attr_names))
         except TypeError as error:
             called = ", ".join(["g", "y", *new.input_names, *(f"{attr}=..." for attr in new.attr_names)])
