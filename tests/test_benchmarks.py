@@ -4,8 +4,10 @@ import contextlib
 import importlib
 import json
 import math
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -66,3 +68,12 @@ def test_discrete_latents_are_trained_better_than_by_the_score_function_in_the_s
     gain, error = found[better]["gain"]
     assert gain > 4.5 * error, found[better]
     assert math.isfinite(error)
+
+
+def test_starts_are_timed_in_processes_of_their_own(benchmark):
+    start = benchmark("bench_start")
+    names = [start.NUMPY, "tinygrad-vae --help", "tinygrad-vae train, one step"]
+    seconds = [start.seconds_of(start.PROGRAMS[name], os.environ)[0] for name in names]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]
+    rows = start.table({name: np.full((2, 2), cpu) for name, cpu in zip(names, seconds, strict=True)}).splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == names
