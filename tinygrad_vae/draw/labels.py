@@ -33,25 +33,29 @@ def one_line(text: str, longest: int = LONGEST_LABEL) -> str:
     return printable if len(printable) <= longest else printable[: longest - 1] + "…"
 
 
+def innermost(dist: Any) -> Any:
+    """Return the distribution that others are wrapped around."""
+    while hasattr(dist, "base"):
+        dist = dist.base
+    return dist
+
+
 def label_of_ops(head: Tensor, made: Sequence[Tensor]) -> str:
     """Return the sign of one op with its numbers, the formula of a few, and the sign of the last of many."""
-    return _bare(_formula(head, made)) if 1 < len(made) <= LONGEST_FORMULA else _symbol(head)
-
-
-def _symbol(node: Tensor) -> str:
-    """Return an op in a word or a sign, with the numbers among its inputs: ``× 0.5``."""
-    assert node.op is not None
-    name = SYMBOLS.get(node.op, node.op.name)
-    numbers = {
-        i: f"{as_array(x).item():.4g}"
-        for i, x in enumerate(node.inputs)
-        if not isinstance(x, Tensor) and not np.ndim(x)
-    }
-    if not numbers:
+    if 1 < len(made) <= LONGEST_FORMULA:
+        return _bare(_formula(head, made))
+    assert head.op is not None
+    name = SYMBOLS.get(head.op, head.op.name)
+    numbers = [f"{as_array(x).item():.4g}" if _is_number(x) else "·" for x in head.inputs]
+    if not any(map(_is_number, head.inputs)):
         return name
-    if node.op in SYMBOLS:
-        return f"{numbers[0]} {name}" if 0 in numbers else f"{name} {numbers[1]}"
-    return f"{name}({', '.join(numbers.get(i, '·') for i in range(len(node.inputs)))})"
+    if head.op in SYMBOLS:
+        return f"{name} {numbers[1]}" if numbers[0] == "·" else f"{numbers[0]} {name}"
+    return f"{name}({', '.join(numbers)})"
+
+
+def _is_number(x: Any) -> bool:
+    return not isinstance(x, Tensor) and not np.ndim(x)
 
 
 def _formula(node: Any, made: Sequence[Tensor]) -> str:
@@ -59,7 +63,7 @@ def _formula(node: Any, made: Sequence[Tensor]) -> str:
     while isinstance(node, Tensor) and kept_input(node) is not None:
         node = kept_input(node)
     if not any(node is x for x in made):
-        return "·" if isinstance(node, Tensor) or np.ndim(node) else f"{as_array(node).item():.4g}"
+        return f"{as_array(node).item():.4g}" if _is_number(node) else "·"
     parts = [_formula(x, made) for x in node.inputs]
     if node.op is negative:
         return f"−{parts[0]}"  # noqa: RUF001

@@ -14,7 +14,7 @@ from ..guard.names import name_of_draw
 from ..ops import linear, matmul
 from .flow import CLOSED, CUT, IN_WORDS, OPEN, PARTLY, REFUSED, Flow, fates_of, with_numbers
 from .folding import Folding, head_of, is_activation, kept_input
-from .labels import LONGEST_DETAIL, LONGEST_FORMULA, label_of_ops, one_line, value_in_short
+from .labels import LONGEST_DETAIL, LONGEST_FORMULA, innermost, label_of_ops, one_line, value_in_short
 
 LEAF, CONSTANT, OPERATION, RANDOM, NOISE, GROUP = "leaf", "constant", "operation", "random", "noise", "group"
 """The kinds of boxes, each with a shape of its own."""
@@ -121,10 +121,8 @@ def _box(group: list[Tensor], flow: Flow, words: dict[int, str], shown: dict[int
     elif head.op is None:
         kind = LEAF
     elif isinstance(head, Sample):
-        kind, dist = RANDOM, head.dist
-        while hasattr(dist, "base"):
-            dist = dist.base  # of one that wraps others, the innermost
-        label = f"{name_of_draw(head.name, head.line)} ~ {type(dist).__name__}"
+        kind = RANDOM
+        label = f"{name_of_draw(head.name, head.line)} ~ {type(innermost(head.dist)).__name__}"
     elif (layer := next((x for x in made if x.op is None), None)) is not None:
         kind, label = GROUP, (layer.name or "").rpartition(".")[0]
         product = next(x for x in made if x.op in (linear, matmul))

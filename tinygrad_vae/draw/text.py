@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .flow import CLOSED, COLOURS, CUT, OPEN, PARTLY
-from .picture import CONSTANT, GROUP, LEAF, NOISE, OPERATION, RANDOM, Box, Picture
+from .picture import CONSTANT, GROUP, NOISE, OPERATION, RANDOM, Box, Picture
 
-_BRACKETS = {
-    LEAF: ("[", "]"),
-    CONSTANT: ("[", "]"),
-    GROUP: ("[", "]"),
-    OPERATION: ("<", ">"),
-    RANDOM: ("((", "))"),
-    NOISE: ("(", ")"),
-}
+_BRACKETS = {OPERATION: ("<", ">"), RANDOM: ("((", "))"), NOISE: ("(", ")")}
 _WORDS = {OPEN: "", CUT: " (cut)", PARTLY: " (partly cut)", CLOSED: ""}
 
 
@@ -22,23 +15,18 @@ def terminal(picture: Picture, title: str) -> str:
     """Return one numbered line for each box: its name, its value, the boxes it was computed from, its gradient."""
     rows = []
     for i, box in enumerate(picture.boxes):
-        left, right = _BRACKETS[box.kind]
-        inputs = [f"{a.tail + 1}{_cut_words(a.state, a.mark)}" for a in picture.arrows if a.head == i]
-        source = f"from {', '.join(inputs)}" if inputs else box.gradient or _WORDS.get(box.state, "").strip(" ()")
-        if inputs and box.gradient:
-            source += f"; {box.gradient}"
+        left, right = _BRACKETS.get(box.kind, ("[", "]"))
+        arrows = [a for a in picture.arrows if a.head == i]
+        inputs = [f"{a.tail + 1}{' (stopped)' if a.mark == 'stop' else _WORDS[a.state]}" for a in arrows]
+        source = "; ".join([f"from {', '.join(inputs)}"] * bool(inputs) + [box.gradient] * bool(box.gradient))
+        source = source or _WORDS.get(box.state, "").strip(" ()")
         rows.append((f"{i + 1}", f"{left} {box.label} {right}", " ".join(box.value), source))
     widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
     lines = [
-        f"{n:>{widths[0] + 2}}  {name:<{widths[1]}}  {value:<{widths[2]}}  {source}" for n, name, value, source in rows
+        f"{n:>{widths[0] + 2}}  {name:<{widths[1]}}  {value:<{widths[2]}}  {source}".rstrip()
+        for n, name, value, source in rows
     ]
-    return "\n".join(
-        [title, *(line.rstrip() for line in lines), "[ ] leaf   < > deterministic   (( )) random   ( ) noise"]
-    )
-
-
-def _cut_words(state: str, mark: str) -> str:
-    return " (stopped)" if mark == "stop" else _WORDS[state]
+    return "\n".join([title, *lines, "[ ] leaf   < > deterministic   (( )) random   ( ) noise"])
 
 
 def terminals(panels: Sequence[tuple[str, Picture]], title: str) -> str:
@@ -48,19 +36,20 @@ def terminals(panels: Sequence[tuple[str, Picture]], title: str) -> str:
 
 def dot(panels: Sequence[tuple[str, Picture]], title: str) -> str:
     """Return pictures in the language of Graphviz: ``dot -Tpdf graph.dot -o graph.pdf``; several as clusters."""
-    shapes = {LEAF: "box", CONSTANT: "box", GROUP: "box", OPERATION: "diamond", RANDOM: "circle", NOISE: "circle"}
+    shapes = {OPERATION: "diamond", RANDOM: "circle", NOISE: "circle"}
+    dashes = {GROUP: ', style="rounded"', NOISE: ', style="dashed"', CONSTANT: ', style="dashed"'}
+    marks = {"cut": ', label="✕", fontcolor="#d1242f"', "stop": ', label="stop"', "": ""}
     lines = ["digraph {", f"  label={_quoted(title)};", '  node [fontname="Helvetica"];']
     for k, (heading, picture) in enumerate(panels):
         n = _prefix(k)
         lines += [f"  subgraph cluster{k} {{", f"  label={_quoted(heading)};"] if len(panels) > 1 else []
         for i, box in enumerate(picture.boxes):
-            dashes = {GROUP: ', style="rounded"', NOISE: ', style="dashed"', CONSTANT: ', style="dashed"'}
-            style, colour = dashes.get(box.kind, ""), f', color="{COLOURS[box.state]}"' if box.state else ""
-            lines.append(f"  {n}{i} [shape={shapes[box.kind]}, label={_quoted(*_lines(box))}{style}{colour}];")
-        for arrow in picture.arrows:
-            dashed = ', style="dashed"' if arrow.state == CLOSED else ""
-            mark = {"cut": ', label="✕", fontcolor="#d1242f"', "stop": ', label="stop"'}.get(arrow.mark, "")
-            lines.append(f'  {n}{arrow.tail} -> {n}{arrow.head} [color="{COLOURS[arrow.state]}"{dashed}{mark}];')
+            shape, style = shapes.get(box.kind, "box"), dashes.get(box.kind, "")
+            style += f', color="{COLOURS[box.state]}"' if box.state else ""
+            lines.append(f"  {n}{i} [shape={shape}, label={_quoted(*_lines(box))}{style}];")
+        for a in picture.arrows:
+            style = (', style="dashed"' if a.state == CLOSED else "") + marks[a.mark]
+            lines.append(f'  {n}{a.tail} -> {n}{a.head} [color="{COLOURS[a.state]}"{style}];')
         lines += ["  }"] if len(panels) > 1 else []
     return "\n".join([*lines, "}\n"])
 
@@ -78,30 +67,27 @@ def _quoted(*lines: str) -> str:
 def mermaid(panels: Sequence[tuple[str, Picture]], title: str) -> str:
     """Return pictures in the language of Mermaid, which Markdown pages draw in a block marked ``mermaid``."""
     shapes = {OPERATION: ("{", "}"), RANDOM: ("((", "))"), NOISE: ("((", "))"), GROUP: ("(", ")")}
+    marks = {"cut": "|✕|", "stop": "|stop|", "": ""}
     lines = ["flowchart TD", f"  accTitle: {' '.join(title.split())}"]
-    numbers: dict[str, list[str]] = {state: [] for state in COLOURS}  # of the arrows, counted over all pictures
-    boxes: dict[str, list[str]] = {state: [] for state in COLOURS}
+    arrows: list[str] = []  # the states of all arrows, in their order
+    boxes: dict[str, list[str]] = {state: [] for state in ("", *COLOURS)}
     for k, (heading, picture) in enumerate(panels):
-        n, before = _prefix(k), sum(map(len, numbers.values()))
+        n = _prefix(k)
         lines += [f'  subgraph panel{k}["{_entities(heading)}"]'] if len(panels) > 1 else []
         for i, box in enumerate(picture.boxes):
             left, right = shapes.get(box.kind, ("[", "]"))
             lines.append(f'  {n}{i}{left}"{"<br>".join(_entities(line) for line in _lines(box))}"{right}')
-            boxes.get(box.state, []).append(f"{n}{i}")
-        for j, arrow in enumerate(picture.arrows):
-            link = "-.->" if arrow.state == CLOSED else "-->"
-            mark = {"cut": "|✕|", "stop": "|stop|"}.get(arrow.mark, "")
-            lines.append(f"  {n}{arrow.tail} {link}{mark} {n}{arrow.head}")
-            numbers[arrow.state].append(str(before + j))
+            boxes[box.state].append(f"{n}{i}")
+        for a in picture.arrows:
+            lines.append(f"  {n}{a.tail} {'-.->' if a.state == CLOSED else '-->'}{marks[a.mark]} {n}{a.head}")
+            arrows.append(a.state)
         lines += ["  end"] if len(panels) > 1 else []
     for state, colour in COLOURS.items():
-        if numbers[state]:
-            lines.append(f"  linkStyle {','.join(numbers[state])} stroke:{colour}")
+        if numbers := [str(j) for j, other in enumerate(arrows) if other == state]:
+            lines.append(f"  linkStyle {','.join(numbers)} stroke:{colour}")
         if boxes[state]:
-            lines += [
-                f"  classDef {state} stroke:{colour},stroke-width:2px",
-                f"  class {','.join(boxes[state])} {state}",
-            ]
+            lines.append(f"  classDef {state} stroke:{colour},stroke-width:2px")
+            lines.append(f"  class {','.join(boxes[state])} {state}")
     return "\n".join([*lines, ""])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..core import Noise, Sample, Tensor, as_array, gradients, topological_order, trees, value_of
 from ..devices import to_host
 from ..distributions.location_scale import LocationScale, Normal
-from .labels import one_line
+from .labels import innermost, one_line
 from .program import Program, Slider, domains_in, slider_of
 
 MOST_ELEMENTS = 3
@@ -27,15 +27,13 @@ def gesture_of(
     for z in topological_order(blocked):
         if not isinstance(z, Sample) or z.dist.path is None or z.dist.moving() or not isinstance(z.noise, Noise):
             continue
-        dist: Any = z.dist
+        dist: Any = innermost(z.dist)
         own: list[Slider] = []
-        while hasattr(dist, "base"):
-            dist = dist.base
         above = {id(x) for x in topological_order([z])}
         moving = [slider for slider in sliders if id(slider.node) in above]
         if moving:
             held = trees.replace_leaves(z.attrs["dist"], [new.get(id(x), x) for x in z.inputs[1:]])
-            gesture = _gesture(held, new[id(z)], new[id(z.noise)], [*sliders], moving, program)
+            gesture = _gesture(held, new[id(z)], new[id(z.noise)], sliders, moving, program)
         elif z.shape and isinstance(dist, LocationScale) and not sliders:
             paths = [(path, Tensor(_first(leaf), path)) for path, leaf in trees.paths(dist)]
             dist = trees.replace_leaves(dist, [leaf for _, leaf in paths])
@@ -55,7 +53,7 @@ def _first(x: Any) -> Any:
 
 
 def _gesture(
-    dist: Any, value: Tensor, noise: Tensor, sliders: list[Slider], moving: list[Slider], program: Program
+    dist: Any, value: Tensor, noise: Tensor, sliders: Sequence[Slider], moving: Sequence[Slider], program: Program
 ) -> dict[str, Any]:
     x = Tensor(value.value, "x")
     number = {id(slider.node): k for k, slider in enumerate(sliders)}
@@ -69,10 +67,9 @@ def _gesture(
         "sliders": [number[id(slider.node)] for slider in moving],
         "normal": isinstance(dist, Normal),
     }
-    if isinstance(dist, LocationScale):
-        for part in ("loc", "scale"):
-            leaf = getattr(dist, part)
-            gesture[part] = {"row": program.add(leaf), "slider": number.get(id(leaf))}
+    for part in ("loc", "scale") if isinstance(dist, LocationScale) else ():
+        leaf = getattr(dist, part)
+        gesture[part] = {"row": program.add(leaf), "slider": number.get(id(leaf))}
     return gesture
 
 
