@@ -15,7 +15,7 @@ import numpy as np
 from ..core import Array, InvalidGradientError, Noise, Sample, Tensor, Value, namespace, to_numpy
 from ..guard.axes import Labels, aligned_log_prob, surviving_axes
 from ..guard.names import name_of_draw
-from ..ops import stop_gradient, where
+from ..ops import reshape, where
 
 JOINED = "the draws are not independent, so that the others are no baseline"
 
@@ -40,10 +40,9 @@ def coordinates(z: Sample, cost: Tensor) -> Iterator[Array]:
         yield namespace(z.value).asarray(mask)
 
 
-def replaced(z: Sample, mask: Array, value: Value) -> Any:
-    """Return z with ``value`` where the mask over its elements holds."""
-    wide = mask.reshape(mask.shape + (1,) * (z.ndim - mask.ndim))
-    return where(wide, value, stop_gradient(z)) if not bool(mask.all()) else value + 0 * stop_gradient(z)
+def changed(z: Value, mask: Value, other: Value) -> Any:
+    """Return z with the other value where the mask over its elements holds."""
+    return where(reshape(mask, (*mask.shape, *(1,) * (len(z.shape) - len(mask.shape)))), other, z)
 
 
 def aligned(x: Value, z: Sample, cost: Tensor) -> Value:
@@ -60,15 +59,13 @@ def has_dependent_draws(z: Sample) -> bool:
 
 def _is_paired(noise: Noise) -> bool:
     """Return whether half the rows of the noise are mirror images or copies of others, as in antithetic pairs."""
-    if not noise.draw_axes or len(noise.shape) < 1 or noise.shape[0] < 2 or not noise.size:
+    if not noise.draw_axes or noise.ndim < 1 or noise.shape[0] < 2 or not noise.size:
         return False
-    rows = to_numpy(noise.value).reshape(noise.shape[0], -1)
-    mirrored = to_numpy(noise.dist.mirror(noise.value)).reshape(rows.shape)
-    first = np.isin(mirrored[:, 0], rows[:, 0])
-    if 2 * np.unique(rows[:, 0]).size <= len(rows) or 2 * np.count_nonzero(first) >= len(rows):
-        seen, images = set(map(bytes, rows)), set(map(bytes, mirrored))
-        return 2 * len(seen) <= len(rows) or 2 * len(seen & images) >= len(seen)
-    return False
+    rows, mirrored = (to_numpy(x).reshape(noise.shape[0], -1) for x in (noise.value, noise.dist.mirror(noise.value)))
+    if 2 * np.unique(rows[:, 0]).size > len(rows) > 2 * np.count_nonzero(np.isin(mirrored[:, 0], rows[:, 0])):
+        return False  # most first numbers are single: there is no need to look at the others
+    seen, images = set(map(bytes, rows)), set(map(bytes, mirrored))
+    return 2 * len(seen) <= len(rows) or 2 * len(seen & images) >= len(seen)
 
 
 def check_independent(z: Sample, labels: Labels) -> None:

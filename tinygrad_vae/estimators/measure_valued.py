@@ -15,7 +15,7 @@ from ..core import NORMAL, UNIFORM, NoiseDistribution, NoiseStream, Sample, Tens
 from ..distributions import Exponential, Gamma, LogNormal, Normal, Poisson, Weibull
 from ..distributions.distribution import Distribution, parameters
 from ..ops import exp, full_like, log, ones_like, sqrt, stop_gradient, where
-from .elements import aligned, coordinates, replaced
+from .elements import aligned, changed, coordinates
 from .estimator import Estimator, Rest, slope, zero
 
 Draw = Callable[[NoiseDistribution], Value]  # draws one number for each element of a random node
@@ -121,7 +121,7 @@ class MeasureValued(Estimator):
                     continue
                 path = zero(parameter) * c
                 for mask in coordinates(z, cost):
-                    difference = rest.number(replaced(z, mask, plus)) - rest.number(replaced(z, mask, minus))
+                    difference = rest.number(changed(stopped, mask, plus)) - rest.number(changed(stopped, mask, minus))
                     total = total + slope(self.noted(aligned(path * mask, z, cost), z), difference, k)
             return total
 

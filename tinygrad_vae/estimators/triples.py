@@ -8,37 +8,22 @@ and the path: ``Distribution.alternative``. Arya, Schauer, Schäfer and Rackauck
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import ops
 from ..core import UNIFORM, NoiseStream, Sample, Tensor, Value, namespace, new_noise, rewrite
 from ..distributions.distribution import Distribution
 from ..guard.axes import surviving_axes
-from ..ops import (
-    astype,
-    broadcast_to,
-    concat,
-    cumulative_sum,
-    expand_dims,
-    mean,
-    permute_dims,
-    reshape,
-    stop_gradient,
-    sum,
-    where,
-)
-from .elements import aligned, batch_ndim, check_independent, coordinates, mixed_shape
+from .elements import aligned, batch_ndim, changed, check_independent, coordinates, mixed_shape
 from .estimator import LARGEST, Estimator, Rest, closed_at, slope, zero
 from .score_function import weighable
 
 UNIFORM_PART = 1 / 49
 """What every option weighs beside its size, for a mean size of 1: a fiftieth of all choices is uniform."""
-
-Changes = Mapping[int, tuple[Value, Tensor]]
-"""By the id of a random node: where to change it, a mask over its elements, and to what."""
 
 
 class Triples(Estimator):
@@ -69,20 +54,20 @@ class Triples(Estimator):
     def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         other, path, _ = self._triple(z, stopped)
         masks = list(coordinates(z, cost))
-        paths = [aligned(path * astype(mask, z.noise.dtype), z, cost) for mask in masks]
+        paths = [aligned(path * ops.astype(mask, z.noise.dtype), z, cost) for mask in masks]
 
         def opened(k: Tensor) -> Tensor:
             total: Any = k
             for mask, along in zip(masks, paths, strict=True):
-                total = total + slope(along, rest.number(_changed(stopped, mask, other)) - k, k)
+                total = total + slope(along, rest.number(changed(stopped, mask, other)) - k, k)
             return total
 
         return opened
 
     def _triple(self, z: Sample, stopped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the other value, the path with the value 0, and the size."""
-        other, path, size = weighable(z, self.name).element.alternative(stopped, stop_gradient(z.noise))
-        return stop_gradient(other), zero(self.noted(path, z)), stop_gradient(size)
+        other, path, size = weighable(z, self.name).element.alternative(stopped, ops.stop_gradient(z.noise))
+        return ops.stop_gradient(other), zero(self.noted(path, z)), ops.stop_gradient(size)
 
 
 class PrunedTriples(Triples):
@@ -111,41 +96,46 @@ class PrunedTriples(Triples):
 
     def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         path, ((mask, other),) = self._chosen([z], [stopped], cost)
-        return lambda k: k + slope(path, rest.number(_changed(stopped, mask, other)) - k, k)
+        return lambda k: k + slope(path, rest.number(changed(stopped, mask, other)) - k, k)
 
     def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
         new = closed_at(cost, samples)
         k, stopped = new[id(cost)], [new[id(z)] for z in samples]
         path, changes = self._chosen([x.inputs[0] for x in stopped], stopped, k)
-        return k + slope(path, _replayed(cost, {id(z): c for z, c in zip(samples, changes, strict=True)}) - k, k)
+        there = dict(zip(map(id, samples), changes, strict=True))
+
+        def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
+            """Change the chosen element; later draws are drawn again with their noise."""
+            if node.op is None or id(node) not in there:
+                return None
+            same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+            return changed(node if same else node.op.record(inputs, node.attrs, node.name), *there[id(node)])
+
+        return k + slope(path, ops.stop_gradient(rewrite(cost, rule)) - k, k)
 
     def _chosen(
         self, samples: Sequence[Sample], stopped: Sequence[Tensor], cost: Tensor
     ) -> tuple[Value, list[tuple[Value, Tensor]]]:
-        """Return the path of the difference, and where each draw is changed and to what."""
+        """Choose one element of all draws. Return the path of the difference, and where and to what each changes."""
         triples = [self._triple(*pair) for pair in zip(samples, stopped, strict=True)]
         layouts = _layouts(samples, cost)
-        masks, factors = self._choice([at.to_options(size) for at, (*_, size) in zip(layouts, triples, strict=True)])
-        total: Any = 0.0
-        for z, at, (_, path, _), factor in zip(samples, layouts, triples, factors, strict=True):
-            total = total + aligned(path * astype(at.to_elements(factor), z.noise.dtype), z, cost)
-        elements = [at.to_elements(mask) for at, mask in zip(layouts, masks, strict=True)]
-        return total, [(mask, other) for mask, (other, _, _) in zip(elements, triples, strict=True)]
-
-    def _choice(self, sizes: Sequence[Value]) -> tuple[list[Value], list[Value]]:
-        """Choose one of all options along the last axis; return masks of it, and 1 / q there, in the shapes given."""
-        counts = [x.shape[-1] for x in sizes]
-        weights = astype(concat(sizes, axis=-1), np.float64)
-        weights = weights + (UNIFORM_PART * mean(weights, axis=-1, keepdims=True) + 1e-30)  # above 0
-        upto = cumulative_sum(weights, axis=-1)
+        sizes = [at.to_options(size) for at, (*_, size) in zip(layouts, triples, strict=True)]
+        weights = ops.astype(ops.concat(sizes, axis=-1), np.float64)
+        weights = weights + (UNIFORM_PART * ops.mean(weights, axis=-1, keepdims=True) + 1e-30)  # above 0
+        upto = ops.cumulative_sum(weights, axis=-1)
         u = new_noise(self.rng, UNIFORM, upto.shape[:-1], np.float64, (upto.value,))
-        below = upto[..., :-1] <= expand_dims(u, axis=-1) * upto[..., -1:]
-        number = sum(astype(below, np.int64), axis=-1, keepdims=True)
+        below = upto[..., :-1] <= ops.expand_dims(u, axis=-1) * upto[..., -1:]
+        number = ops.sum(ops.astype(below, np.int64), axis=-1, keepdims=True)
         chosen = number == namespace(upto.value).arange(weights.shape[-1])
-        factors = where(chosen, upto[..., -1:] / weights, 0.0)
-        ends = np.cumsum(counts)
-        parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
-        return [chosen[..., part] for part in parts], [factors[..., part] for part in parts]
+        factors = ops.where(chosen, upto[..., -1:] / weights, 0.0)  # 1 / q
+        total: Any = 0.0
+        changes, end = [], 0
+        for z, at, size, (other, path, _) in zip(samples, layouts, sizes, triples, strict=True):
+            start, end = end, end + size.shape[-1]
+            factor = ops.astype(at.to_elements(factors[..., start:end]), z.noise.dtype)
+            total = total + aligned(path * factor, z, cost)
+            changes.append((at.to_elements(chosen[..., start:end]), other))
+        return total, changes
 
 
 @dataclass(frozen=True)
@@ -159,16 +149,16 @@ class _Layout:
 
     def to_options(self, x: Value) -> Value:
         """Return a number for each element as one for each option, of shape (kept..., options)."""
-        x = permute_dims(broadcast_to(x, self.shape), self.kept + self.along + self.mixed)
+        x = ops.permute_dims(ops.broadcast_to(x, self.shape), self.kept + self.along + self.mixed)
         first = len(self.kept)
-        x = mean(x, axis=tuple(range(first, first + len(self.along)))) if self.along else x
-        return reshape(x, (*x.shape[:first], math.prod(x.shape[first:])))
+        x = ops.mean(x, axis=tuple(range(first, first + len(self.along)))) if self.along else x
+        return ops.reshape(x, (*x.shape[:first], math.prod(x.shape[first:])))
 
     def to_elements(self, x: Value) -> Value:
         """Return a number for each option as one for each element."""
-        lengths = [1 if a in self.along else self.shape[a] for a in self.kept + self.along + self.mixed]
-        order = np.argsort(self.kept + self.along + self.mixed)
-        return broadcast_to(permute_dims(reshape(x, tuple(lengths)), tuple(map(int, order))), self.shape)
+        axes = self.kept + self.along + self.mixed
+        x = ops.reshape(x, tuple(1 if a in self.along else self.shape[a] for a in axes))
+        return ops.broadcast_to(ops.permute_dims(x, tuple(map(int, np.argsort(axes)))), self.shape)
 
 
 def _layouts(samples: Sequence[Sample], cost: Tensor) -> list[_Layout]:
@@ -187,20 +177,3 @@ def _layouts(samples: Sequence[Sample], cost: Tensor) -> list[_Layout]:
         mixed = tuple(a for a in range(batch_ndim(z)) if a not in kept + along)
         layouts.append(_Layout(z.shape[: batch_ndim(z)], kept, along, mixed))
     return layouts
-
-
-def _changed(z: Value, mask: Value, other: Value) -> Value:
-    """Return z, with the other value where the mask over its elements holds."""
-    return where(reshape(mask, (*mask.shape, *(1,) * (len(z.shape) - len(mask.shape)))), other, z)
-
-
-def _replayed(cost: Tensor, changes: Changes) -> Tensor:
-    """Return the number that the cost becomes where draws are changed and later ones drawn again with their noise."""
-
-    def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-        if node.op is None or id(node) not in changes:
-            return None
-        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-        return _changed(node if same else node.op.record(inputs, node.attrs, node.name), *changes[id(node)])
-
-    return stop_gradient(rewrite(cost, rule))
