@@ -11,8 +11,7 @@ from .estimator import Estimator, estimator_named
 from .measure_valued import MeasureValued
 from .vimco import VIMCO
 from .path_and_boundary import PathAndBoundary, path_and_boundary
-from .pathwise import Pathwise
-from .rejection_path import RejectionPath
+from .pathwise import Pathwise, RejectionPath
 from .relaxed import GumbelSoftmax, StraightThrough
 from .score_function import LeaveOneOut, ScoreFunction, SecondDraw, score_function
 from .triples import PrunedTriples, Triples
