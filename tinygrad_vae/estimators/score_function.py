@@ -23,7 +23,6 @@ from ..guard.axes import (
     counts_draws,
     has_examples,
     less_noisy,
-    mixing_op,
     price_of_mixing,
     surviving_axes,
     weigh_terms,
@@ -52,10 +51,9 @@ class ScoreFunction(Estimator):
             view of one, or its mean, sum, median or extreme: other numbers made of ``cost.value`` bias the gradient. An
             earlier draw in it needs no estimator there.
         credit: ``"auto"`` weighs each element of the cost with the log-probability of its own draws where the graph
-            shows that it depends on no others, and else with the joint one; ``"example"`` insists on the former,
-            ``"joint"`` on the latter. ``"downstream"`` weighs each term that sums and means have added up with the
-            log-probability of the draws that it depends on: the least noisy, for a larger graph. The baseline is then
-            a number, subtracted from each term. Schulman et al. 2015.
+            shows that it depends on no others, and else with the joint one. ``"downstream"`` weighs each term that sums
+            and means have added up with the log-probability of the draws that it depends on: the least noisy, for a
+            larger graph. The baseline is then a number, subtracted from each term. Schulman et al. 2015.
 
     >>> mu = tg.Tensor(np.zeros(3), "mu")
     >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
@@ -68,41 +66,25 @@ class ScoreFunction(Estimator):
     needs_score: ClassVar[bool] = True
 
     def __init__(self, baseline: Value | None = None, *, credit: str = "auto") -> None:
-        if credit not in ("auto", "example", "joint", "downstream"):
-            raise ValueError(
-                f'score_function: credit must be "auto", "example", "joint" or "downstream", found {credit!r}'
-            )
+        if credit not in ("auto", "downstream"):
+            raise ValueError(f'score_function: credit must be "auto" or "downstream", found {credit!r}')
         if credit == "downstream" and np.ndim(value_of(0 if baseline is None else baseline)):
             raise ValueError('score_function(credit="downstream"): the baseline of each term must be a number')
         self.baseline, self.credit = baseline, credit
 
     def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
-        (labels,) = self._labels(cost, [z])
+        check_baseline(cost, self.baseline, [z])
+        labels = surviving_axes(cost, z)
         return lambda k: self._weighed(k, [(z, stopped, labels)])
 
     def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
         """The weights multiply, ``magic(l1) magic(l2) = magic(l1 + l2)``, so that one walk does for all draws."""
         if type(self) is not ScoreFunction:  # each draw with a baseline of its own
             return None
-        labels = self._labels(cost, samples)
-        closed = closed_at(cost, samples)
-        draws = [(closed[id(z)].inputs[0], closed[id(z)], axes) for z, axes in zip(samples, labels, strict=True)]
-        return self._weighed(closed[id(cost)], draws)
-
-    def _labels(self, cost: Tensor, samples: Sequence[Sample]) -> list[Labels]:
-        """Return for each draw which axes of the cost keep its log-probability apart; check the options."""
         check_baseline(cost, self.baseline, samples)
-        if self.credit == "joint":
-            return [(None,) * cost.ndim] * len(samples)
-        found = [surviving_axes(cost, z) for z in samples]
-        for z, labels in zip(samples, found, strict=True):
-            if self.credit == "example" and (cost.ndim == 0 or labels[0] is None):
-                raise ValueError(
-                    'score_function(credit="example"): the cost of one example depends on the draws of others '
-                    f"({mixing_op(cost, z)} mixes the axis of the examples), so that its own "
-                    'log-probability is not enough; use credit="auto" or "joint"'
-                )
-        return found
+        closed = closed_at(cost, samples)
+        draws = [(closed[id(z)].inputs[0], closed[id(z)], surviving_axes(cost, z)) for z in samples]
+        return self._weighed(closed[id(cost)], draws)
 
     def _weighed(self, k: Tensor, draws: list[Draw]) -> Tensor:
         """Return k, the cost with these draws closed, weighed with their log-probabilities."""
@@ -218,7 +200,7 @@ def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str =
 
     Raises:
         TypeError: the cost is no Tensor.
-        ValueError: the baseline depends on a draw or has another shape; or ``credit="example"`` would be wrong.
+        ValueError: the baseline depends on a draw or has another shape.
 
     >>> mu = tg.Tensor(2.0, "mu")
     >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0))

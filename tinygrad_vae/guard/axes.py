@@ -67,9 +67,10 @@ def _passed_on(op: Op[..., Any], i: int, labels: Labels, node: Tensor) -> Labels
     return op.declared.axes(i, labels, node, *node.inputs, **node.attrs)
 
 
-def mixing_op(cost: Tensor, z: Tensor) -> str:
-    """Return the name of the first op on the way from z that mixes its first axis, for a message."""
+def price_of_mixing(cost: Tensor, z: Tensor) -> str:
+    """Say which op mixes the examples along the first axis of z, and how noisy a joint log-probability is then."""
     carried: dict[int, Labels] = {id(z): tuple(range(z.ndim))}
+    mixing = "an op"
     for node in topological_order([cost]):
         ways = [(i, carried[id(x)]) for i, x in enumerate(node.inputs) if id(x) in carried]
         if node is z or node.op is None or not ways:
@@ -77,14 +78,10 @@ def mixing_op(cost: Tensor, z: Tensor) -> str:
         rows = [_passed_on(node.op, i, labels, node) for i, labels in ways]
         carried[id(node)] = tuple(row[0] if len(set(row)) == 1 else None for row in zip(*rows, strict=True))
         if any(0 in labels for _, labels in ways) and 0 not in carried[id(node)]:
-            return node.op.name
-    return "an op"
-
-
-def price_of_mixing(cost: Tensor, z: Tensor) -> str:
-    """Say which op mixes the examples along the first axis of z, and how noisy a joint log-probability is then."""
+            mixing = node.op.name
+            break
     n = z.shape[0]
-    return f"{mixing_op(cost, z)} mixes the {n} examples, and the gradient is up to {n} times as noisy"
+    return f"{mixing} mixes the {n} examples, and the gradient is up to {n} times as noisy"
 
 
 @remembered
