@@ -86,3 +86,10 @@ def test_the_core_works_alone_and_refuses_a_blocked_gradient_in_plain_words(tmp_
     assert "Sample" in words
     assert "'z'" in words
     assert "has a value and no derivative" in words
+
+
+def test_what_takes_long_to_import_is_imported_when_it_is_used():
+    code = "import sys, tinygrad_vae.app.cli; print(*sys.modules)"
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert "numpy" in loaded
+    assert not loaded & {"scipy.special", "sklearn", "matplotlib", "numba", "rich", "http.client"}
