@@ -50,6 +50,9 @@ EXACT = {
 }
 """The functions of NumPy that a loop may contain, and how they are written there."""
 
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+"""How numba compiles a loop."""
+
 COMPARISONS = frozenset({"less", "less_equal"})
 
 
@@ -137,11 +140,11 @@ class Loop:
 @functools.lru_cache(maxsize=256)
 def _compiled(source: str, dtype: Any, constants: tuple[bytes, ...]) -> Callable[..., None]:
     """Return the function of these parameters and this body; numba compiles it at the first call."""
-    name = f"loop_{hashlib.sha256(repr((source, dtype.name, constants)).encode()).hexdigest()}"
+    name = f"loop_{hashlib.sha256(repr((source, dtype.name, constants, OPTIONS)).encode()).hexdigest()}"
     numbers = {f"c{k}": np.frombuffer(bits, dtype)[0] for k, bits in enumerate(constants)}
     scope = {"__name__": __name__, "sqrt": np.sqrt, "abs": np.abs, "number": dtype.type, **numbers}
     exec(f"def {name}{source}", scope)
-    compiled: Any = require("numba", extra="fast").njit(nogil=True, error_model="numpy")(scope[name])
+    compiled: Any = require("numba", extra="fast").njit(**OPTIONS)(scope[name])
     compiled._cache = LoopCache(name)
     return compiled
 
