@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,7 +44,8 @@ class Domain:
         return self.name if isinstance(self.name, str) else self.name()
 
 
-def _between(low: float, high: float) -> Draw:
+def between(low: float, high: float) -> Draw:
+    """Return a function that draws numbers between two bounds."""
     return lambda rng, shape: rng.uniform(low, high, shape)
 
 
@@ -53,16 +55,17 @@ def _above(low: Any, spread: float) -> Draw:
 
 def greater_than(bound: Any) -> Domain:
     """Return the numbers above ``bound``, which may be an array or a Tensor."""
-    bound = value_of(bound)
-    name = lambda: f"greater than {_short(bound)}"  # noqa: E731
-    return Domain(name, lambda x: (x > bound) & (x < np.inf), _above(bound, 1), bounds=(bound, np.inf))
+    return _from("greater than", operator.gt, value_of(bound))
 
 
 def at_least(bound: Any) -> Domain:
     """Return the numbers from ``bound`` on, which is included and may be an array or a Tensor."""
-    bound = value_of(bound)
-    name = lambda: f"at least {_short(bound)}"  # noqa: E731
-    return Domain(name, lambda x: (x >= bound) & (x < np.inf), _above(bound, 1), bounds=(bound, np.inf))
+    return _from("at least", operator.ge, value_of(bound))
+
+
+def _from(words: str, compare: Callable[[Any, Any], Any], low: Any) -> Domain:
+    name = lambda: f"{words} {_short(low)}"  # noqa: E731
+    return Domain(name, lambda x: compare(x, low) & (x < np.inf), _above(low, 1), bounds=(low, np.inf))
 
 
 def interval(low: Any, high: Any) -> Domain:
@@ -94,7 +97,7 @@ def _short(bound: Any) -> str:
     return f"{values.item():g}" if values.size == 1 else f"{values.min():g}..{values.max():g}"
 
 
-REAL = Domain("real", lambda x: np.isfinite(x), _between(-3, 3), interval=True)
+REAL = Domain("real", lambda x: np.isfinite(x), between(-3, 3), interval=True)
 POSITIVE = Domain("positive", lambda x: (x > 0) & (x < np.inf), _above(0, 1.2), bounds=(0, np.inf), interval=True)
 NONNEGATIVE = Domain(
     "nonnegative", lambda x: (x >= 0) & (x < np.inf), _above(0, 1.2), bounds=(0, np.inf), interval=True
@@ -104,7 +107,7 @@ NONZERO = Domain(
     lambda x: np.isfinite(x) & (x != 0),
     lambda rng, shape: np.exp(rng.uniform(-1, 1, shape)) * rng.choice([-1.0, 1.0], shape),
 )
-ABOVE_MINUS_ONE = Domain("greater than -1", lambda x: (x > -1) & (x < np.inf), _between(-0.7, 3), interval=True)
+ABOVE_MINUS_ONE = Domain("greater than -1", lambda x: (x > -1) & (x < np.inf), between(-0.7, 3), interval=True)
 COUNT = Domain(
     "a whole number from 0 on",
     lambda x: (x >= 0) & (x < np.inf) & (np.floor(x) == x),
@@ -112,9 +115,9 @@ COUNT = Domain(
     discrete=True,
     bounds=(0, np.inf),
 )
-UNIT = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), _between(0.1, 0.9), bounds=(0, 1), interval=True)
+UNIT = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), between(0.1, 0.9), bounds=(0, 1), interval=True)
 OPEN_UNIT = Domain(
-    "between 0 and 1, both excluded", lambda x: (x > 0) & (x < 1), _between(0.1, 0.9), bounds=(0, 1), interval=True
+    "between 0 and 1, both excluded", lambda x: (x > 0) & (x < 1), between(0.1, 0.9), bounds=(0, 1), interval=True
 )
 BOOLEAN = Domain(
     "0 or 1",
@@ -123,14 +126,12 @@ BOOLEAN = Domain(
     discrete=True,
     bounds=(0, 1),
 )
-TRUTH = Domain(
-    "true or false", lambda x: (x == 0) | (x == 1), lambda rng, shape: rng.random(shape) < 0.5, discrete=True
-)
-LOGIT = Domain("real or infinite", lambda x: ~np.isnan(x), _between(-3, 3), interval=True)
+TRUTH = Domain("true or false", BOOLEAN.contains, lambda rng, shape: rng.random(shape) < 0.5, discrete=True)
+LOGIT = Domain("real or infinite", lambda x: ~np.isnan(x), between(-3, 3), interval=True)
 LOGITS = Domain(
     "a vector of numbers below infinity, at least one of them finite",
     lambda x: (~np.isnan(x) & (x < np.inf)).all(-1) & np.isfinite(x).any(-1),
-    lambda rng, shape: rng.uniform(-2, 2, shape),
+    between(-2, 2),
     event_ndim=1,
 )
 SIMPLEX = Domain(
@@ -147,28 +148,24 @@ POSITIVE_SIMPLEX = replace(
 )
 ONE_HOT = Domain(
     "a vector of zeros with a single 1",
-    lambda x: ((x == 0) | (x == 1)).all(-1) & (x.sum(-1) == 1),
+    lambda x: BOOLEAN.contains(x).all(-1) & (x.sum(-1) == 1),
     lambda rng, shape: np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])],
     event_ndim=1,
     discrete=True,
     bounds=(0, 1),
 )
 VECTOR = Domain("a vector of real numbers", lambda x: np.isfinite(x).all(-1), REAL.draw, event_ndim=1)
-POSITIVE_VECTOR = Domain(
-    "a vector of positive numbers",
-    lambda x: POSITIVE.contains(x).all(-1),
-    POSITIVE.draw,
+POSITIVE_VECTOR = replace(
+    POSITIVE,
+    name="a vector of positive numbers",
+    contains=lambda x: POSITIVE.contains(x).all(-1),
     event_ndim=1,
-    bounds=(0, np.inf),
+    interval=False,
 )
 MATRIX = Domain("a matrix of real numbers", lambda x: np.isfinite(x).all((-2, -1)), REAL.draw, event_ndim=2)
 LOWER_TRIANGULAR = Domain(
     "a lower triangular matrix with a positive diagonal",
-    lambda x: (
-        np.isfinite(x).all((-2, -1))
-        & (np.triu(x, 1) == 0).all((-2, -1))
-        & (np.diagonal(x, axis1=-2, axis2=-1) > 0).all(-1)
-    ),
+    lambda x: MATRIX.contains(x) & (np.triu(x, 1) == 0).all((-2, -1)) & (np.diagonal(x, 0, -2, -1) > 0).all(-1),
     lambda rng, shape: np.tril(rng.uniform(-1, 1, shape), -1) + np.eye(shape[-1]) * POSITIVE.draw(rng, shape),
     event_ndim=2,
 )

@@ -180,7 +180,6 @@ FREE = {
     "batch_shape": "a shape",
     "parameter_event_ndims": "a number of axes",
     "_apart": "constants only: a Tensor is taken for one that may move",
-    "same_function_as": "words of an error",
     "solve_cdf": "runs on arrays inside an op",
     "monte_carlo_kl": "values to raise an error, and a standard error",
     "__str__": "words",

@@ -4,8 +4,7 @@ from . import bijections
 from .bounded import Beta, ContinuousBernoulli, Kumaraswamy
 from .circular import VonMises
 from .counts import Binomial, Geometric, Multinomial, NegativeBinomial, Poisson
-from .delta import Delta
-from .discrete import Bernoulli, Categorical, OneHotCategorical
+from .discrete import Bernoulli, Categorical, Delta, OneHotCategorical
 from .gamma import Chi2, Dirichlet, Gamma, InverseGamma
 from .heavy_tails import Cauchy, FisherSnedecor, HalfCauchy, Pareto, StudentT
 from .independent import Independent

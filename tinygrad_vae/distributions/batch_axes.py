@@ -12,6 +12,8 @@ from ..ops.ranges import of_draw
 def axes_kept_apart(labels: Labels, x: Value, shape: tuple[int, ...], own: int, after: int) -> Labels:
     """Return the labels of the axes of an output that has the batch axes of ``x``, broadcast, in front of others.
 
+    A broadcast axis is not kept apart: several draws share what stands there.
+
     Args:
         labels: those of the axes of x.
         x: an input.
@@ -25,11 +27,14 @@ def axes_kept_apart(labels: Labels, x: Value, shape: tuple[int, ...], own: int, 
     return (None,) * offset + kept + (None,) * after
 
 
-def _axes_of_draw(i: int, labels: Labels, z: Value, noise: Value, *parameters: Value, dist: Any, **_: Any) -> Labels:
-    """A draw works element by element over its batch axes: those of a parameter stay apart, its event axes do not.
+def axes_beside_parameters(i: int, labels: Labels, y: Value, x: Value, *parameters: Value, dist: Any) -> Labels:
+    """Return the labels for an op on draws x that gives one number for each distribution of the batch."""
+    dist = trees.replace_leaves(dist, parameters)
+    own = len(dist.event_shape) if i == 0 else dist.parameter_event_ndims()[i - 1]
+    return axes_kept_apart(labels, (x, *parameters)[i], y.shape, own, 0)
 
-    Nor does an axis that was broadcast: several draws share what stands there.
-    """
+
+def _axes_of_draw(i: int, labels: Labels, z: Value, noise: Value, *parameters: Value, dist: Any, **_: Any) -> Labels:
     if i == 0:
         return (None,) * len(z.shape)
     element = trees.replace_leaves(dist, parameters).element

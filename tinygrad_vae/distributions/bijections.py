@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..core import Value, trees, value_of
-from ..domains import OPEN_UNIT, POSITIVE, REAL, Domain
+from ..domains import OPEN_UNIT, POSITIVE, REAL, Domain, between
 from ..ops import atanh, exp, log, log1p, sigmoid, softplus, tanh
-from .branches import above_zero, clamp, inside_unit
+from .branches import above_zero, between_minus_one_and_one, inside_unit
 from .support import check_inside
 from .text import in_short
 
@@ -24,6 +23,8 @@ class Bijection:
     """
 
     image: Domain = REAL
+    nearest: Callable[[Value], Value] = staticmethod(lambda y: y)
+    """Return y, moved into the image where it lies outside."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -44,10 +45,6 @@ class Bijection:
         """Return the logarithm of the derivative f'(x)."""
         raise NotImplementedError(f"{type(self).__name__} declares no log_slope(x)")
 
-    def nearest(self, y: Value) -> Value:
-        """Return y, moved into the image where it lies outside."""
-        return y
-
 
 @dataclass(frozen=True, eq=False)
 class Exp(Bijection):
@@ -58,6 +55,7 @@ class Exp(Bijection):
     """
 
     image = POSITIVE
+    nearest = staticmethod(above_zero)
 
     def forward(self, x: Value) -> Value:
         return self.nearest(exp(x))
@@ -67,9 +65,6 @@ class Exp(Bijection):
 
     def log_slope(self, x: Value) -> Value:
         return x
-
-    def nearest(self, y: Value) -> Value:
-        return above_zero(y)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +76,7 @@ class Sigmoid(Bijection):
     """
 
     image = OPEN_UNIT
+    nearest = staticmethod(inside_unit)
 
     def forward(self, x: Value) -> Value:
         return self.nearest(sigmoid(x))
@@ -91,9 +87,6 @@ class Sigmoid(Bijection):
     def log_slope(self, x: Value) -> Value:
         return -softplus(x) - softplus(-x)
 
-    def nearest(self, y: Value) -> Value:
-        return inside_unit(y)
-
 
 @dataclass(frozen=True, eq=False)
 class Tanh(Bijection):
@@ -103,12 +96,8 @@ class Tanh(Bijection):
     0.0
     """
 
-    image = Domain(
-        "between -1 and 1, both excluded",
-        lambda y: abs(y) < 1,
-        lambda rng, shape: rng.uniform(-0.9, 0.9, shape),
-        bounds=(-1, 1),
-    )
+    image = Domain("between -1 and 1, both excluded", lambda y: abs(y) < 1, between(-0.9, 0.9), bounds=(-1, 1))
+    nearest = staticmethod(between_minus_one_and_one)
 
     def forward(self, x: Value) -> Value:
         return self.nearest(tanh(x))
@@ -118,10 +107,6 @@ class Tanh(Bijection):
 
     def log_slope(self, x: Value) -> Value:
         return 2 * (math.log(2) - x - softplus(-2 * x))
-
-    def nearest(self, y: Value) -> Value:
-        end = 1 - float(np.finfo(getattr(y, "dtype", np.float64)).epsneg)
-        return clamp(y, -end, end)
 
 
 @dataclass(frozen=True, eq=False)

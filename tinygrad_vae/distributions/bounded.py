@@ -11,14 +11,14 @@ from ..core import Array, Value, namespace, special
 from ..domains import OPEN_UNIT, POSITIVE, REAL, UNIT
 from ..ops import betainc, betaln, clip, digamma, exp, expm1, log, log1p, tanh
 from .accurate import digamma_gap, in_float64, log_binomial, polynomial, second_difference_of_lgamma, stirling_remainder
-from .branches import choose, inside_unit, probability
-from .distribution import Distribution, parameter
-from .implicit import inverse_cdf
+from .branches import choose, inside_unit
+from .distribution import Distribution, formula, parameter
+from .implicit import Implicit
 from .odds import Toss, either
 
 
 @dataclass(frozen=True, eq=False)
-class Beta(Distribution):
+class Beta(Implicit, Distribution):
     """The Beta distribution on (0, 1).
 
     ``log p(x) = (a - 1) log x + (b - 1) log(1 - x) - log B(a, b)``; a draw is the inverse cdf of a uniform, and its
@@ -35,16 +35,13 @@ class Beta(Distribution):
     a: Value = parameter(POSITIVE)
     b: Value = parameter(POSITIVE)
     support = OPEN_UNIT
-    path = "implicit"
+    mean = property(lambda self: self.a / (self.a + self.b))
+    cdf = formula(lambda self, x: in_float64(betainc, self.a, self.b, clip(x, 0.0, 1.0)))
 
     def log_density(self, x: Value) -> Value:
         a, b, log_x, log_rest = self.a, self.b, log(x), log1p(-x)
         power = log_binomial(a, b, x, log_x, 1 - x, log_rest)
         return power + (log(a) - log_x) + (log(b) - log_rest) - log(a + b)
-
-    @property
-    def mean(self) -> Value:
-        return self.a / (self.a + self.b)
 
     @property
     def variance(self) -> Value:
@@ -55,12 +52,6 @@ class Beta(Distribution):
         a, b, n = self.a, self.b, self.a + self.b
         parts = [stirling_remainder(x) + (x - 1) * digamma_gap(x) for x in (a, b)]
         return parts[0] + parts[1] - stirling_remainder(n) - (n - 2) * digamma_gap(n) - log(n)
-
-    def cdf(self, x: Value) -> Value:
-        return in_float64(betainc, self.a, self.b, clip(x, 0.0, 1.0))
-
-    def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
         return inside_unit(special(p).betaincinv(self.a, self.b, p.astype(np.float64)).astype(p.dtype))
@@ -83,15 +74,12 @@ class Kumaraswamy(Distribution):
     a: Value = parameter(POSITIVE)
     b: Value = parameter(POSITIVE)
     support = OPEN_UNIT
+    mean = property(lambda self: exp(log(self.b) + betaln(1 + 1 / self.a, self.b)))  # ``b B(1 + 1 / a, b)``
+    icdf = formula(lambda self, p: inside_unit(exp(log(-expm1(log1p(-p) / self.b)) / self.a)))
 
     def log_density(self, x: Value) -> Value:
         power = self.a * log(x)
         return log(self.a) + log(self.b) + power - log(x) + (self.b - 1) * log(-expm1(power))
-
-    @property
-    def mean(self) -> Value:
-        """``b B(1 + 1 / a, b)``."""
-        return exp(log(self.b) + betaln(1 + 1 / self.a, self.b))
 
     @property
     def variance(self) -> Value:
@@ -107,9 +95,6 @@ class Kumaraswamy(Distribution):
         below, above = x <= 0, x >= 1
         inside = choose(below, 0.5, choose(above, 0.5, x))
         return choose(below, 0.0, choose(above, 1.0, -expm1(self.b * log(-expm1(self.a * log(inside))))))
-
-    def icdf(self, p: Value) -> Value:
-        return inside_unit(exp(log(-expm1(log1p(-p) / self.b)) / self.a))
 
 
 _TERMS = np.arange(1, 13)
@@ -142,7 +127,7 @@ def _log_partition(l: Value) -> Value:
 
 
 @dataclass(frozen=True, eq=False)
-class ContinuousBernoulli(Toss, Distribution):
+class ContinuousBernoulli(Toss, Implicit, Distribution):
     """The distribution on [0, 1] with a density proportional to ``p^x (1 - p)^(1 - x)``: a likelihood for grey values.
 
     ``log p(x) = logits x - A(logits)`` with ``A(l) = log((exp(l) - 1) / l)``, which is 0 at l = 0, where the density
@@ -159,32 +144,18 @@ class ContinuousBernoulli(Toss, Distribution):
     logits: Value = either(REAL)
     probs: Value = either(OPEN_UNIT)
     support = UNIT
-    path = "implicit"
+    mean = property(lambda self: 0.5 + 0.5 * _log_sinhc(0.5 * self.as_logits, 1))
+    variance = property(lambda self: 0.25 * _log_sinhc(0.5 * self.as_logits, 2))
+    log_density = formula(lambda self, x: self.as_logits * x - self.log_normaliser())
+    entropy = formula(lambda self: self.log_normaliser() - self.as_logits * self.mean)
 
     def log_normaliser(self) -> Value:
         """Return A(logits)."""
         return _log_partition(self.as_logits)
 
-    def log_density(self, x: Value) -> Value:
-        return self.as_logits * x - self.log_normaliser()
-
-    @property
-    def mean(self) -> Value:
-        return 0.5 + 0.5 * _log_sinhc(0.5 * self.as_logits, 1)
-
-    @property
-    def variance(self) -> Value:
-        return 0.25 * _log_sinhc(0.5 * self.as_logits, 2)
-
-    def entropy(self) -> Value:
-        return self.log_normaliser() - self.as_logits * self.mean
-
     def cdf(self, x: Value) -> Value:
         x = clip(x, 0.0, 1.0)
         return x * exp(_log_partition(self.as_logits * x) - self.log_normaliser())
-
-    def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
         xp = namespace(p)

@@ -7,24 +7,21 @@ read its mask off the values would keep the branch of the point where the graph 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from ..core import Noise, Value, as_array, trees, value_of
+from ..core import Noise, Value, as_array
 from ..ops import exp, log, logical_or, stop_gradient, where
 from ..ops.declare import STOP, elementwise
 from ..ops.ranges import promised
-from .distribution import noise_dtype
 
 
 def choose(condition: Value, x: Value, y: Value) -> Value:
     """Return ``x`` where the condition holds and ``y`` elsewhere, for formulas that agree where they meet.
 
     ``seamless`` says that nothing jumps there, so that a random condition does not block a pathwise gradient.
-
-    >>> x = tg.Tensor(2.0, "x")
-    >>> float(tg.replay(choose(x > 0, x, 0.0), {x: np.array(-1.0)}).value)
-    0.0
     """
     return where(seamless(condition), x, y)
 
@@ -45,6 +42,12 @@ def log_or_minus_infinity(x: Value) -> Value:
     return choose(zero, -math.inf, log(choose(zero, 1.0, x)))
 
 
+def infinite_up_to(bound: float, n: Value, moment: Callable[[Value], Value]) -> Value:
+    """Return ``moment(n)`` where n is above the bound, and infinity elsewhere."""
+    exists = n > bound
+    return choose(exists, moment(choose(exists, n, bound + 1.0)), math.inf)
+
+
 def clamp(x: Value, low: Value, high: Value = math.inf) -> Value:
     """Return ``x`` kept between two bounds, with derivative 0 beyond them. A nan stays a nan.
 
@@ -55,44 +58,33 @@ def clamp(x: Value, low: Value, high: Value = math.inf) -> Value:
 
 
 def above_zero(x: Value) -> Value:
-    """Return ``x``, raised to the smallest normal number of its dtype.
-
-    >>> bool(above_zero(np.float32(0.0)) == np.finfo(np.float32).tiny)
-    True
-    """
+    """Return ``x``, raised to the smallest normal number of its dtype."""
     return clamp(x, float(_precision(x).tiny))
 
 
 def exp_below_infinity(x: Value) -> Value:
-    """Return ``exp(x)``, or a number close to the largest of its dtype where that would be infinite.
-
-    >>> bool(np.isfinite(exp_below_infinity(1000.0)))
-    True
-    """
+    """Return ``exp(x)``, or a number close to the largest of its dtype where that would be infinite."""
     largest = math.log(_precision(x).max) - 1
     return exp(choose(x > largest, largest, x))
 
 
 def inside_unit(x: Value) -> Value:
-    """Return ``x`` clamped to the open interval (0, 1): at least one float away from each end.
-
-    >>> bool(inside_unit(1.0) < 1.0)
-    True
-    """
+    """Return ``x`` clamped to the open interval (0, 1): at least one float away from each end."""
     return clamp(x, float(_precision(x).tiny), 1 - float(_precision(x).epsneg))
 
 
-def probability(p: Value, *parameters: Value) -> Value:
-    """Return ``p`` as a Tensor or an array, with nan for numbers below 0 or above 1. Noise is taken as it is.
+def between_minus_one_and_one(x: Value) -> Value:
+    """Return ``x`` clamped to the open interval (-1, 1)."""
+    end = 1 - float(_precision(x).epsneg)
+    return clamp(x, -end, end)
 
-    Args:
-        p: probabilities; a number gets the dtype of the parameters.
-        parameters: those of the distribution, or the distribution itself.
-    """
+
+def probability(p: Value, dist: Any) -> Value:
+    """Return ``p`` with nan for numbers below 0 or above 1; a number gets the dtype of the distribution."""
     if isinstance(p, Noise):
         return p
     if not hasattr(p, "dtype"):
-        p = as_array(p).astype(noise_dtype([value_of(leaf) for leaf in trees.leaves(parameters)]))
+        p = as_array(p).astype(dist.dtype)
     return choose(logical_or(p < 0, p > 1), math.nan, p)
 
 

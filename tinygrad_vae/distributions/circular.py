@@ -12,9 +12,9 @@ from ..core import Array, Value, namespace, value_of
 from ..domains import NONNEGATIVE, Domain
 from ..ops import asin, exp, expand_dims, i0e, i1e, log, sin, sqrt, stop_gradient, sum
 from .accurate import gauss_legendre, polynomial
-from .branches import choose, clamp, probability
+from .branches import choose, clamp
 from .distribution import Distribution, parameter
-from .implicit import bisect, inverse_cdf
+from .implicit import Implicit, bisect
 
 _ANGLE = Domain("an angle in radians", np.isfinite, lambda rng, shape: rng.uniform(-3, 3, shape))
 
@@ -26,7 +26,7 @@ def _height(concentration: Value, t: Value) -> Value:
 
 
 @dataclass(frozen=True, eq=False)
-class VonMises(Distribution):
+class VonMises(Implicit, Distribution):
     """The von Mises distribution on the circle, close to a Gaussian of variance 1 / concentration where that is large.
 
     ``log p(x) = k cos(x - loc) - log(2 pi I0(k))`` with k = concentration, the same for angles that are 2 pi apart. A
@@ -45,7 +45,8 @@ class VonMises(Distribution):
     loc: Value = parameter(_ANGLE, default=0.0, moves_support=True)
     concentration: Value = parameter(NONNEGATIVE, default=1.0)
     support = _ANGLE
-    path = "implicit"
+    mean = property(lambda self: self.loc + 0.0 * self.concentration)
+    variance = property(lambda self: 2 * self._integral(0.0, lambda t: t * t) + 0.0 * self.loc)
 
     @property
     def off_zero(self) -> Value:
@@ -66,14 +67,6 @@ class VonMises(Distribution):
         near, t = choose(large, 1.0, k), 1 / choose(large, k, 300.0)
         series = t * polynomial((1 / 2, 1 / 8, 1 / 8, 25 / 128, 13 / 32, 1073 / 1024), t)
         return choose(large, series, 1 - i1e(near) / i0e(near)) + 0.0 * self.loc
-
-    @property
-    def mean(self) -> Value:
-        return self.loc + 0.0 * self.concentration
-
-    @property
-    def variance(self) -> Value:
-        return 2 * self._integral(0.0, lambda t: t * t) + 0.0 * self.loc
 
     def entropy(self) -> Value:
         k = self.off_zero
@@ -103,9 +96,6 @@ class VonMises(Distribution):
         below = y < 0
         beyond = self._beyond(choose(below, -y, y))
         return choose(below, beyond, 1 - beyond)
-
-    def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
         """Bisect twelve times, to a fraction of the width, and go on with three steps of Newton."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core import Array, Value, namespace, trees, value_of
-from ..domains import COUNT, LOGIT, LOGITS, NONNEGATIVE, POSITIVE, SIMPLEX, UNIT, Domain
+from ..domains import COUNT, LOGIT, LOGITS, NONNEGATIVE, POSITIVE, SIMPLEX, UNIT, Domain, between
 from ..ops import (
     astype,
     betainc,
@@ -32,20 +32,14 @@ from ..ops import (
     where,
 )
 from .accurate import deviance, in_float64, log_binomial, stirling_remainder
-from .branches import choose, clamp, log_or_minus_infinity, probability
-from .distribution import Distribution, parameter, times_log
-from .implicit import inverse_cdf, smallest_count
+from .branches import choose, clamp, log_or_minus_infinity
+from .distribution import Distribution, formula, parameter, times_log
+from .implicit import Implicit, smallest_count
 from .odds import Choice, Toss, either
 
-_ABOVE_MINUS_INFINITY = Domain(
-    "above minus infinity", lambda x: x > -np.inf, lambda rng, shape: rng.uniform(-2, 3, shape)
-)
-_POSITIVE_PROBABILITY = Domain(
-    "above 0, up to 1", lambda x: (x > 0) & (x <= 1), lambda rng, shape: rng.uniform(0.1, 0.9, shape)
-)
-_NEVER = 40.0
-"""A search for a draw leaves out counts of a probability below exp(-40), less than the smallest noise."""
-
+_ABOVE_MINUS_INFINITY = Domain("above minus infinity", lambda x: x > -np.inf, between(-2, 3))
+_POSITIVE_PROBABILITY = Domain("above 0, up to 1", lambda x: (x > 0) & (x <= 1), UNIT.draw)
+_NEVER = 40.0  # counts of a probability below exp(-40), less than the smallest noise, are never drawn
 _STEPS = np.arange(1600.0)
 _GROWTH = np.exp((_STEPS - 444) / 12)
 
@@ -72,37 +66,36 @@ def entropy_of_counts(dist: Any) -> Value:
     return astype(-sum(choose(outside, 0.0, weights * times_log(exp(log_p), log_p)), axis=0), dtype)
 
 
-class Counts:
-    """What distributions on the whole numbers share: a draw is the smallest count k with ``cdf(k) >= u``."""
+class Counts(Implicit):
+    """A distribution on the whole numbers: a draw is the smallest count k with ``cdf(k) >= u``.
+
+    It is at most ``search_up_to()``, and never above ``highest_count``, from where on the probability is 0.
+    """
 
     support: ClassVar[Any] = COUNT
     path: ClassVar[str | None] = None
     highest_count: Any = math.inf
-    """The largest count that has a probability."""
-
-    def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, probability(p, self))  # type: ignore[arg-type]
+    cdf: Any
+    search_up_to: Any
+    entropy = formula(lambda self: entropy_of_counts(self))
 
     def solve_cdf(self, p: Array) -> Array:
         xp = namespace(p)
-        return xp.where(xp.isnan(p), p, smallest_count(self.cdf, p, self.search_up_to()))  # type: ignore[attr-defined]
+        return xp.where(xp.isnan(p), p, smallest_count(self.cdf, p, self.search_up_to()))
+
+
+class _Failures(Toss, Counts):
+    """The number of failures before so many successes."""
+
+    successes: Any = 1.0
 
     def search_up_to(self) -> Any:
-        """Return a count that a draw never exceeds, for parameters that are arrays."""
-        raise NotImplementedError
-
-    def entropy(self) -> Value:
-        return entropy_of_counts(self)
-
-
-def _highest_of_negative_binomial(total: Any, log_q: Any) -> Any:
-    """Return a count that a draw never exceeds: ``P(k or more) <= (1 + sqrt q)^r q^(k/2)`` with q = 1 - p."""
-    decay = -log_q
-    return np.ceil(2 * (_NEVER + total * np.log1p(np.exp(-0.5 * decay))) / decay)
+        decay = -self.log_tails  # P(k or more) <= (1 + sqrt q)^r q^(k/2) with q = 1 - p
+        return np.ceil(2 * (_NEVER + self.successes * np.log1p(np.exp(-0.5 * decay))) / decay)
 
 
 @dataclass(frozen=True, eq=False)
-class Geometric(Toss, Counts, Distribution):
+class Geometric(_Failures, Distribution):
     """The distribution of the number of failures before the first success, with p = sigmoid(logits) for each trial.
 
     ``log p(k) = k log(1 - p) + log p`` for k = 0, 1, ...; a draw is ``floor(log u / log(1 - p))``, u ~ U(0, 1).
@@ -117,33 +110,16 @@ class Geometric(Toss, Counts, Distribution):
 
     logits: Value = either(_ABOVE_MINUS_INFINITY)
     probs: Value = either(_POSITIVE_PROBABILITY)
-
-    def transform(self, noise: Value) -> Value:
-        return floor(log(noise) / self.log_tails)
+    mean = property(lambda self: self.failures)
+    variance = property(lambda self: self.failures * (1 + self.failures))
+    transform = formula(lambda self, noise: floor(log(noise) / self.log_tails))
+    log_density = formula(lambda self, x: self.log_prob_of(1.0 + 0.0 * x, x))
+    entropy = formula(lambda self: -(times_log(self.failures, self.log_tails) + self.log_heads))
+    cdf = formula(lambda self, x: -expm1(times_log(clamp(floor(x) + 1, 0.0), self.log_tails)))
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
         """One failure more: ``-(z + 1) / p`` times the slope of p."""
         return z + 1, -(z + 1) * self.log_heads, (z + 1) * self.tails
-
-    def search_up_to(self) -> Any:
-        return _highest_of_negative_binomial(1.0, self.log_tails)
-
-    def log_density(self, x: Value) -> Value:
-        return self.log_prob_of(1.0 + 0.0 * x, x)
-
-    @property
-    def mean(self) -> Value:
-        return self.failures
-
-    @property
-    def variance(self) -> Value:
-        return self.failures * (1 + self.failures)
-
-    def entropy(self) -> Value:
-        return -(times_log(self.failures, self.log_tails) + self.log_heads)
-
-    def cdf(self, x: Value) -> Value:
-        return -expm1(times_log(clamp(floor(x) + 1, 0.0), self.log_tails))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,25 +136,19 @@ class Poisson(Counts, Distribution):
     """
 
     rate: Value = parameter(NONNEGATIVE)
+    mean = property(lambda self: self.rate + 0.0)
+    variance = property(lambda self: self.rate + 0.0)
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
         """One event more: ``dE f(z) / drate = E f(z + 1) - E f(z)``."""
         return z + 1, self.rate, self.rate
 
     def search_up_to(self) -> Any:
-        """By Bernstein's inequality."""
-        return np.ceil(self.rate + _NEVER / 3 + np.sqrt(_NEVER**2 / 9 + 2 * _NEVER * self.rate))
+        bound = _NEVER / 3 + np.sqrt(_NEVER**2 / 9 + 2 * _NEVER * self.rate)  # by Bernstein's inequality
+        return np.ceil(self.rate + bound)
 
     def log_density(self, x: Value) -> Value:
         return -deviance(x, self.rate, log_or_minus_infinity(self.rate)) - stirling_remainder(x)
-
-    @property
-    def mean(self) -> Value:
-        return self.rate + 0.0
-
-    @property
-    def variance(self) -> Value:
-        return self.rate + 0.0
 
     def cdf(self, x: Value) -> Value:
         k = floor(x)
@@ -203,6 +173,9 @@ class Binomial(Toss, Counts, Distribution):
     total: Value = parameter(COUNT, moves_support=True)
     logits: Value = either(LOGIT)
     probs: Value = either(UNIT)
+    highest_count = property(lambda self: stop_gradient(self.total))
+    mean = property(lambda self: self.total * self.heads)
+    variance = property(lambda self: self.total * (self.heads * self.tails))
 
     @property
     def support(self) -> Domain:
@@ -235,23 +208,11 @@ class Binomial(Toss, Counts, Distribution):
         m, r = where(up, self.total - z, z), where(up, 1 - p, p)
         return where(up, minimum(z + 1, self.total), maximum(z - 1, 0.0)), -m * log(r), m * (1 - r)
 
-    @property
-    def highest_count(self) -> Any:
-        return stop_gradient(self.total)
-
     def search_up_to(self) -> Any:
         return self.total
 
     def log_density(self, x: Value) -> Value:
         return log_binomial(x, self.total - x, self.heads, self.log_heads, self.tails, self.log_tails)
-
-    @property
-    def mean(self) -> Value:
-        return self.total * self.heads
-
-    @property
-    def variance(self) -> Value:
-        return self.total * (self.heads * self.tails)
 
     def entropy(self) -> Value:
         """Return the entropy of the rarer outcome, which is that of the other one too."""
@@ -268,7 +229,7 @@ class Binomial(Toss, Counts, Distribution):
 
 
 @dataclass(frozen=True, eq=False)
-class NegativeBinomial(Toss, Counts, Distribution):
+class NegativeBinomial(_Failures, Distribution):
     """The distribution of the number of failures before r successes, with p = sigmoid(logits) for each trial.
 
     ``log p(k) = log(Gamma(k + r) / (k! Gamma(r))) + r log p + k log(1 - p)`` for k = 0, 1, ..., with r = successes,
@@ -291,9 +252,8 @@ class NegativeBinomial(Toss, Counts, Distribution):
     successes: Value = parameter(POSITIVE, kw_only=True)
     logits: Value = either(_ABOVE_MINUS_INFINITY)
     probs: Value = either(_POSITIVE_PROBABILITY)
-
-    def search_up_to(self) -> Any:
-        return _highest_of_negative_binomial(self.successes, self.log_tails)
+    mean = property(lambda self: self.successes * self.failures)
+    variance = property(lambda self: self.successes * self.failures * (1 + self.failures))
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
         """One failure more. The path has the slope ``-dF(z) / p(z)``, F the cdf: ``-(z + r) / p`` in p."""
@@ -304,14 +264,6 @@ class NegativeBinomial(Toss, Counts, Distribution):
     def log_density(self, x: Value) -> Value:
         ways = log_binomial(x, self.successes, self.tails, self.log_tails, self.heads, self.log_heads)
         return ways + log(self.successes) - log(x + self.successes)
-
-    @property
-    def mean(self) -> Value:
-        return self.successes * self.failures
-
-    @property
-    def variance(self) -> Value:
-        return self.successes * self.failures * (1 + self.failures)
 
     def cdf(self, x: Value) -> Value:
         k = floor(x)
@@ -339,6 +291,9 @@ class Multinomial(Choice, Distribution):
     logits: Value = either(LOGITS)
     probs: Value = either(SIMPLEX)
     path = None
+    event_shape = property(lambda self: (self.classes,))
+    mean = property(lambda self: expand_dims(self.total, axis=-1) * self.each)
+    variance = property(lambda self: self.mean * (1 - self.each))
 
     @property
     def support(self) -> Domain:
@@ -356,10 +311,6 @@ class Multinomial(Choice, Distribution):
     def why_not_enumerated(self) -> str:
         return "the vectors of counts are not listed: draw each trial by itself, with Categorical, and enumerate these"
 
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return (self.classes,)
-
     def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
         return (*shape, *self.batch_shape, self.classes - 1)
 
@@ -375,11 +326,3 @@ class Multinomial(Choice, Distribution):
         n = expand_dims(self.total, axis=-1)
         mean, log_mean = n * self.each, log(choose(n > 0, n, 1.0)) + self.log_each
         return stirling_remainder(self.total) - sum(stirling_remainder(x) + deviance(x, mean, log_mean), axis=-1)
-
-    @property
-    def mean(self) -> Value:
-        return expand_dims(self.total, axis=-1) * self.each
-
-    @property
-    def variance(self) -> Value:
-        return self.mean * (1 - self.each)

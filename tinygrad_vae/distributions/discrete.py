@@ -1,17 +1,34 @@
-"""Distributions on finitely many values. A draw jumps as the parameters move, so it has no pathwise derivative."""
+"""Distributions on finitely many values. But for the value of ``Delta``, a draw jumps as the parameters move."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..core import Value, namespace, value_of
-from ..domains import BOOLEAN, LOGIT, LOGITS, ONE_HOT, SIMPLEX, UNIT, Domain, whole_numbers
-from ..ops import argmax, astype, bernoulli_log_prob, equal, expand_dims, isnan, less, log, sum, where
+from ..domains import BOOLEAN, LOGIT, LOGITS, ONE_HOT, REAL, SIMPLEX, UNIT, Domain, whole_numbers
+from ..ops import (
+    argmax,
+    astype,
+    bernoulli_log_prob,
+    divide_or_zero,
+    equal,
+    expand_dims,
+    greater_equal,
+    isfinite,
+    isnan,
+    less,
+    log,
+    logical_and,
+    stop_gradient,
+    sum,
+    where,
+)
 from .branches import choose, probability
-from .distribution import Distribution, times_log
+from .distribution import Distribution, formula, noise_dtype, parameter, times_log
 from .odds import Choice, Toss, either
 
 
@@ -33,12 +50,14 @@ class Bernoulli(Toss, Distribution):
     probs: Value = either(UNIT)
     support = BOOLEAN
     path = None
+    mean = property(lambda self: self.heads + 0.0)
+    variance = property(lambda self: self.heads * self.tails)
+    transform = formula(lambda self, noise: astype(less(self.tails, noise), noise.dtype))
+    entropy = formula(lambda self: -(times_log(self.heads, self.log_heads) + times_log(self.tails, self.log_tails)))
+    cdf = formula(lambda self, x: where(x < 0, 0.0, where(x < 1, self.tails, choose(isnan(x), x, 1.0))))
 
     def enumerate_support(self) -> list[Any] | None:
         return [0, 1]
-
-    def transform(self, noise: Value) -> Value:
-        return astype(less(self.tails, noise), noise.dtype)
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
         """The other side: ``f(1) - f(0)`` with the slope of p, whichever came."""
@@ -49,27 +68,42 @@ class Bernoulli(Toss, Distribution):
             x = astype(x, self.dtype)
         return self.log_prob_of(x, 1 - x) if self.logits is None else bernoulli_log_prob(x, self.logits)
 
-    @property
-    def mean(self) -> Value:
-        return self.heads + 0.0
-
-    @property
-    def variance(self) -> Value:
-        return self.heads * self.tails
-
-    def entropy(self) -> Value:
-        return -(times_log(self.heads, self.log_heads) + times_log(self.tails, self.log_tails))
-
-    def cdf(self, x: Value) -> Value:
-        return where(x < 0, 0.0, where(x < 1, self.tails, choose(isnan(x), x, 1.0)))
-
     def icdf(self, p: Value) -> Value:
         p = probability(p, self)
         return choose(isnan(p), p, self.transform(p))
 
 
+class _Chosen(Choice):
+    """One choice: the class with the largest of its logit and a Gumbel number, ``-log(-log u)``."""
+
+    transform = formula(lambda self, noise: argmax(self.as_logits - log(-log(noise)), axis=-1))
+    entropy = formula(lambda self: -sum(times_log(self.each, self.log_each), axis=-1))
+
+    def enumerate_support(self) -> list[Any] | None:
+        return list(range(self.classes))
+
+    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
+        return (*shape, *self.batch_shape, self.classes)  # type: ignore[attr-defined]
+
+    def runner_up(self, chosen: Value, noise: Value) -> tuple[Value, Value, Value]:
+        """Return a mask of the class that comes second with this noise, and what belongs to ``alternative``.
+
+        The first two are a draw without replacement. With a = 1 - p(first) and b = 1 - p(second), the path is
+        ``a b / (a + b) (l_second - l_first)``: for two classes the path of a toss. Kool, van Hoof and Welling 2020.
+        """
+        l = self.as_logits
+        noisy = where(chosen, -math.inf, l - log(-log(noise)))
+        classes = namespace(value_of(noise)).arange(self.classes)
+        second = stop_gradient(equal(argmax(noisy, axis=-1, keepdims=True), classes))
+        a, b = (1 - sum(where(mask, self.each, 0.0), axis=-1) for mask in (chosen, second))
+        weight = stop_gradient(divide_or_zero(a * b, a + b))
+        finite = stop_gradient(isfinite(l))  # a class of probability 0 comes second where there is no other: weight 0
+        first, other = (sum(where(logical_and(mask, finite), l, 0.0), axis=-1) for mask in (chosen, second))
+        return second, weight * (other - first), weight
+
+
 @dataclass(frozen=True, eq=False)
-class Categorical(Choice, Distribution):
+class Categorical(_Chosen, Distribution):
     """The distribution of a choice among K classes, a whole number from 0 to K - 1.
 
     ``log p(k) = log_softmax(logits)_k``; a draw is ``argmax(logits + Gumbel noise)``, the noise being
@@ -86,47 +120,24 @@ class Categorical(Choice, Distribution):
     logits: Value = either(LOGITS)
     probs: Value = either(SIMPLEX)
     path = None
-
-    @property
-    def support(self) -> Domain:
-        return whole_numbers(0, self.classes - 1)
-
-    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
-        return (*shape, *self.batch_shape, self.classes)
-
-    def enumerate_support(self) -> list[Any] | None:
-        return list(range(self.classes))
-
-    def transform(self, noise: Value) -> Value:
-        return argmax(self.as_logits - log(-log(noise)), axis=-1)
+    support = property(lambda self: whole_numbers(0, self.classes - 1))
+    mean = property(lambda self: sum(self.each * self.numbers, axis=-1))
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
-        second, path, size = self.runner_up(equal(expand_dims(z, axis=-1), self._numbers), noise)
+        second, path, size = self.runner_up(equal(expand_dims(z, axis=-1), self.numbers), noise)
         return argmax(second, axis=-1), path, size
 
     def log_density(self, x: Value) -> Value:
-        return self.log_prob_of(astype(expand_dims(x, axis=-1) == self._numbers, self.given.dtype))
-
-    @property
-    def _numbers(self) -> Value:
-        """0 to K - 1."""
-        return namespace(value_of(self.given)).arange(self.classes).astype(self.given.dtype)
-
-    def entropy(self) -> Value:
-        return -sum(times_log(self.each, self.log_each), axis=-1)
-
-    @property
-    def mean(self) -> Value:
-        return sum(self.each * self._numbers, axis=-1)
+        return self.log_prob_of(astype(expand_dims(x, axis=-1) == self.numbers, self.given.dtype))
 
     @property
     def variance(self) -> Value:
         mean = expand_dims(self.mean, axis=-1)
-        return sum(self.each * (self._numbers - mean) ** 2, axis=-1)
+        return sum(self.each * (self.numbers - mean) ** 2, axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
-class OneHotCategorical(Choice, Distribution):
+class OneHotCategorical(_Chosen, Distribution):
     """The distribution of a choice among K classes, a vector of K zeros with a 1 at the class chosen.
 
     ``log p(x) = sum_k x_k log_softmax(logits)_k``; a draw is the one that ``Categorical`` makes of the same noise.
@@ -143,10 +154,10 @@ class OneHotCategorical(Choice, Distribution):
     probs: Value = either(SIMPLEX)
     path = None
     support = ONE_HOT
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return (self.classes,)
+    event_shape = property(lambda self: (self.classes,))
+    mean = property(lambda self: self.each)
+    variance = property(lambda self: self.each * (1 - self.each))
+    log_density = formula(lambda self, x: self.log_prob_of(x))
 
     def enumerate_support(self) -> list[Any] | None:
         return list(np.eye(self.classes))
@@ -159,16 +170,38 @@ class OneHotCategorical(Choice, Distribution):
         second, path, size = self.runner_up(equal(z, 1), noise)
         return astype(second, noise.dtype), path, size
 
-    def log_density(self, x: Value) -> Value:
-        return self.log_prob_of(x)
 
-    def entropy(self) -> Value:
-        return -sum(times_log(self.each, self.log_each), axis=-1)
+@dataclass(frozen=True, eq=False)
+class Delta(Distribution):
+    """The distribution of a constant: all probability lies at ``value``.
+
+    ``log p(x) = 0`` at x = value: a probability, not a density. A draw is the value, and its derivative in the value
+    is 1. The value moves the support, so there is no score function for it.
+
+    Args:
+        value: the only value of a draw, any number.
+
+    >>> float(Delta(3.0).sample(rng=tg.noise(0)))
+    3.0
+    """
+
+    value: Value = parameter(REAL, moves_support=True)
+    mean = property(lambda self: self.value + 0.0)
+    variance = property(lambda self: 0.0 * self.value)
+    transform = formula(lambda self, noise: self.value + 0.0 * noise)
+    log_density = formula(lambda self, x: choose(x == self.value, 0.0 * self.value, -math.inf))
+    entropy = formula(lambda self: 0.0 * self.value)
 
     @property
-    def mean(self) -> Value:
-        return self.each
+    def support(self) -> Domain:
+        value = value_of(self.value)
+        return Domain(
+            "equal to the value of Delta",
+            lambda x: x == value,
+            lambda rng, shape: np.broadcast_to(value, shape),
+            discrete=True,
+        )
 
-    @property
-    def variance(self) -> Value:
-        return self.each * (1 - self.each)
+    def cdf(self, x: Value) -> Value:
+        dtype = noise_dtype([value_of(x), value_of(self.value)])
+        return choose(isnan(x), math.nan, astype(greater_equal(x, self.value), dtype))

@@ -56,6 +56,11 @@ def parameter(domain: Domain | Callable[[Any], Domain], *, moves_support: bool =
     return dataclasses.field(metadata={"domain": domain, "moves_support": moves_support}, **options)
 
 
+def formula(expression: Callable[..., Value]) -> Any:
+    """Declare a method that is one expression: ``cdf = formula(lambda self, x: -expm1(-self.rate * x))``."""
+    return expression
+
+
 class Distribution:
     """A probability distribution over numbers, element by element over its batch shape.
 
@@ -75,6 +80,17 @@ class Distribution:
     support: ClassVar[Any]
     path: ClassVar[str | None] = "explicit"
     noise_distribution: ClassVar[NoiseDistribution] = UNIFORM
+    event_shape: ClassVar[Any] = ()
+    """The shape of one draw of one distribution: ``()`` for a number."""
+
+    family = property(lambda self: type(self).__name__)
+    """The name of the distribution, or of its elements' where several are taken together."""
+
+    element = property(lambda self: self)
+    """The distribution of one element where independent ones are taken together, else this distribution."""
+
+    dtype = property(lambda self: noise_dtype(trees.leaves(self)))
+    """The dtype of the noise: float32 where every array among the parameters is, float64 otherwise."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         parameters(type(self))  # raises: a dataclass has an __init__ of its own
@@ -85,42 +101,28 @@ class Distribution:
         cls.__repr__ = Distribution.__repr__  # type: ignore[method-assign]  # else @dataclass would write one
 
     def __post_init__(self) -> None:
-        """Check every parameter against its domain.
+        """Check every parameter against its domain, and make floats of whole numbers.
+
+        In float32 where all floats are: the logarithm of a number is a float64. Beside arrays on a GPU a number
+        becomes one there: a function of a number is an array of NumPy.
 
         Raises:
             TypeError, ValueError: a parameter is no array of numbers, or lies outside its domain.
         """
-        given = []
-        for f in parameters(self):
-            value = value_of(getattr(self, f.name))
-            if (
-                isinstance(value, bool)
-                or not (isinstance(value, (int, float)) or is_array(value))
-                or (is_array(value) and value.dtype.kind not in "fiu")
-            ):
-                raise TypeError(
-                    f"{type(self).__name__}: {f.name} must be an array or a number, found {describe(value)}"
-                )
-            given.append((f"{type(self).__name__}: {f.name}", domain_of(self, f), value))
-        check_all_inside(given)
+        named = {f: value_of(getattr(self, f.name)) for f in parameters(self)}
+        for f, value in named.items():
+            if not (value.dtype.kind in "fiu" if is_array(value) else type(value) in (int, float)):
+                raise TypeError(f"{self.family}: {f.name} must be an array or a number, found {describe(value)}")
+        check_all_inside([(f"{self.family}: {f.name}", domain_of(self, f), value) for f, value in named.items()])
         self.batch_shape  # noqa: B018  raises where the parameters do not broadcast
-        self._give_numbers_a_dtype()
-
-    def _give_numbers_a_dtype(self) -> None:
-        """Make floats of whole numbers, in float32 where all floats are: the logarithm of a number is a float64.
-
-        Beside arrays on a GPU a number becomes one there: a function of a number is an array of NumPy.
-        """
-        named = {f.name: getattr(self, f.name) for f in parameters(self)}
-        dtypes = {x.dtype for x in map(value_of, named.values()) if is_array(x) and x.dtype.kind == "f"}
-        dtype = np.float32 if dtypes == {np.dtype(np.float32)} else np.float64
-        xp = namespace(*map(value_of, named.values()))
-        for name, x in named.items():
-            if type(x) in (int, float):
+        dtypes = {x.dtype for x in named.values() if is_array(x) and x.dtype.kind == "f"}
+        dtype, xp = np.float32 if dtypes == {np.dtype(np.float32)} else np.float64, namespace(*named.values())
+        for f, x in named.items():
+            if not is_array(x):
                 if dtype is np.float32 or xp is not np:
-                    object.__setattr__(self, name, xp.full((), x, dtype))
-            elif x.dtype.kind in "iu":
-                object.__setattr__(self, name, astype(x, dtype))
+                    object.__setattr__(self, f.name, xp.full((), x, dtype))
+            elif x.dtype.kind != "f":
+                object.__setattr__(self, f.name, astype(getattr(self, f.name), dtype))
 
     def __repr__(self) -> str:
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
@@ -133,20 +135,16 @@ class Distribution:
     @classmethod
     def example(cls: type[D], rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> D:
         """Return a distribution with parameters drawn from their domains, for tests."""
-        blank = object.__new__(cls)
-        declared = parameters(cls)
+        blank, declared = object.__new__(cls), parameters(cls)
         for f in dataclasses.fields(cls):  # type: ignore[arg-type]
-            if f not in declared and f.default is f.default_factory is dataclasses.MISSING:
+            if f in declared and f.name != "probs":  # the logits are given
+                domain = domain_of(blank, f)
+                drawn = domain.draw(rng, batch_shape + (3,) * domain.event_ndim)
+                object.__setattr__(blank, f.name, np.asarray(drawn, np.float64))
+            elif f.default is f.default_factory is dataclasses.MISSING:
                 raise TypeError(
                     f"{cls.__name__}: declare {f.name} = tg.parameter(domain), or an example(rng, batch_shape)"
                 )
-        for f in declared:
-            if f.name == "probs":  # the logits are given
-                continue
-            domain = domain_of(blank, f)
-            object.__setattr__(
-                blank, f.name, np.asarray(domain.draw(rng, batch_shape + (3,) * domain.event_ndim), np.float64)
-            )
         return blank
 
     # shapes ---------------------------------------------------------------------------------------
@@ -154,9 +152,9 @@ class Distribution:
     @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:
         """The shape of the independent distributions that the parameters hold."""
-        shapes = {f.name: _batch_part(value_of(getattr(self, f.name)), domain_of(self, f)) for f in parameters(self)}
-        if len(set(shapes.values())) == 1:
-            return next(iter(shapes.values()))
+        own = {f.name: domain_of(self, f).event_ndim for f in parameters(self)}
+        values = {name: value_of(getattr(self, name)) for name in own}
+        shapes = {name: np.shape(value)[: np.ndim(value) - own[name]] for name, value in values.items()}
         try:
             return np.broadcast_shapes(*shapes.values())
         except ValueError:
@@ -165,33 +163,18 @@ class Distribution:
                 f"{type(self).__name__}: the shapes of the parameters do not broadcast together: {found}"
             ) from None
 
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """The shape of one draw of one distribution: ``()`` for a number."""
-        return ()
-
     def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
         """Return the shape of the noise for draws of ``shape``."""
         return (*shape, *self.batch_shape, *self.event_shape)
 
     # drawing --------------------------------------------------------------------------------------
 
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the noise: float32 where every array among the parameters is, float64 otherwise."""
-        return noise_dtype([value_of(leaf) for leaf in trees.leaves(self)])
-
     def transform(self, noise: Value) -> Value:
         """Return the draw that belongs to this noise: ``z = g(noise, parameters)``. By default the inverse cdf."""
         return self.icdf(noise)
 
     def sample(
-        self,
-        shape: tuple[int, ...] = (),
-        *,
-        rng: NoiseStream,
-        name: str | None = None,
-        estimator: Any = None,
+        self, shape: tuple[int, ...] = (), *, rng: NoiseStream, name: str | None = None, estimator: Any = None
     ) -> Value:
         """Draw, and block the gradient.
 
@@ -202,7 +185,7 @@ class Distribution:
             shape: sample axes to put in front of the batch shape.
             rng: a stream from ``tg.noise(seed)``.
             name: what to call the node.
-            estimator: what ``tg.estimate(cost)`` is to take care of it with, where nothing else is asked for there.
+            estimator: the one that ``tg.estimate(cost)`` uses for this draw, unless it is given another.
 
         Returns:
             Draws of shape ``shape + batch_shape + event_shape``.
@@ -223,10 +206,8 @@ class Distribution:
         noise = self._noise(shape, rng, name)
         if not any(isinstance(leaf, Tensor) for leaf in trees.leaves(self)):
             return self.transform(noise.value)
-        z = self.transform(noise)
-        return make_node(
-            z.value, handled_draw, (z,), {"drawn": Drawn(name, str(self), calling_line(), "pathwise")}, name
-        )
+        z, drawn = self.transform(noise), Drawn(name, str(self), calling_line(), "pathwise")
+        return make_node(z.value, handled_draw, (z,), {"drawn": drawn}, name)
 
     def _noise(self, shape: tuple[int, ...], rng: NoiseStream, name: str | None) -> Noise:
         if not isinstance(rng, NoiseStream):
@@ -234,9 +215,9 @@ class Distribution:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
             raise ValueError(f"{type(self).__name__}: a shape is made of whole numbers from 0 on, found {shape}")
-        leaves = [value_of(leaf) for leaf in trees.leaves(self)]
+        near = [value_of(leaf) for leaf in trees.leaves(self)]
         called, draw_axes = f"noise of {name}" if name else None, len(shape) + len(self.batch_shape)
-        return new_noise(rng, self.noise_distribution, self.noise_shape(shape), self.dtype, leaves, called, draw_axes)
+        return new_noise(rng, self.noise_distribution, self.noise_shape(shape), self.dtype, near, called, draw_axes)
 
     # densities ------------------------------------------------------------------------------------
 
@@ -269,7 +250,9 @@ class Distribution:
             raise ValueError(f"{what} has shape {found}, which does not broadcast with the shape of a draw, {expected}")
         if outside is None:
             check_inside(what, self.support, value_of(x), "; outside=-np.inf gives it probability 0")
-        dist, x = self._beside(x), self._read(x)
+        dist = self._beside(x)
+        if hasattr(x, "dtype") and x.dtype.kind != "f":
+            x = astype(x, self.dtype)
         return dist.log_density(x) if outside is None else log_density_or(outside, dist, x)
 
     def _beside(self: D, x: Value) -> D:
@@ -279,12 +262,6 @@ class Distribution:
             return self
         dtype = dtype if dtype.kind == "f" else np.float64
         return trees.map_leaves(lambda leaf: xp.full((), leaf, dtype), self)
-
-    def _read(self, x: Value) -> Value:
-        """Return x, whole numbers of it in the dtype of the parameters."""
-        if not hasattr(x, "dtype") or x.dtype.kind == "f":
-            return x
-        return astype(x, self.dtype)
 
     def log_density(self, x: Value) -> Value:
         """Return the formula of ``log_prob``, without the check that x lies in the support."""
@@ -325,16 +302,6 @@ class Distribution:
         return None
 
     @property
-    def family(self) -> str:
-        """The name of the distribution, or of its elements' where several are taken together."""
-        return type(self).__name__
-
-    @property
-    def element(self) -> Distribution:
-        """The distribution of one element where independent ones are taken together, else this distribution."""
-        return self
-
-    @property
     def why_no_path(self) -> str:
         """Why the draw has no derivative in the parameters, in words."""
         return f"a draw of {type(self).__name__} is discrete, so it jumps as the parameters move"
@@ -355,34 +322,18 @@ class Distribution:
 
 def parameters(dist: Any) -> list[dataclasses.Field[Any]]:
     """Return the declared parameters of a class of distributions, or those that one distribution was given."""
+    if not dataclasses.is_dataclass(dist):
+        raise TypeError(f"{dist.__name__} is no dataclass; write @dataclass(frozen=True, eq=False) above it")
+    declared = [f for f in dataclasses.fields(dist) if "domain" in f.metadata]
     if isinstance(dist, type):
-        return _parameters(dist)
-    return [f for f in _parameters(dist.__class__) if getattr(dist, f.name) is not None]  # of two alternatives one is
-
-
-@functools.cache
-def _parameters(family: type) -> list[dataclasses.Field[Any]]:
-    if not dataclasses.is_dataclass(family):
-        raise TypeError(f"{family.__name__} is no dataclass; write @dataclass(frozen=True, eq=False) above it")
-    return [f for f in dataclasses.fields(family) if "domain" in f.metadata]
+        return declared
+    return [f for f in declared if getattr(dist, f.name) is not None]  # of two alternatives one is
 
 
 def domain_of(dist: Any, f: dataclasses.Field[Any]) -> Domain:
     """Return the domain of one parameter of ``dist``."""
     domain: Any = f.metadata["domain"]
     return domain if isinstance(domain, Domain) else domain(dist)
-
-
-def _batch_part(value: Any, domain: Domain) -> tuple[int, ...]:
-    shape = tuple(getattr(value, "shape", ()))
-    return shape[: len(shape) - domain.event_ndim]
-
-
-def is_same(a: Value, b: Value) -> bool:
-    """Return whether two parameters are one and the same Tensor, or equal numbers."""
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return a is b
-    return bool(np.array_equal(a, b))
 
 
 def noise_dtype(parameters: Sequence[Value]) -> Any:

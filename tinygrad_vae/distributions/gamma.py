@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..core import Array, Value, special
 from ..domains import POSITIVE, POSITIVE_VECTOR, SIMPLEX
-from ..ops import exp, gammainc, gammaincc, lgamma, log, log_softmax, sum
+from ..ops import exp, gammainc, gammaincc, lgamma, log, log_softmax, square, sum
 from .accurate import deviance, digamma_gap, in_float64, stirling_remainder
-from .branches import above_zero, choose, clamp, probability
-from .distribution import Distribution, parameter
+from .branches import above_zero, choose, clamp, infinite_up_to, probability
+from .distribution import Distribution, formula, parameter
 from .implicit import inverse_cdf
 
 
@@ -39,27 +38,15 @@ class Gamma(Distribution):
     rate: Value = parameter(POSITIVE, default=1.0)
     support = POSITIVE
     path = "implicit"
-
-    def log_density(self, x: Value) -> Value:
-        return _log_gamma_density(self.concentration, self.rate * x, x)
-
-    @property
-    def mean(self) -> Value:
-        return self.concentration / self.rate
-
-    @property
-    def variance(self) -> Value:
-        return self.concentration / (self.rate * self.rate)
+    mean = property(lambda self: self.concentration / self.rate)
+    variance = property(lambda self: self.concentration / (self.rate * self.rate))
+    log_density = formula(lambda self, x: _log_gamma_density(self.concentration, self.rate * x, x))
+    cdf = formula(lambda self, x: in_float64(gammainc, self.concentration, self.rate * clamp(x, 0.0)))
+    icdf = formula(lambda self, p: above_zero(standard_gamma(self.concentration, probability(p, self)) / self.rate))
 
     def entropy(self) -> Value:
         a = self.concentration
         return stirling_remainder(a) + (a - 1) * digamma_gap(a) - log(self.rate)
-
-    def cdf(self, x: Value) -> Value:
-        return in_float64(gammainc, self.concentration, self.rate * clamp(x, 0.0))
-
-    def icdf(self, p: Value) -> Value:
-        return above_zero(standard_gamma(self.concentration, probability(p, self)) / self.rate)
 
     def solve_cdf(self, p: Array) -> Array:
         """Return the quantile for rate 1."""
@@ -85,30 +72,13 @@ class Chi2(Distribution):
     df: Value = parameter(POSITIVE)
     support = POSITIVE
     path = "implicit"
-
-    @property
-    def _gamma(self) -> Gamma:
-        return Gamma(0.5 * self.df, 0.5 + 0.0 * self.df)
-
-    def log_density(self, x: Value) -> Value:
-        return self._gamma.log_density(x)
-
-    @property
-    def mean(self) -> Value:
-        return self.df + 0.0
-
-    @property
-    def variance(self) -> Value:
-        return 2 * self.df
-
-    def entropy(self) -> Value:
-        return self._gamma.entropy()
-
-    def cdf(self, x: Value) -> Value:
-        return self._gamma.cdf(x)
-
-    def icdf(self, p: Value) -> Value:
-        return self._gamma.icdf(p)
+    _gamma = property(lambda self: Gamma(0.5 * self.df, 0.5 + 0.0 * self.df))
+    mean = property(lambda self: self.df + 0.0)
+    variance = property(lambda self: 2 * self.df)
+    log_density = formula(lambda self, x: self._gamma.log_density(x))
+    entropy = formula(lambda self: self._gamma.entropy())
+    cdf = formula(lambda self, x: self._gamma.cdf(x))
+    icdf = formula(lambda self, p: self._gamma.icdf(p))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,21 +99,13 @@ class InverseGamma(Distribution):
     scale: Value = parameter(POSITIVE, default=1.0)
     support = POSITIVE
     path = "implicit"
-
-    def log_density(self, x: Value) -> Value:
-        return _log_gamma_density(self.concentration, self.scale / x, x)
-
-    @property
-    def mean(self) -> Value:
-        exists = self.concentration > 1
-        return choose(exists, self.scale / choose(exists, self.concentration - 1, 1.0), math.inf)
+    mean = property(lambda self: infinite_up_to(1, self.concentration, lambda a: self.scale / (a - 1)))
+    log_density = formula(lambda self, x: _log_gamma_density(self.concentration, self.scale / x, x))
+    icdf = formula(lambda self, p: self.scale * inverse_cdf(InverseGamma(self.concentration), probability(p, self)))
 
     @property
     def variance(self) -> Value:
-        exists = self.concentration > 2
-        a = choose(exists, self.concentration, 3.0)
-        mean = self.scale / (a - 1)
-        return choose(exists, mean * mean / (a - 2), math.inf)
+        return infinite_up_to(2, self.concentration, lambda a: square(self.scale / (a - 1)) / (a - 2))
 
     def entropy(self) -> Value:
         a = self.concentration
@@ -153,9 +115,6 @@ class InverseGamma(Distribution):
         below = x <= 0
         tail = in_float64(gammaincc, self.concentration, self.scale / choose(below, 1.0, x))
         return choose(below, 0.0, tail)
-
-    def icdf(self, p: Value) -> Value:
-        return self.scale * inverse_cdf(InverseGamma(self.concentration), probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
         """Return the quantile for scale 1, short of where the density underflows."""
@@ -180,10 +139,10 @@ class Dirichlet(Distribution):
     concentration: Value = parameter(POSITIVE_VECTOR)
     support = SIMPLEX
     path = "implicit"
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.concentration.shape[-1:]
+    event_shape = property(lambda self: self.concentration.shape[-1:])
+    _total = property(lambda self: sum(self.concentration, axis=-1, keepdims=True))
+    mean = property(lambda self: self.concentration / self._total)
+    variance = property(lambda self: self.mean * (1 - self.mean) / (self._total + 1))
 
     def transform(self, noise: Value) -> Value:
         a = self.concentration
@@ -192,25 +151,9 @@ class Dirichlet(Distribution):
         log_g = choose(tiny, (log(noise) + lgamma(a + 1)) / a, log(choose(tiny, 1.0, g)))
         return above_zero(exp(log_softmax(log_g)))
 
-    def _total(self) -> Value:
-        return sum(self.concentration, axis=-1, keepdims=True)
-
-    def log_normaliser(self) -> Value:
-        """Return ``sum_k log Gamma(a_k) - log Gamma(sum_k a_k)``."""
-        a = self.concentration
-        return sum(lgamma(a), axis=-1) - lgamma(sum(a, axis=-1))
-
     def log_density(self, x: Value) -> Value:
-        return sum((self.concentration - 1) * log(x), axis=-1) - self.log_normaliser()
-
-    @property
-    def mean(self) -> Value:
-        return self.concentration / self._total()
-
-    @property
-    def variance(self) -> Value:
-        mean = self.mean
-        return mean * (1 - mean) / (self._total() + 1)
+        a = self.concentration
+        return sum((a - 1) * log(x), axis=-1) - (sum(lgamma(a), axis=-1) - lgamma(sum(a, axis=-1)))
 
     def entropy(self) -> Value:
         a, classes = self.concentration, self.event_shape[0]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import Array, Value, namespace, special
-from ..domains import NONNEGATIVE, POSITIVE, REAL, Domain, at_least
-from ..ops import atan, betainc, betaln, cos, expm1, hypot, log, log1p, minimum, ndtr, sin, sqrt, tan
+from ..domains import NONNEGATIVE, POSITIVE, REAL, at_least
+from ..ops import atan, betainc, betaln, cos, expm1, hypot, log, log1p, minimum, ndtr, sin, sqrt, square, tan
 from .accurate import digamma_gap, in_float64, log_binomial
 from .bounded import Beta
-from .branches import choose, clamp, exp_below_infinity, probability
-from .distribution import Distribution, parameter
-from .implicit import inverse_cdf
+from .branches import choose, clamp, exp_below_infinity, infinite_up_to, probability
+from .distribution import Distribution, formula, parameter
+from .implicit import Implicit, inverse_cdf
 from .location_scale import LocationScale
 
 _NEARLY_NORMAL = 1e8
@@ -75,26 +75,14 @@ class HalfCauchy(Distribution):
 
     scale: Value = parameter(POSITIVE, default=1.0)
     support = NONNEGATIVE
+    mean = property(lambda self: math.inf + 0.0 * self.scale)
+    variance = property(lambda self: math.inf + 0.0 * self.scale)
+    entropy = formula(lambda self: log(2 * math.pi * self.scale))
+    cdf = formula(lambda self, x: (2 / math.pi) * atan(clamp(x, 0.0) / self.scale))
+    icdf = formula(lambda self, p: self.scale * tan(0.5 * math.pi * probability(p, self)))
 
     def log_density(self, x: Value) -> Value:
         return -2 * _half_log_one_plus_square(x / self.scale) - log(0.5 * math.pi * self.scale)
-
-    @property
-    def mean(self) -> Value:
-        return math.inf + 0.0 * self.scale
-
-    @property
-    def variance(self) -> Value:
-        return math.inf + 0.0 * self.scale
-
-    def entropy(self) -> Value:
-        return log(2 * math.pi * self.scale)
-
-    def cdf(self, x: Value) -> Value:
-        return (2 / math.pi) * atan(clamp(x, 0.0) / self.scale)
-
-    def icdf(self, p: Value) -> Value:
-        return self.scale * tan(0.5 * math.pi * probability(p, self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,32 +103,17 @@ class Pareto(Distribution):
 
     concentration: Value = parameter(POSITIVE, kw_only=True)
     scale: Value = parameter(POSITIVE, default=1.0, moves_support=True, kw_only=True)
-
-    @property
-    def support(self) -> Domain:
-        return at_least(self.scale)
+    mean = property(lambda self: infinite_up_to(1, self.concentration, lambda a: self.scale * (a / (a - 1))))
+    support = property(lambda self: at_least(self.scale))
+    entropy = formula(lambda self: log(self.scale / self.concentration) + 1 / self.concentration + 1)
+    cdf = formula(lambda self, x: -expm1(-self.concentration * log(clamp(x / self.scale, 1.0))))
 
     def log_density(self, x: Value) -> Value:
         return log(self.concentration) - log(x) - self.concentration * (log(x) - log(self.scale))
 
     @property
-    def mean(self) -> Value:
-        exists = self.concentration > 1
-        a = choose(exists, self.concentration, 2.0)
-        return choose(exists, self.scale * (a / (a - 1)), math.inf)
-
-    @property
     def variance(self) -> Value:
-        exists = self.concentration > 2
-        a = choose(exists, self.concentration, 3.0)
-        ratio = self.scale / (a - 1)
-        return choose(exists, ratio * ratio * (a / (a - 2)), math.inf)
-
-    def entropy(self) -> Value:
-        return log(self.scale / self.concentration) + 1 / self.concentration + 1
-
-    def cdf(self, x: Value) -> Value:
-        return -expm1(-self.concentration * log(clamp(x / self.scale, 1.0)))
+        return infinite_up_to(2, self.concentration, lambda a: square(self.scale / (a - 1)) * (a / (a - 2)))
 
     def icdf(self, p: Value) -> Value:
         x = exp_below_infinity(log(self.scale) - log1p(-probability(p, self)) / self.concentration)
@@ -167,6 +140,9 @@ class StudentT(LocationScale, Distribution):
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
     path = "implicit"
+    mean = property(lambda self: choose(self.df > 1, self.loc, math.nan) + 0.0 * (self.df + self.scale))
+    cdf = formula(lambda self, x: in_float64(_student_cdf, self.df, self.standardised(x)))
+    icdf = formula(lambda self, p: self.loc + self.scale * inverse_cdf(StudentT(self.df), probability(p, self)))
 
     def _log_normaliser(self) -> Value:
         return log(self.scale) + 0.5 * log(self.df) + betaln(0.5, 0.5 * self.df)
@@ -176,26 +152,14 @@ class StudentT(LocationScale, Distribution):
         return -(self.df + 1) * _half_log_one_plus_square(d) - self._log_normaliser()
 
     @property
-    def mean(self) -> Value:
-        return choose(self.df > 1, self.loc, math.nan) + 0.0 * (self.df + self.scale)
-
-    @property
     def variance(self) -> Value:
-        finite = self.df > 2
-        df = choose(finite, self.df, 3.0)
-        spread = choose(finite, self.scale * self.scale * (df / (df - 2)), math.inf)
+        spread = infinite_up_to(2, self.df, lambda df: self.scale * self.scale * (df / (df - 2)))
         return choose(self.df > 1, spread, math.nan) + 0.0 * self.loc
 
     def entropy(self) -> Value:
         half = 0.5 * self.df
         mean_log = log1p(1 / self.df) + digamma_gap(half) - digamma_gap(half + 0.5)
         return (half + 0.5) * mean_log + self._log_normaliser() + 0.0 * self.loc
-
-    def cdf(self, x: Value) -> Value:
-        return in_float64(_student_cdf, self.df, self.standardised(x))
-
-    def icdf(self, p: Value) -> Value:
-        return self.loc + self.scale * inverse_cdf(StudentT(self.df), probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
         """Return the quantile for loc 0 and scale 1, from the quantile of ``t^2 / (df + t^2)``, which is a Beta number.
@@ -230,7 +194,7 @@ def _student_cdf(df: Value, d: Value) -> Value:
 
 
 @dataclass(frozen=True, eq=False)
-class FisherSnedecor(Distribution):
+class FisherSnedecor(Implicit, Distribution):
     """The F distribution, of the ratio of two sample variances: ``(c1 / df1) / (c2 / df2)`` with c ~ Chi2(df).
 
     ``log p(x) = log r / 2 df1 - log(1 + r) (df1 + df2) / 2 - log x - log B(df1 / 2, df2 / 2)`` for x > 0, where
@@ -247,7 +211,7 @@ class FisherSnedecor(Distribution):
     df1: Value = parameter(POSITIVE)
     df2: Value = parameter(POSITIVE)
     support = POSITIVE
-    path = "implicit"
+    mean = property(lambda self: infinite_up_to(2, self.df2, lambda n: n / (n - 2)) + 0.0 * self.df1)
 
     def log_density(self, x: Value) -> Value:
         a, b, r = 0.5 * self.df1, 0.5 * self.df2, x * (self.df1 / self.df2)
@@ -256,17 +220,9 @@ class FisherSnedecor(Distribution):
         return power + log(a) + log(b) - log(a + b) - log(x)
 
     @property
-    def mean(self) -> Value:
-        exists = self.df2 > 2
-        n = choose(exists, self.df2, 3.0)
-        return choose(exists, n / (n - 2), math.inf) + 0.0 * self.df1
-
-    @property
     def variance(self) -> Value:
-        exists = self.df2 > 4
-        n = choose(exists, self.df2, 5.0)
-        ratio = n / (n - 2)
-        return choose(exists, 2 * ratio * ratio * (self.df1 + n - 2) / (self.df1 * (n - 4)), math.inf)
+        of = lambda n: 2 * square(n / (n - 2)) * (self.df1 + n - 2) / (self.df1 * (n - 4))  # noqa: E731
+        return infinite_up_to(4, self.df2, of)
 
     def entropy(self) -> Value:
         a, b = 0.5 * self.df1, 0.5 * self.df2
@@ -279,9 +235,6 @@ class FisherSnedecor(Distribution):
         low, high = choose(upper, 1.0, r), choose(upper, r, 1.0)
         tail = in_float64(betainc, b, a, 1 / (1 + high))
         return choose(upper, 1 - tail, in_float64(betainc, a, b, low / (1 + low)))
-
-    def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
         """Return ``r df2 / df1`` from the smaller of the Beta numbers ``r / (1 + r)`` and ``1 / (1 + r)``."""

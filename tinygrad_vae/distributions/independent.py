@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core import NoiseDistribution, Value, trees
-from ..domains import Domain
+from ..core import Value, trees
 from ..ops import sum
-from .distribution import Distribution
+from .distribution import Distribution, formula
 from .location_scale import Normal
 
 
@@ -30,6 +29,17 @@ class Independent(Distribution):
 
     base: Distribution
     n: int = trees.static(default=1)
+    support = property(lambda self: self.base.support)
+    path = property(lambda self: self.base.path)
+    noise_distribution = property(lambda self: self.base.noise_distribution)
+    mean = property(lambda self: self.base.mean)
+    variance = property(lambda self: self.base.variance)
+    family = property(lambda self: self.base.family)
+    element = property(lambda self: self.base.element)
+    why_no_path = property(lambda self: self.base.why_no_path)
+    transform = formula(lambda self, noise: self.base.transform(noise))
+    log_density = formula(lambda self, x: self._joined(self.base.log_density(x)))
+    entropy = formula(lambda self: self._joined(self.base.entropy()))
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, Distribution):
@@ -46,18 +56,6 @@ class Independent(Distribution):
         """Return two independent normal numbers, for tests."""
         return cls(Normal.example(rng, (*batch_shape, 2)), 1)
 
-    @property
-    def support(self) -> Domain:
-        return self.base.support
-
-    @property
-    def path(self) -> str | None:  # type: ignore[override]
-        return self.base.path
-
-    @property
-    def noise_distribution(self) -> NoiseDistribution:  # type: ignore[override]
-        return self.base.noise_distribution
-
     @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:
         shape = self.base.batch_shape
@@ -73,35 +71,6 @@ class Independent(Distribution):
 
     def _joined(self, x: Value) -> Value:
         return sum(x, axis=tuple(range(-self.n, 0))) if self.n else x
-
-    def transform(self, noise: Value) -> Value:
-        return self.base.transform(noise)
-
-    def log_density(self, x: Value) -> Value:
-        return self._joined(self.base.log_density(x))
-
-    @property
-    def mean(self) -> Value:
-        return self.base.mean
-
-    @property
-    def variance(self) -> Value:
-        return self.base.variance
-
-    def entropy(self) -> Value:
-        return self._joined(self.base.entropy())
-
-    @property
-    def family(self) -> str:
-        return self.base.family
-
-    @property
-    def element(self) -> Distribution:
-        return self.base.element
-
-    @property
-    def why_no_path(self) -> str:
-        return self.base.why_no_path
 
     def moving(self) -> list[str]:
         return [f"base.{name}" for name in self.base.moving()]

@@ -11,7 +11,7 @@ import numpy as np
 from ..core import NORMAL, Value
 from ..domains import POSITIVE, REAL
 from ..ops import abs, exp, log, logit, maximum, minimum, ndtr, ndtri, normal_log_prob, sigmoid, softplus
-from .distribution import Distribution, parameter
+from .distribution import Distribution, formula, parameter
 
 LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
 _EULER = float(np.euler_gamma)
@@ -26,20 +26,13 @@ class LocationScale:
     standard_moments: ClassVar[tuple[float, float, float]]
     """The mean, the variance and the entropy of e."""
 
+    mean = property(lambda self: self.loc + self.standard_moments[0] * self.scale)
+    variance = property(lambda self: 0.0 * self.loc + self.standard_moments[1] * (self.scale * self.scale))
+    entropy = formula(lambda self: self.standard_moments[2] + log(self.scale) + 0.0 * self.loc)
+
     def standardised(self, x: Value) -> Value:
         """Return ``(x - loc) / scale``."""
         return (x - self.loc) / self.scale
-
-    @property
-    def mean(self) -> Value:
-        return self.loc + self.standard_moments[0] * self.scale
-
-    @property
-    def variance(self) -> Value:
-        return 0.0 * self.loc + self.standard_moments[1] * (self.scale * self.scale)
-
-    def entropy(self) -> Value:
-        return self.standard_moments[2] + log(self.scale) + 0.0 * self.loc
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,18 +53,10 @@ class Normal(LocationScale, Distribution):
     scale: Value = parameter(POSITIVE, default=1.0)
     noise_distribution = NORMAL
     standard_moments = 0.0, 1.0, 0.5 + LOG_SQRT_2_PI
-
-    def transform(self, noise: Value) -> Value:
-        return self.loc + self.scale * noise
-
-    def log_density(self, x: Value) -> Value:
-        return normal_log_prob(x, self.loc, self.scale)
-
-    def cdf(self, x: Value) -> Value:
-        return ndtr(self.standardised(x))
-
-    def icdf(self, p: Value) -> Value:
-        return self.loc + self.scale * ndtri(p)
+    transform = formula(lambda self, noise: self.loc + self.scale * noise)
+    log_density = formula(lambda self, x: normal_log_prob(x, self.loc, self.scale))
+    cdf = formula(lambda self, x: ndtr(self.standardised(x)))
+    icdf = formula(lambda self, p: self.loc + self.scale * ndtri(p))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +76,12 @@ class Laplace(LocationScale, Distribution):
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
     standard_moments = 0.0, 2.0, 1 + math.log(2)
-
-    def log_density(self, x: Value) -> Value:
-        return -abs(x - self.loc) / self.scale - log(2 * self.scale)
+    log_density = formula(lambda self, x: -abs(x - self.loc) / self.scale - log(2 * self.scale))
+    icdf = formula(lambda self, p: self.loc + self.scale * (log(minimum(2 * p, 1.0)) - log(minimum(2 * (1 - p), 1.0))))
 
     def cdf(self, x: Value) -> Value:
         d = self.standardised(x)
         return 0.5 * exp(minimum(d, 0.0)) + (0.5 - 0.5 * exp(-maximum(d, 0.0)))
-
-    def icdf(self, p: Value) -> Value:
-        return self.loc + self.scale * (log(minimum(2 * p, 1.0)) - log(minimum(2 * (1 - p), 1.0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,16 +101,12 @@ class Logistic(LocationScale, Distribution):
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
     standard_moments = 0.0, math.pi**2 / 3, 2.0
+    cdf = formula(lambda self, x: sigmoid(self.standardised(x)))
+    icdf = formula(lambda self, p: self.loc + self.scale * logit(p))
 
     def log_density(self, x: Value) -> Value:
         d = self.standardised(x)
         return -softplus(d) - softplus(-d) - log(self.scale)
-
-    def cdf(self, x: Value) -> Value:
-        return sigmoid(self.standardised(x))
-
-    def icdf(self, p: Value) -> Value:
-        return self.loc + self.scale * logit(p)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,13 +126,9 @@ class Gumbel(LocationScale, Distribution):
     loc: Value = parameter(REAL, default=0.0)
     scale: Value = parameter(POSITIVE, default=1.0)
     standard_moments = _EULER, math.pi**2 / 6, 1 + _EULER
+    cdf = formula(lambda self, x: exp(-exp(minimum(-self.standardised(x), 80.0))))
+    icdf = formula(lambda self, p: self.loc - self.scale * log(-log(p)))
 
     def log_density(self, x: Value) -> Value:
         d = self.standardised(x)
         return -d - exp(-d) - log(self.scale)
-
-    def cdf(self, x: Value) -> Value:
-        return exp(-exp(minimum(-self.standardised(x), 80.0)))  # 0 from there on, in float64 too
-
-    def icdf(self, p: Value) -> Value:
-        return self.loc - self.scale * log(-log(p))

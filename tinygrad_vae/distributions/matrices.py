@@ -85,10 +85,8 @@ class Wishart(Distribution):
     df: Value = parameter(lambda dist: greater_than(dist.event_shape[-1] - 1), kw_only=True)
     support = _POSITIVE_DEFINITE
     path = "implicit"
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.scale_tril.shape[-2:]
+    event_shape = property(lambda self: self.scale_tril.shape[-2:])
+    mean = property(lambda self: self._times_df(matmul(tril(self.scale_tril), matrix_transpose(tril(self.scale_tril)))))
 
     def _halves(self) -> Value:
         """(df - i) / 2."""
@@ -118,10 +116,6 @@ class Wishart(Distribution):
 
     def _times_df(self, x: Value) -> Value:
         return expand_dims(expand_dims(self.df, axis=-1), axis=-1) * x
-
-    @property
-    def mean(self) -> Value:
-        return self._times_df(matmul(tril(self.scale_tril), matrix_transpose(tril(self.scale_tril))))
 
     @property
     def variance(self) -> Value:
@@ -156,6 +150,8 @@ class LKJCholesky(Distribution):
     concentration: Value = parameter(POSITIVE, default=1.0)
     support = _CORRELATION_ROOT
     path = "implicit"
+    event_shape = property(lambda self: (self.dim, self.dim))
+    mean = property(lambda self: diagonal_matrix(self._mean_diagonal()))
 
     def __post_init__(self) -> None:
         if not isinstance(self.dim, (int, np.integer)) or self.dim < 2:
@@ -166,10 +162,6 @@ class LKJCholesky(Distribution):
     def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> LKJCholesky:
         """Return a distribution of 3 x 3 factors, for tests."""
         return cls(3, np.asarray(POSITIVE.draw(rng, batch_shape)))
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return (self.dim, self.dim)
 
     def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
         return (*shape, *self.batch_shape, self.dim, self.dim - 1)
@@ -196,10 +188,6 @@ class LKJCholesky(Distribution):
         h = self._halves()
         step = lgamma(h + 0.5) - lgamma(h)
         return exp(step - step[..., :1])
-
-    @property
-    def mean(self) -> Value:
-        return diagonal_matrix(self._mean_diagonal())
 
     @property
     def variance(self) -> Value:

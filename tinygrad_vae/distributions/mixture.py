@@ -24,15 +24,14 @@ from ..ops import (
     take_along_axis,
     where,
 )
-from .branches import probability
-from .distribution import Distribution, parameter
-from .implicit import bisect, inverse_cdf
+from .distribution import Distribution, formula, parameter
+from .implicit import Implicit, bisect
 from .location_scale import Normal
 from .outside import is_inside, reachable
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureSameFamily(Distribution):
+class MixtureSameFamily(Implicit, Distribution):
     """A mixture of K distributions: the k-th with probability softmax(logits)_k.
 
     ``log p(x) = log sum_k softmax(logits)_k p_k(x)``. For numbers with a cdf, a draw solves
@@ -55,6 +54,12 @@ class MixtureSameFamily(Distribution):
 
     logits: Value = parameter(LOGITS)
     components: Distribution  # type: ignore[misc]  # mypy takes what parameter() returns for a default
+    _axis = property(lambda self: -1 - len(self.event_shape))
+    event_shape = property(lambda self: self.components.event_shape)
+    why_no_path = property(lambda self: "which component a draw comes from jumps as the weights move")
+    mean = property(lambda self: sum(self._weights() * self.components.mean, axis=self._axis))
+    transform = formula(lambda self, noise: self.icdf(noise) if self.path else self._chosen(noise))
+    cdf = formula(lambda self, x: sum(softmax(self.logits) * self.components.cdf(expand_dims(x, axis=-1)), axis=-1))
 
     def __post_init__(self) -> None:
         if not isinstance(self.components, Distribution):
@@ -74,10 +79,6 @@ class MixtureSameFamily(Distribution):
 
     # the K components stand along one axis: the last of their batch axes, in front of the event axes
 
-    @property
-    def _axis(self) -> int:
-        return -1 - len(self.event_shape)
-
     def _weights(self) -> Value:
         """Return the weights, with axes of length 1 for those of an event."""
         weights = softmax(self.logits)
@@ -90,19 +91,11 @@ class MixtureSameFamily(Distribution):
         return np.broadcast_shapes(value_of(self.logits).shape[:-1], self.components.batch_shape[:-1])
 
     @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.components.event_shape
-
-    @property
     def path(self) -> str | None:  # type: ignore[override]
         """Implicit for numbers with an inverse cdf; ``None`` where there may be gaps in between, at which it jumps."""
         family, smooth = type(self.components), self.components.path is not None and not self.components.moving()
         inverts = family.cdf is not Distribution.cdf and family.icdf is not Distribution.icdf
         return "implicit" if inverts and smooth and not self.event_shape else None
-
-    @property
-    def why_no_path(self) -> str:
-        return "which component a draw comes from jumps as the weights move"
 
     @property
     def support(self) -> Domain:
@@ -148,9 +141,6 @@ class MixtureSameFamily(Distribution):
     def _component_noise_shape(self) -> tuple[int, ...]:
         return self.components.noise_shape()[len(self.components.batch_shape) :]
 
-    def transform(self, noise: Value) -> Value:
-        return self.icdf(noise) if self.path else self._chosen(noise)
-
     def _chosen(self, noise: Value) -> Value:
         """Return the draw of the component that the first number of the noise chooses, from the others."""
         u = ndtr(noise[..., :1]) if self.noise_distribution is NORMAL else noise[..., :1]
@@ -170,19 +160,9 @@ class MixtureSameFamily(Distribution):
         return logsumexp(log_softmax(self.logits) + terms, axis=-1)
 
     @property
-    def mean(self) -> Value:
-        return sum(self._weights() * self.components.mean, axis=self._axis)
-
-    @property
     def variance(self) -> Value:
         away = self.components.mean - expand_dims(self.mean, axis=self._axis)
         return sum(self._weights() * (self.components.variance + away * away), axis=self._axis)
-
-    def cdf(self, x: Value) -> Value:
-        return sum(softmax(self.logits) * self.components.cdf(expand_dims(x, axis=-1)), axis=-1)
-
-    def icdf(self, p: Value) -> Value:
-        return inverse_cdf(self, probability(p, self))
 
     def solve_cdf(self, p: Array) -> Array:
         """Return the quantile, which lies between the smallest and the largest of those of the components."""

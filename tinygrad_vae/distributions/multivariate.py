@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from ..ops import (
 )
 from ..ops.linalg import cholesky, diagonal, solve
 from .branches import above_zero
-from .distribution import Distribution, parameter
+from .distribution import Distribution, formula, parameter
 from .location_scale import Normal
 
 _LOG_2_PI = math.log(2 * math.pi)
@@ -53,8 +54,27 @@ def _check_length(dist: Distribution, **axes: int) -> None:
         raise ValueError(f"{type(dist).__name__}: the parameters are for vectors of different lengths: {found}")
 
 
+class _Gaussian:
+    """A Gaussian vector: a subclass declares its covariance, a root of it, and the pieces of the density."""
+
+    loc: Value
+    whitening: Any  # of a draw: a matrix that makes it standard, and minus the logarithm of the matrix's determinant
+    _log_scale: Any  # half the logarithm of the determinant of the covariance
+    _square: Any  # (x - loc)^T covariance^-1 (x - loc)
+    support = VECTOR
+    noise_distribution = NORMAL
+    event_shape = property(lambda self: self.loc.shape[-1:])
+    mean = property(lambda self: self.loc + 0.0 * self.variance)
+
+    def log_density(self, x: Value) -> Value:
+        return -0.5 * self._square(x) - self._log_scale() - 0.5 * _LOG_2_PI * self.event_shape[0]
+
+    def entropy(self) -> Value:
+        return self._log_scale() + 0.5 * (1 + _LOG_2_PI) * self.event_shape[0] + 0.0 * sum(self.loc, axis=-1)
+
+
 @dataclass(frozen=True, eq=False)
-class MultivariateNormal(Distribution):
+class MultivariateNormal(_Gaussian, Distribution):
     """The Gaussian distribution of a vector, with covariance ``L L^T`` for a lower triangular L.
 
     ``log p(x) = -|L^-1 (x - loc)|^2 / 2 - sum_i log L_ii - (d / 2) log(2 pi)``; a draw is ``loc + L e``, e ~ N(0, I).
@@ -72,25 +92,15 @@ class MultivariateNormal(Distribution):
 
     loc: Value = parameter(VECTOR)
     scale_tril: Value = parameter(LOWER_TRIANGULAR)
-    support = VECTOR
-    noise_distribution = NORMAL
+    _lower = property(lambda self: tril(self.scale_tril))  # so that no gradient reaches the upper triangle
+    variance = property(lambda self: sum(self._lower * self._lower, axis=-1) + 0.0 * self.loc)
+    covariance = property(lambda self: matmul(self._lower, matrix_transpose(self._lower)))
+    transform = formula(lambda self, noise: self.loc + _times(self._lower, noise))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         rows, columns = self.scale_tril.shape[-2:]
         _check_length(self, loc=self.loc.shape[-1], rows=rows, columns=columns)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.loc.shape[-1:]
-
-    @property
-    def _lower(self) -> Value:
-        """L, whose upper triangle is 0 whatever one might differentiate by."""
-        return tril(self.scale_tril)
-
-    def transform(self, noise: Value) -> Value:
-        return self.loc + _times(self._lower, noise)
 
     def _log_scale(self) -> Value:
         return sum(log(diagonal(self._lower)), axis=-1)
@@ -100,33 +110,15 @@ class MultivariateNormal(Distribution):
         return self._lower
 
     def whitening(self) -> tuple[Value, Value]:
-        """Return L^-1, which turns a draw into a standard one, and the logarithm of the determinant of L."""
         return solve(self._lower, _identity_like(self._lower)), self._log_scale()
 
-    def log_density(self, x: Value) -> Value:
+    def _square(self, x: Value) -> Value:
         e = _times(self.whitening()[0], x - self.loc)
-        return -0.5 * sum(e * e, axis=-1) - self._log_scale() - 0.5 * _LOG_2_PI * self.event_shape[0]
-
-    @property
-    def mean(self) -> Value:
-        return self.loc + 0.0 * diagonal(self._lower)
-
-    @property
-    def variance(self) -> Value:
-        """The variance of each element, the diagonal of ``covariance``."""
-        return sum(self._lower * self._lower, axis=-1) + 0.0 * self.loc
-
-    @property
-    def covariance(self) -> Value:
-        """The matrix ``L L^T``."""
-        return matmul(self._lower, matrix_transpose(self._lower))
-
-    def entropy(self) -> Value:
-        return self._log_scale() + 0.5 * (1 + _LOG_2_PI) * self.event_shape[0] + 0.0 * sum(self.loc, axis=-1)
+        return sum(e * e, axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
-class LowRankNormal(Distribution):
+class LowRankNormal(_Gaussian, Distribution):
     """The Gaussian distribution of a long vector, with covariance ``W W^T + diag(s^2)``, W of few columns.
 
     A draw is ``loc + W e + s e'`` with e, e' ~ N(0, I). The density needs the inverse and the determinant of an
@@ -145,16 +137,11 @@ class LowRankNormal(Distribution):
     loc: Value = parameter(VECTOR)
     factor: Value = parameter(MATRIX)
     scale: Value = parameter(POSITIVE_VECTOR)
-    support = VECTOR
-    noise_distribution = NORMAL
+    variance = property(lambda self: sum(self.factor * self.factor, axis=-1) + self.scale * self.scale + 0.0 * self.loc)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_length(self, loc=self.loc.shape[-1], factor=self.factor.shape[-2], scale=self.scale.shape[-1])
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.loc.shape[-1:]
 
     def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
         return (*shape, *self.batch_shape, self.factor.shape[-1] + self.loc.shape[-1])
@@ -169,7 +156,6 @@ class LowRankNormal(Distribution):
         return concat([self.factor + 0.0 * own[..., :1], own + 0.0 * self.factor[..., :1]], axis=-1)
 
     def whitening(self) -> tuple[Value, Value]:
-        """Return a matrix that turns a draw into a standard one, and minus the logarithm of its determinant."""
         return MultivariateNormal(self.loc, cholesky(self.covariance)).whitening()
 
     def _whitened_factor(self) -> Value:
@@ -184,29 +170,15 @@ class LowRankNormal(Distribution):
     def _log_scale(self) -> Value:
         return sum(log(self.scale), axis=-1) + sum(log(diagonal(self._inner_scale())), axis=-1)
 
-    def log_density(self, x: Value) -> Value:
+    def _square(self, x: Value) -> Value:
         inner = self._inner_scale()
         e = (x - self.loc) / self.scale
         shared = _times(matmul(solve(inner, _identity_like(inner)), matrix_transpose(self._whitened_factor())), e)
-        square = sum(e * e, axis=-1) - sum(shared * shared, axis=-1)
-        return -0.5 * square - self._log_scale() - 0.5 * _LOG_2_PI * self.event_shape[0]
-
-    @property
-    def mean(self) -> Value:
-        return self.loc + 0.0 * self.variance
-
-    @property
-    def variance(self) -> Value:
-        """The variance of each element, the diagonal of ``covariance``."""
-        return sum(self.factor * self.factor, axis=-1) + self.scale * self.scale + 0.0 * self.loc
+        return sum(e * e, axis=-1) - sum(shared * shared, axis=-1)
 
     @property
     def covariance(self) -> Value:
-        """The matrix ``W W^T + diag(s^2)``."""
         return matmul(self.factor, matrix_transpose(self.factor)) + diagonal_matrix(self.scale * self.scale)
-
-    def entropy(self) -> Value:
-        return self._log_scale() + 0.5 * (1 + _LOG_2_PI) * self.event_shape[0] + 0.0 * sum(self.loc, axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,14 +202,11 @@ class LogisticNormal(Distribution):
     scale: Value = parameter(POSITIVE_VECTOR)
     support = POSITIVE_SIMPLEX
     noise_distribution = NORMAL
+    event_shape = property(lambda self: (self.loc.shape[-1] + 1,))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_length(self, loc=self.loc.shape[-1], scale=self.scale.shape[-1])
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return (self.loc.shape[-1] + 1,)
 
     def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
         return (*shape, *self.batch_shape, self.loc.shape[-1])

@@ -10,8 +10,8 @@ import numpy as np
 from ..core import Array, Value, namespace, trees, value_of
 from ..ops import any as any_of
 from ..ops import astype, expand_dims, isnan, stop_gradient, where
-from ..ops.declare import JUMP, Labels, op
-from .batch_axes import axes_kept_apart, structure_of
+from ..ops.declare import JUMP, op
+from .batch_axes import axes_beside_parameters, structure_of
 
 
 def reachable(dist: Any, x: Array) -> Array:
@@ -21,13 +21,7 @@ def reachable(dist: Any, x: Array) -> Array:
     return inside.all(tuple(range(-elements, 0))) if elements else inside
 
 
-def _batch_axes(i: int, labels: Labels, y: Value, x: Value, *parameters: Value, dist: Any) -> Labels:
-    dist = trees.replace_leaves(dist, parameters)
-    own = len(dist.event_shape) if i == 0 else dist.parameter_event_ndims()[i - 1]
-    return axes_kept_apart(labels, (x, *parameters)[i], y.shape, own, 0)
-
-
-@op(None, smoothness=JUMP, axes=_batch_axes)
+@op(None, smoothness=JUMP, axes=axes_beside_parameters)
 def may_draw(x: Value, /, *parameters: Value, dist: Any) -> Value:
     """Whether the distribution may draw x. It jumps at the ends of the support, so that the guard sees the jump."""
     return reachable(trees.replace_leaves(dist, parameters), x)
@@ -44,8 +38,7 @@ def is_inside(dist: Any, x: Value) -> Value:
 def log_density_or(outside: float, dist: Any, x: Value) -> Value:
     """Return the log-density of x where the distribution may draw it, and ``outside`` elsewhere. A nan stays a nan.
 
-    Outside the support the formula gets the draw of the middle of the noise in place of x, and its gradient is
-    dropped: so no nan arises there.
+    Outside the support the formula gets a typical draw in place of x, so that its gradient there is no nan.
     """
     xp, dtype = namespace(*map(value_of, trees.leaves(dist))), dist.dtype
     x = x if hasattr(x, "dtype") else xp.asarray(x, dtype)

@@ -12,7 +12,7 @@ from ..domains import NONNEGATIVE, POSITIVE, REAL
 from ..ops import abs, erf, erfinv, exp, expm1, lgamma, log, log1p, ndtri
 from .accurate import second_difference_of_lgamma
 from .branches import above_zero, choose, clamp, probability
-from .distribution import Distribution, parameter
+from .distribution import Distribution, formula, parameter
 from .location_scale import Normal
 
 
@@ -31,26 +31,12 @@ class Exponential(Distribution):
 
     rate: Value = parameter(POSITIVE)
     support = NONNEGATIVE
-
-    def log_density(self, x: Value) -> Value:
-        return log(self.rate) - self.rate * x
-
-    @property
-    def mean(self) -> Value:
-        return 1 / self.rate
-
-    @property
-    def variance(self) -> Value:
-        return 1 / (self.rate * self.rate)
-
-    def entropy(self) -> Value:
-        return 1 - log(self.rate)
-
-    def cdf(self, x: Value) -> Value:
-        return -expm1(-self.rate * clamp(x, 0.0))
-
-    def icdf(self, p: Value) -> Value:
-        return -log1p(-probability(p, self)) / self.rate
+    mean = property(lambda self: 1 / self.rate)
+    variance = property(lambda self: 1 / (self.rate * self.rate))
+    log_density = formula(lambda self, x: log(self.rate) - self.rate * x)
+    entropy = formula(lambda self: 1 - log(self.rate))
+    cdf = formula(lambda self, x: -expm1(-self.rate * clamp(x, 0.0)))
+    icdf = formula(lambda self, p: -log1p(-probability(p, self)) / self.rate)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,35 +57,21 @@ class LogNormal(Distribution):
     scale: Value = parameter(POSITIVE, default=1.0)
     support = POSITIVE
     noise_distribution = NORMAL
-
-    @property
-    def _log(self) -> Normal:
-        return Normal(self.loc, self.scale)
-
-    def transform(self, noise: Value) -> Value:
-        return exp(self._log.transform(noise))
-
-    def log_density(self, x: Value) -> Value:
-        return self._log.log_density(log(x)) - log(x)
-
-    @property
-    def mean(self) -> Value:
-        return exp(self.loc + 0.5 * (self.scale * self.scale))
+    _log = property(lambda self: Normal(self.loc, self.scale))
+    mean = property(lambda self: exp(self.loc + 0.5 * (self.scale * self.scale)))
+    transform = formula(lambda self, noise: exp(self._log.transform(noise)))
+    log_density = formula(lambda self, x: self._log.log_density(log(x)) - log(x))
+    entropy = formula(lambda self: self._log.entropy() + self.loc)
+    icdf = formula(lambda self, p: exp(self.loc + self.scale * ndtri(p)))
 
     @property
     def variance(self) -> Value:
         square = self.scale * self.scale
         return expm1(square) * exp(2 * self.loc + square)
 
-    def entropy(self) -> Value:
-        return self._log.entropy() + self.loc
-
     def cdf(self, x: Value) -> Value:
         below = x <= 0
         return choose(below, 0.0, self._log.cdf(log(choose(below, 1.0, x))))
-
-    def icdf(self, p: Value) -> Value:
-        return exp(self.loc + self.scale * ndtri(p))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,30 +90,16 @@ class HalfNormal(Distribution):
     scale: Value = parameter(POSITIVE, default=1.0)
     support = NONNEGATIVE
     noise_distribution = NORMAL
-
-    def transform(self, noise: Value) -> Value:
-        return self.scale * abs(noise)
+    mean = property(lambda self: math.sqrt(2 / math.pi) * self.scale)
+    variance = property(lambda self: (1 - 2 / math.pi) * (self.scale * self.scale))
+    transform = formula(lambda self, noise: self.scale * abs(noise))
+    entropy = formula(lambda self: 0.5 + 0.5 * math.log(math.pi / 2) + log(self.scale))
+    cdf = formula(lambda self, x: erf(clamp(x, 0.0) / (math.sqrt(2) * self.scale)))
+    icdf = formula(lambda self, p: math.sqrt(2) * self.scale * erfinv(probability(p, self)))
 
     def log_density(self, x: Value) -> Value:
         e = x / self.scale
         return -0.5 * (e * e) - log(self.scale) + 0.5 * math.log(2 / math.pi)
-
-    @property
-    def mean(self) -> Value:
-        return math.sqrt(2 / math.pi) * self.scale
-
-    @property
-    def variance(self) -> Value:
-        return (1 - 2 / math.pi) * (self.scale * self.scale)
-
-    def entropy(self) -> Value:
-        return 0.5 + 0.5 * math.log(math.pi / 2) + log(self.scale)
-
-    def cdf(self, x: Value) -> Value:
-        return erf(clamp(x, 0.0) / (math.sqrt(2) * self.scale))
-
-    def icdf(self, p: Value) -> Value:
-        return math.sqrt(2) * self.scale * erfinv(probability(p, self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,15 +120,14 @@ class Weibull(Distribution):
     concentration: Value = parameter(POSITIVE, kw_only=True)
     scale: Value = parameter(POSITIVE, default=1.0, kw_only=True)
     support = POSITIVE
+    mean = property(lambda self: self.scale * exp(lgamma(1 + 1 / self.concentration)))
+    cdf = formula(lambda self, x: -expm1(-((clamp(x, 0.0) / self.scale) ** self.concentration)))
+    icdf = formula(lambda self, p: above_zero(self.scale * exp(log(-log1p(-p)) / self.concentration)))
 
     def log_density(self, x: Value) -> Value:
         log_ratio = log(x) - log(self.scale)
         power = self.concentration * log_ratio
         return log(self.concentration) - log(x) + power - exp(power)
-
-    @property
-    def mean(self) -> Value:
-        return self.scale * exp(lgamma(1 + 1 / self.concentration))
 
     @property
     def variance(self) -> Value:
@@ -180,9 +137,3 @@ class Weibull(Distribution):
     def entropy(self) -> Value:
         gap = 1 - 1 / self.concentration
         return float(np.euler_gamma) * gap + log(self.scale / self.concentration) + 1
-
-    def cdf(self, x: Value) -> Value:
-        return -expm1(-((clamp(x, 0.0) / self.scale) ** self.concentration))
-
-    def icdf(self, p: Value) -> Value:
-        return above_zero(self.scale * exp(log(-log1p(-p)) / self.concentration))

@@ -12,7 +12,7 @@ from ..core import Value
 from ..domains import OPEN_UNIT, POSITIVE, POSITIVE_SIMPLEX, REAL, SIMPLEX, VECTOR
 from ..ops import expand_dims, log, log1p, logsumexp, sigmoid, softmax, sum
 from .branches import above_zero, choose, inside_unit
-from .distribution import Distribution, parameter
+from .distribution import Distribution, formula, parameter
 from .location_scale import Logistic
 from .odds import Choice, Toss, either
 
@@ -37,21 +37,14 @@ class RelaxedBernoulli(Toss, Distribution):
     logits: Value = either(REAL)
     probs: Value = either(OPEN_UNIT)
     support = OPEN_UNIT
-
-    @property
-    def _logit(self) -> Logistic:
-        return Logistic(self.as_logits / self.temperature, 1 / self.temperature)
-
-    def log_density(self, x: Value) -> Value:
-        return self._logit.log_density(log(x) - log1p(-x)) - log(x) - log1p(-x)
+    _logit = property(lambda self: Logistic(self.as_logits / self.temperature, 1 / self.temperature))
+    log_density = formula(lambda self, x: self._logit.log_density(log(x) - log1p(-x)) - log(x) - log1p(-x))
+    icdf = formula(lambda self, p: inside_unit(sigmoid(self._logit.icdf(p))))
 
     def cdf(self, x: Value) -> Value:
         below, above = x <= 0, x >= 1
         x = choose(below, 0.5, choose(above, 0.5, x))
         return choose(below, 0.0, choose(above, 1.0, self._logit.cdf(log(x) - log1p(-x))))
-
-    def icdf(self, p: Value) -> Value:
-        return inside_unit(sigmoid(self._logit.icdf(p)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +68,9 @@ class RelaxedOneHotCategorical(Choice, Distribution):
     logits: Value = either(VECTOR)
     probs: Value = either(POSITIVE_SIMPLEX)
     support = SIMPLEX
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return (self.classes,)
-
-    @property
-    def _temperature(self) -> Value:
-        """The temperature, with an axis for the classes."""
-        return expand_dims(self.temperature + 0.0 * self.given[..., 0], axis=-1)
+    event_shape = property(lambda self: (self.classes,))
+    # The temperature, with an axis for the classes
+    _temperature = property(lambda self: expand_dims(self.temperature + 0.0 * self.given[..., 0], axis=-1))
 
     def transform(self, noise: Value) -> Value:
         return above_zero(softmax((self.as_logits - log(-log(noise))) / self._temperature))

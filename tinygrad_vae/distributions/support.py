@@ -21,16 +21,22 @@ def check_inside(what: str, domain: Domain, value: Any, advice: str = "") -> Non
 
 def check_all_inside(given: Sequence[tuple[str, Domain, Any]], advice: str = "") -> None:
     """Check several values, each with what it is called and its domain, and ask once: a GPU has to be waited for."""
-    arrays = [(what, domain, check_numbers(what, domain, value)) for what, domain, value in given]
-    flags = [domain.holds(array) for _, domain, array in arrays]
-    if not bool(functools.reduce(operator.and_, flags, np.True_)):
-        for flag, row in zip(flags, arrays, strict=True):
-            if not bool(flag):
-                _refuse_outside(*row, advice)
+    arrays = [check_numbers(*each) for each in given]
+    flags = [domain.holds(array) for (_, domain, _), array in zip(given, arrays, strict=True)]
+    if bool(functools.reduce(operator.and_, flags, np.True_)):
+        return
+    for (what, domain, _), array in zip(given, arrays, strict=True):
+        inside = domain.contains(array)
+        if not bool(inside.all()):
+            position = tuple(int(i) for i in np.argwhere(~inside)[0])
+            place = f" at index {position}" if position else ""
+            count = f" ({int((~inside).sum())} of {inside.size})" if inside.size > 1 else ""
+            where_in = f", in {describe(array)}" if array.ndim else ""
+            raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}{where_in}{advice}")
 
 
 def check_numbers(what: str, domain: Domain, value: Any) -> Array:
-    """Return the value as an array, with as many axes as an element of the domain has at least."""
+    """Return the value as an array, with at least as many axes as an element of the domain has."""
     try:
         array = as_array(value)
     except TypeError as error:
@@ -40,38 +46,22 @@ def check_numbers(what: str, domain: Domain, value: Any) -> Array:
     return array
 
 
-def _refuse_outside(what: str, domain: Domain, array: Array, advice: str) -> None:
-    """Raise the error that shows the first value outside."""
-    inside = domain.contains(array)
-    position = tuple(int(i) for i in np.argwhere(~inside)[0])
-    place = f" at index {position}" if position else ""
-    count = f" ({int((~inside).sum())} of {inside.size})" if inside.size > 1 else ""
-    where_in = f", in {describe(array)}" if array.ndim else ""
-    raise ValueError(f"{what} must be {domain}, found {array[position]}{place}{count}{where_in}{advice}")
-
-
-MOST_ROUNDED = 1e-3
-"""Which share of the draws may have been rounded so far that their density is not that of what they stand for."""
-
-FEWEST_ROUNDED = 4
-"""How many draws must be, for that to be no accident."""
-
-COARSEST = 0.25
-"""How far apart, in standard deviations, the numbers may lie that the dtype can tell from each other."""
+MOST_ROUNDED = 1e-3  # the share of draws that may be rounded so far that they stand for many numbers
+FEWEST_ROUNDED = 4  # fewer draws than this are rounded by accident
+COARSEST = 0.25  # how many standard deviations may lie between neighbouring numbers of the dtype
 
 
 def lost_to_rounding(dist: Any, x: Array) -> str:
-    """Return that rounding changed the distribution of many draws, in words; empty where they are few.
+    """Say how rounding changed the distribution of many draws, or return an empty string.
 
-    A draw then stands for all numbers that were rounded to it, and has the density of one: at an edge of the support,
-    at the largest number that a heavy tail can reach, or everywhere, where loc is much larger than scale.
+    A rounded draw stands for many numbers and has the density of one: at an edge of the support, at the largest
+    number that a heavy tail can reach, or everywhere, where loc is much larger than scale.
     """
     if dist.support.discrete or not x.size:
         return ""
     precision = np.finfo(x.dtype)
-    at_edge = f"are as close to the edge of its support as {x.dtype} can tell"
     for rounded, why in (
-        (_at_an_edge(dist.support, x, precision), at_edge),
+        (_at_an_edge(dist.support, x, precision), f"are as close to the edge of its support as {x.dtype} can tell"),
         (_on_a_grid(dist, x, precision), f"lie on a coarse grid: {x.dtype} has no numbers between them"),
         (_at_one_end(dist, x), f"are one number, the most extreme that a draw in {x.dtype} reaches"),
     ):
@@ -85,7 +75,7 @@ def lost_to_rounding(dist: Any, x: Array) -> str:
 
 
 def _at_an_edge(support: Domain, x: Array, precision: np.finfo) -> Array:
-    """Of a vector on the simplex only zeros are: what rounding does to 1 its other elements tell."""
+    # of vectors on the simplex only zeros count: where an element is rounded to 1, the others still tell how far
     xp = namespace(x)
     low, high = map(to_host, support.bounds)
     found = xp.zeros(x.shape, bool)
@@ -97,7 +87,7 @@ def _at_an_edge(support: Domain, x: Array, precision: np.finfo) -> Array:
 
 
 def _at_one_end(dist: Any, x: Array) -> Array:
-    """Of draws that are all different none is, nor an element of a vector or matrix that is never different."""
+    # draws that are all different have no such end, nor has an element that is the same in every draw
     draws = tuple(range(x.ndim - len(dist.event_shape)))
     low, high = x.min(draws), x.max(draws)
     lowest, highest = x == low, x == high

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Array, NoiseDistribution, Value, describe, trees, value_of
+from ..core import Array, Value, describe, trees, value_of
 from ..domains import Domain
 from ..ops import logical_or, sum
 from .bijections import Bijection, Exp
 from .branches import choose
-from .distribution import Distribution, is_same
+from .distribution import Distribution
 from .location_scale import Normal
 
 
@@ -40,11 +40,16 @@ class Transformed(Distribution):
 
     base: Distribution
     bijections: Any
+    steps = property(lambda self: self.bijections if isinstance(self.bijections, tuple) else (self.bijections,))
+    path = property(lambda self: self.base.path)
+    why_no_path = property(lambda self: self.base.why_no_path)
+    noise_distribution = property(lambda self: self.base.noise_distribution)
+    event_shape = property(lambda self: self.base.event_shape)
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, Distribution):
             raise TypeError(f"Transformed(base, bijections): base must be a distribution, found {describe(self.base)}")
-        for f in self._steps:
+        for f in self.steps:
             if not isinstance(f, Bijection):
                 raise TypeError(
                     f"Transformed(base, bijections) takes bijections such as tg.bijections.Exp(), found {describe(f)}"
@@ -57,16 +62,12 @@ class Transformed(Distribution):
         return cls(Normal.example(rng, batch_shape), Exp())
 
     @property
-    def _steps(self) -> tuple[Bijection, ...]:
-        return self.bijections if isinstance(self.bijections, tuple) else (self.bijections,)
-
-    @property
     def support(self) -> Domain:
         base = self.base.support
 
         def contains(y: Array) -> Array:
             inside: Any = True
-            for f in reversed(self._steps):
+            for f in reversed(self.steps):
                 reached = f.image.contains(y)
                 inside = inside & reached
                 y = value_of(f.inverse(f.nearest(np.where(reached, y, f.image.draw(np.random.default_rng(0), ())))))
@@ -75,11 +76,11 @@ class Transformed(Distribution):
 
         def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
             x = base.draw(rng, shape)
-            for f in self._steps:
+            for f in self.steps:
                 x = value_of(f.forward(x))
             return x
 
-        names = " and ".join(type(f).__name__ for f in self._steps)
+        names = " and ".join(type(f).__name__ for f in self.steps)
         name, bounds = f"what {names} makes of {base}", self._bounds()[-1]
         return Domain(name, contains, draw, base.event_ndim, base.discrete, bounds)
 
@@ -87,32 +88,16 @@ class Transformed(Distribution):
         """Return the bounds of the numbers before each step, and those of the draws."""
         low, high = self.base.support.bounds
         found = [(low, high)]
-        for f in trees.map_leaves(value_of, self._steps):
+        for f in trees.map_leaves(value_of, self.steps):
             low, high = f.forward(low), f.forward(high)
             found.append((low, high))
         return found
 
-    @property
-    def path(self) -> str | None:  # type: ignore[override]
-        return self.base.path
-
-    @property
-    def why_no_path(self) -> str:
-        return self.base.why_no_path
-
-    @property
-    def noise_distribution(self) -> NoiseDistribution:  # type: ignore[override]
-        return self.base.noise_distribution
-
     @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:
-        shapes = [np.shape(value_of(x)) for f in self._steps for x in trees.leaves(f)]
+        shapes = [np.shape(value_of(x)) for f in self.steps for x in trees.leaves(f)]
         whole = np.broadcast_shapes(self.base.batch_shape + self.event_shape, *shapes)
         return whole[: len(whole) - len(self.event_shape)]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.base.event_shape
 
     def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
         noise = self.base.noise_shape()
@@ -122,7 +107,7 @@ class Transformed(Distribution):
         """Return what moves the support: the parameters of a bijection do, unless it may be given any number."""
         own, base = [], self.base.moving()
         ends = self.base.support.discrete or bool(base)
-        for k, (f, bounds) in enumerate(zip(self._steps, self._bounds(), strict=False)):
+        for k, (f, bounds) in enumerate(zip(self.steps, self._bounds(), strict=False)):
             ends = ends or not all(np.isinf(bound).all() for bound in bounds)
             prefix = f"bijections.{k}" if isinstance(self.bijections, tuple) else "bijections"
             own += [path for path, _ in trees.paths(f, prefix)] if ends else []
@@ -132,24 +117,15 @@ class Transformed(Distribution):
         own = [min(len(self.event_shape), np.ndim(value_of(x))) for x in trees.leaves(self.bijections)]
         return self.base.parameter_event_ndims() + own
 
-    def same_function_as(self, other: Transformed) -> bool:
-        """Return whether the bijections are the same, of the same Tensors and of equal numbers.
-
-        Two Tensors with equal values are two parameters: each could move without the other.
-        """
-        if [type(f) for f in self._steps] != [type(f) for f in other._steps]:
-            return False
-        return all(map(is_same, trees.leaves(self._steps), trees.leaves(other._steps)))
-
     def transform(self, noise: Value) -> Value:
         x = self.base.transform(noise)
-        for f in self._steps:
+        for f in self.steps:
             x = f.forward(x)
         return x
 
     def log_density(self, x: Value) -> Value:
         total: Value = 0.0
-        for f in reversed(self._steps):
+        for f in reversed(self.steps):
             x = f.inverse(x)
             total = total + f.log_slope(x)
         if self.base.support.discrete:
@@ -161,7 +137,7 @@ class Transformed(Distribution):
     def cdf(self, x: Value) -> Value:
         below: Value = x < -math.inf
         above: Value = x > math.inf
-        for f in reversed(self._steps):
+        for f in reversed(self.steps):
             low, high = f.image.bounds
             below, above = logical_or(below, x <= low), logical_or(above, x >= high)
             x = f.inverse(f.nearest(x))
@@ -169,6 +145,6 @@ class Transformed(Distribution):
 
     def icdf(self, p: Value) -> Value:
         x = self.base.icdf(p)
-        for f in self._steps:
+        for f in self.steps:
             x = f.forward(x)
         return x

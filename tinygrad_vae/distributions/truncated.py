@@ -43,6 +43,8 @@ class TruncatedNormal(Distribution):
     scale: Value = parameter(POSITIVE, default=1.0)
     low: Value = parameter(LOGIT, default=-1.0, moves_support=True)
     high: Value = parameter(lambda dist: _above(value_of(dist.low)), default=1.0, moves_support=True)
+    mean = property(lambda self: self._mode(self.high)[0] + self.scale * self._integrals(self.high)[1])
+    variance = property(lambda self: self.scale * self.scale * self._integrals(self.high)[2])
 
     @property
     def support(self) -> Domain:
@@ -98,14 +100,6 @@ class TruncatedNormal(Distribution):
         at, mode = self._mode(self.high)
         u = (x - at) / self.scale
         return -u * (0.5 * u + mode) - log(self.scale) - self._integrals(self.high)[0]
-
-    @property
-    def mean(self) -> Value:
-        return self._mode(self.high)[0] + self.scale * self._integrals(self.high)[1]
-
-    @property
-    def variance(self) -> Value:
-        return self.scale * self.scale * self._integrals(self.high)[2]
 
     def entropy(self) -> Value:
         log_z, _, _, fall = self._integrals(self.high)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core import Value
-from ..domains import REAL, Domain, greater_than, interval
+from ..domains import REAL, greater_than, interval
 from ..ops import clip, log
 from .branches import probability
-from .distribution import Distribution, parameter
+from .distribution import Distribution, formula, parameter
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,27 +28,10 @@ class Uniform(Distribution):
 
     low: Value = parameter(REAL, default=0.0, moves_support=True)
     high: Value = parameter(lambda dist: greater_than(dist.low), default=1.0, moves_support=True)
-
-    @property
-    def support(self) -> Domain:
-        return interval(self.low, self.high)
-
-    def log_density(self, x: Value) -> Value:
-        return -log(self.high - self.low) + 0.0 * x
-
-    @property
-    def mean(self) -> Value:
-        return 0.5 * (self.low + self.high)
-
-    @property
-    def variance(self) -> Value:
-        return (self.high - self.low) ** 2 / 12
-
-    def entropy(self) -> Value:
-        return log(self.high - self.low)
-
-    def cdf(self, x: Value) -> Value:
-        return clip((x - self.low) / (self.high - self.low), 0.0, 1.0)
-
-    def icdf(self, p: Value) -> Value:
-        return self.low + (self.high - self.low) * probability(p, self)
+    support = property(lambda self: interval(self.low, self.high))
+    mean = property(lambda self: 0.5 * (self.low + self.high))
+    variance = property(lambda self: (self.high - self.low) ** 2 / 12)
+    log_density = formula(lambda self, x: -log(self.high - self.low) + 0.0 * x)
+    entropy = formula(lambda self: log(self.high - self.low))
+    cdf = formula(lambda self, x: clip((x - self.low) / (self.high - self.low), 0.0, 1.0))
+    icdf = formula(lambda self, p: self.low + (self.high - self.low) * probability(p, self))
