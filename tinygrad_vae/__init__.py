@@ -21,7 +21,7 @@ also records a node. A draw is a node that blocks the gradient until a rewrite o
 from . import interrupted  # first, since the others take long
 from . import checks, nn, optim
 from .calculus import grad, hessian, hvp, jacobian, jvp, value_and_grad, values, vjp, wrap
-from .checks import check_bijection, check_distribution, check_estimator, check_op
+from .checks import check_distribution, check_estimator, check_op
 from .compiled import plan
 from .core import (
     BlockedGradientError, GradientRefusedError, InvalidGradientError, Noise, Op, Sample, Tensor, gradients, noise,

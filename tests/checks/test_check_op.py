@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from hypothesis import find, given, settings
+from strategies import arrays, broadcastable_shapes, shapes
 
 import tinygrad_vae as tg
 from tinygrad_vae import domains
 from tinygrad_vae.checks.ops import CheckError, check_op, check_second_order, check_vjp
-from tinygrad_vae.checks.strategies import arrays, broadcastable_shapes, shapes
 from tinygrad_vae.ops.declare import JUMP, KINK, STOP
 
 

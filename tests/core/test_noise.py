@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from standard_errors import DISTRIBUTIONS, calm
+from strategies import shapes
 
 import tinygrad_vae as tg
-from tinygrad_vae.checks.strategies import shapes
 from tinygrad_vae.core import trees
 
 SEEDS = st.integers(0, 2**64)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from standard_errors import DISTRIBUTIONS, assert_agrees, assert_variance_agrees, calm
+from strategies import shapes
 
 import tinygrad_vae as tg
 from tinygrad_vae.checks.ops import check_vjp
-from tinygrad_vae.checks.strategies import shapes
 from tinygrad_vae.core import trees
 from tinygrad_vae.distributions.distribution import Distribution, domain_of, parameters
 from tinygrad_vae.distributions.divergences import CLOSED_FORMS

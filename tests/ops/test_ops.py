@@ -7,10 +7,10 @@ import pytest
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import cases_for
 
 import tinygrad_vae as tg
 from tinygrad_vae.checks.ops import check_case, check_op, check_second_order, check_vjp
-from tinygrad_vae.checks.strategies import cases_for
 from tinygrad_vae.ops.__main__ import LONG, cotangent, expression, main
 from tinygrad_vae.ops.cases import draw_inputs
 

@@ -29,6 +29,12 @@ class CheckError(AssertionError):
     """A function or an op does not do what its declaration promises."""
 
 
+def require(holds: Any, message: str) -> None:
+    """Raise a ``CheckError`` unless something holds, in every element."""
+    if not np.all(holds):
+        raise CheckError(message)
+
+
 def check_vjp(function: Callable[..., Any], *inputs: Array, **attrs: Any) -> None:
     """Compare the gradient of a function with central differences, in float64.
 

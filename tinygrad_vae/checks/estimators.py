@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,12 +18,11 @@ from ..estimators.compare import Program
 from ..guard.report import explain
 from ..guard.verdict import BiasedGradientWarning
 from ..ops import astype, exp, sum, where
-from .derivatives import CheckError
-from .distributions import DRAWS, check_agrees
+from .derivatives import CheckError, require
+from .distributions import a_copy_for_each_draw, check_gradients
 
 
-@dataclass(frozen=True)
-class _Trial:
+class _Trial(NamedTuple):
     """A cost of one number for each draw, its parameters, a copy for each, and the gradient of its expectation."""
 
     what: str
@@ -85,32 +83,29 @@ def _check_trial(estimator: Estimator, trial: _Trial) -> None:
     before = trial.cost.value.copy()
     new = estimator(trial.cost)
     where_ = f"{estimator.name} on {trial.what}"
-    if estimator.keeps_value and new.value.tobytes() != before.tobytes():
-        raise CheckError(f"{where_}: the value of the cost has changed; put keeps_value = False where that is meant")
-    if trial.cost.value.tobytes() != before.tobytes():
-        raise CheckError(f"{where_}: the old graph has changed")
+    require(
+        not estimator.keeps_value or new.value.tobytes() == before.tobytes(),
+        f"{where_}: the value of the cost has changed; put keeps_value = False where that is meant",
+    )
+    require(trial.cost.value.tobytes() == before.tobytes(), f"{where_}: the old graph has changed")
     report = explain(sum(new), trial.parameters)
     named = [node.estimator for node in report.nodes]
-    if None in named:
-        raise CheckError(f"{where_}: a random node is left; close it, tg.stop_gradient(z), or replace it\n{report}")
-    if estimator.name not in named:
-        raise CheckError(
-            f"{where_}: explain does not name it; multiply by self.weight(z, cost, draw), or pass what "
-            "carries the gradient through self.noted(x, z)"
-        )
+    left = f"{where_}: a random node is left; close it, tg.stop_gradient(z), or replace it\n{report}"
+    require(None not in named, left)
+    require(
+        estimator.name in named,
+        f"{where_}: explain does not name it; multiply by self.weight(z, cost, draw), or pass what carries the "
+        "gradient through self.noted(x, z)",
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = gradients(sum(new), trial.parameters)
-    warned = any(issubclass(w.category, BiasedGradientWarning) for w in caught)
     if estimator.biased:
-        if not warned:
-            raise CheckError(f"{where_}: it is declared biased, and gradients does not warn")
-        return
-    for (path, draws), expected in zip(trees.paths(found), trees.leaves(trial.truth), strict=True):
-        rounding = 0.01 if estimator.caveat else 1e-9
-        check_agrees(
-            f"{where_}, the gradient in {path or 'the parameter'}", draws, expected, rounding, "the estimator is biased"
-        )
+        warned = any(issubclass(w.category, BiasedGradientWarning) for w in caught)
+        require(warned, f"{where_}: it is declared biased, and gradients does not warn")
+    else:
+        rounding, advice = 0.01 if estimator.caveat else 1e-9, "the estimator is biased"
+        check_gradients(f"{where_}, the gradient in ", found, trial.truth, rounding=rounding, advice=advice)
 
 
 def _trials(seed: int) -> Iterator[_Trial]:
@@ -122,43 +117,27 @@ def _trials(seed: int) -> Iterator[_Trial]:
         Poisson(np.array(1.5)),
         Bernoulli(logits=np.array(0.4)),
     ]
+    square = (lambda z: z * z, lambda d: d.mean * d.mean + d.variance)
+    of_two = (lambda z: sum(z, axis=-1) * sum(z, axis=-1), lambda d: sum(d.mean) * sum(d.mean) + sum(d.variance))
+    above = (lambda z: where(z > 0.7, 1.0, 0.0), lambda d: 1 - d.cdf(0.7))
     for dist in distributions:
-        yield _trial(dist, "the square of a draw", seed, lambda z: z * z, lambda d: d.mean * d.mean + d.variance)
-        yield _trial(
-            Independent(trees.map_leaves(lambda x: np.stack([x, 0.9 * x]), dist), 1),
-            "the square of a sum of two draws",
-            seed,
-            lambda z: sum(z, axis=-1) * sum(z, axis=-1),
-            lambda d: sum(d.mean) * sum(d.mean) + sum(d.variance),
-        )
+        pair = Independent(trees.map_leaves(lambda x: np.stack([x, 0.9 * x]), dist), 1)
+        yield _trial(dist, "the square of a draw", seed, *square)
+        yield _trial(pair, "the square of a sum of two draws", seed, *of_two)
         if not isinstance(dist, Bernoulli):
-            yield _trial(
-                dist, "whether a draw is above 0.7", seed, lambda z: where(z > 0.7, 1.0, 0.0), lambda d: 1 - d.cdf(0.7)
-            )
+            yield _trial(dist, "whether a draw is above 0.7", seed, *above)
     worth = np.array([0.5, -1.0, 2.0])
     choice = OneHotCategorical(logits=np.array([0.3, -0.2, 0.6]))
-    yield _trial(
-        choice,
-        "the worth of a choice",
-        seed,
-        lambda z: exp(0.5 * sum(z * worth, axis=-1)),
-        lambda d: sum(d.mean * np.exp(0.5 * worth)),
-    )
+    worth_of = (lambda z: exp(0.5 * sum(z * worth, axis=-1)), lambda d: sum(d.mean * np.exp(0.5 * worth)))
+    yield _trial(choice, "the worth of a choice", seed, *worth_of)
     yield _nested(seed)
 
 
-def _trial(
-    dist: Distribution,
-    what: str,
-    seed: int,
-    cost: Callable[[Any], Any],
-    expectation: Callable[[Any], Any],
-) -> _Trial:
-    copies = wrap(trees.map_leaves(lambda leaf: np.broadcast_to(leaf, (DRAWS, *np.shape(leaf))).copy(), dist))
-    exact = wrap(dist)
+def _trial(dist: Any, what: str, seed: int, cost: Callable[[Any], Any], expectation: Callable[[Any], Any]) -> _Trial:
+    copies, exact = a_copy_for_each_draw(dist), wrap(dist)
     z = copies.sample(rng=noise(seed).at("trial"), name="z")
     truth = gradients(expectation(exact), exact)
-    return _Trial(f"{what} of {type(getattr(dist, 'base', dist)).__name__}", astype(cost(z), np.float64), copies, truth)
+    return _Trial(f"{what} of {dist.family}", astype(cost(z), np.float64), copies, truth)
 
 
 def _nested(seed: int) -> _Trial:
@@ -171,7 +150,7 @@ def _nested(seed: int) -> _Trial:
         return x * x * (1 + b)
 
     at = {"p": np.array(0.3), "mu": np.array(0.5)}
-    copies, exact = wrap({name: np.full(DRAWS, x) for name, x in at.items()}), wrap(at)
+    copies, exact = a_copy_for_each_draw(at), wrap(at)
     p, mu = exact["p"], exact["mu"]
     expectation = (1 - p) * (mu * mu + 1) + 2 * p * ((mu + 1) * (mu + 1) + 1)
     return _Trial("a draw below another draw", drawn(**copies), copies, gradients(expectation, exact))
