@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
-def in_order(what: str, executor: Any, f: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+def in_order(what: str, executor: Any, f: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
     """Yield ``f(*task)`` for each task, in their order; all of them are submitted at once.
 
     Args:
@@ -29,7 +29,7 @@ def in_order(what: str, executor: Any, f: Callable[..., Any], tasks: Sequence[tu
         return
     if not hasattr(executor, "submit"):
         raise TypeError(f"{what}: executor takes a concurrent.futures.Executor, found {type(executor).__name__}")
-    futures: list[Any] = []
+    tasks, futures = list(tasks), []
     try:
         futures += [executor.submit(f, *task) for task in tasks]
         for future in futures:

@@ -125,11 +125,11 @@ def test_the_score_of_a_row_agrees_with_the_importance_weighted_bound_over_other
     ("call", "message"),
     [
         (lambda x: fitted(x, bound="vae"), "bound must be one of"),
-        (lambda x: fitted(x, batch=0), "batch must be at least 1"),
+        (lambda x: fitted(x, batch=0), "batch must be a positive integer"),
         (lambda x: fitted(x, likelihood="bernoulli"), "BernoulliHead takes pixels from 0 to 1"),
         (lambda x: fitted(x, learning_rate=-1.0), "learning_rate must be a positive number"),
         (lambda x: fitted(x, epochs=1).inverse_transform(np.ones((2, 3))), "expected 1 latents in each row, found 3"),
-        (lambda x: fitted(x, epochs=1).sample(0), "n_samples must be at least 1"),
+        (lambda x: fitted(x, epochs=1).sample(0), "n_samples must be a positive integer"),
     ],
 )
 def test_bad_input_gets_one_clear_error(call, message):

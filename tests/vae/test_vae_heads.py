@@ -27,10 +27,10 @@ def test_a_head_gives_a_distribution_over_vectors_in_its_own_dtype(name, dtype):
     head = (vae.LIKELIHOODS | vae.POSTERIORS)[name](6, 3, rng=tg.noise(0), dtype=dtype)
     dist = head(hidden(dtype=dtype))
     assert (head.n_in, head.n_out) == (6, 3)
-    assert dist.batch_shape == (5,)
-    assert (len(dist.event_shape), np.prod(dist.event_shape)) == (head.event_ndim, head.width)
-    draw = dist.sample((2,), rng=tg.noise(1))
-    assert draw.shape == (2, 5, *dist.event_shape)
+    assert law.batch_shape == (5,)
+    assert (len(law.event_shape), np.prod(law.event_shape)) == (2 if name == "one-hot" else 1, head.width)
+    draw = law.sample((2,), rng=tg.noise(1))
+    assert draw.shape == (2, 5, *law.event_shape)
     if draw.dtype.kind == "f":
         assert draw.dtype == dtype
     assert dist.log_prob(draw).shape == (2, 5)
@@ -164,10 +164,10 @@ def test_an_encoder_sees_grey_levels_as_fractions_of_white():
     [
         (lambda: small_vae(posterior="laplace"), "posterior must be one of gaussian, .*found 'laplace'"),
         (lambda: small_vae(likelihood="poisson"), "likelihood must be one of bernoulli, .*found 'poisson'"),
-        (lambda: small_vae(components=-1), "components must be a whole number from 0 on, found -1"),
+        (lambda: small_vae(components=-1), "components must be a non-negative integer, found -1"),
         (lambda: small_vae(components=2, posterior="bernoulli"), "no prior for a bernoulli posterior"),
         (lambda: head_of(vae.FixedGaussianHead, scale=0.0), "scale must be a positive number, found 0.0"),
-        (lambda: head_of(vae.OneHotHead, classes=1), "classes must be a whole number from 2 on .*found 1"),
+        (lambda: head_of(vae.OneHotHead, classes=1), "classes must be an integer of at least 2 .*found 1"),
         (lambda: vae.CategoricalHead(Linear(np.ones((2, 9)), np.ones(9)), 4), "divides the 9 logits, found 4"),
         (lambda: put_together(code=4), "a draw of z has 3 numbers, the decoder takes 4"),
         (lambda: put_together(pixels=7), "the encoder takes 6 pixels, the likelihood gives 7"),

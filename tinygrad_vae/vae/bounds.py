@@ -7,7 +7,7 @@ A bound draws z with ``sample``, which blocks the gradient. You choose the estim
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,7 +67,7 @@ def elbo(
         rng: a stream from ``tg.noise(seed)``.
         kl: ``"closed-form"``, ``"monte-carlo"``, or ``"auto"``: the former where there is one.
         samples: the number of draws for each example; with more than one, z has shape (samples, batch, latent).
-        beta: a weight of the divergence, from 0 on (Higgins et al. 2017). Below 1 this is no bound of log p(x). Pass
+        beta: a non-negative weight of the divergence (Higgins et al. 2017). Below 1 this is no bound of log p(x). Pass
             an array of shape () if a plan should see it change.
         free_bits: nats that each latent may say at no cost: the divergence becomes ``sum_j max(free_bits, KL_j)``,
             where KL_j is the divergence of latent j, averaged over the batch (Kingma et al. 2016, equation 15).
@@ -88,7 +88,6 @@ def elbo(
     (16, 64)
     """
     check_kl("elbo", kl, free_bits)
-    check_nonnegative("elbo: free_bits", free_bits)
 
     def rate_of(q: Distribution, prior: Distribution, z: Value) -> Value:
         if free_bits:
@@ -103,6 +102,39 @@ def elbo(
         return q.log_prob(z) - prior.log_prob(z)
 
     return _fit_less_rate("elbo", rate_of, model, x, rng, samples, beta, average)
+
+
+def sticking_the_landing(
+    model: LatentVariableModel,
+    x: Value,
+    *,
+    rng: NoiseStream,
+    samples: int = 1,
+    beta: float | Value = 1.0,
+    average: bool = True,
+) -> Value:
+    """Return the bound of ``elbo(kl="monte-carlo")``, with a gradient that vanishes where q is the posterior.
+
+    In ``E_q [log p(x, z) - log q(z; phi)]`` the parameters phi stand in the draw and in log q. If the support of q does
+    not move, the derivative through log q has expectation 0 but a variance; it is left out. At q = p(z|x) the rest is 0
+    for each draw. Roeder, Wu and Duvenaud 2017. ``gradients`` refuses parameters that move the support, and second
+    derivatives in phi, which would be incomplete.
+
+    Args:
+        model, x, rng, samples, beta, average: as in ``elbo``, which also says what is returned and raised.
+
+    >>> images = np.zeros((3, 64), np.float32)
+    >>> model = tg.VAE.init(64, hidden=(16,), latent=2, rng=tg.noise(0))
+    >>> value = sticking_the_landing(model, images, rng=tg.noise(1))
+    >>> bool(np.allclose(value, elbo(model, images, rng=tg.noise(1), kl="monte-carlo")))
+    True
+    """
+
+    def rate_of(q: Distribution, prior: Distribution, z: Value) -> Value:
+        stuck = _without_its_gradient(q, "sticking_the_landing", 'elbo(kl="monte-carlo")')
+        return stuck.log_prob(z) - prior.log_prob(z)
+
+    return _fit_less_rate("sticking_the_landing", rate_of, model, x, rng, samples, beta, average)
 
 
 def _fit_less_rate(
@@ -133,7 +165,7 @@ def kl_of_each_latent(q: Distribution, prior: Distribution) -> Value:
     """Return the divergence of each latent, of shape (batch, latent); their sum is the divergence of q from the prior.
 
     Raises:
-        ValueError: the latents are not independent of each other in both distributions.
+        ValueError: the latents depend on each other in one of the distributions.
         NotImplementedError: there is no closed form.
 
     >>> q = tg.Independent(tg.Normal(np.array([[0.0, 1.0]]), 1.0), 1)
@@ -150,54 +182,15 @@ def kl_of_each_latent(q: Distribution, prior: Distribution) -> Value:
     )
 
 
-def sticking_the_landing(
-    model: LatentVariableModel,
-    x: Value,
-    *,
-    rng: NoiseStream,
-    samples: int = 1,
-    beta: float | Value = 1.0,
-    average: bool = True,
-) -> Value:
-    """Return the bound of ``elbo(kl="monte-carlo")``, with a gradient that vanishes where q is the posterior.
-
-    In ``E_q [log p(x, z) - log q(z; phi)]`` the parameters phi stand in the draw and in log q. If the support of q does
-    not move, the derivative through log q has expectation 0 but a variance; it is left out. At q = p(z|x) the rest is 0
-    for each draw. Roeder, Wu and Duvenaud 2017. ``gradients`` refuses parameters that move the support, and second
-    derivatives in phi, which would be incomplete.
-
-    Args:
-        model, x, rng, samples, beta, average: as ``elbo`` takes them.
-
-    Returns:
-        Nats, of shape (batch,), or (samples, batch) without the average.
-
-    >>> images = np.zeros((3, 64), np.float32)
-    >>> model = tg.VAE.init(64, hidden=(16,), latent=2, rng=tg.noise(0))
-    >>> value = sticking_the_landing(model, images, rng=tg.noise(1))
-    >>> bool(np.allclose(value, elbo(model, images, rng=tg.noise(1), kl="monte-carlo")))
-    True
-    """
-
-    def rate_of(q: Distribution, prior: Distribution, z: Value) -> Value:
-        stuck = _without_its_gradient(q, "sticking_the_landing", 'elbo(kl="monte-carlo")')
-        return stuck.log_prob(z) - prior.log_prob(z)
-
-    return _fit_less_rate("sticking_the_landing", rate_of, model, x, rng, samples, beta, average)
-
-
 def importance_weighted_bound(model: LatentVariableModel, x: Value, *, rng: NoiseStream, samples: int) -> Value:
-    """Return the importance weighted bound of each example.
+    """Return the importance weighted bound of each example, in nats, of shape (batch,).
 
     ``log p(x) >= E log (1/K sum_k w_k)`` with ``w_k = p(x|z_k) p(z_k) / q(z_k|x)``, z_k ~ q(z|x). It rises with K
     towards ``log p(x)``, and is the evidence lower bound for K = 1. Burda, Grosse and Salakhutdinov 2016, equation 8.
 
     Args:
-        model, x, rng: as ``elbo`` takes them.
+        model, x, rng: as in ``elbo``.
         samples: K, the number of draws; z has shape (K, batch, latent).
-
-    Returns:
-        Nats, of shape (batch,).
 
     Raises:
         TypeError, ValueError: x does not fit the model or its likelihood, or samples is less than 1.
@@ -222,10 +215,7 @@ def doubly_reparameterized_bound(model: LatentVariableModel, x: Value, *, rng: N
     is chosen later. ``gradients`` refuses parameters that move the support of q, and second derivatives in phi.
 
     Args:
-        model, x, rng, samples: as ``importance_weighted_bound`` takes them.
-
-    Returns:
-        Nats, of shape (batch,), the same numbers as those of ``importance_weighted_bound``.
+        model, x, rng, samples: as in ``importance_weighted_bound``, whose numbers these are.
 
     Raises:
         TypeError: a draw of q(z|x) cannot be reparameterized.
@@ -236,10 +226,10 @@ def doubly_reparameterized_bound(model: LatentVariableModel, x: Value, *, rng: N
     >>> tg.gradients(tg.mean(bound), model).posterior.mean.weight.shape
     (16, 2)
     """
-    check_count("doubly_reparameterized_bound: samples", samples)
+    what, plain = "doubly_reparameterized_bound", "importance_weighted_bound"
+    check_count(f"{what}: samples", samples)
     q = model.encode(x)
     z = q.rsample((samples,), rng=rng, name="z")
-    what, plain = "doubly_reparameterized_bound", "importance_weighted_bound"
     log_weights = _log_weights(model, x, _without_its_gradient(q, what, plain), z)
     if isinstance(z, Tensor):
         weights = softmax(log_weights, axis=0)
@@ -262,50 +252,54 @@ def _log_mean(log_weights: Value) -> Value:
 def _without_its_gradient(q: Distribution, what: str, plain: str) -> Distribution:
     """Return q with parameters that are constants to gradients; ``plain`` names the bound that keeps their gradient.
 
-    The derivative of log q has expectation 0 where the support of q stays. Its second derivative has another one.
+    The derivative of log q has expectation 0 only where the support of q stays, and its second derivative has not.
     """
     moving = [path for path, x in trees.paths(q) if isinstance(x, Tensor) and path in q.moving()]
-    first_only = (
-        f"{what} leaves out the derivative of log q in the parameters of q, and so gives first derivatives only; for "
-        f"second ones use {plain}"
-    )
     edge = (
         f"{what}: the support of {type(q).__name__} moves with {', '.join(moving)}, so that the derivative of "
         f"log q, which is left out, has another expectation than 0; use {plain}"
+    )
+    once = (
+        f"{what} leaves out the derivative of log q in the parameters of q, and so gives first derivatives only; for "
+        f"second ones use {plain}"
     )
 
     def cut(path: str, x: Any) -> Any:
         if not isinstance(x, Tensor):
             return x
-        if path in moving:
-            return refuse_gradient(x, reason=edge)
-        return first_order(stop_gradient(x), x, x, reason=first_only)
+        return refuse_gradient(x, reason=edge) if path in moving else first_order(stop_gradient(x), x, x, reason=once)
 
     return trees.replace_leaves(q, [cut(path, x) for path, x in trees.paths(q)])
 
 
 def check_count(what: str, n: Any) -> None:
-    """Raise unless ``n`` is a whole number from 1 on."""
+    """Raise unless ``n`` is a positive integer."""
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise TypeError(f"{what} must be a whole number, found {describe(n)}")
+        raise TypeError(f"{what} must be a positive integer, found {describe(n)}")
     if n < 1:
-        raise ValueError(f"{what} must be at least 1, found {n}")
+        raise ValueError(f"{what} must be a positive integer, found {n}")
 
 
-def check_kl(what: str, kl: Any, free_bits: float) -> None:
-    """Raise unless ``kl`` is in ``DIVERGENCES``, and goes together with ``free_bits``."""
-    if kl not in DIVERGENCES:
-        raise ValueError(f"{what}: kl must be one of {', '.join(DIVERGENCES)}; found {kl!r}")
+def check_name(what: str, name: Any, known: Collection[str]) -> None:
+    """Raise unless ``name`` is one of those known."""
+    if name not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}; found {name!r}")
+
+
+def check_kl(what: str, kl: Any, free_bits: Any) -> None:
+    """Raise unless ``kl`` is in ``DIVERGENCES``, and goes together with ``free_bits``, a non-negative number."""
+    check_nonnegative(f"{what}: free_bits", free_bits)
+    check_name(f"{what}: kl", kl, DIVERGENCES)
     if free_bits and kl == "monte-carlo":
         raise ValueError(f'{what}: free_bits takes the divergence of each latent in closed form; use kl="closed-form"')
 
 
 def check_nonnegative(what: str, x: Any) -> None:
-    """Raise unless ``x`` is a finite number from 0 on, or an array that holds one."""
+    """Raise unless ``x`` is a finite non-negative number, or an array that holds one."""
     x = value_of(x)
     x = x.item() if is_array(x) and x.shape == () else x
     if isinstance(x, bool) or not isinstance(x, (int, float, np.integer, np.floating)) or not 0 <= x < math.inf:
-        raise ValueError(f"{what} must be a number from 0 on, found {x!r}")
+        raise ValueError(f"{what} must be a non-negative number, found {x!r}")
 
 
 def in_dtype_of(z: Value, x: Value) -> Value:

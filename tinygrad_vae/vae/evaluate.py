@@ -49,13 +49,7 @@ def evaluate(
       close to it for large K (Burda et al. 2016 take K = 5000).
 
     Args:
-        model: a ``VAE``, or anything that encodes, decodes and has a prior.
-        images: examples of shape (n, ...), two at least. A batch at a time is moved to where the model is.
-        rng: a stream from ``tg.noise(seed)``.
-        samples: K, the number of draws for each image.
-        batch: the number of images in a batch; it changes which noise an image gets.
-        progress: called as ``progress(done, n)`` after each batch.
-        executor: a ``concurrent.futures.Executor`` for the batches after the first; the numbers are the same.
+        model, images, rng, samples, batch, progress, executor: as in ``measure``.
 
     Returns:
         A dict that JSON can hold. The four means in nats; a ``<name>_standard_error`` for each, of the mean over
@@ -77,8 +71,8 @@ def evaluate(
     >>> found["active_units"]  # all images are the same
     0
     """
-    options: dict[str, Any] = {"samples": samples, "batch": batch, "progress": progress, "executor": executor}
-    return summary(measure(model, images, rng=rng, **options), samples)
+    measured = measure(model, images, rng=rng, samples=samples, batch=batch, progress=progress, executor=executor)
+    return summary(measured, samples)
 
 
 def measure(
@@ -94,14 +88,20 @@ def measure(
     """Return the numbers of ``evaluate`` for each image, so that two models can be compared image by image.
 
     Args:
-        model, images, rng, samples, batch, progress, executor: as ``evaluate`` takes them.
+        model: a ``VAE``, or anything that encodes, decodes and has a prior.
+        images: examples of shape (n, ...), two at least. A batch at a time is moved to where the model is.
+        rng: a stream from ``tg.noise(seed)``.
+        samples: K, the number of draws for each image.
+        batch: the number of images in a batch; it changes which noise an image gets.
+        progress: called as ``progress(done, n)`` after each batch.
+        executor: a ``concurrent.futures.Executor`` for the batches after the first; the numbers are the same.
 
     Returns:
         ``bound``, ``log_likelihood``, ``rate``, ``distortion`` and ``effective_samples`` of shape (n,), ``means`` of
         shape (n, latent, ...), and ``kl_per_latent`` of shape (n, latent) if the latents are independent; in float64.
 
     Raises:
-        TypeError, ValueError: as ``evaluate`` raises them.
+        TypeError, ValueError: as in ``evaluate``.
 
     >>> model = tg.VAE.init(64, hidden=(16,), latent=2, rng=tg.noise(0))
     >>> measure(model, np.zeros((5, 64), np.float32), rng=tg.noise(1), samples=10)["bound"].shape
@@ -113,25 +113,18 @@ def measure(
     if n < 2:
         raise ValueError(f"evaluate: a standard error takes two images at least, found {n}")
     model = values(model)
-    parts = []
-
-    def keep(found: dict[str, Array]) -> None:
-        parts.append(found)
-        if progress is not None:
-            progress(min(len(parts) * batch, n), n)
-
     before = rng.drawn
-    keep(_measure(model, images[:batch], rng, samples)[0])
+    parts = [_measure(model, images[:batch], rng, samples)[0]]
     each = rng.drawn - before  # noise has a fixed size: all batches but the last one draw as often as the first
-    starts = range(batch, n, batch)
-    if executor is None:
-        for start in starts:
-            keep(_measure(model, images[start : start + batch], rng, samples)[0])
-    else:
-        streams = [dataclasses.replace(rng, drawn=before + k * each) for k in range(1, len(starts) + 1)]
-        tasks = [(model, images[k : k + batch], stream, samples) for k, stream in zip(starts, streams, strict=True)]
-        for found, rng.drawn in in_order("evaluate", executor, _measure, tasks):
-            keep(found)
+    tasks = (
+        (model, images[start : start + batch], dataclasses.replace(rng, drawn=before + each * k), samples)
+        for k, start in enumerate(range(batch, n, batch), 1)
+    )
+    progress = progress or (lambda done, n: None)
+    progress(min(batch, n), n)
+    for found, rng.drawn in in_order("evaluate", executor, _measure, tasks):
+        parts.append(found)
+        progress(min(len(parts) * batch, n), n)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -1,6 +1,6 @@
 """Heads: from the last hidden layer of a network to a distribution, one small declaration each.
 
-The same head may stand at the end of an encoder, as q(z|x), or of a decoder, as p(x|z).
+The same head may end an encoder, as q(z|x), or a decoder, as p(x|z).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -26,20 +26,16 @@ from ..distributions import (
 )
 from ..distributions.distribution import Distribution
 from ..nn import Layer, Linear
-from ..ops import exp, expand_dims, reshape, softmax, sum, tril
-
-H = TypeVar("H", bound="Head")
+from ..ops import exp, expand_dims, reshape, tril
 
 
 class Head(Layer):
     """A map from a hidden vector h to a distribution; the first field of a subclass is a ``Linear`` layer.
 
-    A subclass is a ``@dataclass(frozen=True, eq=False)`` with ``__call__``; with ``init`` unless all its fields are
-    layers of the same size; and with ``standard`` if it can stand at the end of an encoder.
+    A subclass is a ``@dataclass(frozen=True, eq=False)`` with ``__call__``, and with ``standard`` if it can end an
+    encoder. It inherits ``init`` if its fields are layers from h to n_out numbers, and static settings.
     """
 
-    event_ndim: ClassVar[int] = 1
-    """The number of axes of one draw."""
     bounded: ClassVar[bool] = False
     """Whether pixels lie from 0 to ``white``."""
 
@@ -61,7 +57,7 @@ class Head(Layer):
 
     @property
     def width(self) -> int:
-        """The number of numbers in a draw: with one-hot vectors, more than variables."""
+        """The number of numbers in a draw; more than ``n_out`` if each variable is a one-hot vector."""
         return self.n_out
 
     @property
@@ -70,10 +66,10 @@ class Head(Layer):
         return 1.0
 
     @classmethod
-    def init(cls: type[H], n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32) -> H:
-        """Return a head with random weights: one layer for each field, from h of length n_in to n_out numbers."""
+    def init(cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32, **settings: Any) -> Self:
+        """Return a head with random weights for n_out variables; ``settings`` are its static fields."""
         layers = [f for f in dataclasses.fields(cls) if not f.metadata.get("static")]  # type: ignore[arg-type]
-        return cls(*(Linear.init(n_in, n_out, rng=rng, dtype=dtype) for _ in layers))
+        return cls(*(Linear.init(n_in, n_out, rng=rng, dtype=dtype) for _ in layers), **settings)
 
     def __call__(self, h: Value) -> Distribution:
         """Return the distribution for hidden vectors of shape (..., n_in)."""
@@ -86,7 +82,7 @@ class Head(Layer):
             f"{', '.join(sorted(POSTERIORS))}"
         )
 
-    def _constant(self, value: float, shape: tuple[int, ...]) -> Array:
+    def _full(self, shape: tuple[int, ...], value: float) -> Array:
         """Return an array that lives where the weights do, in their dtype."""
         weight = value_of(self.first.weight)
         return namespace(weight).full(shape, value, weight.dtype)
@@ -96,9 +92,9 @@ class Head(Layer):
 class GaussianHead(Head):
     """``N(mean(h), exp(log_variance(h)))``, each variable by itself.
 
-    The network gives the logarithm of the variance, which may be any number, so that ``sigma = exp(log_variance / 2)``
-    is positive. The half turns a variance into a standard deviation; without it the distribution is another one, which
-    trains just as quietly.
+    The network gives the logarithm of the variance, which may be any number; ``sigma = exp(log_variance / 2)`` is
+    positive. The half turns a variance into a standard deviation: without it the model trains just as quietly, with
+    another distribution.
 
     >>> GaussianHead.init(16, 2, rng=tg.noise(0))(np.zeros((5, 16), np.float32)).event_shape
     (2,)
@@ -111,7 +107,7 @@ class GaussianHead(Head):
         return Independent(Normal(self.mean(h), exp(self.log_variance(h) / 2)), 1)
 
     def standard(self) -> Independent:
-        return Independent(Normal(self._constant(0.0, (self.n_out,)), self._constant(1.0, (self.n_out,))), 1)
+        return Independent(Normal(self._full((self.n_out,), 0.0), self._full((self.n_out,), 1.0)), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +124,9 @@ class FullGaussianHead(Head):
     below: Linear
 
     @classmethod
-    def init(cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32) -> FullGaussianHead:
+    def init(  # type: ignore[override]
+        cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32
+    ) -> FullGaussianHead:
         mean, log_scale = (Linear.init(n_in, n_out, rng=rng, dtype=dtype) for _ in range(2))
         gain = 1 / n_out  # a whole row of L then begins with a length of about 1
         return cls(mean, log_scale, Linear.init(n_in, n_out * n_out, rng=rng, gain=gain, dtype=dtype))
@@ -138,12 +136,12 @@ class FullGaussianHead(Head):
         below = tril(reshape(self.below(h), (*h.shape[:-1], d, d)), k=-1)
         return MultivariateNormal(self.mean(h), below + expand_dims(exp(self.log_scale(h)), axis=-1) * self._identity())
 
+    def standard(self) -> MultivariateNormal:
+        return MultivariateNormal(self._full((self.n_out,), 0.0), self._identity())
+
     def _identity(self) -> Array:
         weight = value_of(self.mean.weight)
         return namespace(weight).eye(self.n_out, dtype=weight.dtype)
-
-    def standard(self) -> MultivariateNormal:
-        return MultivariateNormal(self._constant(0.0, (self.n_out,)), self._identity())
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,28 +155,21 @@ class FixedGaussianHead(Head):
         if not 0 < self.scale < math.inf:
             raise ValueError(f"FixedGaussianHead: scale must be a positive number, found {self.scale!r}")
 
-    @classmethod
-    def init(
-        cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32, scale: float = 1.0
-    ) -> FixedGaussianHead:
-        return cls(Linear.init(n_in, n_out, rng=rng, dtype=dtype), scale)
-
     def __call__(self, h: Value) -> Independent:
-        return Independent(Normal(self.mean(h), self._constant(self.scale, ())), 1)
+        return Independent(Normal(self.mean(h), self._full((), self.scale)), 1)
 
 
 @dataclass(frozen=True, eq=False)
 class SharedGaussianHead(Head):
-    """``N(mean(h), exp(2 log_scale))`` with a learned log_scale that does not depend on h.
-
-    It has shape (), if all pixels share it, or (n_out,).
-    """
+    """``N(mean(h), exp(2 log_scale))`` with a learned log_scale of shape (), the same for all pixels, or (n_out,)."""
 
     mean: Linear
     log_scale: Value
 
     @classmethod
-    def init(cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32) -> SharedGaussianHead:
+    def init(  # type: ignore[override]
+        cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32
+    ) -> SharedGaussianHead:
         return cls(Linear.init(n_in, n_out, rng=rng, dtype=dtype), np.zeros((), dtype))
 
     def __call__(self, h: Value) -> Independent:
@@ -200,7 +191,7 @@ class BernoulliHead(Head):
         return Independent(Bernoulli(logits=self.logits(h)), 1)
 
     def standard(self) -> Independent:
-        return Independent(Bernoulli(logits=self._constant(0.0, (self.n_out,))), 1)
+        return Independent(Bernoulli(logits=self._full((self.n_out,), 0.0)), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,37 +205,56 @@ class ContinuousBernoulliHead(Head):
         return Independent(ContinuousBernoulli(logits=self.logits(h)), 1)
 
 
+class ChoiceHead(Head):
+    """A head with several logits for each variable; its second field says how many."""
+
+    @property
+    def choices(self) -> int:
+        """The number of logits of a variable."""
+        return int(getattr(self, dataclasses.fields(self)[1].name))  # type: ignore[arg-type]
+
+    def __post_init__(self) -> None:
+        _, field = dataclasses.fields(self)  # type: ignore[arg-type]
+        n, found = self.first.n_out, getattr(self, field.name)
+        if isinstance(found, bool) or not isinstance(found, int) or found < 2 or n % found:
+            raise ValueError(
+                f"{type(self).__name__}: {field.name} must be an integer of at least 2 that divides the {n} logits, "
+                f"found {found!r}"
+            )
+
+    @property
+    def n_out(self) -> int:
+        return self.first.n_out // self.choices
+
+    @classmethod
+    def init(cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32, **settings: Any) -> Self:
+        _, field = dataclasses.fields(cls)  # type: ignore[arg-type]
+        choices = settings.get(field.name, field.default)
+        return cls(Linear.init(n_in, n_out * choices, rng=rng, dtype=dtype), **settings)
+
+    def _logits(self, h: Value) -> Value:
+        """Return the logits, of shape (..., n_out, choices)."""
+        return reshape(self.first(h), (*h.shape[:-1], self.n_out, self.choices))
+
+
 @dataclass(frozen=True, eq=False)
-class CategoricalHead(Head):
-    """``Categorical(softmax(logits(h)))``: grey levels that are whole numbers from 0 to levels - 1."""
+class CategoricalHead(ChoiceHead):
+    """``Categorical(softmax(logits(h)))``: grey levels that are integers from 0 to levels - 1."""
 
     logits: Linear
     levels: int = trees.static(default=256)
     bounded = True
-
-    def __post_init__(self) -> None:
-        _check_divides("CategoricalHead", "levels", self.levels, self.logits)
-
-    @classmethod
-    def init(
-        cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32, levels: int = 256
-    ) -> CategoricalHead:
-        return cls(Linear.init(n_in, n_out * levels, rng=rng, dtype=dtype), levels)
-
-    @property
-    def n_out(self) -> int:
-        return self.logits.n_out // self.levels
 
     @property
     def white(self) -> float:
         return float(self.levels - 1)
 
     def __call__(self, h: Value) -> Independent:
-        return Independent(Categorical(logits=reshape(self.logits(h), (*h.shape[:-1], self.n_out, self.levels))), 1)
+        return Independent(Categorical(logits=self._logits(h)), 1)
 
 
 @dataclass(frozen=True, eq=False)
-class OneHotHead(Head):
+class OneHotHead(ChoiceHead):
     """``OneHotCategorical(softmax(logits(h)))``: each latent is one of some classes, as a one-hot vector.
 
     >>> OneHotHead.init(16, 3, rng=tg.noise(0), classes=4)(np.zeros((5, 16), np.float32)).event_shape
@@ -253,29 +263,16 @@ class OneHotHead(Head):
 
     logits: Linear
     classes: int = trees.static(default=10)
-    event_ndim = 2
-
-    def __post_init__(self) -> None:
-        _check_divides("OneHotHead", "classes", self.classes, self.logits)
-
-    @classmethod
-    def init(cls, n_in: int, n_out: int, *, rng: NoiseStream, dtype: Any = np.float32, classes: int = 10) -> OneHotHead:
-        return cls(Linear.init(n_in, n_out * classes, rng=rng, dtype=dtype), classes)
-
-    @property
-    def n_out(self) -> int:
-        return self.logits.n_out // self.classes
 
     @property
     def width(self) -> int:
         return self.logits.n_out
 
     def __call__(self, h: Value) -> Independent:
-        logits = reshape(self.logits(h), (*h.shape[:-1], self.n_out, self.classes))
-        return Independent(OneHotCategorical(logits=logits), 1)
+        return Independent(OneHotCategorical(logits=self._logits(h)), 1)
 
     def standard(self) -> Independent:
-        return Independent(OneHotCategorical(logits=self._constant(0.0, (self.n_out, self.classes))), 1)
+        return Independent(OneHotCategorical(logits=self._full((self.n_out, self.classes), 0.0)), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,22 +298,6 @@ class MixturePrior(Layer):
     def __call__(self) -> MixtureSameFamily:
         """Return p(z)."""
         return MixtureSameFamily(self.logits, Independent(Normal(self.mean, exp(self.log_scale)), 1))
-
-    def marginals(self, z: Array) -> Array:
-        """Return the density of each latent by itself at the numbers z of shape (n,), of shape (n, latent).
-
-        >>> MixturePrior.init(5, 2, rng=tg.noise(0)).marginals(np.zeros(3)).shape
-        (3, 2)
-        """
-        each = Normal(self.mean, exp(self.log_scale)).log_prob(z[:, None, None])
-        return sum(expand_dims(softmax(self.logits), axis=-1) * exp(each), axis=1)
-
-
-def _check_divides(what: str, name: str, count: int, layer: Linear) -> None:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 2 or layer.n_out % count:
-        raise ValueError(
-            f"{what}: {name} must be a whole number from 2 on that divides the {layer.n_out} logits, found {count!r}"
-        )
 
 
 HeadInit = Callable[..., Head]

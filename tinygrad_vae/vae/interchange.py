@@ -19,8 +19,8 @@ def to_state_dict(model: Any) -> dict[str, Array]:
 
     An ``MLP`` becomes a ``torch.nn.Sequential`` of layers and activations in turn: ``encoder.layers.1.weight`` is
     ``encoder.2.weight``. The weight of a ``Linear`` layer, of shape (n_in, n_out) here, is (n_out, n_in) there. All
-    other names and arrays stay what they are. ``safetensors.numpy.save_file(to_state_dict(model), path)`` writes a file
-    that ``safetensors.torch.load_file`` reads.
+    other names and arrays stay. ``safetensors.torch.load_file`` reads them from the file that
+    ``safetensors.numpy.save_file(to_state_dict(model), path)`` writes.
 
     Args:
         model: a ``VAE``, or another tree of layers.
@@ -64,14 +64,10 @@ def from_state_dict(model: Model, state: Mapping[str, Any]) -> Model:
         )
     new = []
     for name, (path, leaf) in places.items():
-        found = _as_numpy(state[name])
-        expected = _turned(path, leaf).shape
+        found, expected = _as_numpy(state[name]), _turned(path, leaf).shape
         if found.shape != expected or found.dtype.kind != "f":
-            raise ValueError(
-                f"from_state_dict: {name} must be floats of shape {tuple(expected)}, found {describe(found)}"
-            )
-        turned = np.array(_turned(path, found), leaf.dtype, order="C")
-        new.append(namespace(leaf).asarray(turned))
+            raise ValueError(f"from_state_dict: {name} must be floats of shape {expected}, found {describe(found)}")
+        new.append(namespace(leaf).asarray(np.array(_turned(path, found), leaf.dtype, order="C")))
     return trees.replace_leaves(model, new)
 
 

@@ -47,14 +47,16 @@ class VAE(Layer):
     learned_prior: MixturePrior | None = None
 
     def __post_init__(self) -> None:
-        pixels = self.encoder.layers[0].n_in if self.encoder.layers else self.posterior.n_in
-        for what, given, after, expected in (
-            ("the encoder gives", self.encoder, "the posterior takes", self.posterior.n_in),
-            ("the decoder gives", self.decoder, "the likelihood takes", self.likelihood.n_in),
-        ):
-            if given.layers and given.layers[-1].n_out != expected:
-                raise ValueError(f"VAE: {what} {given.layers[-1].n_out} numbers, {after} {expected}")
-        code = self.decoder.layers[0].n_in if self.decoder.layers else self.likelihood.n_in
+        parts = (
+            ("encoder", self.encoder, "posterior", self.posterior),
+            ("decoder", self.decoder, "likelihood", self.likelihood),
+        )
+        for name, trunk, head_name, head in parts:
+            if trunk.layers and trunk.layers[-1].n_out != head.n_in:
+                raise ValueError(
+                    f"VAE: the {name} gives {trunk.layers[-1].n_out} numbers, the {head_name} takes {head.n_in}"
+                )
+        pixels, code = ((trunk.layers[0] if trunk.layers else head).n_in for _, trunk, _, head in parts)
         if code != self.posterior.width:
             raise ValueError(f"VAE: a draw of z has {self.posterior.width} numbers, the decoder takes {code}")
         if pixels != self.likelihood.n_out:
@@ -89,7 +91,7 @@ class VAE(Layer):
             dtype: float32 or float64.
 
         Raises:
-            TypeError, ValueError: a size is no whole number from 1 on, or a name is not known.
+            TypeError, ValueError: a size is no positive integer, or a name is not known.
 
         >>> VAE.init(64, hidden=(32, 16), latent=2, rng=tg.noise(0)).latent
         2
@@ -99,7 +101,12 @@ class VAE(Layer):
         """
         make_posterior = _head("posterior", posterior, POSTERIORS)
         make_likelihood = _head("likelihood", likelihood, LIKELIHOODS)
-        _check_components(components, posterior)
+        if isinstance(components, bool) or not isinstance(components, (int, np.integer)) or components < 0:
+            raise ValueError(f"VAE.init: components must be a non-negative integer, found {components!r}")
+        if components and posterior in ("bernoulli", "one-hot"):
+            raise ValueError(
+                f"VAE.init: a mixture of Gaussians is no prior for a {posterior} posterior; use components=0"
+            )
         sizes = (pixels, *hidden)
         encoder = MLP.init(sizes, rng=rng, activation=activation, trunk=True, dtype=dtype)
         q = make_posterior(sizes[-1], latent, rng=rng, dtype=dtype)
@@ -119,10 +126,7 @@ class VAE(Layer):
         return self.likelihood.n_out
 
     def encode(self, x: Value) -> Distribution:
-        """Return ``q(z|x)``, the approximate posterior.
-
-        Args:
-            x: images of shape (..., pixels), of any dtype; they are converted to the dtype of the model.
+        """Return ``q(z|x)``, the approximate posterior, for images of shape (..., pixels) and any dtype.
 
         Raises:
             TypeError, ValueError: x is not an array of numbers, has another number of pixels, or pixels that the
@@ -133,13 +137,9 @@ class VAE(Layer):
         return self.posterior(self.encoder(x if white == 1 else x / white))
 
     def decode(self, z: Value) -> Distribution:
-        """Return ``p(x|z)``.
-
-        Args:
-            z: latent variables of shape (..., latent), or (..., latent, classes) where they are one-hot vectors.
-        """
-        if self.posterior.event_ndim > 1:
-            z = reshape(z, (*z.shape[: -self.posterior.event_ndim], self.posterior.width))
+        """Return ``p(x|z)``, for z of shape (..., latent), or (..., latent, classes) if latents are one-hot vectors."""
+        if self.posterior.width != self.latent:
+            z = reshape(z, (*z.shape[:-2], self.posterior.width))
         p = self.likelihood(self.decoder(z))
         head, example = type(self.likelihood).__name__, "such as tg.Independent(tg.Normal(...), 1)"
         if not isinstance(p, Distribution):
@@ -153,20 +153,13 @@ class VAE(Layer):
         return self.posterior.standard() if self.learned_prior is None else self.learned_prior()
 
     def generate(self, n: int, *, rng: NoiseStream) -> Value:
-        """Return the expected pixels of n images from the prior, of shape (n, pixels).
-
-        Args:
-            n: how many.
-            rng: a stream from ``tg.noise(seed)``.
-        """
+        """Return the expected pixels of n images from the prior, of shape (n, pixels)."""
         return self.decode(self.prior().sample((n,), rng=rng, name="z")).mean
 
     def reconstruct(self, x: Value, *, rng: NoiseStream | None = None) -> Value:
-        """Return the expected pixels of x once encoded and decoded, in the shape of x.
+        """Return the expected pixels of x once encoded and decoded, in the shape of x, which is (..., pixels).
 
-        Args:
-            x: images of shape (..., pixels).
-            rng: a stream to draw z from the posterior; without it z is the posterior's mean.
+        With a stream, z is drawn from the posterior; without one it is the posterior's mean.
         """
         q = self.encode(x)
         return self.decode(q.mean if rng is None else q.sample(rng=rng, name="z")).mean
@@ -200,10 +193,3 @@ def _head(what: str, choice: str | HeadInit, known: dict[str, HeadInit]) -> Head
         names = ", ".join(known)
         raise ValueError(f"VAE.init: {what} must be one of {names}, or a function that makes a head; found {choice!r}")
     return known[choice]
-
-
-def _check_components(components: Any, posterior: str | HeadInit) -> None:
-    if isinstance(components, bool) or not isinstance(components, (int, np.integer)) or components < 0:
-        raise ValueError(f"VAE.init: components must be a whole number from 0 on, found {components!r}")
-    if components and posterior in ("bernoulli", "one-hot"):
-        raise ValueError(f"VAE.init: a mixture of Gaussians is no prior for a {posterior} posterior; use components=0")

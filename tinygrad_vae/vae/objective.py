@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from .bounds import (
     LatentVariableModel,
     check_count,
     check_kl,
+    check_name,
     check_nonnegative,
     doubly_reparameterized_bound,
     elbo,
@@ -33,8 +35,20 @@ def warm_up(step: int | Value, steps: int, beta: float = 1.0) -> float | Value:
     return beta * minimum(step / steps, 1.0) if hasattr(step, "dtype") else beta * min(step / steps, 1.0)
 
 
-BOUNDS = ("elbo", "sticking-the-landing", "iwae", "dreg")
-"""The bounds that an ``Objective`` may climb."""
+BOUNDS: dict[str, Callable[..., Value]] = {
+    "elbo": elbo,
+    "sticking-the-landing": sticking_the_landing,
+    "iwae": importance_weighted_bound,
+    "dreg": doubly_reparameterized_bound,
+}
+"""The bounds that an ``Objective`` may climb, by name."""
+
+WEIGHTED = ("elbo", "sticking-the-landing")
+OPTIONS = {"beta": WEIGHTED, "warm_up": WEIGHTED, "free_bits": ("elbo",), "kl": ("elbo",)}
+"""Which bounds take an option."""
+
+COMPARING = {"leave-one-out": WEIGHTED, "vimco": ("iwae",)}
+"""The estimators that compare the draws of an example, and for which bounds."""
 
 
 @dataclass(frozen=True)
@@ -69,29 +83,22 @@ class Objective:
     kl: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.bound not in BOUNDS:
-            raise ValueError(f"Objective: bound must be one of {', '.join(BOUNDS)}; found {self.bound!r}")
-        estimator_named(self.estimator, "Objective")
+        check_name("Objective: bound", self.bound, BOUNDS)
+        check_name("Objective: estimator", self.estimator, sorted(ESTIMATORS))
         check_count("Objective: samples", self.samples)
         check_nonnegative("Objective: beta", self.beta)
-        check_nonnegative("Objective: free_bits", self.free_bits)
         if self.warm_up:
             check_count("Objective: warm_up", self.warm_up)
-        weighted = self.bound in ("iwae", "dreg")
-        if weighted and (self.beta != 1 or self.warm_up):
-            raise ValueError(f"Objective: {self.bound} has no divergence for beta or warm_up to weigh; use elbo")
-        if self.free_bits and self.bound != "elbo":
-            raise ValueError(f"Objective: free_bits is for elbo, found {self.bound}")
         check_kl("Objective", self.kl, self.free_bits)
-        if self.kl != "auto" and self.bound != "elbo":
-            raise ValueError(f"Objective: kl is for elbo, found {self.bound}, which draws it")
+        for option, bounds in OPTIONS.items():
+            if self.bound not in bounds and getattr(self, option) != self.__dataclass_fields__[option].default:
+                raise ValueError(f"Objective: {option} is for {' and '.join(bounds)}, found {self.bound}")
         if self.bound == "dreg" and self.estimator != "pathwise":
             raise ValueError(f"Objective: dreg is pathwise by construction, found the estimator {self.estimator}")
-        if self.estimator == "leave-one-out" and (weighted or self.samples < 2):
-            raise ValueError("Objective: leave-one-out compares draws: it takes elbo and samples from 2 on")
-        if self.estimator == "vimco" and (self.bound != "iwae" or self.samples < 2):
+        bounds = COMPARING.get(self.estimator, tuple(BOUNDS))
+        if self.bound not in bounds or (self.estimator in COMPARING and self.samples < 2):
             raise ValueError(
-                "Objective: vimco is for the importance weighted bound: it takes iwae and samples from 2 on"
+                f"Objective: {self.estimator} compares draws: it takes {' or '.join(bounds)}, and at least 2 samples"
             )
 
     def __call__(
@@ -106,7 +113,7 @@ class Objective:
         """Return the bound of each example, of shape (batch,), open to gradients where the model is wrapped.
 
         Args:
-            model, x, rng: as ``elbo`` takes them.
+            model, x, rng: as in ``elbo``.
             step: the number of steps made before, for ``warm_up``; an array of shape () if a plan should see it change.
             baseline: what the score function subtracts from the bound.
 
@@ -116,17 +123,13 @@ class Objective:
         """
         if baseline is not None and self.estimator != "score-function":
             raise ValueError(f"Objective: a baseline is for the score function, found {self.estimator}")
-        beta = warm_up(step, self.warm_up, self.beta)
         average = self.estimator != "leave-one-out"
+        options: dict[str, Any] = {"rng": rng, "samples": self.samples}
+        if self.bound in WEIGHTED:
+            options |= {"beta": warm_up(step, self.warm_up, self.beta), "average": average}
         if self.bound == "elbo":
-            options: dict[str, Any] = {"kl": self.kl, "beta": beta, "free_bits": self.free_bits}
-            bound = elbo(model, x, rng=rng, samples=self.samples, average=average, **options)
-        elif self.bound == "sticking-the-landing":
-            bound = sticking_the_landing(model, x, rng=rng, samples=self.samples, beta=beta, average=average)
-        elif self.bound == "iwae":
-            bound = importance_weighted_bound(model, x, rng=rng, samples=self.samples)
-        else:
-            bound = doubly_reparameterized_bound(model, x, rng=rng, samples=self.samples)
+            options |= {"kl": self.kl, "free_bits": self.free_bits}
+        bound = BOUNDS[self.bound](model, x, **options)
         if isinstance(bound, Tensor):
             opener = ESTIMATORS[self.estimator].example(rng) if baseline is None else ScoreFunction(baseline)
             bound = estimate(bound, default=opener)

@@ -6,6 +6,7 @@ scikit-learn is imported only when ``vae.VAEEstimator`` is used.
 from __future__ import annotations
 
 import math
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ ROWS = 2000
 FLOATS = (np.float64, np.float32)
 
 
+@dataclass(eq=False, repr=False)
 class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
     """A variational autoencoder that fits wherever scikit-learn expects a transformer or a density.
 
@@ -57,46 +59,25 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
     (200, 1)
     """
 
-    def __init__(
-        self,
-        latent: int = 2,
-        *,
-        hidden: tuple[int, ...] = (64,),
-        activation: str = "relu",
-        posterior: str | HeadInit = "gaussian",
-        likelihood: str | HeadInit = "gaussian",
-        components: int = 0,
-        bound: str = "elbo",
-        samples: int = 1,
-        estimator: str = "pathwise",
-        beta: float = 1.0,
-        warm_up: int = 0,
-        free_bits: float = 0.0,
-        kl: str = "auto",
-        learning_rate: float = 5e-3,
-        batch: int = 50,
-        epochs: int = 100,
-        score_draws: int = 100,
-        random_state: Any = None,
-    ) -> None:
-        self.latent = latent
-        self.hidden = hidden
-        self.activation = activation
-        self.posterior = posterior
-        self.likelihood = likelihood
-        self.components = components
-        self.bound = bound
-        self.samples = samples
-        self.estimator = estimator
-        self.beta = beta
-        self.warm_up = warm_up
-        self.free_bits = free_bits
-        self.kl = kl
-        self.learning_rate = learning_rate
-        self.batch = batch
-        self.epochs = epochs
-        self.score_draws = score_draws
-        self.random_state = random_state
+    latent: int = 2
+    _: KW_ONLY
+    hidden: tuple[int, ...] = (64,)
+    activation: str = "relu"
+    posterior: str | HeadInit = "gaussian"
+    likelihood: str | HeadInit = "gaussian"
+    components: int = 0
+    bound: str = "elbo"
+    samples: int = 1
+    estimator: str = "pathwise"
+    beta: float = 1.0
+    warm_up: int = 0
+    free_bits: float = 0.0
+    kl: str = "auto"
+    learning_rate: float = 5e-3
+    batch: int = 50
+    epochs: int = 100
+    score_draws: int = 100
+    random_state: Any = None
 
     def fit(self, X: Array, y: Any = None) -> VAEEstimator:  # noqa: N803  scikit-learn's name
         """Train on the rows of X, of shape (rows, features), from new weights; y is not used.
