@@ -11,8 +11,8 @@ import numpy as np
 from ..core import Array, noise
 from ..optional import require
 from .downloads import DATASETS, download
-from .image_files import Found, folder, idx_images, numpy_file
-from .images import DataError, Images
+from .image_files import folder, idx_images, numpy_file
+from .images import DataError, Images, checked
 
 HELD_OUT = 1 / 6
 """The part of the images that is held out, if the source has no held-out images of its own."""
@@ -23,8 +23,8 @@ BINARISATIONS = ("threshold", "fixed", "fresh", "none")
 def load(source: str | Path = "digits", *, seed: int = 0, binarise: str = "threshold") -> tuple[Images, Images]:
     """Return the images to train on and those held out.
 
-    The full scale of a grey level is 16 for the bundled digits, 255 for whole numbers, and 1 for floats, for booleans
-    and for whole numbers that are all 0 or 1.
+    The full scale of a grey level is 16 for the bundled digits, 255 for integers, and 1 for floats, for booleans and
+    for integers that are all 0 or 1.
 
     Args:
         source: one of
@@ -79,25 +79,12 @@ def load(source: str | Path = "digits", *, seed: int = 0, binarise: str = "thres
     return (images.binarised(rng.at("bits")) if binarise == "fixed" else images), held_out
 
 
-def _digits() -> tuple[Array, Array]:
-    """Return the digits of scikit-learn and their labels, from its file: to import scikit-learn takes a second."""
-    package = importlib.util.find_spec("sklearn")
-    for root in (package and package.submodule_search_locations) or ():
-        with contextlib.suppress(OSError):
-            table = np.loadtxt(Path(root, "datasets", "data", "digits.csv.gz"), delimiter=",")
-            return table[:, :-1], table[:, -1].astype(int)
-    found = require("sklearn.datasets").load_digits()
-    return found.data, found.target
-
-
-def read(source: str | Path, grey: bool = False) -> Found:
+def read(source: str | Path, grey: bool = False) -> tuple[Images, Images | None]:
     """Return all images of a source, and those that it says are held out."""
     if str(source) == "digits":
-        pixels, labels = _digits()
-        return Images(pixels, (8, 8), labels, "digits", 16, grey), None
-    if str(source) in DATASETS:
-        return folder(download(str(source)), grey)
-    path = Path(source)
+        found = require("sklearn.datasets").load_digits()
+        return Images(found.data, (8, 8), found.target, "digits", 16, grey), None
+    path = download(str(source)) if str(source) in DATASETS else Path(source)
     if "\0" in str(path):
         raise DataError(f"{str(path)!r}: a null character is in no path")
     if not path.exists():
@@ -107,10 +94,11 @@ def read(source: str | Path, grey: bool = False) -> Found:
             else f"{path}: no such file or folder; give a .npy, .npz or IDX file, a folder of MNIST's IDX files or of "
             f'pictures, "digits" for the bundled ones, or the name of a set to download: {", ".join(DATASETS)}'
         )
-    if path.is_dir():
-        return folder(path, grey)
-    if not path.is_file():  # reading a pipe may take for ever
+    if not (path.is_dir() or path.is_file()):  # reading a pipe may take for ever
         raise DataError(f"{path}: neither a file nor a folder")
-    if path.suffix in (".npy", ".npz"):
-        return numpy_file(path, grey)
-    return idx_images(path, grey), None
+    if path.is_dir():
+        parts = folder(path)
+    else:
+        parts = numpy_file(path) if path.suffix in (".npy", ".npz") else [idx_images(path)]
+    images, *held_out = (checked(*part, source=str(path), grey=grey) for part in parts)
+    return images, held_out[0] if held_out else None

@@ -7,13 +7,13 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core import Array
 from ..optional import require
-from .images import DataError, Images, checked
+from .images import DataError
 
 LARGE = 1 << 28
 """From this many bytes on, a file that holds plain numbers is mapped into memory, not read."""
@@ -31,19 +31,24 @@ NAMES_IN_NPZ = {
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
-Found = tuple[Images, Images | None]
-"""The images of a source, and those that it says are held out."""
+
+class Found(NamedTuple):
+    """An array of images, its labels if there are any, and its name for messages."""
+
+    array: Array
+    labels: Array | None
+    name: str
 
 
-def numpy_file(path: Path, grey: bool) -> Found:
-    """Read an ``.npy`` or ``.npz`` file."""
+def numpy_file(path: Path) -> list[Found]:
+    """Read the images of an ``.npy`` or ``.npz`` file, and those that it says are held out."""
     try:
         if path.suffix == ".npy" and path.stat().st_size >= LARGE:
-            return checked(np.load(path, mmap_mode="r", allow_pickle=False), None, str(path), str(path), grey), None
+            return [Found(np.load(path, mmap_mode="r", allow_pickle=False), None, str(path))]
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
-                return checked(content, None, str(path), str(path), grey), None
+                return [Found(content, None, str(path))]
             arrays = {role: _named(content, names, path) for role, names in NAMES_IN_NPZ.items()}
             available = ", ".join(content.files) or "none"
     except DataError:
@@ -53,16 +58,16 @@ def numpy_file(path: Path, grey: bool) -> Found:
         raise DataError(
             f"{path}: cannot be read as a NumPy file of plain numbers, it is damaged or something else: {why}"
         ) from error
-    parts: list[Images | None] = []
-    for part in ("images", "held-out images"):
-        name, array = arrays[part] or ("", None)
-        _, labels = arrays[part.replace("images", "labels")] or ("", None)
-        parts.append(None if array is None else checked(array, labels, f"{path}: {name}", str(path), grey))
-    if parts[0] is None:
+    if arrays["images"] is None:
         raise DataError(
             f"{path}: holds no array named {' or '.join(NAMES_IN_NPZ['images'])}; the arrays in it are: {available}"
         )
-    return parts[0], parts[1]
+    return [
+        Found(images[1], labels and labels[1], f"{path}: {images[0]}")
+        for part in ("", "held-out ")
+        for images, labels in [(arrays[f"{part}images"], arrays[f"{part}labels"])]
+        if images
+    ]
 
 
 def _named(content: np.lib.npyio.NpzFile, names: tuple[str, ...], path: Path) -> tuple[str, Array] | None:
@@ -76,14 +81,14 @@ def _named(content: np.lib.npyio.NpzFile, names: tuple[str, ...], path: Path) ->
     return name, content[name]
 
 
-def idx_images(path: Path, grey: bool) -> Images:
+def idx_images(path: Path) -> Found:
     """Read an IDX file of images, gzipped or not, and its labels if they stand beside it."""
     array = _idx(path)
     if array.ndim != 3:
         raise DataError(f"{path}: an IDX file with {array.ndim} axes; images have three: number, rows, columns")
     name = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
-    labels_path = _beside(path.parent, name) if "labels" in name and "idx1" in name else None
-    return checked(array, None if labels_path is None else _idx(labels_path), str(path), str(path), grey)
+    labels = _beside(path.parent, name) if "labels" in name and "idx1" in name else None
+    return Found(array, labels and _idx(labels), str(path))
 
 
 def _beside(folder: Path, *names: str) -> Path | None:
@@ -98,20 +103,27 @@ def _idx(path: Path) -> Array:
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
+            mapped = not packed and size >= LARGE
             file.seek(0)
-            if packed:
-                with gzip.open(file) as unpacked:
-                    return _numbers(unpacked, path, at_most=GZIP_AT_MOST * size)
-            if size < LARGE:
-                return _numbers(file, path, at_most=size)
-            start, shape = _idx_header(file, path)
-            _check_length(path, start, shape, size)
-            return np.memmap(path, np.uint8, "r", start, shape)
+            with gzip.open(file) if packed else file as numbers:
+                start, shape = _idx_header(numbers, path)
+                expected, at_most = math.prod(shape), GZIP_AT_MOST * size if packed else size
+                if start + expected > at_most or mapped:
+                    content, found = b"", at_most
+                else:
+                    content = numbers.read(expected)
+                    found = start + len(content) + len(numbers.read(1 << 16))
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read, it is damaged or something else: {error}") from error
+    if found != start + expected:
+        raise DataError(
+            f"{path}: the header promises shape {shape}, which is {start + expected} bytes in all, found {found}; "
+            "the file is truncated or damaged"
+        )
+    return np.memmap(path, np.uint8, "r", start, shape) if mapped else np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _idx_header(file: IO[bytes] | gzip.GzipFile, path: Path) -> tuple[int, tuple[int, ...]]:
+def _idx_header(file: Any, path: Path) -> tuple[int, tuple[int, ...]]:
     """Return where the numbers begin, and their shape."""
     head = file.read(4)
     if len(head) < 4 or head[:3] != b"\0\0\x08" or not head[3]:
@@ -129,31 +141,11 @@ def _idx_header(file: IO[bytes] | gzip.GzipFile, path: Path) -> tuple[int, tuple
     return start, shape
 
 
-def _numbers(file: IO[bytes] | gzip.GzipFile, path: Path, at_most: int) -> Array:
-    """Read what the header promises, if the file can hold so many bytes, and look whether there is more."""
-    start, shape = _idx_header(file, path)
-    expected = math.prod(shape)
-    if start + expected > at_most:
-        _check_length(path, start, shape, at_most)
-    content = file.read(expected)
-    _check_length(path, start, shape, start + len(content) + len(file.read(1 << 16)))
-    return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def _check_length(path: Path, start: int, shape: tuple[int, ...], found: int) -> None:
-    expected = start + math.prod(shape)
-    if found != expected:
-        raise DataError(
-            f"{path}: the header promises shape {shape}, which is {expected} bytes in all, found {found}; "
-            "the file is truncated or damaged"
-        )
-
-
-def folder(path: Path, grey: bool) -> Found:
+def folder(path: Path) -> list[Found]:
     """Read a folder: MNIST's four IDX files, or PNG and JPEG files, also in one folder for each label."""
-    found = [_beside(path, f"{part}-images-idx3-ubyte", f"{part}-images.idx3-ubyte") for part in ("train", "t10k")]
-    if found[0] is not None:
-        return idx_images(found[0], grey), None if found[1] is None else idx_images(found[1], grey)
+    parts = [_beside(path, f"{part}-images-idx3-ubyte", f"{part}-images.idx3-ubyte") for part in ("train", "t10k")]
+    if parts[0]:
+        return [idx_images(part) for part in parts if part]
     names, labels = _pictures_in(path), None
     if not names:
         classes = [_pictures_in(inner) for inner in sorted(path.iterdir()) if inner.is_dir()]
@@ -164,7 +156,7 @@ def folder(path: Path, grey: bool) -> Found:
             f"{path}: a folder with neither train-images-idx3-ubyte or train-images-idx3-ubyte.gz nor PNG or JPEG "
             "files; give a folder of MNIST's IDX files, a folder of pictures, or a single file"
         )
-    return checked(_pixels_of(names), labels, str(path), str(path), grey), None
+    return [Found(_pixels_of(names), labels, str(path))]
 
 
 def _pictures_in(path: Path) -> list[Path]:

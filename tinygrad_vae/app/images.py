@@ -120,7 +120,7 @@ def binarise(pixels: Array, rng: NoiseStream) -> Array:
     return (rng.uniform(pixels.shape, np.float32) < pixels).astype(np.float32)
 
 
-def checked(array: Array, labels: Array | None, what: str, name: str, grey: bool) -> Images:
+def checked(array: Array, labels: Array | None, what: str, *, source: str, grey: bool) -> Images:
     """Return an array and its labels as ``Images``, or raise a ``DataError`` in which ``what`` names them."""
     if array.dtype.kind not in "buif" or array.ndim not in (2, 3, 4):
         raise DataError(
@@ -154,7 +154,7 @@ def checked(array: Array, labels: Array | None, what: str, name: str, grey: bool
         )
     if labels is not None and (labels.dtype.kind not in "ui" or labels.shape != (len(array),)):
         raise DataError(f"{what}: {_count(len(array))} need as many whole numbers as labels, found {describe(labels)}")
-    return Images(array, (side, side) if array.ndim == 2 else array.shape[1:], labels, name, full_scale, grey)
+    return Images(array, (side, side) if array.ndim == 2 else array.shape[1:], labels, source, full_scale, grey)
 
 
 def _outside(array: Array, full_scale: int, what: str) -> DataError:
