@@ -135,12 +135,6 @@ def test_rows_that_are_not_full_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_histograms_of_latents_stand_beside_the_prior(figures, tmp_path):
-    draws = RNG.normal(size=(500, 3))
-    plots.latent_histograms(draws, tmp_path / "a.png", titles=["one", "two", "three"])
-    drawn(tmp_path / "a.png")
-
-
 ROWS = [
     tg.Measurement("pathwise", np.ones(1), np.ones(1), 4.0, 0.5, 1e-4, 5),
     tg.Measurement("score-function", np.ones(1), np.ones(1), 87.0, 9.0, 2e-4, 9, alarm="HEAVY TAIL"),

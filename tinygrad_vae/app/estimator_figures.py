@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,29 +21,24 @@ def comparison(found: Comparison, path: Target, title: str = "") -> None:
     A hollow point is biased, and an arrow says that the variance may be larger, or infinite. Estimators without
     variance are named above, and those that were refused are left out.
     """
-    rows = [row for row in found.rows if row.variance > 0 and math.isfinite(row.variance)]
-    rows.sort(key=lambda row: row.variance, reverse=True)
-    colours = _colours([row.name for row in rows])
+    rows = sorted(filter(_can_be_shown, found.rows), key=lambda row: row.variance, reverse=True)
     figure = require("matplotlib.figure").Figure(figsize=(9, 1.6 + 0.36 * len(rows)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    for axes, label in ((left, "variance of one gradient"), (right, "variance \N{MULTIPLICATION SIGN} seconds")):
+    for axes, factor, label in (
+        (left, lambda row: 1.0, "variance of one gradient"),
+        (right, lambda row: row.seconds, "variance \N{MULTIPLICATION SIGN} seconds"),
+    ):
         figures.plain_axes(axes)
-        axes.set_xscale("log")
-        axes.set_xlabel(label)
+        axes.set(xscale="log", xlabel=label, axisbelow=True)
         axes.grid(axis="x", color=LINE)
-        axes.set_axisbelow(True)
-    for y, row in enumerate(rows):
-        for axes, x, error in (
-            (left, row.variance, row.variance_error),
-            (right, row.work, row.variance_error * row.seconds),
-        ):
-            _point(axes, x, y, row, colours[row.name], xerr=[[min(error, 0.9 * x)], [error]])
+        for y, row in enumerate(rows):
+            x, error = row.variance * factor(row), row.variance_error * factor(row)
+            _point(axes, x, y, row, xerr=[[min(error, 0.9 * x)], [error]])
             if row.alarm:
                 axes.annotate("", (1.9 * x, y), (1.1 * x, y), arrowprops={"arrowstyle": "->", "color": INK})
-    left.set_yticks(range(len(rows)), [f"{row.name}{'  (biased)' if row.biased else ''}" for row in rows])
+    left.set_yticks(range(len(rows)), [_label(row.name, row.biased) for row in rows])
     left.set_ylim(-0.6, len(rows) - 0.4)
-    exact = [row for row in found.rows if row.variance == 0]
-    figure.suptitle(_title(title, exact), color=INK, fontsize=11)
+    figure.suptitle(_title(title, (row for row in found.rows if row.variance == 0)), color=INK, fontsize=11)
     figures.save(figure, path)
 
 
@@ -71,59 +66,55 @@ def variances(
     """
     figure, axes = figures.new_figure(8, 5)
     names = [row.name for row in found[-1].rows if any(c[row.name].variance > 0 for c in found)]
-    exact = [row for row in found[-1].rows if row.name not in names and not row.refused]
-    colours = _colours(names)
     wide = settings[0] > 0 and settings[-1] / settings[0] > 30
     grid = (np.geomspace if wide else np.linspace)(settings[0], settings[-1], 400)
     for name in names:
         if name in theory:
             curve = np.array([theory[name](float(x)) for x in grid])
-            shown = np.isfinite(curve) & (curve > 0)
-            axes.plot(grid, np.where(shown, curve, np.nan), color=colours[name], linewidth=1.3)
+            curve[~(np.isfinite(curve) & (curve > 0))] = np.nan
+            axes.plot(grid, curve, color=_colour(name), linewidth=1.3)
+        for x, row in zip(settings, (c[name] for c in found), strict=True):
+            if _can_be_shown(row):
+                below = min(row.variance_error, 0.9 * row.variance)
+                _point(axes, x, row.variance, row, yerr=[[below], [row.variance_error]])
         biased = any(c[name].biased for c in found)
-        for x, c in zip(settings, found, strict=True):
-            row = c[name]
-            if row.variance > 0 and math.isfinite(row.variance):
-                error = row.variance_error
-                _point(axes, x, row.variance, row, colours[name], yerr=[[min(error, 0.9 * row.variance)], [error]])
-        label, face = (f"{name}  (biased)", "white") if biased else (name, colours[name])
-        axes.plot([], [], "o-" if name in theory else "o", color=colours[name], mfc=face, markersize=5, label=label)
+        look = {"color": _colour(name), "mfc": "white" if biased else _colour(name), "markersize": 5}
+        axes.plot([], [], "o-" if name in theory else "o", label=_label(name, biased), **look)
     if any(c[name].alarm for c in found for name in names):
         axes.plot([], [], "^", color=INK, markersize=6, label="heavy tail: may be larger")
-    axes.set_yscale("log")
     lowest = min((c[name].variance for c in found for name in names if c[name].variance > 0), default=1.0)
+    axes.set(yscale="log", xlabel=knob, ylabel="variance of one gradient", axisbelow=True)
     axes.set_ylim(bottom=lowest / 3)
     if wide:
         axes.set_xscale("log", base=2)
-    axes.set_xlabel(knob)
-    axes.set_ylabel("variance of one gradient")
+    exact = (row for row in found[-1].rows if row.name not in names and not row.refused)
     axes.set_title(_title(title, exact), color=INK, fontsize=11)
     axes.grid(color=LINE)
-    axes.set_axisbelow(True)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, labelcolor=INK)
     figures.save(figure, path)
 
 
-def _point(axes: Any, x: float, y: float, row: Measurement, colour: Any, **errors: Any) -> None:
-    face = "white" if row.biased else colour
-    marker = "^" if row.alarm else "o"
-    axes.errorbar(x, y, fmt=marker, color=colour, mfc=face, markersize=5.5, elinewidth=1, capsize=2, **errors)
+def _can_be_shown(row: Measurement) -> bool:
+    return 0 < row.variance < math.inf
 
 
-def _title(title: str, exact: Sequence[Measurement]) -> str:
+def _point(axes: Any, x: float, y: float, row: Measurement, **errors: Any) -> None:
+    look = {"color": _colour(row.name), "mfc": "white" if row.biased else _colour(row.name), "markersize": 5.5}
+    axes.errorbar(x, y, fmt="^" if row.alarm else "o", elinewidth=1, capsize=2, **look, **errors)
+
+
+def _label(name: str, biased: object) -> str:
+    return f"{name}  (biased)" if biased else name
+
+
+def _title(title: str, exact: Iterable[Measurement]) -> str:
     names = [f"{row.name}{' (whose error is not measured)' if row.alarm else ''}" for row in exact]
     return (title + (f"\nno variance: {', '.join(names)}" if names else "")).strip()
 
 
-def _colours(names: Sequence[str]) -> dict[str, Any]:
-    """Return a colour for each estimator, the same one for a name in every picture."""
+def _colour(name: str) -> Any:
+    """Return the colour of an estimator, the same in every picture."""
     first = ["pathwise", "score-function"]
-    order = first + sorted(set(ESTIMATORS) - set(first))
-    palette = require("matplotlib").colormaps["tab20"]
+    order, name = first + sorted(set(ESTIMATORS) - set(first)), name.partition(" for ")[0]
     wheel = [*range(0, 20, 2), *range(1, 20, 2)]
-    return {
-        name: palette(wheel[order.index(name.partition(" for ")[0]) % 20])
-        if name.partition(" for ")[0] in order
-        else INK
-        for name in names
-    }
+    return require("matplotlib").colormaps["tab20"](wheel[order.index(name) % 20]) if name in order else INK

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,17 +54,13 @@ class Panel:
 
 
 def learning_curve(history: Sequence[dict[str, Any]], path: Target) -> None:
-    """Show ``bound_train`` and ``bound_held_out`` over ``epoch``, the columns of a history in nats.
-
-    >>> import io
-    >>> learning_curve([{"epoch": 1, "bound_train": -30.0, "bound_held_out": -31.0}], io.BytesIO())
-    """
+    """Show ``bound_train`` and ``bound_held_out`` over ``epoch``, the columns of a history in nats."""
     figure, axes = new_figure(7, 4.2)
     epochs = [row["epoch"] for row in history]
     lines = [("bound_train", "training", BLUE), ("bound_held_out", "held out", ORANGE)]
     for name, label, colour in lines:
         values = [row[name] for row in history]
-        axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o" if len(epochs) < 3 else None, label=label)
+        axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o" if len(epochs) < 3 else None)
         if values:
             axes.annotate(
                 f"{label}  {values[-1]:.1f}".replace("-", "\N{MINUS SIGN}"),
@@ -79,15 +75,14 @@ def learning_curve(history: Sequence[dict[str, Any]], path: Target) -> None:
         margin = 0.05 * (max(later) - min(later))
         axes.set_ylim(min(later) - margin, max(later) + margin)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("evidence lower bound (nats per image)")
+    axes.set(xlabel="epoch", ylabel="evidence lower bound (nats per image)")
     save(figure, path)
 
 
 def labelled_images(
     pixels: Array, shape: tuple[int, ...], rows: Sequence[str], path: Target, *, columns: Sequence[str] = ()
 ) -> None:
-    """Show images in rows that say what they show, as originals above their reconstructions.
+    """Show images in rows, each with words beside it, such as originals above their reconstructions.
 
     Args:
         pixels: from 0 to 1, of shape (n, pixels), row after row, each with as many images.
@@ -95,9 +90,6 @@ def labelled_images(
         rows: the words beside each row.
         path: where to write the picture.
         columns: the words above each image of the first row, if any.
-
-    >>> import io
-    >>> labelled_images(np.eye(4), (2, 2), ["original", "reconstruction"], io.BytesIO())
     """
     across, rest = divmod(len(pixels), max(1, len(rows)))
     if rest or not across:
@@ -106,64 +98,13 @@ def labelled_images(
     height, width = picture.shape[:2]
     least = 0.16 * len(rows)  # where images are flat, the words beside them need the room
     figure, axes = new_figure(width / DPI + 1.3, max(least, height / DPI) + (0.4 if columns else 0.1))
-    axes.imshow(picture)
-    axes.spines[:].set_visible(False)
-    axes.set_yticks([(height - GAP) * (k + 0.5) / len(rows) for k in range(len(rows))], rows)
-    axes.set_xticks([(width - GAP) * (k + 0.5) / across for k in range(len(columns))], columns)
-    axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    save(figure, path)
-
-
-def latent_histograms(
-    draws: Array,
-    path: Target,
-    *,
-    titles: Sequence[str] = (),
-    density: Callable[[Array], Array] | None = None,
-) -> None:
-    """Show how each latent is spread over the draws of all images, beside the prior.
-
-    Where they differ, the decoder has seen nothing of what the prior draws (Hoffman and Johnson 2016). A latent that is
-    not used follows the prior exactly.
-
-    Args:
-        draws: one z for each image, of shape (n, latent).
-        path: where to write the picture.
-        titles: the words above each latent.
-        density: from numbers of shape (m,) to the prior's density of each latent there, of shape (m, latent); by
-            default the standard normal density.
-
-    >>> import io
-    >>> latent_histograms(tg.noise(0).normal((50, 3)), io.BytesIO(), titles=["a", "b", "c"])
-    """
-    draws = np.asarray(to_host(draws), np.float64)
-    latent = draws.shape[1]
-    across = min(4, latent)
-    down = math.ceil(latent / across)
-    figure = require("matplotlib.figure").Figure(figsize=(2.3 * across + 0.4, 1.6 * down + 0.5), layout="constrained")
-    reach = max(3.5, float(np.abs(draws).max()))
-    z = np.linspace(-reach, reach, 200)
-    normal = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    prior = np.tile(normal[:, None], latent) if density is None else to_host(density(z))
-    for k, axes in enumerate(figure.subplots(down, across, squeeze=False, sharex=True).ravel()):
-        axes.set_visible(k < latent)
-        if k < latent:
-            axes.hist(draws[:, k], bins=25, range=(-reach, reach), density=True, color=BLUE, alpha=0.6)
-            axes.plot(z, prior[:, k], color=ORANGE, linewidth=1.6)
-            axes.set_title(titles[k] if titles else "", fontsize=9, color=INK)
-            axes.set_yticks([])
-            axes.spines[["top", "right", "left"]].set_visible(False)
-            axes.tick_params(colors=INK, labelsize=8, labelbottom=k >= latent - across)
-    figure.supxlabel("a draw of z for each held-out image (bars), and p(z) (line)", fontsize=9, color=INK)
+    _show(axes, picture, columns, rows)
+    axes.tick_params(labeltop=True, labelbottom=False)
     save(figure, path)
 
 
 def sheet(title: str, panels: Sequence[Panel], path: Target) -> None:
-    """Show three panels on one sheet, each with its heading and a caption: two on the left, a large one on the right.
-
-    >>> import io
-    >>> sheet("Three squares", [Panel("A", "white", np.full((9, 9, 3), 255, np.uint8))] * 3, io.BytesIO())
-    """
+    """Show three panels with their headings and captions on one sheet: two on the left, a large one on the right."""
     ratios = [panel.picture.shape[0] / panel.picture.shape[1] for panel in panels]  # all lengths are in inches
     heads = [0.58 + 0.21 * (panel.caption.count("\n") + 1) for panel in panels]
     left, top, words = 5.6, 0.45, 0.85  # the width of the column, the room for the title, and that beside a panel
@@ -179,19 +120,23 @@ def sheet(title: str, panels: Sequence[Panel], path: Target) -> None:
     )
     for (x, y, w, h), panel in zip(places, panels, strict=True):
         axes = figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
-        axes.imshow(panel.picture, aspect="auto")
-        axes.spines[:].set_visible(False)
+        _show(axes, panel.picture, panel.across, panel.down)
         written = {"xycoords": "axes fraction", "textcoords": "offset points", "color": INK, "linespacing": 1.35}
         axes.annotate(panel.caption, (0, 1), (0, 6), fontsize=9.5, **written)
         lines = panel.caption.count("\n") + 1
         axes.annotate(panel.heading, (0, 1), (0, 11 + 15 * lines), fontsize=12.5, fontweight="bold", **written)
-        rows, columns = panel.picture.shape[:2]
-        for axis, length, ticks in ((axes.xaxis, columns, panel.across), (axes.yaxis, rows, panel.down)):
-            axis.set_ticks([(length - GAP) * (k + 0.5) / len(ticks) for k in range(len(ticks))], ticks)
-        axes.tick_params(length=0, colors=INK)
         axes.set_xlabel(panel.labels[0], color=INK)
         axes.set_ylabel(panel.labels[1], color=INK, rotation=0, labelpad=10)
     save(figure, path)
+
+
+def _show(axes: Any, mosaic: Array, across: Sequence[str], down: Sequence[str]) -> None:
+    """Show a mosaic with words below its columns and beside its rows."""
+    axes.imshow(mosaic)
+    axes.spines[:].set_visible(False)
+    for axis, length, words in ((axes.xaxis, mosaic.shape[1], across), (axes.yaxis, mosaic.shape[0], down)):
+        axis.set_ticks([(length - GAP) * (k + 0.5) / len(words) for k in range(len(words))], words)
+    axes.tick_params(length=0, colors=INK)
 
 
 def images(pixels: Array | Iterable[Array], shape: tuple[int, ...], path: Target, count: int | None = None) -> None:
@@ -202,9 +147,6 @@ def images(pixels: Array | Iterable[Array], shape: tuple[int, ...], path: Target
         shape: (rows, columns) or (rows, columns, 3) of one image.
         path: where to write the picture.
         count: the number of images in all parts.
-
-    >>> import io
-    >>> images(np.eye(9), (3, 3), io.BytesIO())
     """
     parts, count = ([pixels], len(pixels)) if isinstance(pixels, np.ndarray) else (pixels, count or 0)
     picture = mosaic(parts, count, shape, columns=math.ceil(math.sqrt(count)))
@@ -215,45 +157,36 @@ def latent_plane(means: Array, labels: Array | None, path: Target) -> None:
     """Show the posterior mean of each image, of shape (n, latent), as a point in the colour of its label.
 
     With more than two latents the axes are the first two principal components, and say how much variance they show.
-
-    >>> import io
-    >>> latent_plane(tg.noise(0).normal((20, 3)), np.arange(20) % 10, io.BytesIO())
     """
     figure, axes = new_figure(6.4, 6)
     (x, y), names = _plane(np.asarray(to_host(means), np.float64))
     x, y = x[:POINTS], y[:POINTS]
-    present = np.unique([] if labels is None else labels[:POINTS])
-    if labels is None:
-        axes.scatter(x, y, s=14, color=BLUE, alpha=0.7, linewidths=0)
-    elif len(present) > WRITTEN_LABELS:
-        axes.scatter(x, y, s=14, c=np.searchsorted(present, labels[:POINTS]), cmap="turbo", linewidths=0)
-    else:
+    present, ranks = np.unique([] if labels is None else labels[:POINTS], return_inverse=True)
+    if 0 < len(present) <= WRITTEN_LABELS:
         colours = require("matplotlib").colormaps["tab10" if len(present) <= 10 else "turbo"]
         for k, label in enumerate(present):
-            chosen = labels[:POINTS] == label
             colour = colours(k if len(present) <= 10 else k / (len(present) - 1))
-            axes.scatter(x[chosen], y[chosen], s=34, color=colour, marker=f"${label}$", linewidths=0)
-    axes.set_xlabel(names[0])
-    axes.set_ylabel(names[1])
+            axes.scatter(x[ranks == k], y[ranks == k], s=34, color=colour, marker=f"${label}$", linewidths=0)
+    else:
+        look = {"color": BLUE, "alpha": 0.7} if labels is None else {"c": ranks, "cmap": "turbo"}
+        axes.scatter(x, y, s=14, linewidths=0, **look)
+    axes.set(xlabel=names[0], ylabel=names[1])
     axes.set_aspect("equal", "datalim")
     save(figure, path)
 
 
-def _plane(means: Array) -> tuple[tuple[Array, Array], tuple[str, str]]:
-    """Return the two coordinates of each point, and what they are."""
+def _plane(means: Array) -> tuple[Array, list[str]]:
+    """Return the two coordinates of each point, of shape (2, n), and what they are."""
     latent = means.shape[1]
-    if latent == 1:
-        return (means[:, 0], np.zeros(len(means))), ("posterior mean of z", "")
-    if latent == 2:
-        return (means[:, 0], means[:, 1]), ("posterior mean of $z_1$", "posterior mean of $z_2$")
+    if latent <= 2:
+        names = [f"posterior mean of $z_{k}$" for k in range(1, latent + 1)]
+        return np.pad(means.T, ((0, 2 - latent), (0, 0))), [*names, ""][:2]
     _, lengths, directions = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)
     shares = lengths**2 / max(float((lengths**2).sum()), np.finfo(np.float64).tiny)
-    x, y = (means @ directions[:2].T).T
-    first, second = (
+    return (means @ directions[:2].T).T, [
         f"{name} principal component of the posterior means ({share:.0%} of the variance)"
         for name, share in zip(("1st", "2nd"), shares, strict=False)
-    )
-    return (x, y), (first, second)
+    ]
 
 
 def new_figure(width: float, height: float) -> tuple[Any, Any]:

@@ -1,12 +1,24 @@
-"""The commands that teach: what blocks the gradient of a step, and which estimators there are."""
+"""The commands that teach: what blocks the gradient of a step, and how estimators of a gradient compare."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import textwrap
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..core import NoiseStream, Tensor, noise, reparameterize
+from ..draw import draw, draw_side_by_side
+from ..estimators.compare import compare_estimators
+from ..estimators.measurement import Comparison
+from ..guard.report import explain
 from ..optional import require
+from ..vae import VAE, elbo
+from . import estimator_figures
+from .data import load
 from .progress import progress_bar
+from .textbook import COSTS, TextbookCost, sweep
 
 STEP = """\
 import tinygrad_vae as tg
@@ -21,16 +33,12 @@ loss = -tg.mean(bound)
 
 def explain_command(arguments: argparse.Namespace) -> int:
     """Print and draw what blocks the gradient of a training step, and what opens it."""
-    from ..core import reparameterize
-    from ..draw import draw, draw_side_by_side
-    from ..guard.report import explain
-
     step: dict[str, Any] = {}
     exec(compile(STEP, "step.py", "exec"), step)
     model, loss = step["model"], step["loss"]
     opened = reparameterize(loss)
     titles = ("z is drawn: the gradient is cut", "reparameterized: the gradient gets through")
-    if arguments.out.suffix == ".html":  # on which one is to find that out
+    if arguments.out.suffix == ".html":  # the page lets the reader find that out
         titles = ("z is drawn", "reparameterized")
     draw_side_by_side(loss, opened, arguments.out, titles=titles, wrt=model)
     print("A training step (step.py):\n")
@@ -45,14 +53,62 @@ def explain_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def estimators_command(arguments: argparse.Namespace) -> int:
-    """Compare estimators of one gradient."""
-    require("matplotlib.figure")
-    from .estimator_report import measure
+MODELS = {"vae": ("gaussian", 2), "bits": ("bernoulli", 4)}
+"""The models whose bound can be measured: the kind of latent variables, and how many."""
 
+IMAGES = 8
+"""The bound is the mean over so many images."""
+
+
+def estimators_command(arguments: argparse.Namespace) -> int:
+    """Compare estimators of one gradient, of a textbook cost or of the bound of a VAE."""
+    require("matplotlib.figure")
     with progress_bar("measuring", 1) as advance:
-        report = measure(
-            arguments.cost, arguments.runs, arguments.seed, arguments.out, lambda done, total: advance(done / total)
-        )
+        of = _textbook if arguments.cost in COSTS else _bound
+        report = of(arguments, noise(arguments.seed), lambda done, total: advance(done / total))
     print(f"{report}\n\nThe picture: {arguments.out}")
     return 0
+
+
+def _textbook(arguments: argparse.Namespace, rng: NoiseStream, progress: Callable[[int, int], None]) -> str:
+    cost, runs = COSTS[arguments.cost], arguments.runs
+    found = sweep(cost, rng=rng, runs=runs, progress=progress)
+    title = f"gradient of E {cost.title}"
+    estimator_figures.variances(cost.settings, found, cost.variances, arguments.out, knob=cost.knob, title=title)
+    said = textwrap.fill(f"The {title}: {runs} gradients of each estimator. {cost.lesson}", 100)
+    shown = found[cost.settings.index(cost.shown)]
+    return (
+        f"{said}\n\nAt {cost.knob} = {cost.shown:g}, where the truth is {cost.gradient(cost.shown):.4g}:\n\n{shown}\n\n"
+        f"The variance, and what theory says of it:\n\n{_variances(cost, found)}"
+    )
+
+
+def _variances(cost: TextbookCost, found: Sequence[Comparison]) -> str:
+    """Return a table of variances, a column for each setting."""
+    lines = [f"{cost.knob:<20}" + "".join(f"{setting:>9g}" for setting in cost.settings)]
+    for name in (row.name for row in found[-1].rows):
+        lines.append(f"{name:<20}" + "".join(f"{c[name].variance:>9.3g}" for c in found))
+        if name in cost.variances:
+            lines.append(f"{'  in theory':<20}" + "".join(f"{cost.variances[name](x):>9.3g}" for x in cost.settings))
+    return "\n".join(lines)
+
+
+def _bound(arguments: argparse.Namespace, rng: NoiseStream, progress: Callable[[int, int], None]) -> str:
+    kind, latent = MODELS[arguments.cost]
+    images = load("digits")[0].pixels[:IMAGES]
+    model = VAE.init(images.shape[1], hidden=(16,), latent=latent, posterior=kind, rng=rng.at("weights"))
+
+    def loss(encoder: dict[str, Any], rng: NoiseStream) -> Tensor:
+        bound: Any = elbo(dataclasses.replace(model, **encoder), images, rng=rng)
+        return -bound
+
+    encoder = {"encoder": model.encoder, "posterior": model.posterior}
+    found = compare_estimators(loss, encoder, rng=rng, runs=arguments.runs, progress=progress)
+    title = f"gradient of the bound in the encoder of a VAE with {latent} {kind} latent variables"
+    estimator_figures.comparison(found, arguments.out, title=f"{title}, {IMAGES} images")
+    said = (
+        f"The {title}, before its training: {arguments.runs} gradients of each estimator, of the mean over {IMAGES} "
+        "images."
+    )
+    best = found.best
+    return f"{textwrap.fill(said, 100)}\n\n{found}\n\nThe least variance x time of the unbiased ones: {best.name}"
