@@ -6,18 +6,17 @@ import contextlib
 import errno
 import hashlib
 import time
-import warnings
 from collections.abc import Callable
 
-from ..compiled.plan import PlanError
 from ..core import trees
 from ..optional import blas
 from ..parallel import Ranks
+from .checkpoint import remove_leftovers
 from .config import RunError
 from .lock import locked
 from .run import Run, State
-from .run_folder import record, remove_leftovers, save, saved_step
-from .step import ALONE, DivergedError, step
+from .run_folder import OUTPUTS, record, save, saved_step
+from .step import ALONE, DivergedError, stepper
 from .stopping import signals_wait
 
 SAVE_AFTER = 60.0
@@ -26,10 +25,6 @@ SAVE_AFTER = 60.0
 
 class SaveError(OSError):
     """The state cannot be saved; the last one that could be is in the run folder, if there still is one."""
-
-
-class NotCompiledWarning(UserWarning):
-    """The steps run op by op, because they cannot be compiled."""
 
 
 def train(run: Run, state: State, *, report: Callable[[State], None] | None = None, ranks: Ranks = ALONE) -> State:
@@ -63,7 +58,7 @@ def train(run: Run, state: State, *, report: Callable[[State], None] | None = No
             folder.enter_context(locked(run.folder))
             if saved_step(run) > state.step:
                 raise RunError(f"{run.folder}: another process has gone on with this run; resume it anew")
-            remove_leftovers(run.folder)
+            remove_leftovers(run.folder, OUTPUTS)
             record(run)
 
         ranks.on_first(claim)
@@ -73,28 +68,22 @@ def train(run: Run, state: State, *, report: Callable[[State], None] | None = No
 
 
 def _loop(run: Run, state: State, report: Callable[[State], None] | None, ranks: Ranks) -> State:
-    saved = time.monotonic()
-    update = run.update_on(ranks, compiled=True)
-    between_steps = True
+    make_step = stepper(run, ranks)
+    saved, between_steps = time.monotonic(), True
     try:
         with signals_wait() as stop_if_asked:
             while not run.finished(state):
                 between_steps = False
-                try:
-                    with ranks.together():
-                        state = step(run, state, update, ranks)
-                        between_steps = True
-                        end_of_epoch = state.step % run.steps_per_epoch == 0
-                        if ranks.rank == 0 and (end_of_epoch or time.monotonic() - saved > SAVE_AFTER):
-                            _save(run, state)
-                            saved = time.monotonic()
-                        if ranks.rank == 0 and report is not None:
-                            report(state)
-                        stop_if_asked()
-                except PlanError as error:  # no step has been made
-                    update = run.update_on(ranks)
-                    warnings.warn(f"the steps run op by op, not compiled: {error}", NotCompiledWarning, stacklevel=3)
-                    continue
+                with ranks.together():
+                    state = make_step(state)
+                    between_steps = True
+                    end_of_epoch = state.step % run.steps_per_epoch == 0
+                    if ranks.rank == 0 and (end_of_epoch or time.monotonic() - saved > SAVE_AFTER):
+                        _save(run, state)
+                        saved = time.monotonic()
+                    if ranks.rank == 0 and report is not None:
+                        report(state)
+                    stop_if_asked()
                 if end_of_epoch and ranks.size > 1:
                     _check_same(ranks, state)
     except KeyboardInterrupt:

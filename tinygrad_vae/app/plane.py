@@ -8,29 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..compiled.plan import PlanError
 from ..core import trees
 from ..vae import VAE
 from .config import TrainConfig
-from .run import Run, State, Update
-from .step import DivergedError, step
+from .run import Run, State
+from .step import DivergedError, stepper
 
 MOST_STEPS = 1200
 """How many steps the second model is trained at most; they take about five seconds."""
-
-SHARED = (
-    "data",
-    "binarise",
-    "hidden",
-    "activation",
-    "likelihood",
-    "pixel_scale",
-    "batch",
-    "learning_rate",
-    "clip",
-    "seed",
-)
-"""The settings that the second model takes from the run; the others are the defaults."""
 
 
 def is_plane(config: TrainConfig) -> bool:
@@ -57,19 +42,15 @@ def plane_model(run: Run, state: State, *, progress: Callable[[int, int], None] 
     """
     if is_plane(run.config):
         return state.chosen
-    shared = {name: getattr(run.config, name) for name in SHARED}
-    config = TrainConfig(**shared, latent=2, epochs=run.config.epochs)
+    model = ("hidden", "activation", "likelihood", "pixel_scale")
+    others = ("data", "binarise", "epochs", "batch", "learning_rate", "clip", "seed")
+    config = TrainConfig(**{name: getattr(run.config, name) for name in (*model, *others)}, latent=2)
     second = Run(config, Path(), run.images, run.held_out, run.fingerprint)
-    steps, state = min(second.steps, MOST_STEPS), second.first_state()
-    update: Update = second.compiled_update
+    make_step, state, steps = stepper(second), second.first_state(), min(second.steps, MOST_STEPS)
     good = state.model
     with contextlib.suppress(DivergedError):
         while state.step < steps:
-            try:
-                state = step(second, state, update)
-            except PlanError:  # no step has been made
-                update = second.update
-                continue
+            state = make_step(state)
             if progress is not None:
                 progress(state.step, steps)
             if state.step % 100 == 0 or state.step == steps:

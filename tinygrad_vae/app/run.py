@@ -121,16 +121,13 @@ class Run:
             rate *= stages(step // an_epoch)
         return rate
 
-    def batch(self, indices: Array, bits: NoiseStream) -> Array:
-        """Return these images as the model takes them; ``bits`` is the noise to draw their bits with, if they are."""
-        batch = self.pixels(self.images[indices])
-        return binarise(batch, bits) if self.config.binarise == "fresh" else batch
+    def batch(self, images: Images, bits: NoiseStream) -> Array:
+        """Return images as the model takes them; ``bits`` is the noise to draw their bits with, if they are."""
+        pixels = self.pixels(images)
+        return binarise(pixels, bits) if self.config.binarise == "fresh" else pixels
 
     def loss_and_gradient(self, model: VAE, batch: Array, rng: NoiseStream, step: Array, baseline: Array | None) -> Any:
-        """Return minus the mean bound of a batch, and its gradient in the weights.
-
-        ``step`` is the number of steps made before; ``baseline`` is ``None`` if the estimator has none.
-        """
+        """Return minus the mean bound of a batch after so many steps, and its gradient in the weights."""
         bound = self.config.objective_for(self.steps_per_epoch)
 
         def loss(model: VAE) -> Value:
@@ -145,20 +142,13 @@ class Run:
         return AdamW(rate, weight_decay=self.config.weight_decay).update(model, gradient, optimizer)
 
     def update(
-        self,
-        model: VAE,
-        optimizer: Any,
-        batch: Array,
-        rng: NoiseStream,
-        rate: Array,
-        step: Array,
-        baseline: Array | None,
+        self, model: VAE, optimizer: Any, batch: Array, rng: NoiseStream, rate: Array, *others: Array | None
     ) -> Any:
         """Return the weights and Adam's state after one step down the loss, and the loss.
 
         The learning rate, the step and the baseline are arrays, so that a compiled step sees them change.
         """
-        loss, gradient = self.loss_and_gradient(model, batch, rng, step, baseline)
+        loss, gradient = self.loss_and_gradient(model, batch, rng, *others)
         return *self.descend(model, optimizer, gradient, rate), loss
 
     @functools.cached_property
@@ -178,26 +168,27 @@ class Run:
         loss_and_gradient = parallel(self.loss_and_gradient, blocks=self.config.blocks, compiled=compiled, comm=ranks)
         descend = self.compiled_descend if compiled else self.descend
 
-        def update(
-            model: VAE, optimizer: Any, batch: Batch, rng: NoiseStream, rate: Array, *others: Array | None
-        ) -> Any:
+        def update(model: VAE, optimizer: Any, batch: Any, rng: NoiseStream, rate: Array, *others: Array | None) -> Any:
             loss, gradient = loss_and_gradient(model, batch, rng, *others)
             return *descend(model, optimizer, gradient, rate), loss
 
         return update
 
 
-class Batch:
-    """The images of a step; each block reads its own."""
+class Pixels:
+    """Images of a run as the model takes them, computed slice by slice; ``bits`` is the noise of a batch."""
 
-    def __init__(self, run: Run, indices: Array, bits: NoiseStream) -> None:
-        self.run, self.indices, self.bits = run, indices, bits
+    def __init__(self, run: Run, images: Images, bits: NoiseStream | None = None) -> None:
+        self.run, self.images, self.bits = run, images, bits
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.images)
 
     def __getitem__(self, part: slice) -> Array:
-        return self.run.batch(self.indices[part], self.bits.at("block", part.start))
+        images = self.images[part]
+        if self.bits is None:
+            return self.run.pixels(images)
+        return self.run.batch(images, self.bits.at("block", part.start))
 
 
 def blank_model(config: TrainConfig, pixels: int, levels: int) -> VAE:
@@ -221,18 +212,5 @@ def blank_model(config: TrainConfig, pixels: int, levels: int) -> VAE:
             components=config.components,
             rng=noise(config.seed).at("weights"),
         )
-    except (MemoryError, ValueError) as error:
+    except (MemoryError, OverflowError, TypeError, ValueError) as error:
         raise RunError(f"hidden, latent: a model of this size cannot be made: {error}") from error
-
-
-class HeldOutPixels:
-    """The held-out images of a run as the model takes them, computed slice by slice."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-
-    def __len__(self) -> int:
-        return len(self.run.held_out)
-
-    def __getitem__(self, part: slice) -> Array:
-        return self.run.pixels(self.run.held_out[part])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,14 @@ from ..core import Array, GradientRefusedError, noise, trees
 from ..devices import beside
 from ..parallel import Ranks
 from ..vae import evaluate
-from .run import Batch, HeldOutPixels, Run, State, Update
+from .run import Pixels, Run, State, Update
 
 BASELINE_MEMORY = 0.9
 """How much of the baseline is kept from step to step: it is a mean over about the last ten batches."""
+
+
+class NotCompiledWarning(UserWarning):
+    """The steps run op by op, because they cannot be compiled."""
 
 
 class DivergedError(ArithmeticError):
@@ -25,6 +31,22 @@ class DivergedError(ArithmeticError):
 
 
 ALONE = Ranks()
+
+
+def stepper(run: Run, ranks: Ranks = ALONE) -> Callable[[State], State]:
+    """Return ``step`` as a function of the state: compiled, and op by op, with a warning, if it cannot be compiled."""
+    update = run.update_on(ranks, compiled=True)
+
+    def make_step(state: State) -> State:
+        nonlocal update
+        try:
+            return step(run, state, update, ranks)
+        except PlanError as error:  # no step has been made
+            warnings.warn(f"the steps run op by op, not compiled: {error}", NotCompiledWarning, stacklevel=3)
+            update = run.update_on(ranks)
+            return step(run, state, update, ranks)
+
+    return make_step
 
 
 def step(run: Run, state: State, update: Update | None = None, ranks: Ranks = ALONE) -> State:
@@ -53,9 +75,9 @@ def _step(run: Run, state: State, update: Update, ranks: Ranks) -> State:
     config, rng = run.config, run.rng
     epoch, position = divmod(state.step, run.steps_per_epoch)
     order = _order(config.seed, epoch, len(run.images))
-    weight = trees.leaves(state.model)[0]
-    indices, bits = order[position * config.batch : (position + 1) * config.batch], rng.at("bits", "fresh", state.step)
-    batch = beside(run.batch(indices, bits), weight) if config.blocks == 1 else Batch(run, indices, bits)
+    images = run.images[order[position * config.batch : (position + 1) * config.batch]]
+    bits, weight = rng.at("bits", "fresh", state.step), trees.leaves(state.model)[0]
+    batch = beside(run.batch(images, bits), weight) if config.blocks == 1 else Pixels(run, images, bits)
     rate, made = (beside(np.asarray(float(x)), weight) for x in (run.learning_rate(state.step), state.step))
     baseline: Any = None
     if config.estimator == "score-function" and state.baseline is not None:
@@ -72,7 +94,7 @@ def _step(run: Run, state: State, update: Update, ranks: Ranks) -> State:
         model=model,
         optimizer=optimizer,
         step=state.step + 1,
-        epoch_total=state.epoch_total + bound * len(indices),
+        epoch_total=state.epoch_total + bound * len(images),
         baseline=old + (1 - BASELINE_MEMORY) * (bound - old),
     )
     return _close_epoch(run, after, epoch + 1, ranks) if after.step % run.steps_per_epoch == 0 else after
@@ -86,7 +108,7 @@ def _order(seed: int, epoch: int, count: int) -> Array:
 
 def _close_epoch(run: Run, state: State, epoch: int, ranks: Ranks) -> State:
     """Add a row to the history. The held-out images meet the same noise every time: only the model changes."""
-    pixels: Any = HeldOutPixels(run)
+    pixels: Any = Pixels(run, run.held_out)
     rng = run.rng.at("held-out")
     found = ranks.on_first(lambda: evaluate(state.model, pixels, rng=rng, samples=1, batch=1000))
     if not math.isfinite(found["bound"]):
