@@ -5,6 +5,7 @@ The checkpoint is always one whole state, so that a run can be killed at any mom
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -13,7 +14,6 @@ import os
 import platform
 import shlex
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,9 @@ PICTURES = (
     "samples.png",
     "manifold.png",
     "latent_plane.png",
+    "traversals.png",  # of a Gaussian posterior
 )
-LATENT_PICTURES = ("interpolations.png", "traversals.png", "truncated_samples.png", "latent_histograms.png")
-"""The further pictures of a Gaussian posterior."""
-
-OUTPUTS = (CHECKPOINT, *RECORDS, *NUMBERS, *PICTURES, *LATENT_PICTURES)
+OUTPUTS = (CHECKPOINT, *RECORDS, *NUMBERS, *PICTURES)
 """The files of a run folder; no other file in it is ever touched."""
 
 CHANGEABLE = ("epochs", "patience", "device", "data")
@@ -77,8 +75,7 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BiasedGradientWarning)  # said when the first step is made in earnest
-            # on trial: what cannot work says so here; one process makes it, and so in one block
-            step(dataclasses.replace(run, config=dataclasses.replace(config, blocks=1)), state)
+            _try_step(run, state)
     except GradientRefusedError as error:
         raise RunError(
             f"estimator: {config.estimator} does not work for this model: {error}. "
@@ -95,20 +92,21 @@ def begin(config: TrainConfig, folder: str | Path) -> tuple[Run, State]:
     return run, state
 
 
+def _try_step(run: Run, state: State, **changes: Any) -> None:
+    """Make a step on trial; one process makes it, and so in one block."""
+    step(dataclasses.replace(run, config=dataclasses.replace(run.config, blocks=1, **changes)), state)
+
+
 def _valid_estimators(run: Run, state: State) -> list[str]:
     """Return the names of the estimators that are unbiased for the model, tried on a few images."""
-
-    def is_valid(name: str) -> bool:
-        try:
-            config = dataclasses.replace(run.config, estimator=name, batch=min(4, run.config.batch), blocks=1)
-            step(dataclasses.replace(run, config=config), state)
-        except (RunError, GradientRefusedError, BiasedGradientWarning, DivergedError):
-            return False
-        return True
-
+    valid = []
     with warnings.catch_warnings():
         warnings.simplefilter("error", BiasedGradientWarning)
-        return [name for name in ESTIMATORS if is_valid(name)]
+        for name in ESTIMATORS:
+            with contextlib.suppress(RunError, GradientRefusedError, BiasedGradientWarning, DivergedError):
+                _try_step(run, state, estimator=name, batch=min(4, run.config.batch))
+                valid.append(name)
+    return valid
 
 
 def check_free(folder: Path) -> None:
@@ -200,12 +198,6 @@ def _as_file(config: TrainConfig) -> bytes:
     ).encode()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what processes left that were killed while they wrote a file of the run."""
-    for name in OUTPUTS:
-        checkpoint.remove_leftovers(folder / name)
-
-
 def save(run: Run, state: State) -> None:
     """Write the state to the run's checkpoint.
 
@@ -254,17 +246,8 @@ def resume(folder: str | Path, **changes: Any) -> tuple[Run, State]:
     >>> run.config.epochs, run.config.hidden
     (200, (8,))
     """
-    before, config, arrays, facts = _read(folder, **changes)
-    if config.schedule == "cosine" and config.epochs != before.epochs:
-        raise RunError(
-            f"{folder}: the learning rate of this run falls to 0 by epoch {before.epochs} (schedule cosine), so that "
-            "the number of epochs cannot be changed. Choose another folder (--out) for another run"
-        )
-    if bool(config.patience) != bool(before.patience):
-        raise RunError(
-            f"{folder}: this run {'keeps' if before.patience else 'has not kept'} the weights of its best epoch "
-            f"(patience {before.patience}); that cannot be changed on the way"
-        )
+    before, arrays, facts = _read(folder)
+    config = _changed(before, folder, changes)
     if config.data not in ("digits", *DATASETS) and not Path(config.data).exists():
         raise DataError(f"{folder}: the images of this run are no longer at {config.data}; say where with --data")
     run = _with_data(config, Path(folder))
@@ -284,6 +267,32 @@ def resume(folder: str | Path, **changes: Any) -> tuple[Run, State]:
     return run, _on_device(run, State(**filled, **kept, history=tuple(facts["history"])))
 
 
+def _changed(config: TrainConfig, folder: str | Path, changes: dict[str, Any]) -> TrainConfig:
+    """Return the configuration of a run with the changes that were asked for, here or in its edited file."""
+    edited = Path(folder) / "config.toml"
+    asked = (settings_in(edited) if edited.exists() else {}) | changes
+    for name, value in asked.items():
+        if name not in CHANGEABLE and value != getattr(config, name):
+            where = "was asked for" if name in changes else f"stands in {edited}, which was edited"
+            raise RunError(
+                f"{folder}: this run has {name} {getattr(config, name)}, {value} {where}; "
+                f"only {', '.join(CHANGEABLE)} can be changed on the way. "
+                "Choose another folder (--out) for another run"
+            )
+    new = dataclasses.replace(config, **asked)
+    if config.schedule == "cosine" and config.epochs != new.epochs:
+        raise RunError(
+            f"{folder}: the learning rate of this run falls to 0 by epoch {config.epochs} (schedule cosine), so that "
+            "the number of epochs cannot be changed. Choose another folder (--out) for another run"
+        )
+    if bool(config.patience) != bool(new.patience):
+        raise RunError(
+            f"{folder}: this run {'keeps' if config.patience else 'has not kept'} the weights of its best epoch "
+            f"(patience {config.patience}); that cannot be changed on the way"
+        )
+    return new
+
+
 def load_model(folder: str | Path) -> tuple[VAE, tuple[int, ...], TrainConfig]:
     """Return the model of a run, the shape (rows, columns) or (rows, columns, 3) of its images, and its configuration.
 
@@ -299,7 +308,7 @@ def load_model(folder: str | Path) -> tuple[VAE, tuple[int, ...], TrainConfig]:
     >>> model.latent, shape
     (8, (8, 8))
     """
-    _, config, arrays, facts = _read(folder)
+    config, arrays, facts = _read(folder)
     shape = tuple(facts["shape"])
     part = "best" if any(name.startswith("best.") for name in arrays) else "model"
     blank = {part: blank_model(config, math.prod(shape), facts["levels"])}
@@ -307,8 +316,8 @@ def load_model(folder: str | Path) -> tuple[VAE, tuple[int, ...], TrainConfig]:
     return checkpoint.fill(blank, weights, Path(folder) / CHECKPOINT)[part], shape, config
 
 
-def _read(folder: str | Path, **changes: Any) -> tuple[TrainConfig, TrainConfig, dict[str, Array], dict[str, Any]]:
-    """Return the configuration of a run, the changed one, and the arrays and the facts of its checkpoint."""
+def _read(folder: str | Path) -> tuple[TrainConfig, dict[str, Array], dict[str, Any]]:
+    """Return the configuration of a run, and the arrays and the facts of its checkpoint."""
     path = Path(folder) / CHECKPOINT
     if Path(folder).is_file():
         raise CheckpointError(f"{folder}: is a file; give the folder of the run, {Path(folder).parent}")
@@ -321,57 +330,41 @@ def _read(folder: str | Path, **changes: Any) -> tuple[TrainConfig, TrainConfig,
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise CheckpointError(f"{path}: {name} holds numbers that are not finite; no run saves such a state")
+    if not _fits(facts, FACTS):
+        raise CheckpointError(f"{path}: a checkpoint, but not one of a training run")
     try:
-        for name, holds in FACTS.items():
-            if not holds(facts[name]):
-                raise RunError(f"{name} is {facts[name]!r}")
-        config = TrainConfig(**facts["config"])
-    except (KeyError, TypeError, RunError) as error:
+        return TrainConfig(**facts["config"]), arrays, facts
+    except (TypeError, RunError) as error:
         raise CheckpointError(f"{path}: a checkpoint, but not one of a training run: {error}") from error
-    edited = Path(folder) / "config.toml"
-    asked = settings_in(edited) if edited.exists() else {}
-    for name, value in (asked | changes).items():
-        if name not in CHANGEABLE and value != getattr(config, name):
-            where = "was asked for" if name in changes else f"stands in {edited}, which was edited"
-            raise RunError(
-                f"{folder}: this run has {name} {getattr(config, name)}, {value} {where}; "
-                f"only {', '.join(CHANGEABLE)} can be changed on the way. "
-                "Choose another folder (--out) for another run"
-            )
-    return config, dataclasses.replace(config, **asked | changes), arrays, facts
 
 
-def _is_count(x: Any) -> bool:
-    return isinstance(x, int) and not isinstance(x, bool) and 0 <= x < 1 << 63
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, float) and math.isfinite(x)
-
-
-ROW: dict[str, Callable[[Any], bool]] = {
-    "epoch": _is_count,
-    "step": _is_count,
-    "bound_train": _is_number,
-    "bound_held_out": _is_number,
-    "rate_held_out": _is_number,
-    "active_units": _is_count,
+ROW = {
+    "epoch": int,
+    "step": int,
+    "bound_train": float,
+    "bound_held_out": float,
+    "rate_held_out": float,
+    "active_units": int,
 }
-"""What the history tells of an epoch, and which values each may have."""
+"""What the history tells of an epoch."""
 
-
-def _is_row(row: Any) -> bool:
-    return isinstance(row, dict) and row.keys() == ROW.keys() and all(ROW[name](x) for name, x in row.items())
-
-
-FACTS: dict[str, Callable[[Any], bool]] = {
-    "config": lambda x: isinstance(x, dict),
-    "shape": lambda x: isinstance(x, list) and len(x) in (2, 3) and all(_is_count(side) and side for side in x),
-    "levels": lambda x: _is_count(x) and x > 0,
-    "fingerprint": _is_count,
-    "step": _is_count,
-    "epoch_total": _is_number,
-    "baseline": lambda x: x is None or _is_number(x),
-    "history": lambda x: isinstance(x, list) and all(map(_is_row, x)),
+FACTS = {
+    "config": dict,
+    "shape": [int],
+    "levels": int,
+    "fingerprint": int,
+    "step": int,
+    "epoch_total": float,
+    "baseline": float | None,
+    "history": [ROW],
 }
-"""What the checkpoint of a run tells beside its arrays, and which values each may have."""
+"""What the checkpoint of a run tells beside its arrays."""
+
+
+def _fits(x: Any, kind: Any) -> bool:
+    """Return whether a value is of a type, a list of such values, or a dict of the same keys."""
+    if isinstance(kind, list):
+        return isinstance(x, list) and all(_fits(part, kind[0]) for part in x)
+    if type(kind) is dict:
+        return isinstance(x, dict) and x.keys() == kind.keys() and all(_fits(x[name], kind[name]) for name in kind)
+    return isinstance(x, kind) and not isinstance(x, bool)
