@@ -18,7 +18,7 @@ from app_runs import SMALL as FEW
 import tinygrad_vae as tg
 from tinygrad_vae import app, optional
 from tinygrad_vae.app import checkpoint, cli, run_folder
-from tinygrad_vae.app.estimator_report import MODELS
+from tinygrad_vae.app.teaching import MODELS
 from tinygrad_vae.app.textbook import COSTS
 from tinygrad_vae.compiled.recording import PlanError
 
@@ -180,10 +180,10 @@ def test_a_real_ctrl_c_saves_and_says_how_to_go_on(images):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ("--epochs 0", "--epochs: expected a whole number from 1 on, found '0'"),
-        ("--epochs many", "--epochs: expected a whole number from 1 on, found 'many'"),
+        ("--epochs 0", "--epochs: expected a positive integer up to 2147483647, found '0'"),
+        ("--epochs many", "--epochs: expected a positive integer up to 2147483647, found 'many'"),
         ("--latent 0", "--latent"),
-        ("--hidden 8,-1", "--hidden: expected whole numbers from 1 on, found '8,-1'"),
+        ("--hidden 8,-1", "--hidden: expected positive integers up to 2147483647, found '8,-1'"),
         ("--batch 1000", "1000 is more than the 33 training images"),
         ("--learning-rate=-1", "--learning-rate: expected a positive number, found '-1'"),
         ("--learning-rate nan", "found 'nan'"),

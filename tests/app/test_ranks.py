@@ -64,7 +64,7 @@ def test_one_block_is_the_batch_as_ever(config, undisturbed, tmp_path):
     [
         ({"blocks": 11}, "blocks: 11 are more than the 3 images of the smallest batch"),
         ({"blocks": 8, "batch": 9}, "blocks: 8 are more than the 6 images of the smallest batch"),
-        ({"blocks": 0}, "blocks: expected a whole number from 1 on"),
+        ({"blocks": 0}, "blocks: expected a positive integer"),
         ({"blocks": 2, "free_bits": 0.1}, "free_bits: 0.1 goes with blocks 1"),
         ({"blocks": 2, "device": "gpu"}, "blocks: 2 goes with device cpu"),
     ],

@@ -53,7 +53,7 @@ def test_a_folder_in_use_stops_all_of_them_before_they_begin(images, tmp_path, c
 def test_one_seed_has_no_standard_error(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "--seeds", "1"])
-    assert "argument --seeds: expected a whole number from 2 on, found '1'" in capsys.readouterr().err
+    assert "argument --seeds: expected an integer of at least 2 up to 2147483647, found '1'" in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -264,22 +264,22 @@ def test_a_model_can_be_loaded_without_its_data(config, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("epochs", 0, "epochs: expected a whole number from 1 on, found 0"),
+        ("epochs", 0, "epochs: expected a positive integer up to 2147483647, found 0"),
         ("epochs", 2.5, "found 2.5"),
         ("epochs", True, "found True"),
-        ("batch", 0, "batch: expected a whole number from 1 on"),
-        ("latent", 0, "latent: expected a whole number from 1 on"),
-        ("hidden", (8, 0), r"hidden: expected whole numbers from 1 on, found \(8, 0\)"),
-        ("seed", -1, "seed: expected a whole number from 0 on"),
+        ("batch", 0, "batch: expected a positive integer"),
+        ("latent", 0, "latent: expected a positive integer"),
+        ("hidden", (8, 0), r"hidden: expected positive integers .*, found \(8, 0\)"),
+        ("seed", -1, "seed: expected a non-negative integer, found"),
         ("learning_rate", -1e-3, "learning_rate: expected a positive number, found -0.001"),
         ("learning_rate", float("nan"), "found nan"),
         ("learning_rate", float("inf"), "found inf"),
         ("activation", "swish", "activation: expected relu or tanh.*found 'swish'"),
         ("estimator", "reinforce", "estimator: expected .*pathwise.*found 'reinforce'"),
-        ("hidden", 8, "hidden: expected whole numbers"),
+        ("hidden", 8, "hidden: expected positive integers"),
         ("data", None, "data: expected .* found None"),
-        ("samples", 2**63, "samples: expected no more than 2147483647, found 9223372036854775808"),
-        ("hidden", (3, 2**31), "hidden: expected no more than 2147483647"),
+        ("samples", 2**63, "samples: expected a positive integer up to 2147483647, found 9223372036854775808"),
+        ("hidden", (3, 2**31), "hidden: expected positive integers up to 2147483647"),
     ],
 )
 def test_bad_numbers_and_names(field, value, words):
@@ -344,7 +344,9 @@ def test_every_kind_of_model_trains_is_drawn_and_is_read_again(settings, config,
     metrics = app.conclude(run, app.train(run, state), draws=2)
     assert np.isfinite(metrics["held_out"]["log_likelihood"])
     names = {path.name for path in run.folder.iterdir()}
-    assert names == {run_folder.CHECKPOINT, *run_folder.RECORDS, *run_folder.NUMBERS, *pictures.pictures(run.config)}
+    assert names == {run_folder.CHECKPOINT, *run_folder.RECORDS, *run_folder.NUMBERS, *run_folder.PICTURES} - (
+        set() if "gaussian" in run.config.posterior else {"traversals.png"}
+    )
     model, _, loaded = app.load_model(run.folder)
     assert loaded == run.config
     assert len(trees.leaves(model)) == len(trees.leaves(state.model))

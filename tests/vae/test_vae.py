@@ -310,7 +310,11 @@ def test_evaluation_reports_its_progress_and_takes_a_wrapped_model():
             ValueError,
             "kl must be one of auto, closed-form, monte-carlo; found",
         ),
-        (lambda m, x: tg.elbo(m, x, rng=tg.noise(0), samples=0), ValueError, "samples must be a positive integer, found 0"),
+        (
+            lambda m, x: tg.elbo(m, x, rng=tg.noise(0), samples=0),
+            ValueError,
+            "samples must be a positive integer, found 0",
+        ),
         (lambda m, x: tg.elbo(m, x, rng=tg.noise(0), samples=1.5), TypeError, "samples must be a positive integer"),
         (lambda m, x: tg.elbo(m, x, rng=0), TypeError, r"tg.noise\(seed\), found the int 0"),
         (

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .config import GROUPS, Kind, TrainConfig, whole
+from .config import GROUPS, Kind, TrainConfig, integer, one_of
 from .report import DRAWS
+from .teaching import MODELS
+from .textbook import COSTS
 
 HELP = {
     "train": """train a VAE on images
@@ -112,12 +114,13 @@ Examples:
   tinygrad-vae estimators --cost bits --runs 200
 """,
 }
-"""What each command is for, in a line, then in detail, then by examples."""
-
-COSTS = ("square", "cos", "exp", "power", "bernoulli", "vae", "bits")
+"""What each command does, in a line, then in detail, then by examples."""
 
 
-def command_line(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argparse.ArgumentParser:
+Command = Callable[[argparse.Namespace], int]
+
+
+def command_line(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     """Return the parser of the command line, which sets ``command`` to one of the commands."""
     parser = _Parser(
         prog="tinygrad-vae",
@@ -150,39 +153,36 @@ def command_line(commands: Mapping[str, Callable[[argparse.Namespace], int]]) ->
 
 
 def _of_train(words: argparse.ArgumentParser) -> None:
-    run = words.add_argument_group("the run")
-    run.add_argument("--out", metavar="FOLDER", type=_path, help="the run folder (default: runs/ and the data's name)")
-    run.add_argument(
+    group: Any = words.add_argument_group("the run")
+    group.add_argument(
+        "--out", metavar="FOLDER", type=_path, help="the run folder (default: runs/ and the data's name)"
+    )
+    group.add_argument(
         "--resume",
         action="store_true",
         help="go on with the run in the folder, with its settings; only --device, --data (the same images elsewhere), "
         "--epochs (not with --schedule cosine) and a --patience above 0 may change",
     )
-    run.add_argument("--config", metavar="FILE", type=_path, help="read settings from a TOML file; flags count more")
-    _add_number(run, "--seeds", 2, None, "train N runs side by side, with the seeds from --seed on, and average them")
-    run.add_argument("--print-config", action="store_true", help="print all settings as such a file, and stop")
-    run.add_argument("--verbose", action="store_true", help="also tell how the steps were compiled")
-    group: Any = run
+    group.add_argument("--config", metavar="FILE", type=_path, help="read settings from a TOML file; flags count more")
+    _add(
+        group, "--seeds", integer(2), None, "train N runs side by side, with the seeds from --seed on, and average them"
+    )
+    group.add_argument("--print-config", action="store_true", help="print all settings as such a file, and stop")
+    group.add_argument("--verbose", action="store_true", help="also tell how the steps were compiled")
     for name, field in TrainConfig.__dataclass_fields__.items():
         group = words.add_argument_group(GROUPS[name]) if name in GROUPS else group
-        kind = field.metadata["kind"]
         default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        group.add_argument(
-            f"--{name.replace('_', '-')}",
-            metavar=kind.metavar,
-            type=None if kind.choices else _reader(kind),
-            choices=kind.choices,
-            default=argparse.SUPPRESS,
-            help=f"{field.metadata['text']} (default: {f'{default:g}' if isinstance(default, float) else default})",
-        )
+        shown = f"{default:g}" if isinstance(default, float) else default
+        text = f"{field.metadata['text']} (default: {shown})"
+        _add(group, f"--{name.replace('_', '-')}", field.metadata["kind"], argparse.SUPPRESS, text)
 
 
 def _of_evaluate(words: argparse.ArgumentParser) -> None:
     words.add_argument("run", metavar="RUN", nargs="+", type=_path, help="the folder of a run")
     words.add_argument("--out", metavar="FOLDER", type=_path, help="where to write (default: the folder of the run)")
     words.add_argument("--data", metavar="PATH", help="where the images of the run are, if they were moved")
-    more = "draws of z for each image (default: %(default)s; the bound rises with them, towards log p(x))"
-    words.add_argument("--samples", metavar="K", type=_reader(whole(1)), default=DRAWS, help=more)
+    text = "draws of z for each image (default: %(default)s; the bound rises with them, towards log p(x))"
+    _add(words, "--samples", integer(1), DRAWS, text)
 
 
 def _of_compare(words: argparse.ArgumentParser) -> None:
@@ -191,8 +191,8 @@ def _of_compare(words: argparse.ArgumentParser) -> None:
 
 def _of_sample(words: argparse.ArgumentParser) -> None:
     words.add_argument("run", metavar="RUN", type=_path, help="the folder of a run")
-    _add_number(words, "--count", 1, 100, "how many")
-    _add_number(words, "--seed", 0, None, "of the draws of z (default: those of the run's samples.png)")
+    _add(words, "--count", integer(1), 100, "how many (default: %(default)s)")
+    _add(words, "--seed", integer(0), None, "of the draws of z (default: those of the run's samples.png)")
     _add_file(words, None, ".png", ".npy")
 
 
@@ -201,9 +201,9 @@ def _of_explain(words: argparse.ArgumentParser) -> None:
 
 
 def _of_estimators(words: argparse.ArgumentParser) -> None:
-    words.add_argument("--cost", choices=COSTS, default="square", help="the function (default: %(default)s)")
-    _add_number(words, "--runs", 20, 400, "gradients of each estimator")
-    _add_number(words, "--seed", 0, 0, "of the noise")
+    _add(words, "--cost", one_of((*COSTS, *MODELS)), "square", "the function (default: %(default)s)")
+    _add(words, "--runs", integer(20), 400, "gradients of each estimator (default: %(default)s)")
+    _add(words, "--seed", integer(0), 0, "of the noise (default: %(default)s)")
     _add_file(words, "estimators.png", ".png", ".svg", ".pdf")
 
 
@@ -217,9 +217,20 @@ FLAGS = {
 }
 
 
-def _add_number(words: Any, name: str, lowest: int, default: int | None, text: str) -> None:
-    shown = "" if default is None else " (default: %(default)s)"
-    words.add_argument(name, metavar="N", type=_reader(whole(lowest)), default=default, help=text + shown)
+def _add(words: Any, flag: str, kind: Kind, default: Any, text: str) -> None:
+    """Add a flag whose value is of a kind."""
+
+    def read(word: str) -> Any:
+        try:
+            value = kind.read(word)
+        except (ValueError, OverflowError):
+            value = None
+        if not kind.holds(value):
+            raise argparse.ArgumentTypeError(f"expected {kind.expected}, found {word!r}")
+        return value
+
+    reader = None if kind.choices else read  # argparse names the choices itself
+    words.add_argument(flag, metavar=kind.metavar, type=reader, choices=kind.choices, default=default, help=text)
 
 
 def _add_file(words: argparse.ArgumentParser, default: str | None, *suffixes: str) -> None:
@@ -241,21 +252,6 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("expected a file or a folder, found ''")
     return Path(text)
-
-
-def _reader(kind: Kind) -> Callable[[str], Any]:
-    """Return a function that makes a value of a kind from a word."""
-
-    def read(text: str) -> Any:
-        try:
-            value = kind.read(text)
-        except (ValueError, OverflowError):
-            value = None
-        if not kind.holds(value):
-            raise argparse.ArgumentTypeError(f"expected {kind.expected}, found {text!r}")
-        return value
-
-    return read
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import io
 import itertools
-import math
 import os
 import shlex
 import signal
@@ -35,16 +34,17 @@ from .downloads import DATASETS
 from .images import DataError
 from .lock import LockedError
 from .loop import SaveError, train
-from .pictures import generated, pictures
+from .pictures import generated
 from .plane import is_plane, plane_model
 from .progress import progress_bar, training_progress
 from .report import DRAWS, compare, conclude
 from .run import Run, State
-from .run_folder import NUMBERS, begin, environment_changes, load_model, resume, saved_step
+from .run_folder import NUMBERS, PICTURES, begin, environment_changes, load_model, resume, saved_step
 from .seeds import averages, begin_all, folder_of, train_all
 from .step import DivergedError
 from .stopping import signals_stop
 from .teaching import estimators_command, explain_command
+from .words import in_plain_words, introduction, measures, table
 
 USER_ERRORS = (DataError, CheckpointError, RunError, LockedError, MissingExtraError, OSError)
 """What may be wrong with a request, as opposed to the program."""
@@ -104,17 +104,12 @@ def _as_one_of(ranks: Ranks, argv: Sequence[str] | None) -> int:
 
 
 def _obey(argv: Sequence[str] | None) -> int:
-    commands = {f.__name__.removesuffix("_command"): f for f in COMMANDS}
-    arguments, unknown = command_line(commands).parse_known_args(argv)
+    """Return the exit code of a command, and turn the user's errors into a line."""
+    arguments, unknown = command_line(COMMANDS).parse_known_args(argv)
     if unknown:
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if world().size > 1 and arguments.command in (set(COMMANDS) - {train_command}):
+    if world().size > 1 and arguments.command in COMMANDS.values() and arguments.command is not train_command:
         arguments.parser.error("runs in one process; of all commands only train shares its work under mpiexec")
-    return _run(arguments)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    """Return the exit code of a command, and turn the errors that are the user's into a line."""
     try:
         code = int(arguments.command(arguments))
         sys.stdout.flush()
@@ -167,7 +162,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     if arguments.seeds:
         return _train_seeds(arguments, asked, folder)
     run, state = ranks.on_first(lambda: _started(arguments.resume, asked, folder, ranks))
-    print(_introduction(run, state, ranks))
+    print(introduction(run, state, ranks))
     try:
         with training_progress(run, state) as show:
             state = train(run, state, report=show, ranks=ranks)
@@ -193,12 +188,13 @@ def train_command(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt as stop:
         if ranks.rank:
             return _exit_code(stop)
-        words = "" if folder == Path("runs/digits") else f" --out {shlex.quote(str(folder))}"
-        return _fail(
-            _exit_code(stop),
-            f"stopped; {run.checkpoint} holds the state after step {saved_step(run)} of {run.steps}\n"
-            f"To go on: tinygrad-vae train{words} --resume",
-        )
+        reached = f"{run.checkpoint} holds the state after step {saved_step(run)} of {run.steps}"
+        return _fail(_exit_code(stop), f"stopped; {reached}\n{_to_go_on(folder)}")
+
+
+def _to_go_on(folder: Path, flags: str = "") -> str:
+    where = "" if folder == Path("runs/digits") else f" --out {shlex.quote(str(folder))}"
+    return f"To go on: tinygrad-vae train{where}{flags} --resume"
 
 
 def _train_seeds(arguments: argparse.Namespace, asked: dict[str, Any], folder: Path) -> int:
@@ -215,20 +211,14 @@ def _train_seeds(arguments: argparse.Namespace, asked: dict[str, Any], folder: P
     print(f"{len(folders)} runs, in {folders[0]} to {folders[-1].name}")
     try:
         with progress_bar("training", 1) as advance:
-            metrics = train_all(
-                folders,
-                asked,
-                progress=lambda done, ended: advance(done, f"{ended}: done" if ended else "training", line=bool(ended)),
-            )
+
+            def progress(done: float, ended: Path | None) -> None:
+                advance(done, f"{ended}: done" if ended else "training", line=bool(ended))
+
+            metrics = train_all(folders, asked, progress=progress)
     except KeyboardInterrupt as stop:
-        words = (
-            f"{'' if folder == Path('runs/digits') else f' --out {shlex.quote(str(folder))}'} --seeds {len(folders)}"
-        )
-        return _fail(_exit_code(stop), f"stopped\nTo go on: tinygrad-vae train{words} --resume")
-    rows = averages(metrics)
-    print(f"{f'mean over {len(folders)} runs':<44}{'nats per image':>16}{'standard error':>18}")
-    for label, name in MEASURES:
-        print(f"  {label:<42}{rows[name][0]:>16.2f}{rows[name][1]:>18.2f}")
+        return _fail(_exit_code(stop), f"stopped\n{_to_go_on(folder, f' --seeds {len(folders)}')}")
+    print(table(f"mean over {len(folders)} runs", averages(metrics)))
     return 0
 
 
@@ -244,6 +234,12 @@ def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     return asked, arguments.out or Path("runs") / Path(asked.get("data", "digits")).name.partition(".")[0]
 
 
+def _where(settings: dict[str, Any]) -> dict[str, str]:
+    """Return where the data is as an absolute path, if it is a path: the run may be resumed from another folder."""
+    data = settings.get("data")
+    return {} if data is None or data in ("digits", *DATASETS) else {"data": os.path.abspath(data)}
+
+
 def _started(resumed: bool, asked: dict[str, Any], folder: Path, ranks: Ranks) -> tuple[Run, State]:
     """Return the run and its state: a new one, or one that goes on."""
     found = resume(folder, **asked) if resumed else None
@@ -257,98 +253,23 @@ def _started(resumed: bool, asked: dict[str, Any], folder: Path, ranks: Ranks) -
     return run, state
 
 
-def _where(settings: dict[str, Any]) -> dict[str, str]:
-    """Return where the data is as an absolute path, if it is a path: the run may be resumed from another folder."""
-    data = settings.get("data")
-    return {} if data is None or data in ("digits", *DATASETS) else {"data": os.path.abspath(data)}
-
-
-def _introduction(run: Run, state: State, ranks: Ranks) -> str:
-    config = run.config
-    layers = " - ".join(map(str, (run.images.size, *config.hidden, config.latent)))
-    begun = f", going on after step {state.step}" if state.step else ""
-    draws = f", {config.samples} draws" if config.samples > 1 else ""
-    blocks = f", {config.blocks} blocks a batch on {ranks.size} ranks" if ranks.size > 1 else ""
-    return (
-        f"{len(run.images)} images of {' x '.join(map(str, run.images.shape))} pixels to train on, "
-        f"{len(run.held_out)} held out\n"
-        f"VAE {layers} ({config.activation}), {config.objective}{draws}, {config.estimator} estimator, {config.epochs} "
-        f"epochs of {run.steps_per_epoch} steps{blocks}{begun}"
-    )
-
-
 def _conclude(run: Run, state: State, draws: int, folder: Path | None = None) -> None:
     """Evaluate a run, write its numbers and pictures, and say in plain words what there is."""
-    plane = None
+    plane, folder = None, folder or run.folder
     if not is_plane(run.config):
         with progress_bar("a second model, with two latents, for the map", 1) as advance:
             plane = plane_model(run, state, progress=lambda done, n: advance(done / n))
     with progress_bar("evaluating", len(run.held_out)) as advance:
         metrics = conclude(run, state, draws=draws, folder=folder, plane=plane, progress=lambda done, n: advance(done))
-    print(_table(metrics))
+    print(measures(metrics))
     if metrics["held_out"]["warning"]:
         _say(metrics["held_out"]["warning"])
-    first, *others = pictures(run.config)
+    first, *others = (name for name in PICTURES if (folder / name).exists())
     print(
-        f"\n{_in_plain_words(run, state, metrics['held_out'])}\n"
-        f"Look at {(folder or run.folder) / first}: held-out images and what the model makes of them, images that it "
-        "made up, and a map of all that two latents can tell apart.\n"
-        f"Beside it: {', '.join((*others, *NUMBERS))}"
+        f"\n{in_plain_words(run, state, metrics['held_out'])}\n"
+        f"Look at {folder / first}: held-out images and what the model makes of them, images that it made up, and a "
+        f"map of all that two latents can tell apart.\nBeside it: {', '.join((*others, *NUMBERS))}"
     )
-
-
-def _in_plain_words(run: Run, state: State, found: dict[str, Any]) -> str:
-    """Say what was reached: in bits, if an image can be described in bits, as those of whole grey levels can."""
-    once = state.history[0]["bound_held_out"] if state.history else math.nan
-    began = f", after {once:.1f} in the first epoch" if state.history else ""
-    if run.config.likelihood not in ("bernoulli", "categorical"):
-        return f"What was reached: a bound of {found['bound']:.1f} nats per held-out image{began}."
-    raw = run.images.size * math.log2(max(2, run.levels))
-    began = f"; after the first epoch it took {-once / math.log(2):.0f}" if state.history else ""
-    return (
-        f"What was reached: to write down an image that it has not seen takes the model {_bits(-found['bound'])} on "
-        f"average, where the pixels alone take {raw:.0f}{began}. {_bits(found['rate'])} of them say which z, "
-        f"and {_bits(found['distortion'])} correct what the decoder makes of it."
-    )
-
-
-def _bits(nats: float) -> str:
-    return f"{nats / math.log(2):.1f} bits"
-
-
-MEASURES = (
-    ("log p(x), importance-weighted bound", "log_likelihood"),
-    ("evidence lower bound (ELBO)", "bound"),
-    ("rate, KL(q(z|x) || p(z))", "rate"),
-    ("distortion, -E log p(x|z)", "distortion"),
-)
-
-
-def _table(metrics: dict[str, Any]) -> str:
-    found = metrics["held_out"]
-    title = f"{found['images']} held-out images, {found['samples']} draws each"
-    lines = [f"{title:<44}{'nats per image':>16}{'standard error':>18}"]
-    lines += [f"  {label:<42}{found[name]:>16.2f}{found[f'{name}_standard_error']:>18.2f}" for label, name in MEASURES]
-    each = found["kl_per_latent"]
-    nats = "" if each is None else f"; rate of each: {' '.join(f'{x:.2f}' for x in sorted(each, reverse=True))}"
-    lines.append(f"  {found['active_units']} of {metrics['config']['latent']} latents are active{nats}")
-    if found["effective_samples"] < 2 <= found["samples"]:
-        lines.append(
-            f"  the log-likelihood hangs on {found['effective_samples']:.2g} of {found['samples']} draws on average "
-            "and is too low; evaluate with more --samples"
-        )
-    return "\n".join(lines)
-
-
-def compare_command(arguments: argparse.Namespace) -> int:
-    """Print by how much two runs differ."""
-    found = compare(*arguments.runs)
-    first, second = arguments.runs
-    print(f"{f'{first} minus {second}, paired':<44}{'nats per image':>16}{'standard error':>18}")
-    for label, name in MEASURES:
-        difference, error = found[name]
-        print(f"  {label:<42}{difference:>+16.3f}{error:>18.3f}")
-    return 0
 
 
 def evaluate_command(arguments: argparse.Namespace) -> int:
@@ -370,32 +291,37 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def compare_command(arguments: argparse.Namespace) -> int:
+    """Print by how much two runs differ."""
+    first, second = arguments.runs
+    print(table(f"{first} minus {second}, paired", compare(first, second), "+", digits=3))
+    return 0
+
+
 def sample_command(arguments: argparse.Namespace) -> int:
     """Generate images, some at a time, into a picture or an array."""
     out = arguments.out or arguments.run / "samples.png"
     model, shape, config = load_model(arguments.run)
     rng = noise(config.seed).at("samples") if arguments.seed is None else noise(arguments.seed)
-    parts = generated(model, arguments.count, rng)
+    parts, file = generated(model, arguments.count, rng), io.BytesIO()
     if out.suffix == ".npy":
-        header = io.BytesIO()
         described = {"descr": "<f4", "fortran_order": False, "shape": (arguments.count, *shape)}
-        np.lib.format.write_array_header_1_0(header, described)
-        write_atomically(out, itertools.chain([header.getvalue()], (part.astype("<f4").tobytes() for part in parts)))
+        np.lib.format.write_array_header_1_0(file, described)
+        write_atomically(out, itertools.chain([file.getvalue()], (part.astype("<f4").tobytes() for part in parts)))
     else:
         from .figures import images
 
-        picture = io.BytesIO()
-        images((part / model.likelihood.white for part in parts), shape, picture, arguments.count)
-        write_atomically(out, picture.getvalue())
+        images((part / model.likelihood.white for part in parts), shape, file, arguments.count)
+        write_atomically(out, file.getvalue())
     print(f"{arguments.count} images in {out}")
     return 0
 
 
-COMMANDS = (
-    train_command,
-    evaluate_command,
-    compare_command,
-    sample_command,
-    explain_command,
-    estimators_command,
-)
+COMMANDS = {
+    "train": train_command,
+    "evaluate": evaluate_command,
+    "compare": compare_command,
+    "sample": sample_command,
+    "explain": explain_command,
+    "estimators": estimators_command,
+}

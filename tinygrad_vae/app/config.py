@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import json
+import math
 import textwrap
 import tomllib
 from collections.abc import Callable, Collection
@@ -46,24 +47,26 @@ class Kind:
     choices: tuple[str, ...] | None = None
 
 
-def whole(lowest: int) -> Kind:
-    """Return the kind of the whole numbers from ``lowest`` on."""
+def integer(lowest: int, highest: float = 2**31 - 1) -> Kind:
+    """Return the kind of the integers in a range."""
+    expected = {0: "a non-negative integer", 1: "a positive integer"}.get(lowest, f"an integer of at least {lowest}")
+    if highest < math.inf:
+        expected += f" up to {highest}"
 
     def holds(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
+        return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
 
-    return Kind(f"a whole number from {lowest} on", holds, int, "N")
+    return Kind(expected, holds, int, "N")
 
 
-def number(lowest: float, itself: bool = True) -> Kind:
-    """Return the kind of the finite numbers above ``lowest``, or from it on if ``itself`` is allowed."""
+def number(*, zero: bool) -> Kind:
+    """Return the kind of the finite positive numbers, and of zero if it is allowed."""
 
     def holds(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return False
-        return lowest <= value < 1e308 and (itself or value > lowest)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and 0 <= value < 1e308 and (zero or value > 0)
 
-    return Kind(f"a number from {lowest:g} on" if itself else "a positive number", holds, float, "X")
+    return Kind("a non-negative number" if zero else "a positive number", holds, float, "X")
 
 
 def one_of(names: Collection[str]) -> Kind:
@@ -78,15 +81,14 @@ def _is_text(value: Any) -> bool:
         return False
 
 
+COUNT, SIZE, WEIGHT, POSITIVE = integer(0), integer(1), number(zero=True), number(zero=False)
 PATH = Kind("the name of a set or a path, as text", _is_text, str, "PATH")
 SIZES = Kind(
-    "whole numbers from 1 on",
-    lambda value: isinstance(value, tuple) and all(whole(1).holds(size) for size in value),
+    "positive integers up to 2147483647",
+    lambda value: isinstance(value, tuple) and all(map(SIZE.holds, value)),
     lambda text: tuple(map(int, text.split(","))) if text else (),
     "N,N",
 )
-
-COUNT, SIZE, WEIGHT, POSITIVE = whole(0), whole(1), number(0), number(0, itself=False)
 
 GROUPS = {
     "data": "what to train on",
@@ -112,9 +114,6 @@ TOGETHER: list[tuple[str, tuple[Any, ...], str, tuple[Any, ...], str]] = [
 ]
 """Settings that go only with some values of other settings. Each row: a setting; its values that are concerned, or
 ``()`` for all but the default; another setting; the values of it that are allowed then; and why."""
-
-MOST = 2**31 - 1
-"""The largest count or size."""
 
 
 def setting(default: Any, kind: Kind, text: str) -> Any:
@@ -163,7 +162,7 @@ class TrainConfig:
         one_of(POSTERIORS),
         "the distribution of z given an image; bernoulli and one-hot need an estimator such as disarm",
     )
-    classes: int = setting(10, whole(2), "how many classes each latent of the posterior one-hot chooses from")
+    classes: int = setting(10, integer(2), "how many classes each latent of the posterior one-hot chooses from")
     components: int = setting(0, COUNT, "Gaussians to mix for a learned prior p(z); 0 for N(0, I), or fair tosses")
     objective: str = setting(
         "elbo",
@@ -208,19 +207,11 @@ class TrainConfig:
         "stop after so many epochs without a better held-out bound, and keep the best weights; 0 to never stop",
     )
     device: str = setting("cpu", one_of(("cpu", "gpu")), "where to compute: a processor, or an NVIDIA GPU with CuPy")
-    seed: int = setting(0, COUNT, "decides first weights, held-out images, bits, order and noise")
+    seed: int = setting(0, integer(0, math.inf), "decides first weights, held-out images, bits, order and noise")
 
     def __post_init__(self) -> None:
-        for name, field in self.__dataclass_fields__.items():
-            kind, value = field.metadata["kind"], getattr(self, name)
-            if isinstance(value, list):
-                value = tuple(value)
-            if not kind.holds(value):
-                raise RunError(f"{name}: expected {kind.expected}, found {getattr(self, name)!r}")
-            for size in value if isinstance(value, tuple) else [value]:
-                if name != "seed" and isinstance(size, int) and size > MOST:
-                    raise RunError(f"{name}: expected no more than {MOST}, found {size}")
-            object.__setattr__(self, name, float(value) if kind.read is float else value)
+        for name in self.__dataclass_fields__:
+            object.__setattr__(self, name, checked(name, getattr(self, name)))
         for name, values, other, allowed, why in TOGETHER:
             value, found = getattr(self, name), getattr(self, other)
             concerned = value in values if values else value != self.__dataclass_fields__[name].default
@@ -248,20 +239,15 @@ class TrainConfig:
         # decides first weights, held-out images, bits, order and noise
         seed = 7
         """
-        lines: list[str] = []
+        blocks: list[str] = []
         for name, field in self.__dataclass_fields__.items():
             if name in GROUPS:
-                lines += [*([""] * 2 if lines else []), f"# {GROUPS[name][0].upper()}{GROUPS[name][1:]}."]
-            kind, text = field.metadata["kind"], field.metadata["text"]
-            choices = f" (one of {', '.join(kind.choices)})" if kind.choices else ""
-            lines += [
-                "",
-                *textwrap.wrap(
-                    f"{text}{choices}", 100, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
-                ),
-            ]
-            lines.append(f"{name} = {_toml(getattr(self, name))}")
-        return "\n".join(lines) + "\n"
+                blocks.append(f"{chr(10) if blocks else ''}# {GROUPS[name][0].upper()}{GROUPS[name][1:]}.")
+            kind = field.metadata["kind"]
+            text = field.metadata["text"] + (f" (one of {', '.join(kind.choices)})" if kind.choices else "")
+            comment = textwrap.fill(text, 100, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+            blocks.append(f"{comment}\n{name} = {_toml(getattr(self, name))}")
+        return "\n\n".join(blocks) + "\n"
 
 
 def _toml(value: Any) -> str:
@@ -270,6 +256,15 @@ def _toml(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
+
+
+def checked(name: str, value: Any) -> Any:
+    """Return the value of a setting in its own type, or raise a ``RunError``."""
+    kind = TrainConfig.__dataclass_fields__[name].metadata["kind"]
+    found: Any = tuple(value) if isinstance(value, list) else value
+    if not kind.holds(found):
+        raise RunError(f"{name}: expected {kind.expected}, found {value!r}")
+    return float(found) if kind.read is float else found
 
 
 def settings_in(path: str | Path) -> dict[str, Any]:
@@ -291,11 +286,9 @@ def settings_in(path: str | Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read as a configuration file: {error}") from error
     fields = TrainConfig.__dataclass_fields__
-    for name, value in found.items():
-        if name not in fields:
-            raise RunError(f"{path}: there is no setting {name!r}; the settings are {', '.join(fields)}")
-        kind = fields[name].metadata["kind"]
-        found[name] = tuple(value) if isinstance(value, list) else value
-        if not kind.holds(found[name]):
-            raise RunError(f"{path}: {name}: expected {kind.expected}, found {value!r}")
-    return found
+    if unknown := [name for name in found if name not in fields]:
+        raise RunError(f"{path}: there is no setting {unknown[0]!r}; the settings are {', '.join(fields)}")
+    try:
+        return {name: checked(name, value) for name, value in found.items()}
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error

@@ -15,19 +15,24 @@ import numpy as np
 
 from ..core import Array, trees
 from ..vae import VAE, measure, summary
-from .checkpoint import CheckpointError, write_atomically
+from .checkpoint import CheckpointError, remove_leftovers, write_atomically
 from .config import RunError
 from .lock import locked
 from .pictures import write_pictures
 from .plane import plane_model
-from .run import CHECKPOINT, HeldOutPixels, Run, State
-from .run_folder import ROW, remove_leftovers
+from .run import CHECKPOINT, Pixels, Run, State
+from .run_folder import OUTPUTS, ROW
 
 DRAWS = 100
 """How many draws of z for each held-out image estimate its log-likelihood."""
 
-COMPARED = ("log_likelihood", "bound", "rate", "distortion")
-"""What is known of each held-out image, in nats."""
+COMPARED = {
+    "log_likelihood": "log p(x), importance-weighted bound",
+    "bound": "evidence lower bound (ELBO)",
+    "rate": "rate, KL(q(z|x) || p(z))",
+    "distortion": "distortion, -E log p(x|z)",
+}
+"""The numbers of each held-out image, in nats, and what they are."""
 
 
 def conclude(
@@ -41,14 +46,12 @@ def conclude(
 ) -> dict[str, Any]:
     """Evaluate the model on the held-out images, and write numbers and pictures.
 
-    Writes ``metrics.json``, ``history.csv``, ``held_out.npz`` with the numbers of each image, and pictures.
-
     Args:
         run, state: from ``begin``, ``resume`` or ``train``.
         draws: the number of draws of z for each image, for the log-likelihood.
         folder: where to write, the run's folder by default.
         progress: called as ``progress(done, n)`` while images are evaluated.
-        plane: the model with two latents whose map is drawn; by default that of ``plane_model``.
+        plane: the model with two latents whose map is drawn; by default ``plane_model(run, state)``.
 
     Returns:
         The content of ``metrics.json``: the numbers of ``vae.evaluate`` and how far the run is.
@@ -62,8 +65,8 @@ def conclude(
     """
     folder = folder or run.folder
     with locked(folder):
-        remove_leftovers(folder)
-        pixels: Any = HeldOutPixels(run)
+        remove_leftovers(folder, OUTPUTS)
+        pixels: Any = Pixels(run, run.held_out)
         measured = measure(state.chosen, pixels, rng=run.rng.at("evaluate"), samples=draws, progress=progress)
         metrics = {
             "held_out": summary(measured, draws),
@@ -72,11 +75,14 @@ def conclude(
             "weights": sum(leaf.size for leaf in trees.leaves(state.chosen)),
             "config": dataclasses.asdict(run.config),
         }
-        content = io.BytesIO()
-        np.savez(content, **{name: measured[name] for name in COMPARED}, kind=_kind(run), draws=draws)
-        write_atomically(folder / "held_out.npz", content.getvalue())
+        each, history = io.BytesIO(), io.StringIO()
+        np.savez(each, **{name: measured[name] for name in COMPARED}, kind=_kind(run), draws=draws)
+        rows = csv.DictWriter(history, list(ROW), lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(state.history)
+        write_atomically(folder / "held_out.npz", each.getvalue())
         write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
-        write_atomically(folder / "history.csv", _table(state.history).encode())
+        write_atomically(folder / "history.csv", history.getvalue().encode())
         write_pictures(run, state, folder, plane_model(run, state) if plane is None else plane)
     return metrics
 
@@ -85,14 +91,6 @@ def _kind(run: Run) -> str:
     """Name what the numbers measure: those of other images, or of densities, cannot be compared with them."""
     name = run.config.likelihood if run.config.likelihood in ("bernoulli", "categorical") else "densities"
     return f"{name} of images {run.held_out.fingerprint()}"
-
-
-def _table(rows: tuple[dict[str, Any], ...]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(ROW), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def compare(first: str | Path, second: str | Path) -> dict[str, tuple[float, float]]:
@@ -115,8 +113,16 @@ def compare(first: str | Path, second: str | Path) -> dict[str, tuple[float, flo
                 f"{first} and {second}: numbers that do not compare, {name} {a[name]} and {name} {b[name]}; evaluate "
                 "both on the same data and seed with the same number of draws"
             )
-    differences = {name: a[name] - b[name] for name in COMPARED}
-    return {name: (float(d.mean()), float(d.std(ddof=1)) / math.sqrt(len(d))) for name, d in differences.items()}
+    return {name: mean_and_error(a[name] - b[name]) for name in COMPARED}
+
+
+def mean_and_error(x: Array) -> tuple[float, float]:
+    """Return the mean of independent numbers, and its standard error.
+
+    >>> mean_and_error(np.array([-3.0, -1.0]))
+    (-2.0, 1.0)
+    """
+    return float(x.mean()), float(x.std(ddof=1)) / math.sqrt(len(x))
 
 
 def _of_each_image(folder: str | Path) -> dict[str, Array]:
