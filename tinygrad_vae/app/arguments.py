@@ -30,24 +30,18 @@ Examples:
       the bundled digits, 1797 images of 8 x 8 pixels, into runs/digits
   tinygrad-vae train --resume --epochs 160
       go on with that run
-  tinygrad-vae train --data mnist --binarise fresh --hidden 400 --latent 20 --epochs 50
-      MNIST, downloaded once, its grey levels drawn anew as bits in each epoch
   tinygrad-vae train --data mnist --binarise fresh --hidden 200,200 --latent 50 --activation tanh
       --objective iwae --samples 50 --batch 20 --learning-rate 0.001 --schedule stages --epochs 3280
-      the importance weighted autoencoder as Burda et al. 2016 train it; it takes days
+      MNIST, downloaded once, and the importance weighted autoencoder of Burda et al. 2016; it takes days
   tinygrad-vae train --posterior bernoulli --latent 32 --estimator disarm --out runs/bits
       bits for latents, through which there is no path
   mpiexec -n 2 tinygrad-vae train --data mnist --batch 512 --out runs/two
-      two processes share each step (pip install "tinygrad-vae[mpi]"); the weights are those of
-      any other number of processes, and of one with --blocks 8; so --resume takes any number, too
+      two processes share each step (pip install "tinygrad-vae[mpi]"); the weights are the same with
+      any number of processes, and with one and --blocks 8; so --resume takes any number, too
   tinygrad-vae train --seeds 8 --out runs/eight
       eight runs, on all cores, in runs/eight/seed-0 to seed-7, and a table of means and standard errors
-  tinygrad-vae train --print-config --latent 2 > plane.toml
-  tinygrad-vae train --config plane.toml --out runs/plane
+  tinygrad-vae train --print-config > run.toml, then tinygrad-vae train --config run.toml
       all settings in a file
-  tinygrad-vae train --out runs/score --estimator score-function
-      the same model, weights, images and noise, without the reparameterization trick; then
-      tinygrad-vae evaluate runs/digits runs/score
 """,
     "evaluate": """measure a run on held-out images
 
@@ -84,11 +78,10 @@ Examples:
 Run one training step of a small VAE and print what stands between its loss and each weight:
 the draw of z, which has a value and no derivative. Then do the same after the
 reparameterization trick, and draw both graphs side by side. The value is the same in both;
-all that changes is where the gradient flows. An .html file is a page on which backprop is
-stepped from node to node; .dot is for Graphviz, .mmd for Mermaid.
+only the way of the gradient changes. An .html file is a page on which backprop is stepped
+from node to node; .dot is for Graphviz, .mmd for Mermaid.
 
 Examples:
-  tinygrad-vae explain
   tinygrad-vae explain --out step.html
 """,
     "estimators": """compare estimators of a gradient through a random draw
@@ -109,9 +102,7 @@ What averaging to a given accuracy takes is variance x time: the table is sorted
 estimators last. An estimator whose variance is carried by a few runs is marked HEAVY TAIL.
 
 Examples:
-  tinygrad-vae estimators
   tinygrad-vae estimators --cost power --out power.png
-  tinygrad-vae estimators --cost bits --runs 200
 """,
 }
 """What each command does, in a line, then in detail, then by examples."""

@@ -35,12 +35,6 @@ def write_atomically(path: str | Path, content: bytes | Iterable[bytes]) -> None
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_atomically(f"{folder}/a.txt", b"all of it")
-    ...     Path(f"{folder}/a.txt").read_text()
-    'all of it'
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -131,9 +125,6 @@ def fill(template: Tree, arrays: dict[str, Array], path: str | Path) -> Tree:
 
     Raises:
         CheckpointError: an array is missing, is too many, or has another shape or dtype; the message names ``path``.
-
-    >>> fill({"w": np.zeros(2)}, {"w": np.ones(2)}, "last.safetensors")
-    {'w': array([1., 1.])}
     """
     expected = {name: np.asarray(to_host(leaf)) for name, leaf in trees.paths(template)}
     for name in sorted(expected.keys() ^ arrays.keys()):

@@ -54,10 +54,7 @@ BLOCKS = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit code.
-
-    Args:
-        argv: the words after the command's name; those of the process by default.
+    """Run the command with these words, by default those of the process, and return its exit code.
 
     Raises:
         SystemExit: the words are none that the command knows (code 2), or ask for help (code 0).
@@ -264,11 +261,11 @@ def _conclude(run: Run, state: State, draws: int, folder: Path | None = None) ->
     print(measures(metrics))
     if metrics["held_out"]["warning"]:
         _say(metrics["held_out"]["warning"])
-    first, *others = (name for name in PICTURES if (folder / name).exists())
+    first, *others = (*PICTURES, *NUMBERS)
     print(
         f"\n{in_plain_words(run, state, metrics['held_out'])}\n"
         f"Look at {folder / first}: held-out images and what the model makes of them, images that it made up, and a "
-        f"map of all that two latents can tell apart.\nBeside it: {', '.join((*others, *NUMBERS))}"
+        f"map of all that two latents can tell apart.\nBeside it: {', '.join(others)}"
     )
 
 

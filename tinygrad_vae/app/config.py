@@ -30,19 +30,11 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class Kind:
-    """What a setting may be.
-
-    Args:
-        expected: in words, for messages.
-        holds: whether a value is allowed.
-        read: makes a value from a word of the command line, or raises a ``ValueError``.
-        metavar: its placeholder in the help.
-        choices: all values, if they are names.
-    """
+    """What a setting may be: in words, as a check, and as a word of the command line."""
 
     expected: str
     holds: Callable[[Any], bool]
-    read: Callable[[str], Any]
+    read: Callable[[str], Any]  # or it raises a ValueError
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
 
@@ -272,12 +264,6 @@ def settings_in(path: str | Path) -> dict[str, Any]:
 
     Raises:
         RunError: the file cannot be read, or a setting is not known or out of range.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = Path(f"{folder}/run.toml").write_text("latent = 16")
-    ...     settings_in(f"{folder}/run.toml")
-    {'latent': 16}
     """
     try:
         content = Path(path).read_bytes()

@@ -64,14 +64,20 @@ def load(source: str | Path = "digits", *, seed: int = 0, binarise: str = "thres
         raise DataError(f"{source}: cannot be read: {error}") from error
     rng = noise(seed)
     if held_out is None:
-        images, held_out = images.split(HELD_OUT, rng.at("split"))
+        order, kept = rng.at("split").permutation(len(images)), len(images) - round(len(images) * HELD_OUT)
+        if not 0 < kept < len(images):
+            raise DataError(
+                f"{source}: of {len(images)} images, one in six to be held out, nothing is left to train on or to "
+                "evaluate; give more images"
+            )
+        images, held_out = images[order[:kept]], images[order[kept:]]
     elif held_out.shape != images.shape:
         sizes = [" x ".join(map(str, part.shape)) for part in (images, held_out)]
         raise DataError(f"{source}: the training images are {sizes[0]} pixels, the held-out ones {sizes[1]}")
     elif {images.full_scale, held_out.full_scale} == {1, 255} and images.levels.dtype == held_out.levels.dtype:
         ends = [f"from 0 to {part.full_scale}" for part in (images, held_out)]
         raise DataError(
-            f"{source}: whole numbers {ends[0]} to train on, {ends[1]} held out: grey levels or bits? "
+            f"{source}: integers {ends[0]} to train on, {ends[1]} held out: grey levels or bits? "
             "Save both as floats from 0 to 1"
         )
     if binarise in ("fixed", "fresh"):
@@ -79,11 +85,22 @@ def load(source: str | Path = "digits", *, seed: int = 0, binarise: str = "thres
     return (images.binarised(rng.at("bits")) if binarise == "fixed" else images), held_out
 
 
+def _digits() -> tuple[Array, Array]:
+    """Return the digits of scikit-learn and their labels, from its file: to import scikit-learn takes a second."""
+    package = importlib.util.find_spec("sklearn")
+    for root in (package and package.submodule_search_locations) or ():
+        with contextlib.suppress(OSError):
+            table = np.loadtxt(Path(root, "datasets", "data", "digits.csv.gz"), delimiter=",")
+            return table[:, :-1], table[:, -1].astype(int)
+    found = require("sklearn.datasets").load_digits()
+    return found.data, found.target
+
+
 def read(source: str | Path, grey: bool = False) -> tuple[Images, Images | None]:
     """Return all images of a source, and those that it says are held out."""
     if str(source) == "digits":
-        found = require("sklearn.datasets").load_digits()
-        return Images(found.data, (8, 8), found.target, "digits", 16, grey), None
+        pixels, labels = _digits()
+        return Images(pixels.reshape(-1, 8, 8), labels, 16, grey), None
     path = download(str(source)) if str(source) in DATASETS else Path(source)
     if "\0" in str(path):
         raise DataError(f"{str(path)!r}: a null character is in no path")
@@ -100,5 +117,5 @@ def read(source: str | Path, grey: bool = False) -> tuple[Images, Images | None]
         parts = folder(path)
     else:
         parts = numpy_file(path) if path.suffix in (".npy", ".npz") else [idx_images(path)]
-    images, *held_out = (checked(*part, source=str(path), grey=grey) for part in parts)
+    images, *held_out = (checked(*part, grey) for part in parts)
     return images, held_out[0] if held_out else None

@@ -55,16 +55,11 @@ et al. 2018): 60 000 images of 28 x 28 pixels to train on, 10 000 held out."""
 def download(name: str, folder: str | Path | None = None) -> Path:
     """Return the folder that holds the files of a set, after fetching those that are missing or damaged.
 
-    Args:
-        name: one of ``DATASETS``.
-        folder: where to keep the files, by default a folder inside the one that ``FOLDER_VARIABLE`` names.
+    By default they are kept in a folder inside the one that ``FOLDER_VARIABLE`` names.
 
     Raises:
         DataError: there is no such set, or a file cannot be fetched, or is not the one that it should be.
         MissingExtraError: pooch is not installed.
-
-    >>> download("mnist", "data/mnist")  # doctest: +SKIP
-    PosixPath('data/mnist')
     """
     if name not in DATASETS:
         raise DataError(f"{name!r}: no set of that name; expected {' or '.join(DATASETS)}")

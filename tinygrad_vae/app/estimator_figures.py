@@ -53,16 +53,9 @@ def variances(
 ) -> None:
     """Show the variance of estimators over the settings of a knob: theory as lines, measurements as points.
 
-    The bars are standard errors. A hollow point is biased, and a triangle says that the variance may be larger, or
-    infinite.
-
-    Args:
-        settings: the horizontal axis.
-        found: the result of ``compare_estimators`` at each setting.
-        theory: the variance as a function of the setting, for the estimators whose theory is known.
-        path: where to write the picture.
-        knob: the name of the setting.
-        title: the cost.
+    ``found`` has the result of ``compare_estimators`` at each setting, ``theory`` the variance as a function of the
+    setting. The bars are standard errors. A hollow point is biased, and a triangle says that the variance may be
+    larger, or infinite.
     """
     figure, axes = figures.new_figure(8, 5)
     names = [row.name for row in found[-1].rows if any(c[row.name].variance > 0 for c in found)]

@@ -36,21 +36,14 @@ WIDEST = 8000
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of a sheet.
-
-    Args:
-        heading, caption: the words above it.
-        picture: bytes of shape (height, width, 3).
-        across, down: words below its columns, and beside its rows, if any.
-        labels: what the columns and the rows are, if that needs to be said.
-    """
+    """A part of a sheet: words above a picture of shape (height, width, 3), and at its columns and rows."""
 
     heading: str
     caption: str
     picture: Array
     across: Sequence[str] = ()
     down: Sequence[str] = ()
-    labels: tuple[str, str] = ("", "")
+    labels: tuple[str, str] = ("", "")  # of the columns and of the rows
 
 
 def learning_curve(history: Sequence[dict[str, Any]], path: Target) -> None:
@@ -79,17 +72,10 @@ def learning_curve(history: Sequence[dict[str, Any]], path: Target) -> None:
     save(figure, path)
 
 
-def labelled_images(
-    pixels: Array, shape: tuple[int, ...], rows: Sequence[str], path: Target, *, columns: Sequence[str] = ()
-) -> None:
+def labelled_images(pixels: Array, shape: tuple[int, ...], rows: Sequence[str], path: Target) -> None:
     """Show images in rows, each with words beside it, such as originals above their reconstructions.
 
-    Args:
-        pixels: from 0 to 1, of shape (n, pixels), row after row, each with as many images.
-        shape: (rows, columns) or (rows, columns, 3) of one image.
-        rows: the words beside each row.
-        path: where to write the picture.
-        columns: the words above each image of the first row, if any.
+    ``pixels`` holds row after row, each with as many images; the other arguments are those of ``mosaic``.
     """
     across, rest = divmod(len(pixels), max(1, len(rows)))
     if rest or not across:
@@ -97,9 +83,8 @@ def labelled_images(
     picture = mosaic([pixels], len(pixels), shape, columns=across)
     height, width = picture.shape[:2]
     least = 0.16 * len(rows)  # where images are flat, the words beside them need the room
-    figure, axes = new_figure(width / DPI + 1.3, max(least, height / DPI) + (0.4 if columns else 0.1))
-    _show(axes, picture, columns, rows)
-    axes.tick_params(labeltop=True, labelbottom=False)
+    figure, axes = new_figure(width / DPI + 1.3, max(least, height / DPI) + 0.1)
+    _show(axes, picture, (), rows)
     save(figure, path)
 
 
@@ -140,14 +125,7 @@ def _show(axes: Any, mosaic: Array, across: Sequence[str], down: Sequence[str]) 
 
 
 def images(pixels: Array | Iterable[Array], shape: tuple[int, ...], path: Target, count: int | None = None) -> None:
-    """Show images in a square grid, dark where a pixel is bright or likely to be 1, or in their colours.
-
-    Args:
-        pixels: from 0 to 1, of shape (n, pixels), or parts of such an array if ``count`` is given.
-        shape: (rows, columns) or (rows, columns, 3) of one image.
-        path: where to write the picture.
-        count: the number of images in all parts.
-    """
+    """Show images, or ``count`` of them in parts, in a square grid; the arguments are those of ``mosaic``."""
     parts, count = ([pixels], len(pixels)) if isinstance(pixels, np.ndarray) else (pixels, count or 0)
     picture = mosaic(parts, count, shape, columns=math.ceil(math.sqrt(count)))
     require("matplotlib.image").imsave(path, picture, format=None if isinstance(path, (str, Path)) else "png", dpi=DPI)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import zlib
 from collections.abc import Iterator
@@ -24,15 +25,14 @@ class Images:
     """Images, one in each row, whose pixels are computed when they are used.
 
     Args:
-        levels: grey levels from 0 to ``full_scale``, of shape (n, *shape) or (n, pixels); may be mapped into memory.
-        shape: (rows, columns) of one image, or (rows, columns, 3) in colour.
-        labels: a whole number for each image, of shape (n,), or ``None``.
-        name: where they come from, for messages.
+        levels: grey levels from 0 to ``full_scale``, of shape (n, rows, columns), or (n, rows, columns, 3) in colour;
+            may be mapped into memory.
+        labels: an integer for each image, of shape (n,), or ``None``.
         full_scale: the grey level that means 1.
         grey: whether pixels are grey levels, or bits.
         chosen: which rows of ``levels`` these images are, ``None`` for all.
 
-    >>> images = Images(np.eye(4), (2, 2))
+    >>> images = Images(np.eye(4).reshape(4, 2, 2))
     >>> len(images), len(images[:3])
     (4, 3)
     >>> images[:2].pixels
@@ -41,9 +41,7 @@ class Images:
     """
 
     levels: Array
-    shape: tuple[int, ...]
     labels: Array | None = None
-    name: str = "images"
     full_scale: float = 1
     grey: bool = False
     chosen: Array | None = None
@@ -54,6 +52,11 @@ class Images:
     def __getitem__(self, part: Array | slice) -> Images:
         rows = np.arange(len(self.levels)) if self.chosen is None else self.chosen
         return replace(self, chosen=rows[part], labels=None if self.labels is None else self.labels[part])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, columns) of one image, or (rows, columns, 3) in colour."""
+        return self.levels.shape[1:]
 
     @property
     def size(self) -> int:
@@ -68,59 +71,27 @@ class Images:
             return levels.astype(np.float32) / np.float32(self.full_scale)
         return (levels >= self.full_scale / 2).astype(np.float32)
 
-    def split(self, held_out: float, rng: NoiseStream) -> tuple[Images, Images]:
-        """Return the images in two parts, chosen at random: ``round(n * held_out)`` of them are in the second.
-
-        Raises:
-            DataError: one of the parts would be empty.
-
-        >>> a, b = Images(np.eye(4), (2, 2)).split(0.25, tg.noise(0))
-        >>> len(a), len(b)
-        (3, 1)
-        """
-        kept = len(self) - round(len(self) * held_out)
-        if not 0 < kept < len(self):
-            raise DataError(
-                f"{self.name}: {_count(len(self))}, of which {held_out:.0%} are to be held out, "
-                "leave nothing to train on or nothing to evaluate; give more images"
-            )
-        order = rng.permutation(len(self))
-        return self[order[:kept]], self[order[kept:]]
-
     def binarised(self, rng: NoiseStream) -> Images:
-        """Return images of bits, drawn once with the grey levels as probabilities.
+        """Return images of bits, drawn once with the grey levels as probabilities."""
+        bits = [binarise(block, rng).astype(bool) for block in self.blocks()]
+        return Images(np.concatenate(bits).reshape(-1, *self.shape), self.labels)
 
-        >>> Images(np.array([[0.0, 1.0, 1.0, 0.0]]), (2, 2), grey=True).binarised(tg.noise(0)).pixels
-        array([[0., 1., 1., 0.]], dtype=float32)
-        """
-        bits = np.empty((len(self), self.size), bool)
-        for rows, block in self.blocks():
-            bits[rows] = binarise(block, rng)
-        return Images(bits, self.shape, self.labels, self.name)
-
-    def blocks(self) -> Iterator[tuple[slice, Array]]:
-        """Give the pixels of all images, ``AT_ONCE`` at a time, each with the rows that it holds."""
+    def blocks(self) -> Iterator[Array]:
+        """Give the pixels of all images, ``AT_ONCE`` at a time."""
         for start in range(0, len(self), AT_ONCE):
-            rows = slice(start, min(start + AT_ONCE, len(self)))
-            yield rows, self[rows].pixels
+            yield self[start : start + AT_ONCE].pixels
 
     def fingerprint(self, begin: int = 0) -> int:
         """Return a checksum of all pixels; ``begin`` is the checksum of the images before them."""
-        for _, block in self.blocks():
-            begin = zlib.crc32(block.tobytes(), begin)
-        return begin
+        return functools.reduce(lambda found, block: zlib.crc32(block.tobytes(), found), self.blocks(), begin)
 
 
 def binarise(pixels: Array, rng: NoiseStream) -> Array:
-    """Return bits in float32, each 1 with its grey level as the probability.
-
-    >>> binarise(np.array([0.0, 1.0]), tg.noise(0))
-    array([0., 1.], dtype=float32)
-    """
+    """Return bits in float32, each 1 with its grey level as the probability."""
     return (rng.uniform(pixels.shape, np.float32) < pixels).astype(np.float32)
 
 
-def checked(array: Array, labels: Array | None, what: str, *, source: str, grey: bool) -> Images:
+def checked(array: Array, labels: Array | None, what: str, grey: bool) -> Images:
     """Return an array and its labels as ``Images``, or raise a ``DataError`` in which ``what`` names them."""
     if array.dtype.kind not in "buif" or array.ndim not in (2, 3, 4):
         raise DataError(
@@ -129,18 +100,18 @@ def checked(array: Array, labels: Array | None, what: str, *, source: str, grey:
         )
     if not array.size:
         raise DataError(f"{what}: holds no images, its shape is {array.shape}")
-    if array.ndim == 4 and array.shape[3] != 3:
-        if array.shape[3] != 1:
-            first = "; the colours come last: numpy.moveaxis(images, 1, -1)" if array.shape[1] == 3 else ""
-            raise DataError(f"{what}: images in colour are of shape (n, rows, columns, 3), found {array.shape}{first}")
+    if array.ndim == 4 and array.shape[3] not in (1, 3):
+        first = "; the colours come last: numpy.moveaxis(images, 1, -1)" if array.shape[1] == 3 else ""
+        raise DataError(f"{what}: images in colour are of shape (n, rows, columns, 3), found {array.shape}{first}")
+    if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
-    if array.dtype == np.uint8 and array.ndim == 2 and square_side(8 * array.shape[1]):
-        array = np.unpackbits(array, axis=1)
-    side = square_side(array.shape[1])
-    if array.ndim == 2 and not side:
-        raise DataError(
-            f"{what}: {array.shape[1]} pixels a row do not make a square image; give shape (n, rows, columns)"
-        )
+    if array.ndim == 2:
+        if array.dtype == np.uint8 and square_side(8 * array.shape[1]):
+            array = np.unpackbits(array, axis=1)
+        if not (side := square_side(array.shape[1])):
+            raise DataError(
+                f"{what}: {array.shape[1]} pixels a row do not make a square image; give shape (n, rows, columns)"
+            )
     parts = [array[start : start + AT_ONCE] for start in range(0, len(array), AT_ONCE)]
     extremes = [(part.min(), part.max()) for part in parts]
     brightest = max(high for _, high in extremes)
@@ -153,8 +124,8 @@ def checked(array: Array, labels: Array | None, what: str, *, source: str, grey:
             "all images would be empty. Scale the grey levels to 0..255, or to floats from 0 to 1"
         )
     if labels is not None and (labels.dtype.kind not in "ui" or labels.shape != (len(array),)):
-        raise DataError(f"{what}: {_count(len(array))} need as many whole numbers as labels, found {describe(labels)}")
-    return Images(array, (side, side) if array.ndim == 2 else array.shape[1:], labels, source, full_scale, grey)
+        raise DataError(f"{what}: {len(array)} images need as many integers as labels, found {describe(labels)}")
+    return Images(array.reshape(-1, side, side) if array.ndim == 2 else array, labels, full_scale, grey)
 
 
 def _outside(array: Array, full_scale: int, what: str) -> DataError:
@@ -165,7 +136,7 @@ def _outside(array: Array, full_scale: int, what: str) -> DataError:
         if len(outside):
             index = (start + int(outside[0][0]), *map(int, outside[0][1:]))
             break
-    hint = "; divide floats by 255, or keep whole numbers" if full_scale == 1 and 1 < array[index] <= 255 else ""
+    hint = "; divide floats by 255, or keep integers" if full_scale == 1 and 1 < array[index] <= 255 else ""
     return DataError(
         f"{what}: grey levels of {array.dtype} go from 0 to {full_scale}, found {array[index]} at index {index}{hint}"
     )
@@ -175,7 +146,3 @@ def square_side(pixels: int) -> int:
     """Return the side of the square with so many pixels, 0 if there is none."""
     side = math.isqrt(pixels)
     return side if side * side == pixels else 0
-
-
-def _count(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"

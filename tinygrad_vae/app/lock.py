@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 try:
     import fcntl
@@ -31,41 +31,31 @@ def locked(folder: str | Path) -> Iterator[None]:
     Raises:
         LockedError: another process, or this one, has locked the folder.
         OSError: the folder cannot be written.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, locked(folder):
-    ...     [path.name for path in Path(folder).iterdir()]
-    ['.lock']
     """
     path = Path(folder) / LOCK
-    file = _claimed(path)
-    try:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-    finally:
-        path.unlink(missing_ok=True)  # still locked: a process that opened it meanwhile opens another
-        file.close()
-
-
-def _claimed(path: Path) -> IO[str]:
-    """Return the file at the path, open and locked."""
     while True:
-        file = open(path, "a+")  # noqa: SIM115  it stays open as long as the lock is held
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read() or "another process"
-            file.close()
-            raise LockedError(f"{path.parent}: {owner} is writing there; wait for it, or end it") from None
-        except FileNotFoundError:  # removed between the two looks at it
-            pass
-        except BaseException:
-            file.close()
-            raise
-        file.close()
+        with open(path, "a+") as file:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read() or "another process"
+                raise LockedError(f"{folder}: {owner} is writing there; wait for it, or end it") from None
+            if not _is_at(path, file):  # the owner removed it after it was opened here
+                continue
+            try:
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}")
+                file.flush()
+                yield
+            finally:
+                path.unlink(missing_ok=True)  # still locked: a process that opened it meanwhile opens another
+            return
+
+
+def _is_at(path: Path, file: Any) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -30,8 +30,7 @@ class SaveError(OSError):
 def train(run: Run, state: State, *, report: Callable[[State], None] | None = None, ranks: Ranks = ALONE) -> State:
     """Train to the end, and return the last state.
 
-    The state is saved after every epoch, and every ``SAVE_AFTER`` seconds. A ``KeyboardInterrupt`` saves it too and
-    is raised again.
+    The state is saved after every epoch, every ``SAVE_AFTER`` seconds, and before a ``KeyboardInterrupt`` is raised.
 
     Args:
         run, state: from ``begin`` or ``resume``.

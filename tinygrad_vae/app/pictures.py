@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from ..core import Array, NoiseStream, special
 from ..devices import to_host
-from ..vae import VAE, kl_of_each_latent
+from ..vae import VAE
 from . import figures
 from .checkpoint import write_atomically
 from .plane import is_plane
@@ -20,9 +19,6 @@ from .run import Run, State
 
 MOST_IMAGES = 10_000
 """How many held-out images the pictures look at, at most."""
-
-MOST_LATENTS = 16
-"""How many latents the pictures show at most, the most informative first."""
 
 AT_ONCE = 1000
 """How many images are generated together."""
@@ -43,11 +39,11 @@ def write_pictures(run: Run, state: State, folder: Path, plane: VAE) -> None:
     model, plane, rng = to_host(state.chosen), to_host(plane), run.rng
     shuffled = run.held_out[rng.at("shown").permutation(len(run.held_out))][:MOST_IMAGES]  # may be sorted by label
     pixels, shape, white = run.pixels(shuffled), shuffled.shape, model.likelihood.white
-    q = model.encode(pixels)
+    means = model.encode(pixels).mean.reshape(len(pixels), -1)
 
-    def put(name: str, plot: Callable[..., None], *arguments: Any, **options: Any) -> None:
+    def put(name: str, plot: Callable[..., None], *arguments: Any) -> None:
         picture = io.BytesIO()
-        plot(*arguments, picture, **options)
+        plot(*arguments, picture)
         write_atomically(folder / name, picture.getvalue())
 
     originals, made = pixels[:12] / white, model.reconstruct(pixels[:12]) / white
@@ -58,27 +54,7 @@ def write_pictures(run: Run, state: State, folder: Path, plane: VAE) -> None:
     put("reconstructions.png", figures.labelled_images, both, shape, ["original", "reconstruction"])
     put("samples.png", figures.images, samples, shape)
     put("manifold.png", figures.images, _map(plane, MAP), shape)
-    put("latent_plane.png", figures.latent_plane, q.mean.reshape(len(pixels), -1), shuffled.labels)
-    if "gaussian" not in run.config.posterior:
-        return
-
-    means, mixture = q.mean, model.learned_prior
-    independent = run.config.posterior == "gaussian" and mixture is None  # the divergence is a sum over latents
-    rates = kl_of_each_latent(q, model.prior()).mean(axis=0) if independent else None
-    shown = np.argsort(-(means.var(axis=0) if rates is None else rates), kind="stable")[:MOST_LATENTS]
-    moved = np.linspace(-3, 3, 11, dtype=means.dtype)
-    draws = q.sample(rng=rng.at("aggregate"))
-    z = np.tile(means[0], (len(shown), len(moved), 1))
-    for row, latent in zip(z, shown, strict=True):  # over three standard deviations of the aggregate posterior
-        of = draws[:, latent]
-        row[:, latent] = moved if mixture is None else of.mean() + of.std() * moved
-    names = [f"$z_{{{k + 1}}}$" + ("" if rates is None else f"   {rates[k]:.2f} nats") for k in shown]
-    images = (model.decode(z).mean / white).reshape(-1, shuffled.size)
-    put("traversals.png", figures.labelled_images, images, shape, names, columns=[_tick(f"{x:.2g}") for x in moved])
-
-
-def _tick(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}")
+    put("latent_plane.png", figures.latent_plane, means, shuffled.labels)
 
 
 def _summary(
@@ -98,7 +74,7 @@ def _summary(
         "Here z is noise, drawn from the prior, and the encoder has no part in it.",
         figures.mosaic([samples[:80]], 80, shape, columns=10),
     )
-    ticks = [_tick(f"{x:.1f}") if k % 3 == 1 else "" for k, x in enumerate(_quantiles(side))]
+    ticks = [f"{x:.1f}".replace("-", "\N{MINUS SIGN}") if k % 3 == 1 else "" for k, x in enumerate(_quantiles(side))]
     charted = figures.Panel(
         "A map of all the images that two numbers can tell apart",
         "For each point z, the image that the decoder makes of it"
@@ -121,4 +97,4 @@ def _map(plane: VAE, side: int) -> Array:
 
 
 def _quantiles(side: int) -> Array:
-    return ndtri((np.arange(side) + 0.5) / side)
+    return special().ndtri((np.arange(side) + 0.5) / side)

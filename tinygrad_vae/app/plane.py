@@ -28,17 +28,6 @@ def plane_model(run: Run, state: State, *, progress: Callable[[int, int], None] 
 
     The second model has the hidden layers of the run and sees the same images, at most ``MOST_STEPS`` batches of them.
     It is computed on the CPU and not saved. If its training diverges, this returns the last good weights.
-
-    Args:
-        run, state: from ``begin``, ``resume`` or ``train``.
-        progress: called as ``progress(done, n)`` after each step of the second model.
-
-    >>> import tempfile
-    >>> from tinygrad_vae.app import begin
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     run, state = begin(TrainConfig(hidden=(8,), epochs=1), folder)
-    >>> state.chosen.latent, plane_model(run, state).latent
-    (8, 2)
     """
     if is_plane(run.config):
         return state.chosen

@@ -96,11 +96,8 @@ def _kind(run: Run) -> str:
 def compare(first: str | Path, second: str | Path) -> dict[str, tuple[float, float]]:
     """Return by how much two runs differ on the held-out images, the first minus the second.
 
-    Some images are hard for both runs. The difference ``d_i = a_i - b_i`` of each image leaves that out, and so does
-    its standard error, ``sd(d) / sqrt(n)``.
-
-    Returns:
-        For each of ``COMPARED`` the mean difference and its standard error.
+    Some images are hard for both runs. The difference ``d_i = a_i - b_i`` of each image leaves that out. For each of
+    ``COMPARED`` this gives the mean difference and its standard error, ``sd(d) / sqrt(n)``.
 
     Raises:
         CheckpointError: there is no run in a folder.
@@ -117,11 +114,7 @@ def compare(first: str | Path, second: str | Path) -> dict[str, tuple[float, flo
 
 
 def mean_and_error(x: Array) -> tuple[float, float]:
-    """Return the mean of independent numbers, and its standard error.
-
-    >>> mean_and_error(np.array([-3.0, -1.0]))
-    (-2.0, 1.0)
-    """
+    """Return the mean of independent numbers, and its standard error."""
     return float(x.mean()), float(x.std(ddof=1)) / math.sqrt(len(x))
 
 

@@ -20,7 +20,7 @@ from ..core import Array, NoiseStream, Value, noise
 from ..ops import mean
 from ..optim import AdamW, clip_by_global_norm, cosine, stages, warm_up
 from ..parallel import Ranks, parallel
-from ..vae import VAE, CategoricalHead, FixedGaussianHead, OneHotHead
+from ..vae import LIKELIHOODS, POSTERIORS, VAE
 from .config import RunError, TrainConfig
 from .images import Images, binarise
 
@@ -141,15 +141,13 @@ class Run:
             gradient, _ = clip_by_global_norm(gradient, self.config.clip)
         return AdamW(rate, weight_decay=self.config.weight_decay).update(model, gradient, optimizer)
 
-    def update(
-        self, model: VAE, optimizer: Any, batch: Array, rng: NoiseStream, rate: Array, *others: Array | None
-    ) -> Any:
-        """Return the weights and Adam's state after one step down the loss, and the loss.
+    @property
+    def update(self) -> Update:
+        """The function that takes weights and Adam's state one step down the loss, and returns the loss with them.
 
         The learning rate, the step and the baseline are arrays, so that a compiled step sees them change.
         """
-        loss, gradient = self.loss_and_gradient(model, batch, rng, *others)
-        return *self.descend(model, optimizer, gradient, rate), loss
+        return _update(self.loss_and_gradient, self.descend)
 
     @functools.cached_property
     def compiled_update(self) -> Plan:
@@ -166,13 +164,15 @@ class Run:
         if self.config.blocks == 1:
             return self.compiled_update if compiled else self.update
         loss_and_gradient = parallel(self.loss_and_gradient, blocks=self.config.blocks, compiled=compiled, comm=ranks)
-        descend = self.compiled_descend if compiled else self.descend
+        return _update(loss_and_gradient, self.compiled_descend if compiled else self.descend)
 
-        def update(model: VAE, optimizer: Any, batch: Any, rng: NoiseStream, rate: Array, *others: Array | None) -> Any:
-            loss, gradient = loss_and_gradient(model, batch, rng, *others)
-            return *descend(model, optimizer, gradient, rate), loss
 
-        return update
+def _update(loss_and_gradient: Callable[..., Any], descend: Callable[..., Any]) -> Update:
+    def update(model: VAE, optimizer: Any, batch: Any, rng: NoiseStream, rate: Array, *others: Array | None) -> Any:
+        loss, gradient = loss_and_gradient(model, batch, rng, *others)
+        return *descend(model, optimizer, gradient, rate), loss
+
+    return update
 
 
 class Pixels:
@@ -193,22 +193,20 @@ class Pixels:
 
 def blank_model(config: TrainConfig, pixels: int, levels: int) -> VAE:
     """Return a model with its first weights, or raise a ``RunError`` if there is no memory for it."""
-    likelihood: Any = config.likelihood
-    if levels > 1:
-        likelihood = functools.partial(CategoricalHead.init, levels=levels)
-    if config.likelihood == "gaussian-fixed":
-        likelihood = functools.partial(FixedGaussianHead.init, scale=config.pixel_scale)
-    posterior: Any = config.posterior
-    if config.posterior == "one-hot":
-        posterior = functools.partial(OneHotHead.init, classes=config.classes)
+    settings: dict[str, dict[str, Any]] = {
+        "categorical": {"levels": levels},
+        "gaussian-fixed": {"scale": config.pixel_scale},
+        "one-hot": {"classes": config.classes},
+    }
+    posterior, likelihood = config.posterior, config.likelihood
     try:
         return VAE.init(
             pixels,
             hidden=config.hidden,
             latent=config.latent,
             activation=config.activation,
-            posterior=posterior,
-            likelihood=likelihood,
+            posterior=functools.partial(POSTERIORS[posterior], **settings.get(posterior, {})),
+            likelihood=functools.partial(LIKELIHOODS[likelihood], **settings.get(likelihood, {})),
             components=config.components,
             rng=noise(config.seed).at("weights"),
         )

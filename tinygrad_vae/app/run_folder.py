@@ -43,10 +43,12 @@ PICTURES = (
     "samples.png",
     "manifold.png",
     "latent_plane.png",
-    "traversals.png",  # of a Gaussian posterior
 )
 OUTPUTS = (CHECKPOINT, *RECORDS, *NUMBERS, *PICTURES)
 """The files of a run folder; no other file in it is ever touched."""
+
+KEPT = ("step", "epoch_total", "baseline", "history")
+"""What a state keeps beside arrays."""
 
 CHANGEABLE = ("epochs", "patience", "device", "data")
 """The settings that may change when a run is resumed."""
@@ -146,11 +148,7 @@ def _on_device(run: Run, state: State) -> State:
 
 
 def environment() -> dict[str, Any]:
-    """Return what the bits of a run depend on beside its settings: versions, processor and threads.
-
-    >>> environment()["numpy"] == np.__version__
-    True
-    """
+    """Return what the bits of a run depend on beside its settings: versions, processor and threads."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "python": platform.python_version(),
@@ -211,10 +209,7 @@ def save(run: Run, state: State) -> None:
         "shape": run.images.shape,
         "levels": run.levels,
         "fingerprint": run.fingerprint,
-        "step": state.step,
-        "epoch_total": state.epoch_total,
-        "baseline": state.baseline,
-        "history": list(state.history),
+        **{name: getattr(state, name) for name in KEPT},
     }
     parts = {"model": state.model, "optimizer": state.optimizer, "best": state.best}
     checkpoint.save(run.checkpoint, parts, facts)
@@ -228,11 +223,8 @@ def saved_step(run: Run) -> int:
 def resume(folder: str | Path, **changes: Any) -> tuple[Run, State]:
     """Return a run from its folder, and the state at which it stopped.
 
-    Args:
-        folder: where the run was kept.
-        changes: fields of its configuration, as ``epochs=200``. Only those in ``CHANGEABLE`` may differ from what they
-            were, and the images at another ``data`` must be the same. An edited ``config.toml`` in the folder counts as
-            such changes, too.
+    ``changes`` are settings, such as ``epochs=200``. Only those in ``CHANGEABLE`` may differ from what they were, and
+    the images at another ``data`` must be the same. An edited ``config.toml`` in the folder is a change, too.
 
     Raises:
         RunError: a change would make it another run, or the run is longer than that already.
@@ -263,8 +255,8 @@ def resume(folder: str | Path, **changes: Any) -> tuple[Run, State]:
     best = blank.model if before.patience and facts["history"] else None
     parts = {"model": blank.model, "optimizer": blank.optimizer, "best": best}
     filled = checkpoint.fill(parts, arrays, run.checkpoint)
-    kept = {name: facts[name] for name in ("step", "epoch_total", "baseline")}
-    return run, _on_device(run, State(**filled, **kept, history=tuple(facts["history"])))
+    kept = {name: facts[name] for name in KEPT} | {"history": tuple(facts["history"])}
+    return run, _on_device(run, State(**filled, **kept))
 
 
 def _changed(config: TrainConfig, folder: str | Path, changes: dict[str, Any]) -> TrainConfig:
@@ -308,8 +300,8 @@ def load_model(folder: str | Path) -> tuple[VAE, tuple[int, ...], TrainConfig]:
     >>> model.latent, shape
     (8, (8, 8))
     """
-    config, arrays, facts = _read(folder)
-    shape = tuple(facts["shape"])
+    before, arrays, facts = _read(folder)
+    config, shape = _changed(before, folder, {}), tuple(facts["shape"])
     part = "best" if any(name.startswith("best.") for name in arrays) else "model"
     blank = {part: blank_model(config, math.prod(shape), facts["levels"])}
     weights = {name: array for name, array in arrays.items() if name.startswith(f"{part}.")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import math
 import multiprocessing
 import os
 import signal
@@ -16,7 +15,7 @@ import numpy as np
 
 from .config import TrainConfig
 from .loop import train
-from .report import COMPARED, DRAWS, conclude
+from .report import COMPARED, conclude, mean_and_error
 from .run import State
 from .run_folder import begin, check_free, resume
 
@@ -46,36 +45,31 @@ def train_all(
     folders: list[Path],
     changes: dict[str, Any],
     *,
-    draws: int = DRAWS,
     progress: Callable[[float, Path | None], None] = lambda done, ended: None,
 ) -> list[Metrics]:
-    """Train the runs in these folders to their ends, as many at a time as there are cores, and evaluate them.
+    """Train the runs in these folders to their ends, as many at a time as there are cores, and return their metrics.
 
     Each run is in a process of its own, with one thread, unless ``OMP_NUM_THREADS`` says otherwise. When this process
     is stopped, each of them saves its state.
 
     Args:
         folders: of runs that have begun.
-        changes: to their settings, as ``resume`` takes them.
-        draws: as ``conclude`` takes it.
+        changes: to their settings, as in ``resume``.
         progress: called as ``progress(done, folder)`` with the share that is done of all, from 0 to 1, and the folder
             of a run that has just ended, or ``None``.
-
-    Returns:
-        What ``conclude`` returns, for each run.
     """
     spawn = multiprocessing.get_context("spawn")
     stop, shares = spawn.Event(), spawn.Array("d", len(folders))
-    before = dict(os.environ)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = before or "1"
     try:
         with concurrent.futures.ProcessPoolExecutor(
             min(cores, len(folders)), mp_context=spawn, initializer=_begin_process, initargs=(stop, shares)
         ) as executor:
-            runs = {executor.submit(_train_one, i, path, changes, draws): path for i, path in enumerate(folders)}
+            runs = {executor.submit(_train_one, i, path, changes): path for i, path in enumerate(folders)}
+            waiting = set(runs)
             try:
-                waiting = set(runs)
                 while waiting:
                     ended, waiting = concurrent.futures.wait(waiting, timeout=0.2, return_when="FIRST_COMPLETED")
                     progress(sum(shares[:]) / len(folders), None)
@@ -84,14 +78,12 @@ def train_all(
                         progress(sum(shares[:]) / len(folders), runs[run])
             except BaseException:
                 stop.set()
+                executor.shutdown(cancel_futures=True)
                 raise
-            finally:
-                for run in runs:
-                    run.cancel()
             return [run.result() for run in runs]
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
 
 
 def _begin_process(stop: Any, shares: Any) -> None:
@@ -100,7 +92,7 @@ def _begin_process(stop: Any, shares: Any) -> None:
     _train_one.shared = stop, shares  # type: ignore[attr-defined]
 
 
-def _train_one(i: int, folder: Path, changes: dict[str, Any], draws: int) -> Metrics:
+def _train_one(i: int, folder: Path, changes: dict[str, Any]) -> Metrics:
     stop, shares = _train_one.shared  # type: ignore[attr-defined]
 
     def go_on() -> None:
@@ -115,14 +107,9 @@ def _train_one(i: int, folder: Path, changes: dict[str, Any], draws: int) -> Met
     run, state = resume(folder, **changes)
     state = train(run, state, report=report)
     shares[i] = 1.0
-    return conclude(run, state, draws=draws, progress=lambda done, n: go_on())
+    return conclude(run, state, progress=lambda done, n: go_on())
 
 
 def averages(metrics: list[Metrics]) -> dict[str, tuple[float, float]]:
-    """Return the mean over runs of each measure in ``COMPARED``, and its standard error, ``sd / sqrt(n)``.
-
-    >>> averages([{"held_out": dict.fromkeys(COMPARED, x)} for x in (-3.0, -1.0)])["bound"]
-    (-2.0, 1.0)
-    """
-    rows = {name: np.array([found["held_out"][name] for found in metrics]) for name in COMPARED}
-    return {name: (float(row.mean()), float(row.std(ddof=1)) / math.sqrt(len(row))) for name, row in rows.items()}
+    """Return the mean over runs of each measure in ``COMPARED``, and its standard error."""
+    return {name: mean_and_error(np.array([found["held_out"][name] for found in metrics])) for name in COMPARED}

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import dawsn, gamma, hyp1f1
 
-from ..core import NoiseStream, Tensor
+from ..core import NoiseStream, Tensor, special
 from ..distributions import Bernoulli, Normal
 from ..estimators.compare import compare_estimators
 from ..estimators.measurement import Comparison
@@ -87,7 +86,7 @@ def _decay(k: float) -> float:
 
 def _folded(k: float) -> float:
     """E sin^2(k r), r Rayleigh: the two draws of the measure-valued derivative are 1 + r and 1 - r."""
-    return math.sqrt(2) * k * float(dawsn(math.sqrt(2) * k))
+    return math.sqrt(2) * k * float(special().dawsn(math.sqrt(2) * k))
 
 
 COS = TextbookCost(
@@ -145,13 +144,14 @@ MU = 0.5
 
 def _moment(a: float) -> float:
     """E |x|^a for x ~ N(MU, 1), a > -1."""
-    return float(2 ** (a / 2) * gamma((a + 1) / 2) / math.sqrt(math.pi) * hyp1f1(-a / 2, 0.5, -(MU**2) / 2))
+    scale = 2 ** (a / 2) * math.gamma((a + 1) / 2) / math.sqrt(math.pi)
+    return float(scale * special().hyp1f1(-a / 2, 0.5, -(MU**2) / 2))
 
 
 def _slope_of_power(a: float) -> float:
     """d/dmu E |x|^a."""
-    scale = a * MU * 2 ** (a / 2) * gamma((a + 1) / 2) / math.sqrt(math.pi)
-    return float(scale * hyp1f1(1 - a / 2, 1.5, -(MU**2) / 2))
+    scale = a * MU * 2 ** (a / 2) * math.gamma((a + 1) / 2) / math.sqrt(math.pi)
+    return float(scale * special().hyp1f1(1 - a / 2, 1.5, -(MU**2) / 2))
 
 
 def _score_of_power(a: float) -> float:

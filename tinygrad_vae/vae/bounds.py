@@ -16,18 +16,7 @@ from ..core import NoiseStream, Tensor, Value, describe, is_array, replay, trees
 from ..distributions import Independent
 from ..distributions.distribution import Distribution
 from ..distributions.divergences import kl_divergence
-from ..ops import (
-    astype,
-    expand_dims,
-    logsumexp,
-    maximum,
-    mean,
-    reshape,
-    softmax,
-    stop_gradient,
-    sum,
-    surrogate,
-)
+from ..ops import astype, expand_dims, logsumexp, maximum, mean, reshape, softmax, stop_gradient, sum, surrogate
 from ..refusals import first_order, refuse_gradient
 
 DIVERGENCES = ("auto", "closed-form", "monte-carlo")

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..core import Array, NoiseStream, Value, namespace, trees, value_of
+from ..calculus import values
+from ..core import NoiseStream, Value, namespace, trees, value_of
 from ..distributions import (
     Bernoulli,
     Categorical,
@@ -32,8 +33,8 @@ from ..ops import exp, expand_dims, reshape, tril
 class Head(Layer):
     """A map from a hidden vector h to a distribution; the first field of a subclass is a ``Linear`` layer.
 
-    A subclass is a ``@dataclass(frozen=True, eq=False)`` with ``__call__``, and with ``standard`` if it can end an
-    encoder. It inherits ``init`` if its fields are layers from h to n_out numbers, and static settings.
+    A subclass is a ``@dataclass(frozen=True, eq=False)`` with ``__call__``. It inherits ``init`` if its fields are
+    layers from h to n_out numbers, and static settings.
     """
 
     bounded: ClassVar[bool] = False
@@ -76,16 +77,9 @@ class Head(Layer):
         raise NotImplementedError(f"{type(self).__name__} declares no __call__(h)")
 
     def standard(self) -> Distribution:
-        """Return the standard distribution of the same family: the prior for this posterior."""
-        raise TypeError(
-            f"{type(self).__name__} is a likelihood and has no standard distribution; for a posterior take one of "
-            f"{', '.join(sorted(POSTERIORS))}"
-        )
-
-    def _full(self, shape: tuple[int, ...], value: float) -> Array:
-        """Return an array that lives where the weights do, in their dtype."""
-        weight = value_of(self.first.weight)
-        return namespace(weight).full(shape, value, weight.dtype)
+        """Return the distribution of a head whose weights are all zero: the prior for this posterior."""
+        blank = trees.map_leaves(lambda w: namespace(w).zeros_like(w), values(self))
+        return blank(blank.first.weight[:, 0])  # a hidden vector of zeros
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +99,6 @@ class GaussianHead(Head):
 
     def __call__(self, h: Value) -> Independent:
         return Independent(Normal(self.mean(h), exp(self.log_variance(h) / 2)), 1)
-
-    def standard(self) -> Independent:
-        return Independent(Normal(self._full((self.n_out,), 0.0), self._full((self.n_out,), 1.0)), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,14 +125,9 @@ class FullGaussianHead(Head):
     def __call__(self, h: Value) -> MultivariateNormal:
         d = self.n_out
         below = tril(reshape(self.below(h), (*h.shape[:-1], d, d)), k=-1)
-        return MultivariateNormal(self.mean(h), below + expand_dims(exp(self.log_scale(h)), axis=-1) * self._identity())
-
-    def standard(self) -> MultivariateNormal:
-        return MultivariateNormal(self._full((self.n_out,), 0.0), self._identity())
-
-    def _identity(self) -> Array:
         weight = value_of(self.mean.weight)
-        return namespace(weight).eye(self.n_out, dtype=weight.dtype)
+        identity = namespace(weight).eye(d, dtype=weight.dtype)
+        return MultivariateNormal(self.mean(h), below + expand_dims(exp(self.log_scale(h)), axis=-1) * identity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +142,8 @@ class FixedGaussianHead(Head):
             raise ValueError(f"FixedGaussianHead: scale must be a positive number, found {self.scale!r}")
 
     def __call__(self, h: Value) -> Independent:
-        return Independent(Normal(self.mean(h), self._full((), self.scale)), 1)
+        weight = value_of(self.mean.weight)
+        return Independent(Normal(self.mean(h), namespace(weight).full((), self.scale, weight.dtype)), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,9 +176,6 @@ class BernoulliHead(Head):
 
     def __call__(self, h: Value) -> Independent:
         return Independent(Bernoulli(logits=self.logits(h)), 1)
-
-    def standard(self) -> Independent:
-        return Independent(Bernoulli(logits=self._full((self.n_out,), 0.0)), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,9 +254,6 @@ class OneHotHead(ChoiceHead):
 
     def __call__(self, h: Value) -> Independent:
         return Independent(OneHotCategorical(logits=self._logits(h)), 1)
-
-    def standard(self) -> Independent:
-        return Independent(OneHotCategorical(logits=self._full((self.n_out, self.classes), 0.0)), 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,7 +84,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         check_name("Objective: bound", self.bound, BOUNDS)
-        check_name("Objective: estimator", self.estimator, sorted(ESTIMATORS))
+        estimator_named(self.estimator, "Objective")
         check_count("Objective: samples", self.samples)
         check_nonnegative("Objective: beta", self.beta)
         if self.warm_up:
