@@ -11,7 +11,7 @@ from standard_errors import DISTRIBUTIONS, neighbours
 
 import tinygrad_vae as tg
 from tinygrad_vae import app
-from tinygrad_vae.app import checkpoint, pictures
+from tinygrad_vae.app import checkpoint, run_folder
 from tinygrad_vae.app.config import TrainConfig
 from tinygrad_vae.core import BLOCKED, namespace, pull_back, trees
 from tinygrad_vae.distributions.divergences import CLOSED_FORMS
@@ -390,7 +390,7 @@ def test_a_run_goes_on_where_it_is_asked_to(gpu, tmp_path):
     run, state = app.begin(TrainConfig(hidden=(16,), epochs=1, batch=500, device="gpu"), tmp_path)
     app.train(run, state)
     assert app.conclude(run, state, draws=2)["steps"] == 0
-    assert all((tmp_path / name).exists() for name in pictures.pictures(run.config))
+    assert all((tmp_path / name).exists() for name in run_folder.PICTURES)
     for device in ("cpu", "gpu", "cpu"):
         run, state = app.resume(tmp_path, epochs=run.config.epochs + 1, device=device)
         assert namespace(*trees.leaves(state.model)).__name__ == ("numpy" if device == "cpu" else "cupy")
