@@ -119,7 +119,7 @@ class Quadrature(Estimator):
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
         if _kinks_in_transform(z):  # those of this library lie in the middle of the noise: a rule for each half
             half, weights = _double_exponential(self.points // 2, z.noise.dtype)
-            points, weights = np.concatenate([half / 2, 1 - half / 2]), np.concatenate([weights, weights]) / 2
+            points, weights = np.concatenate([half / 2, 1 - half / 2]), np.tile(weights, 2) / 2
             points = ndtri(points) if z.noise.dist is NORMAL else points
         elif z.noise.dist is NORMAL:
             points, weights = np.polynomial.hermite_e.hermegauss(self.points)

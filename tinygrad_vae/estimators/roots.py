@@ -58,8 +58,7 @@ class Edge:
 def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
     """Yield the edges of a comparison. Elements along an axis that the cost keeps apart are taken together.
 
-    Raises:
-        InvalidGradientError: the comparison is not known to flip exactly once in one element of the draw.
+    ``InvalidGradientError``: the comparison is not known to flip exactly once in one element of the draw.
     """
     of_c, of_z = surviving_axes(cost, c), surviving_axes(cost, z)
     common = {b: a for b, a in zip(of_z, of_c, strict=True) if b is not None and a is not None}
@@ -76,6 +75,7 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
     if any(STOP in kinds for _, kinds in downstream(topological_order([difference]), z, ends=())):
         raise InvalidGradientError(f"{words}, depends on it through stop_gradient too, whose slope is not known")
     random = any(isinstance(x, Noise | Sample) and x is not z and x is not z.noise for x in behind(difference))
+    shared = random or len(masks) > 1  # other random numbers meet the element that the comparison is solved in
     least = FLAT if path_after(z, difference).kinks else -ABOVE_ZERO  # a smooth function has no flat part
     for part in parts if z.size else ():
         picked = difference if len(parts) == 1 else where(part, difference, 0.0)
@@ -89,9 +89,8 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
             (low, high), touches = range_of(rate)  # for all random numbers, or the root might leap from end to end
             low, high = (np.broadcast_to(end, rate.shape) for end in (low, high))
             never = (to_numpy(rate.value) == 0) & (low <= ABOVE_ZERO) & (high >= -ABOVE_ZERO)
-            if touches and (len(masks) > 1 or random):
-                continue
-            if np.all(never | (low > least) | (high < -least)) and not (np.any(never) and (random or len(masks) > 1)):
+            strict = np.all(never | (low > least) | (high < -least))
+            if strict and not (shared and (touches or np.any(never))):
                 to_cost = tuple(b if b in common else None for b in of_z)
                 yield Edge(c, part, mask, above, rate, high > 0, straight, to_cost)
                 break
@@ -155,25 +154,19 @@ class Condition:
         return " ".join(node.op.name for node in self.order if node.op)
 
 
-def condition_of(edge: Edge, z: Sample) -> Condition:
-    """Return the condition of an edge as a function."""
-    at = identity.record((z.value,), {})
-    above, rate = rewrite((edge.above, edge.rate), lambda node, _: where(edge.mask, at, z) if node is z else None)
-    order = [node for node, _ in downstream(topological_order([above, rate]), at, ends=())]
-    moved = {id(at), *map(id, order)}
-    free = {id(x): x for node in order for x in node.inputs if isinstance(x, Tensor) and id(x) not in moved}
-    return Condition((above, rate), order, [at, *free.values()])
-
-
 def root_of(edge: Edge, z: Sample, here: Value) -> Tensor:
     """Return the root of an edge inside the support of z, and NaN where it has none; a constant to every gradient."""
     attrs = {"dist": structure_of(z.dist.element), "condition": None, "rising": None}
     parameters = trees.leaves(z.dist.element)
     if edge.straight:
         return root_of_condition.record((here - edge.above / where(edge.rate == 0, 1.0, edge.rate), *parameters), attrs)
-    condition = condition_of(edge, z)
-    attrs |= {"condition": condition, "rising": edge.rising}
-    return root_of_condition.record((here, *parameters, *condition.inputs[1:]), attrs)
+    at = identity.record((z.value,), {})
+    tops = rewrite((edge.above, edge.rate), lambda node, _: where(edge.mask, at, z) if node is z else None)
+    order = [node for node, _ in downstream(topological_order(tops), at, ends=())]
+    moved = {id(at), *map(id, order)}
+    free = {id(x): x for node in order for x in node.inputs if isinstance(x, Tensor) and id(x) not in moved}
+    attrs |= {"condition": Condition(tops, order, [at, *free.values()]), "rising": edge.rising}
+    return root_of_condition.record((here, *parameters, *free.values()), attrs)
 
 
 def _axes_of_root(i: int, labels: Labels, y: Value, *inputs: Value, dist: Any, **_: Any) -> Labels:

@@ -26,9 +26,10 @@ def surviving_axes(cost: Tensor, z: Tensor) -> Labels:
     >>> surviving_axes(sum(z * z, axis=1), z), surviving_axes(sum(z - mean(z, axis=0), axis=1), z)
     ((0,), (None,))
     """
-    return _remembered_axes(cost).get(id(z), (None,) * cost.ndim) if cost.ndim else ()
+    return carried_axes(cost).get(id(z), (None,) * cost.ndim) if cost.ndim else ()
 
 
+@remembered
 def carried_axes(cost: Tensor) -> dict[int, Labels]:
     """Return ``surviving_axes`` for every node that the cost depends on, by its id: one walk, from the cost down."""
     mixed: Labels = (None,) * cost.ndim
@@ -45,9 +46,6 @@ def carried_axes(cost: Tensor) -> dict[int, Labels]:
             known = carried.get(id(x), found)
             carried[id(x)] = tuple(a if a == b else None for a, b in zip(found, known, strict=True))
     return carried
-
-
-_remembered_axes = remembered(carried_axes)
 
 
 def counts_draws(value: Tensor, z: Tensor, event_ndim: int) -> bool:

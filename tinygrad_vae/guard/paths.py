@@ -91,6 +91,7 @@ class Paths:
     samples: list[Sample] = field(default_factory=list)  # live, and no estimator has taken care of them
     notes: list[Tensor] = field(default_factory=list)  # live, for random nodes that one has taken care of
     jumps: list[tuple[Tensor, str, int]] = field(default_factory=list)  # with a random value, or where it meets wrt
+    kinks: list[tuple[Tensor, int]] = field(default_factory=list)  # where a parameter meets a slope that jumps
     refusals: list[tuple[str, int]] = field(default_factory=list)  # the reasons of ``refuse_gradient`` on open paths
     behind_jump: int = 0  # behind a random node that a live node jumps with: no cotangent would arrive there
 
@@ -121,7 +122,7 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
             if isinstance(node, Noise):
                 sources[key] = origins.setdefault(node.origin, 1 << len(origins))
             continue
-        through_open, through_blocked, noises, noise_jumps = opened.get(key, 0), 0, 0, False
+        through_open, through_blocked, bent, noises, noise_jumps = opened.get(key, 0), 0, 0, 0, False
         jumps = {JUMP: 0, PIECEWISE: 0, "meeting": 0}
         for i, x in enumerate(node.inputs):
             a, b, random = opened.get(id(x), 0), blocked.get(id(x), 0), sources.get(id(x), 0)
@@ -138,6 +139,7 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
                 paths.behind_jump |= b if key in alive else 0
             else:
                 through_open |= a
+                bent |= a if kind == KINK else 0
             if kind in (JUMP, PIECEWISE):
                 noise_jumps = noise_jumps or bool(random)
                 jumps[kind if random else "meeting"] |= a
@@ -158,60 +160,42 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
             x = node.inputs[op.declared.pole[0]]
             if opened.get(id(x), 0) and sources.get(id(x), 0):
                 poles[node] = opened[id(x)]
+        paths.kinks += [(node, bent)] if bent else []
         paths.jumps += [(node, kind, a) for kind, a in jumps.items() if a and (noise_jumps or kind != "meeting")]
     paths.jumps += [(node, "pole", poles[node]) for node in leaping(poles)]
     return paths
 
 
-@dataclass(frozen=True)
+@dataclass
 class PathAfter:
     """What lies between a random node and the cost or the next draw: how many ops, and which of them jump or bend."""
 
     count: int = 0
-    jumps: tuple[str, ...] = ()
-    kinks: tuple[str, ...] = ()
+    jumps: list[str] = field(default_factory=list)
+    kinks: list[str] = field(default_factory=list)
 
 
 def path_after(z: Sample, output: Tensor) -> PathAfter:
     """Return what the live paths from z to the output meet before another draw."""
-    return _paths_after(output).get(id(z), PathAfter())
+    return _paths_after(output).get(id(z)) or PathAfter()
 
 
 @remembered
 def _paths_after(output: Tensor) -> dict[int, PathAfter]:
-    """Return ``path_after`` for every random node, by its id: one walk, with one bit for each of them."""
-    samples: list[int] = []
-    below: dict[int, int] = {}
-    sizes: Counter[int] = Counter()
-    jumps: list[tuple[int, str]] = []
-    kinks: list[tuple[int, str]] = []
-    poles: dict[Tensor, int] = {}
-    for node in live_of(topological_order([output])):
-        passed, jumping, bent = 0, 0, 0
-        for i, x in enumerate(node.inputs):
-            bits = below.get(id(x), 0)
-            kind = dependence(node, i) if bits else STOP
-            passed |= bits if kind not in (STOP, JUMP, BLOCKED) else 0
-            jumping |= bits if kind in (JUMP, PIECEWISE) else 0
-            bent |= bits if kind == KINK else 0
-        pole = node.op.declared.pole if node.op and below else None
-        if pole is not None and (bits := below.get(id(node.inputs[pole[0]]), 0) & ~jumping):
-            poles[node] = bits
-        sizes[passed] += 1
-        jumps += [(jumping, op_in_words(node))] if jumping else []
-        kinks += [(bent, op_in_words(node))] if bent else []
-        if isinstance(node, Sample):
-            passed |= 1 << len(samples)
-            samples.append(id(node))
-        if passed:
-            below[id(node)] = passed
-    jumps += [(poles[node], op_in_words(node)) for node in leaping(poles)]
-    counts: Counter[int] = Counter()
+    """Return ``path_after`` for every random node, by its id: one walk in which they stand for parameters."""
+    order = topological_order([output])
+    samples = [node for node in live_of(order) if isinstance(node, Sample)]
+    paths = follow(order, samples)
+    found = [PathAfter() for _ in samples]
+    sizes = Counter(paths.opened.get(id(node), 0) for node in paths.live if not isinstance(node, Sample))
     for bits, n in sizes.items():
-        counts.update(dict.fromkeys(members(bits), n))
-    words: list[tuple[dict[str, None], dict[str, None]]] = [({}, {}) for _ in samples]
-    for which, found in enumerate((jumps, kinks)):
-        for bits, op in found:
+        for k in members(bits):
+            found[k].count += n
+    jumps = [(node, bits) for node, _, bits in paths.jumps]
+    for word, ops in (("jumps", jumps), ("kinks", paths.kinks)):
+        for node, bits in ops:
             for k in members(bits):
-                words[k][which][op] = None
-    return {key: PathAfter(counts[k], *map(tuple, words[k])) for k, key in enumerate(samples)}
+                names: list[str] = getattr(found[k], word)
+                if (name := op_in_words(node)) not in names:
+                    names.append(name)
+    return dict(zip(map(id, samples), found, strict=True))

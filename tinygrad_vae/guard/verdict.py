@@ -75,14 +75,11 @@ class RandomnessGuard(Guard):
 def _may_be_wrong(node: Tensor) -> bool:
     """Return whether a node asks for a closer look at the graph: it may jump, or notes something of a gradient."""
     op = node.op
-    if op is handled_draw:
-        return bool(node.attrs["drawn"].weighs or node.attrs["drawn"].biased)
-    return op is not None and (
-        op.declared.jumps
-        or (op.declared.pole is not None and isinstance(node.inputs[op.declared.pole[0]], Tensor))
-        or node.value.dtype.kind != "f"
-        or op in (refuse_gradient, first_order)
-    )
+    if op is None or op is handled_draw:
+        return op is handled_draw and bool(node.attrs["drawn"].weighs or node.attrs["drawn"].biased)
+    pole = op.declared.pole
+    crosses = pole is not None and isinstance(node.inputs[pole[0]], Tensor)
+    return crosses or op.declared.jumps or node.value.dtype.kind != "f" or op in (refuse_gradient, first_order)
 
 
 def _marking(paths: Paths) -> Marking | None:
