@@ -9,16 +9,16 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core import Sample, Tensor, trees
+from ..core import Sample, Tensor, Value, trees
 from ..distributions import Bernoulli, Categorical, OneHotCategorical
 from ..ops import abs, astype, less, log, not_equal, sigmoid, stop_gradient, sum, take
 from .elements import aligned
-from .estimator import LARGEST, Estimator, Rest, slope, zero
+from .estimator import LARGEST, Estimator, Rest, slope, with_slopes, zero
 
 
 class ARM(Estimator):
@@ -104,18 +104,16 @@ class ARSM(Estimator):
         closed, u = trees.map_leaves(stop_gradient, dist), stop_gradient(z.noise)
         share = log(u) / sum(log(u), axis=-1, keepdims=True)
 
-        def opened(k: Tensor) -> Tensor:
+        def slopes(k: Tensor) -> Iterator[tuple[Value, Value]]:
             swapped = {(i, i): k for i in range(classes)}
             for i, j in itertools.combinations(range(classes), 2):
                 order = np.arange(classes)
                 order[[i, j]] = j, i
                 swapped[i, j] = swapped[j, i] = rest.number(closed.transform(take(u, order, axis=-1)))
-            total: Any = k
             for j in range(classes):
                 mean = functools.reduce(operator.add, [swapped[i, j] for i in range(classes)], 0.0) / classes
                 for i in range(classes):
                     path = zero(logits[..., i]) * ((1 / classes) - share[..., j])
-                    total = total + slope(self.noted(aligned(path, z, cost), z), swapped[i, j] - mean, k)
-            return total
+                    yield self.noted(aligned(path, z, cost), z), swapped[i, j] - mean
 
-        return opened
+        return lambda k: with_slopes(k, slopes(k))

@@ -8,10 +8,12 @@ node comes first, and K takes care of the later ones. The value of the cost is p
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -134,8 +136,8 @@ class Estimator:
         """Return how many copies of the rest it takes, each with all later random nodes taken care of again."""
         return 1
 
-    def instead(self, z: Sample) -> Tensor | None:
-        """Return a node to put in the place of z, if nothing else is to be done."""
+    def instead(self, z: Sample, inputs: tuple[Any, ...], cost: Tensor) -> Tensor | None:
+        """Return a node to put in the place of z, whose inputs were rewritten, if nothing else is to be done."""
         return None
 
     def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
@@ -197,7 +199,7 @@ def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Ten
 
     def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
         estimator = at.get(node) if isinstance(node, Sample) else None
-        new = estimator.instead(with_inputs(node, inputs)) if estimator else None
+        new = estimator.instead(node, inputs, cost) if estimator else None
         if new is not None:
             del later[id(node.noise)]
         return new
@@ -316,3 +318,8 @@ def slope(path: Value, difference: Value, cost: Value) -> Value:
     """
     once = first_order(path * stop_gradient(difference), path, path, reason=FIRST_ONLY)
     return first_order(once, path, cost, reason=FIRST_ONLY)
+
+
+def with_slopes(k: Tensor, slopes: Iterable[tuple[Value, Value]]) -> Tensor:
+    """Return a cost with a slope for each pair of a path and a difference."""
+    return functools.reduce(operator.add, (slope(path, difference, k) for path, difference in slopes), k)

@@ -7,7 +7,7 @@ randomness, which keeps the difference calm. Pflug 1989; Heidergott et al. 2008;
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from ..calculus import values
@@ -16,7 +16,7 @@ from ..distributions import Exponential, Gamma, LogNormal, Normal, Poisson, Weib
 from ..distributions.distribution import Distribution, parameters
 from ..ops import exp, full_like, log, ones_like, sqrt, stop_gradient, where
 from .elements import aligned, changed, coordinates
-from .estimator import Estimator, Rest, slope, zero
+from .estimator import Estimator, Rest, with_slopes, zero
 
 Draw = Callable[[NoiseDistribution], Value]  # draws one number for each element of a random node
 Pair = tuple[Value, Value, Value]  # the constant c, and draws of p+ and of p-
@@ -108,21 +108,16 @@ class MeasureValued(Estimator):
     def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         dist = z.dist.element
 
-        def opened(k: Tensor) -> Tensor:
-            total: Any = k
+        def slopes() -> Iterator[tuple[Value, Value]]:
+            closed = trees.map_leaves(stop_gradient, dist)
             pairs = WEAK_DERIVATIVES[type(dist)](
-                trees.map_leaves(stop_gradient, dist),
-                stopped,
-                lambda noise: new_noise(self.rng, noise, z.shape, z.dtype, (z.value,)),
+                closed, stopped, lambda noise: new_noise(self.rng, noise, z.shape, z.dtype, (z.value,))
             )
             for name, (c, plus, minus) in pairs.items():
-                parameter = getattr(dist, name)
-                if not isinstance(parameter, Tensor):
-                    continue
-                path = zero(parameter) * c
-                for mask in coordinates(z, cost):
-                    difference = rest.number(changed(stopped, mask, plus)) - rest.number(changed(stopped, mask, minus))
-                    total = total + slope(self.noted(aligned(path * mask, z, cost), z), difference, k)
-            return total
+                if isinstance(parameter := getattr(dist, name), Tensor):
+                    path = zero(parameter) * c
+                    for mask in coordinates(z, cost):
+                        above, below = (rest.number(changed(stopped, mask, other)) for other in (plus, minus))
+                        yield self.noted(aligned(path * mask, z, cost), z), above - below
 
-        return opened
+        return lambda k: with_slopes(k, slopes())

@@ -58,43 +58,25 @@ class PathAndBoundary(Estimator):
         steps = _steps(cost, z)
         if jumps := jump_objection(z, _closed(cost, steps)):
             return f"{jumps}, and only comparisons can be taken care of"
-        for c in steps:
-            reasons = [_why_not(c, y, cost) for y in _deciders(c) if y.dist.path is not None]
-            if None not in reasons:
-                return reasons[0]
-        return None
+        found = (_solved_in(c, [y for y in _deciders(c) if y.dist.path is not None], cost) for c in steps)
+        return next((reason for _, reason in found if reason), None)
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        cost = _in_comparisons(cost, z)
-        steps = _steps(cost, z)
-        mine = [c for c in steps if self._solved_in(c, z, cost, rest) is z]
+        cost, mine = _in_comparisons(cost, z), []
+        for c in _steps(cost, z):
+            chosen = [y for y in _deciders(c) if y is z or isinstance(rest.later.get(id(y.noise)), PathAndBoundary)]
+            y, reason = _solved_in(c, chosen, cost)
+            if reason:
+                raise InvalidGradientError(f"{self.name}: {reason}")
+            mine += [c] if y is z else []
         new = weigh_terms(cost, [z], lambda term, _: self._with_boundaries(term, z, mine)) if mine else cost
         return continued(_closed(new, mine, {id(z): self._opened(z, z.inputs)}), rest.later)
 
-    def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
-        """Draws that nothing jumps with are opened in one walk."""
-        smooth = {id(z) for z in samples if not path_after(z, cost).jumps}
-        if not smooth:
-            return None
-
-        def rule(node: Tensor, inputs: tuple[Any, ...]) -> Tensor | None:
-            return self._opened(node, inputs) if isinstance(node, Sample) and id(node) in smooth else None
-
-        return continued(rewrite(cost, rule), {id(z.noise): self for z in samples if id(z) not in smooth})
+    def instead(self, z: Sample, inputs: tuple[Any, ...], cost: Tensor) -> Tensor | None:
+        return None if path_after(z, cost).jumps else self._opened(z, inputs)
 
     def _opened(self, z: Sample, inputs: tuple[Any, ...]) -> Tensor:
         return opened(z, inputs, replace(self.note_of(z), weighs=False))  # the boundary weighs the cost, not the path
-
-    def _solved_in(self, c: Tensor, z: Sample, cost: Tensor, rest: Rest) -> Sample:
-        """Return the latest draw that the comparison can be solved in, of those that this estimator takes care of."""
-        reasons = []
-        for y in _deciders(c):
-            if y is z or isinstance(rest.later.get(id(y.noise)), PathAndBoundary):
-                reason = _why_not(c, y, cost)
-                if reason is None:
-                    return y
-                reasons.append(reason)
-        raise InvalidGradientError(f"{self.name}: {reasons[0]}")
 
     def _with_boundaries(self, term: Tensor, z: Sample, mine: list[Tensor]) -> Tensor:
         steps, total = _steps(term, z), term
@@ -167,6 +149,17 @@ def _closed(cost: Tensor, steps: list[Tensor], others: dict[int, Tensor] | None 
 def _deciders(c: Tensor) -> list[Sample]:
     """Return the draws that a comparison is computed from, the latest first."""
     return [node for node in reversed(behind(c)) if isinstance(node, Sample)]
+
+
+def _solved_in(c: Tensor, draws: Sequence[Sample], cost: Tensor) -> tuple[Sample | None, str]:
+    """Return the first of the draws that the comparison can be solved in; or None, and why not in the first."""
+    reasons = []
+    for y in draws:
+        reason = _why_not(c, y, cost)
+        if reason is None:
+            return y, ""
+        reasons.append(reason)
+    return None, reasons[0]
 
 
 def _why_not(c: Tensor, z: Sample, cost: Tensor) -> str | None:

@@ -38,11 +38,11 @@ class Pathwise(Estimator):
 
     refusal = objection  # the gradient goes through the noise too: it may be any Tensor
 
-    def instead(self, z: Sample) -> Tensor:
-        return opened(z, z.inputs, self.note_of(z))
+    def instead(self, z: Sample, inputs: tuple[Any, ...], cost: Tensor) -> Tensor:
+        return opened(z, inputs, self.note_of(z))
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
-        return rest(self.instead(z))
+        return rest(self.instead(z, z.inputs, cost))
 
 
 class RejectionPath(Estimator):

@@ -19,7 +19,7 @@ from ..core import UNIFORM, NoiseStream, Sample, Tensor, Value, namespace, new_n
 from ..distributions.distribution import Distribution
 from ..guard.axes import surviving_axes
 from .elements import aligned, batch_ndim, changed, check_independent, coordinates, mixed_shape
-from .estimator import LARGEST, Estimator, Rest, closed_at, slope, zero
+from .estimator import LARGEST, Estimator, Rest, closed_at, slope, with_slopes, zero
 from .score_function import weighable
 
 UNIFORM_PART = 1 / 49
@@ -55,14 +55,9 @@ class Triples(Estimator):
         other, path, _ = self._triple(z, stopped)
         masks = list(coordinates(z, cost))
         paths = [aligned(path * ops.astype(mask, z.noise.dtype), z, cost) for mask in masks]
-
-        def opened(k: Tensor) -> Tensor:
-            total: Any = k
-            for mask, along in zip(masks, paths, strict=True):
-                total = total + slope(along, rest.number(changed(stopped, mask, other)) - k, k)
-            return total
-
-        return opened
+        return lambda k: with_slopes(
+            k, ((p, rest.number(changed(stopped, m, other)) - k) for p, m in zip(paths, masks, strict=True))
+        )
 
     def _triple(self, z: Sample, stopped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the other value, the path with the value 0, and the size."""
