@@ -97,7 +97,7 @@ def test_the_value_is_kept_bit_for_bit_and_the_original_left_alone(for_b, for_x)
     with pytest.raises(tg.BlockedGradientError):
         tg.gradients(tg.sum(cost), p)
     assert tg.explain(tg.sum(new), [p, mu]).unbiased
-    assert tg.estimate(new, default="pathwise") is new
+    assert tg.estimate(new, default="pathwise") is tg.estimate(new, default="auto") is new
 
 
 @pytest.mark.parametrize("name", ["pathwise", "score-function", "enumeration", "quadrature", "leave-one-out"])

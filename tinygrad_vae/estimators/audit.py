@@ -45,14 +45,13 @@ def audit(
     """Hold an estimator against a reference that does not share its draws.
 
     Args:
-        f, parameters: as for ``compare_estimators``.
+        f, parameters, executor: as for ``compare_estimators``.
         estimator: the one to look at.
         reference: the true gradient, in the structure of the parameters; or another estimator, which gets noise of
             its own (``"enumeration"`` and ``"quadrature"`` are exact where they are valid).
         rng: a stream from ``tg.noise(seed)``.
         runs: how many gradients.
         progress: called as ``progress(done, runs)`` after every run; for a reference that is an estimator, once more.
-        executor: as for ``compare_estimators``.
 
     Raises:
         InvalidGradientError: the estimator or the reference is not valid here.
@@ -66,8 +65,9 @@ def audit(
     check_comparison(f, rng, runs)
 
     def measured(one: str | Estimator, stream: NoiseStream) -> Measurement:
-        options: dict[str, Any] = {"runs": runs, "progress": progress, "executor": executor}
-        row = compare_estimators(f, parameters, estimators=[one], rng=stream, **options).rows[0]
+        (row,) = compare_estimators(
+            f, parameters, estimators=[one], rng=stream, runs=runs, progress=progress, executor=executor
+        ).rows
         if row.refused:
             raise InvalidGradientError(f"audit: {row.name} is refused: {row.refused}")
         return row

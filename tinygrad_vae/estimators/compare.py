@@ -91,7 +91,7 @@ def compare_estimators(
     check_comparison(f, rng, runs)
     cost, _ = _drawn(f, parameters, rng.at("run", 0))
     _check_draws(cost, _drawn(f, parameters, rng.at("run", 1))[0])
-    records = [_record(cost, estimator) for estimator in _instances(cost, rng, estimators)]
+    records = [_Record(cost, estimator) for estimator in _instances(cost, rng, estimators)]
     rows = _measured(f, parameters, rng, runs, records, progress, executor)
     rows.sort(key=lambda row: (bool(row.refused), bool(row.biased), math.isnan(row.work), row.work))
     return Comparison(rows, runs)
@@ -210,29 +210,27 @@ def _is_of_use(estimator: Estimator, z: Sample, cost: Tensor) -> bool:
     return not simpler and estimator.refusal(z, cost) is None
 
 
-def _record(cost: Tensor, estimator: Estimator, planned: Choices | None = None) -> _Record:
-    """Return an empty record of an estimator at the nodes that are not planned for; others stand in where it fails."""
-    chosen, at = [], []
-    for z in live_samples(cost):
-        here = (planned or {}).get(id(z.noise))
-        if here is None and estimator.refusal(z, cost) is None:
-            here = estimator
-        elif here is None:
-            here = ScoreFunction() if z.dist.path is None or path_after(z, cost).jumps else Pathwise()
-        chosen.append(here)
-        at.append(f"{here.name} for {name_of_draw(z.name, z.line)}")
-    if estimator not in chosen:  # it is valid nowhere, and its refusal is to say why
-        chosen = [estimator] * len(chosen)
-    if all(here is estimator for here in chosen):
-        return _Record(estimator.name, chosen)
-    return _Record(", ".join(sorted(at, key=lambda words: not words.startswith(estimator.name))), chosen)
-
-
 class _Record:
-    """The gradients of one estimator, run after run; ``chosen`` holds what takes care of each random node."""
+    """The gradients of one estimator, run after run; ``chosen`` holds what takes care of each random node.
 
-    def __init__(self, name: str, chosen: list[Estimator]) -> None:
-        self.name, self.chosen = name, chosen
+    It takes care of the nodes that are not planned for; where it is not valid, a simple one stands in for it.
+    """
+
+    def __init__(self, cost: Tensor, estimator: Estimator, planned: Choices | None = None) -> None:
+        at, self.chosen = [], []
+        for z in live_samples(cost):
+            here = (planned or {}).get(id(z.noise))
+            if here is None and estimator.refusal(z, cost) is None:
+                here = estimator
+            elif here is None:
+                here = ScoreFunction() if z.dist.path is None or path_after(z, cost).jumps else Pathwise()
+            self.chosen.append(here)
+            at.append(f"{here.name} for {name_of_draw(z.name, z.line)}")
+        if estimator not in self.chosen:  # it is valid nowhere, and its refusal is to say why
+            self.chosen = [estimator] * len(self.chosen)
+        alone = all(here is estimator for here in self.chosen)
+        at.sort(key=lambda words: not words.startswith(estimator.name))
+        self.name = estimator.name if alone else ", ".join(at)
         self.refused, self.exact, self.nodes = "", False, 0
         self.draws: list[Array] = []
         self.times: list[float] = []
@@ -315,19 +313,19 @@ def choose(cost: Tensor, planned: Choices) -> dict[int, Estimator]:
     free = [z for z in samples if id(z.noise) not in planned]
     kinds = [kind for _, kind in sorted(ESTIMATORS.items()) if not (kind.biased or kind.caveat or kind.takes_noise)]
     candidates = [e for e in (kind() for kind in kinds) if any(_is_of_use(e, z, cost) for z in free)]
-    records = [_record(cost, estimator, planned) for estimator in candidates]
+    records = [_Record(cost, estimator, planned) for estimator in candidates]
     leaves = [x for x in order if x.op is None and not isinstance(x, Noise) and x.dtype.kind == "f"]
-    found = _measured(cost, leaves, noise(0).at("pilot"), TRIALS, records)
-    rows = sorted(
-        zip(found, records, strict=True),
-        key=lambda pair: (bool(pair[0].refused), bool(pair[0].alarm), pair[0].variance * pair[0].nodes),
+    rows = _measured(cost, leaves, noise(0).at("pilot"), TRIALS, records)
+    found = sorted(
+        ((row, record) for row, record in zip(rows, records, strict=True) if not row.refused),
+        key=lambda pair: (bool(pair[0].alarm), pair[0].variance * pair[0].nodes),
     )
-    if not rows or rows[0][0].refused:
-        raise InvalidGradientError(f"no unbiased estimator is valid here:\n{Comparison(found, TRIALS)}")
-    (best, record), others = rows[0], [row for row, _ in rows[1:] if not row.refused]
+    if not found:
+        raise InvalidGradientError(f"no unbiased estimator is valid here:\n{Comparison(rows, TRIALS)}")
+    best, record = found[0]
     reason = f"chosen by {TRIALS} trial draws: variance {best.variance:.3g}"
-    if others:
-        reason += f"; next best {others[0].name}, {others[0].variance:.3g}"
+    for other, _ in found[1:2]:
+        reason += f"; next best {other.name}, {other.variance:.3g}"
     explained = {id(estimator): copy.copy(estimator) for estimator in record.chosen}
     for estimator in explained.values():
         estimator.reason = reason

@@ -48,27 +48,20 @@ def estimate(
             f"write default={choices!r} to use it for all of them"
         )
     samples = live_samples(cost)
-    chosen = _chosen(samples, choices or {})
-    left = [z for z in samples if id(z.noise) not in chosen]
-    if left and default == "auto":
-        chosen |= choose(cost, chosen)
-    elif default is not None:
-        common = _estimator(default)
-        chosen |= {id(z.noise): common for z in left}
-    return taken_care(cost, chosen, samples)
-
-
-def _chosen(samples: list[Sample], choices: Mapping[Tensor | str, Estimator | str]) -> dict[int, Estimator]:
-    """Return what was chosen for random nodes, here or where they were drawn."""
     by_key: dict[Any, Sample] = {id(z): z for z in samples} | {z.name: z for z in samples if z.name}
-    found = {id(z.noise): _estimator(z.attrs["estimator"]) for z in samples if z.attrs["estimator"] is not None}
-    for key, choice in choices.items():
+    chosen = {id(z.noise): _estimator(z.attrs["estimator"]) for z in samples if z.attrs["estimator"] is not None}
+    for key, choice in (choices or {}).items():
         z = by_key.get(key if isinstance(key, str) else id(key))
         if z is None:
             names = ", ".join(name_of_draw(s.name, s.line) for s in samples) or "none"
             raise ValueError(f"estimate: no random node {key!r} blocks the gradient of the cost; these do: {names}")
-        found[id(z.noise)] = _estimator(choice)
-    return found
+        chosen[id(z.noise)] = _estimator(choice)
+    left = [z for z in samples if id(z.noise) not in chosen]
+    if left and default == "auto":
+        chosen |= choose(cost, chosen)
+    elif default not in (None, "auto"):
+        chosen |= dict.fromkeys((id(z.noise) for z in left), _estimator(default))
+    return taken_care(cost, chosen, samples)
 
 
 def _estimator(choice: Estimator | str) -> Estimator:

@@ -83,11 +83,10 @@ class Comparison:
                 continue
             value = row.mean.item() if row.mean.size == 1 else float(np.linalg.norm(row.mean))
             error = float(np.linalg.norm(row.standard_error))
-            remarks = [*([f"BIASED: {row.biased}"] if row.biased else []), *([row.alarm] if row.alarm else [])]
             lines.append(
                 f"{row.name:<{width}}{value:>11.4g}{error:>9.2g}{row.variance:>11.4g}{row.variance_error:>9.2g}"
                 f"{row.signal_to_noise:>14.3g}{1e6 * row.seconds:>8.0f}{row.work:>14.3g}"
-                + "".join(f"  {remark}" for remark in remarks)
+                f"{f'  BIASED: {row.biased}' if row.biased else ''}{f'  {row.alarm}' if row.alarm else ''}"
             )
         if any(row.mean.size > 1 for row in self.rows):
             lines.append("(of a gradient with several elements: its length, and the sum of their variances)")
