@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Array, Value, special
-from ..ops import astype, digamma, gammaln, log, log1p, logical_and, polygamma, xlogy
+from ..ops import astype, digamma, gammaln, log, log1p, polygamma, xlogy
 from .branches import choose
 from .distribution import noise_dtype
 
@@ -46,7 +46,7 @@ def polynomial(coefficients: Sequence[float], t: Value) -> Value:
 def stirling_remainder(x: Value) -> Value:
     """Return ``log Gamma(x + 1) - x log x + x`` for x >= 0, about ``log(2 pi x) / 2``.
 
-    It is what is left of a factorial when the large terms of a log-probability have cancelled (Loader 2000).
+    This part of a factorial remains when the large terms of a log-probability have cancelled (Loader 2000).
 
     >>> round(float(stirling_remainder(1e15)), 6)
     18.188327
@@ -69,10 +69,10 @@ def digamma_gap(x: Value) -> Value:
 
 def deviance(x: Value, mean: Value, log_mean: Value) -> Value:
     """Return ``x log(x / mean) + mean - x``, accurate where x is close to the mean. It is the mean at x = 0."""
-    close = logical_and(x > 0.25 * mean, 0.01 * x < mean)
+    close = (x > 0.25 * mean) & (0.01 * x < mean)
     near, mid = choose(close, x, 1.0), choose(close, mean, 1.0)
     d = (near - mid) / mid
-    far, nothing = choose(close, 1.0, x), logical_and(x == 0, log_mean == -math.inf)  # 0 log(0 / 0) is 0
+    far, nothing = choose(close, 1.0, x), (x == 0) & (log_mean == -math.inf)  # 0 log(0 / 0) is 0
     log_ratio = log(choose(far <= 0, 1.0, far)) - choose(nothing, 0.0, log_mean)
     return choose(close, mid * ((1 + d) * log1p(d) - d), far * log_ratio + mean - x)
 

@@ -1,4 +1,4 @@
-"""Which axes of a draw, and of a solved equation, stay apart: those that count distributions of one batch."""
+"""Which axes of a draw, and of a solved equation, stay apart: the batch axes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def axes_kept_apart(labels: Labels, x: Value, shape: tuple[int, ...], own: int, 
     A broadcast axis is not kept apart: several draws share what stands there.
 
     Args:
-        labels: those of the axes of x.
+        labels: the labels of the axes of x.
         x: an input.
         shape: the shape of the output.
         own: how many of the last axes of x are no batch axes.

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..core import Value, trees, value_of
+from ..core import Value, value_of
 from ..domains import OPEN_UNIT, POSITIVE, REAL, Domain, between
 from ..ops import atanh, exp, log, log1p, sigmoid, softplus, tanh
 from .branches import above_zero, between_minus_one_and_one, inside_unit
+from .distribution import formula
 from .support import check_inside
-from .text import in_short
+from .text import with_numbers
 
 
 class Bijection:
@@ -30,8 +31,7 @@ class Bijection:
         super().__init_subclass__(**options)
         cls.__repr__ = Bijection.__repr__  # type: ignore[method-assign]  # else @dataclass would write one
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(in_short(x) for x in trees.leaves(self))})"
+    __repr__ = with_numbers
 
     def forward(self, x: Value) -> Value:
         """Return f(x)."""
@@ -56,15 +56,9 @@ class Exp(Bijection):
 
     image = POSITIVE
     nearest = staticmethod(above_zero)
-
-    def forward(self, x: Value) -> Value:
-        return self.nearest(exp(x))
-
-    def inverse(self, y: Value) -> Value:
-        return log(y)
-
-    def log_slope(self, x: Value) -> Value:
-        return x
+    forward = formula(lambda self, x: self.nearest(exp(x)))
+    inverse = formula(lambda self, y: log(y))
+    log_slope = formula(lambda self, x: x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +71,9 @@ class Sigmoid(Bijection):
 
     image = OPEN_UNIT
     nearest = staticmethod(inside_unit)
-
-    def forward(self, x: Value) -> Value:
-        return self.nearest(sigmoid(x))
-
-    def inverse(self, y: Value) -> Value:
-        return log(y) - log1p(-y)
-
-    def log_slope(self, x: Value) -> Value:
-        return -softplus(x) - softplus(-x)
+    forward = formula(lambda self, x: self.nearest(sigmoid(x)))
+    inverse = formula(lambda self, y: log(y) - log1p(-y))
+    log_slope = formula(lambda self, x: -softplus(x) - softplus(-x))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +86,9 @@ class Tanh(Bijection):
 
     image = Domain("between -1 and 1, both excluded", lambda y: abs(y) < 1, between(-0.9, 0.9), bounds=(-1, 1))
     nearest = staticmethod(between_minus_one_and_one)
-
-    def forward(self, x: Value) -> Value:
-        return self.nearest(tanh(x))
-
-    def inverse(self, y: Value) -> Value:
-        return atanh(y)
-
-    def log_slope(self, x: Value) -> Value:
-        return 2 * (math.log(2) - x - softplus(-2 * x))
+    forward = formula(lambda self, x: self.nearest(tanh(x)))
+    inverse = formula(lambda self, y: atanh(y))
+    log_slope = formula(lambda self, x: 2 * (math.log(2) - x - softplus(-2 * x)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,16 +105,10 @@ class Affine(Bijection):
 
     loc: Value = 0.0
     scale: Value = 1.0
+    forward = formula(lambda self, x: self.loc + self.scale * x)
+    inverse = formula(lambda self, y: (y - self.loc) / self.scale)
+    log_slope = formula(lambda self, x: log(self.scale + 0.0 * x))
 
     def __post_init__(self) -> None:
         check_inside("Affine: loc", REAL, value_of(self.loc))
         check_inside("Affine: scale", POSITIVE, value_of(self.scale))
-
-    def forward(self, x: Value) -> Value:
-        return self.loc + self.scale * x
-
-    def inverse(self, y: Value) -> Value:
-        return (y - self.loc) / self.scale
-
-    def log_slope(self, x: Value) -> Value:
-        return log(self.scale + 0.0 * x)

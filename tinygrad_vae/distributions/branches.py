@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Noise, Value, as_array
-from ..ops import exp, log, logical_or, stop_gradient, where
+from ..ops import exp, log, stop_gradient, where
 from ..ops.declare import STOP, elementwise
 from ..ops.ranges import promised
 
@@ -85,7 +85,7 @@ def probability(p: Value, dist: Any) -> Value:
         return p
     if not hasattr(p, "dtype"):
         p = as_array(p).astype(dist.dtype)
-    return choose(logical_or(p < 0, p > 1), math.nan, p)
+    return choose((p < 0) | (p > 1), math.nan, p)
 
 
 def _precision(x: Value) -> np.finfo:

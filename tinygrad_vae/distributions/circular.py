@@ -31,7 +31,7 @@ class VonMises(Implicit, Distribution):
 
     ``log p(x) = k cos(x - loc) - log(2 pi I0(k))`` with k = concentration, the same for angles that are 2 pi apart. A
     draw is the one within pi of loc. So loc moves the draws' range, and there is no score function for it; the
-    path, which is implicit, is right for every cost. ``mean`` and ``variance`` are those of the draw as a number,
+    path, which is implicit, is right for every cost. ``mean`` and ``variance`` treat the draw as a number,
     ``circular_variance`` is 1 - E cos(x - loc).
 
     Args:
@@ -50,7 +50,7 @@ class VonMises(Implicit, Distribution):
 
     @property
     def off_zero(self) -> Value:
-        """The concentration, a hair above 0 where it is 0, so that derivatives there are those from the right."""
+        """The concentration, moved a hair above 0, so that derivatives at 0 are taken from the right."""
         dtype = np.result_type(getattr(self.concentration, "dtype", np.float64), np.float32)
         return self.concentration + float(np.finfo(dtype).tiny)
 

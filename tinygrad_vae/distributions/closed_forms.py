@@ -10,27 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..core import Tensor, Value, describe, namespace, trees, value_of
-from ..ops import (
-    abs,
-    betaln,
-    clip,
-    erf,
-    exp,
-    expand_dims,
-    i0e,
-    lgamma,
-    log,
-    logical_and,
-    matmul,
-    normal_kl,
-    sin,
-    square,
-    sum,
-    xlogy,
-)
+from ..ops import betaln, clip, erf, exp, expand_dims, i0e, lgamma, log, matmul, normal_kl, sin, square, sum, xlogy
 from ..refusals import refuse_gradient
 from .accurate import deviance, digamma_gap, stirling_remainder
-from .bounded import Beta, ContinuousBernoulli, Kumaraswamy
+from .bounded import Beta, ContinuousBernoulli, Kumaraswamy, Uniform
 from .branches import choose
 from .circular import VonMises
 from .counts import Binomial, Geometric, NegativeBinomial, Poisson, log_or_minus_infinity
@@ -38,13 +21,11 @@ from .discrete import Bernoulli, Categorical, OneHotCategorical
 from .distribution import Distribution, times_log
 from .gamma import Chi2, Dirichlet, Gamma, InverseGamma
 from .heavy_tails import Cauchy, Pareto
-from .independent import Independent
 from .location_scale import LOG_SQRT_2_PI, Gumbel, Laplace, Logistic, Normal
 from .multivariate import LowRankNormal, MultivariateNormal
 from .positive import Exponential, HalfNormal, LogNormal, Weibull
-from .transformed import Transformed
+from .transformed import Independent, Transformed
 from .truncated import TruncatedNormal
-from .uniform import Uniform
 
 _EULER = float(np.euler_gamma)
 
@@ -77,7 +58,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Value:
     if p.event_shape:  # formulas for vectors come back here for their elements
         return divergence
     (p_low, p_high), (q_low, q_high) = _ends(p), _ends(q)
-    nested = logical_and(p_low >= q_low, p_high <= q_high)
+    nested = (p_low >= q_low) & (p_high <= q_high)
     if not isinstance(nested, Tensor) and np.all(nested):
         return divergence
     return choose(nested, divergence, math.inf)
@@ -192,7 +173,6 @@ def _bernoulli(p: Any, q: Any) -> Value:
 
 
 def _geometric(p: Any, q: Any) -> Value:
-    """The entropy of ``p`` is taken from the numbers of a toss: also those of a NegativeBinomial have them."""
     return times_log(p.failures, p.log_tails) + p.log_heads - times_log(p.failures, q.log_tails) - q.log_heads
 
 
@@ -202,7 +182,7 @@ def _is_same(a: Value, b: Value) -> bool:
 
 
 def _same(name: str, p: Any, q: Any) -> Value:
-    """Return the number of trials or of successes in both. Two parameters get no gradient: each moves by itself.
+    """Return the number of trials or of successes in both. Two parameters get no gradient: each could move alone.
 
     Raises:
         NotImplementedError: the numbers differ. In a graph that runs again, numbers that differ give nan.

@@ -1,4 +1,4 @@
-"""Distributions on the whole numbers from 0 on. A draw jumps as the parameters move: it has no pathwise derivative."""
+"""Distributions on the non-negative integers. A draw jumps as the parameters move: it has no pathwise derivative."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from ..ops import (
     floor,
     gammaincc,
     log,
-    logical_or,
     maximum,
     minimum,
     sqrt,
@@ -162,7 +161,7 @@ class Binomial(Toss, Counts, Distribution):
     ``log p(k) = log(n! / (k! (n - k)!)) + k log p + (n - k) log(1 - p)``; a draw is the smallest k with ``F(k) >= u``.
 
     Args:
-        total: n, the number of trials, a whole number from 0 on.
+        total: n, the number of trials, a non-negative integer.
         logits: log(p / (1 - p)); or
         probs: p, from 0 to 1.
 
@@ -215,14 +214,13 @@ class Binomial(Toss, Counts, Distribution):
         return log_binomial(x, self.total - x, self.heads, self.log_heads, self.tails, self.log_tails)
 
     def entropy(self) -> Value:
-        """Return the entropy of the rarer outcome, which is that of the other one too."""
-        logits = self.as_logits
+        logits = self.as_logits  # of the rarer outcome, whose count has the same entropy
         return entropy_of_counts(Binomial(self.total, logits=choose(logits > 0, -logits, logits)))
 
     def cdf(self, x: Value) -> Value:
         k = floor(x)
         below, above = k < 0, k >= self.total
-        outside = logical_or(below, above)
+        outside = below | above
         a, b = choose(outside, 1.0, self.total - k), choose(outside, 1.0, k + 1)
         inside = in_float64(betainc, a, b, self.tails)
         return choose(below, 0.0, choose(above, 1.0, inside))
@@ -279,7 +277,7 @@ class Multinomial(Choice, Distribution):
     and the last class gets the rest.
 
     Args:
-        total: n, the number of trials, a whole number from 0 on.
+        total: n, the number of trials, a non-negative integer.
         logits: logarithms of the probabilities up to a constant, along the last axis; or
         probs: the probabilities, nonnegative with sum 1 along the last axis.
 
@@ -292,6 +290,7 @@ class Multinomial(Choice, Distribution):
     probs: Value = either(SIMPLEX)
     path = None
     event_shape = property(lambda self: (self.classes,))
+    event_noise_shape = property(lambda self: (self.classes - 1,))
     mean = property(lambda self: expand_dims(self.total, axis=-1) * self.each)
     variance = property(lambda self: self.mean * (1 - self.each))
 
@@ -310,9 +309,6 @@ class Multinomial(Choice, Distribution):
     @property
     def why_not_enumerated(self) -> str:
         return "the vectors of counts are not listed: draw each trial by itself, with Categorical, and enumerate these"
-
-    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
-        return (*shape, *self.batch_shape, self.classes - 1)
 
     def transform(self, noise: Value) -> Value:
         rest = flip(cumulative_sum(flip(self.each, axis=-1), axis=-1), axis=-1)

@@ -22,7 +22,6 @@ from ..ops import (
     isnan,
     less,
     log,
-    logical_and,
     stop_gradient,
     sum,
     where,
@@ -52,12 +51,10 @@ class Bernoulli(Toss, Distribution):
     path = None
     mean = property(lambda self: self.heads + 0.0)
     variance = property(lambda self: self.heads * self.tails)
+    enumerate_support = formula(lambda self: [0, 1])
     transform = formula(lambda self, noise: astype(less(self.tails, noise), noise.dtype))
     entropy = formula(lambda self: -(times_log(self.heads, self.log_heads) + times_log(self.tails, self.log_tails)))
     cdf = formula(lambda self, x: where(x < 0, 0.0, where(x < 1, self.tails, choose(isnan(x), x, 1.0))))
-
-    def enumerate_support(self) -> list[Any] | None:
-        return [0, 1]
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
         """The other side: ``f(1) - f(0)`` with the slope of p, whichever came."""
@@ -76,14 +73,10 @@ class Bernoulli(Toss, Distribution):
 class _Chosen(Choice):
     """One choice: the class with the largest of its logit and a Gumbel number, ``-log(-log u)``."""
 
+    event_noise_shape = property(lambda self: (self.classes,))
+    enumerate_support: Any = formula(lambda self: list(range(self.classes)))
     transform = formula(lambda self, noise: argmax(self.as_logits - log(-log(noise)), axis=-1))
     entropy = formula(lambda self: -sum(times_log(self.each, self.log_each), axis=-1))
-
-    def enumerate_support(self) -> list[Any] | None:
-        return list(range(self.classes))
-
-    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
-        return (*shape, *self.batch_shape, self.classes)  # type: ignore[attr-defined]
 
     def runner_up(self, chosen: Value, noise: Value) -> tuple[Value, Value, Value]:
         """Return a mask of the class that comes second with this noise, and what belongs to ``alternative``.
@@ -98,7 +91,7 @@ class _Chosen(Choice):
         a, b = (1 - sum(where(mask, self.each, 0.0), axis=-1) for mask in (chosen, second))
         weight = stop_gradient(divide_or_zero(a * b, a + b))
         finite = stop_gradient(isfinite(l))  # a class of probability 0 comes second where there is no other: weight 0
-        first, other = (sum(where(logical_and(mask, finite), l, 0.0), axis=-1) for mask in (chosen, second))
+        first, other = (sum(where(mask & finite, l, 0.0), axis=-1) for mask in (chosen, second))
         return second, weight * (other - first), weight
 
 
@@ -155,12 +148,10 @@ class OneHotCategorical(_Chosen, Distribution):
     path = None
     support = ONE_HOT
     event_shape = property(lambda self: (self.classes,))
+    enumerate_support = formula(lambda self: list(np.eye(self.classes)))
     mean = property(lambda self: self.each)
     variance = property(lambda self: self.each * (1 - self.each))
     log_density = formula(lambda self, x: self.log_prob_of(x))
-
-    def enumerate_support(self) -> list[Any] | None:
-        return list(np.eye(self.classes))
 
     def transform(self, noise: Value) -> Value:
         chosen = argmax(self.as_logits - log(-log(noise)), axis=-1, keepdims=True)

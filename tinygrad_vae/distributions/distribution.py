@@ -124,13 +124,7 @@ class Distribution:
             elif x.dtype.kind != "f":
                 object.__setattr__(self, f.name, astype(getattr(self, f.name), dtype))
 
-    def __repr__(self) -> str:
-        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
-        shown = ", ".join(f"{name}={text.in_short(value)}" for name, value in given.items() if value is not None)
-        return f"{type(self).__name__}({shown})"
-
-    def __str__(self) -> str:
-        return text.with_names(self)
+    __repr__, __str__ = text.with_numbers, text.with_names
 
     @classmethod
     def example(cls: type[D], rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> D:
@@ -163,9 +157,12 @@ class Distribution:
                 f"{type(self).__name__}: the shapes of the parameters do not broadcast together: {found}"
             ) from None
 
+    event_noise_shape = property(lambda self: self.event_shape)
+    """The shape of the noise for one draw of one distribution."""
+
     def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
         """Return the shape of the noise for draws of ``shape``."""
-        return (*shape, *self.batch_shape, *self.event_shape)
+        return (*shape, *self.batch_shape, *self.event_noise_shape)
 
     # drawing --------------------------------------------------------------------------------------
 
@@ -226,8 +223,8 @@ class Distribution:
 
         Args:
             x: values in the support, of a shape that broadcasts with ``batch_shape + event_shape``.
-            outside: what to return for a value outside the support, such as ``-np.inf``, with gradient 0; by default
-                such a value is an error. A nan stays a nan.
+            outside: the result for a value outside the support, for example ``-np.inf``, with gradient 0; by default
+                it is an error. A nan stays a nan.
 
         Raises:
             TypeError: x is no array of numbers.

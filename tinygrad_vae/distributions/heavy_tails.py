@@ -202,7 +202,7 @@ class FisherSnedecor(Implicit, Distribution):
 
     Args:
         df1: the degrees of freedom above, positive; they need not be whole.
-        df2: those below, positive; the mean is infinite up to 2, the variance up to 4.
+        df2: the degrees of freedom below, positive; the mean is infinite up to 2, the variance up to 4.
 
     >>> float(FisherSnedecor(3.0, 4.0).mean)
     2.0

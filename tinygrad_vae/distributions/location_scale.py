@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import NORMAL, Value
 from ..domains import POSITIVE, REAL
-from ..ops import abs, exp, log, logit, maximum, minimum, ndtr, ndtri, normal_log_prob, sigmoid, softplus
+from ..ops import exp, log, logit, maximum, minimum, ndtr, ndtri, normal_log_prob, sigmoid, softplus
 from .distribution import Distribution, formula, parameter
 
 LOG_SQRT_2_PI = 0.5 * math.log(2 * math.pi)
@@ -18,7 +18,7 @@ _EULER = float(np.euler_gamma)
 
 
 class LocationScale:
-    """What the moments of ``loc + scale e`` have in common: those of e, shifted and scaled."""
+    """The distribution of ``loc + scale e``: its moments are the moments of e, shifted and scaled."""
 
     loc: Value
     scale: Value

@@ -151,6 +151,7 @@ class LKJCholesky(Distribution):
     support = _CORRELATION_ROOT
     path = "implicit"
     event_shape = property(lambda self: (self.dim, self.dim))
+    event_noise_shape = property(lambda self: (self.dim, self.dim - 1))
     mean = property(lambda self: diagonal_matrix(self._mean_diagonal()))
 
     def __post_init__(self) -> None:
@@ -162,9 +163,6 @@ class LKJCholesky(Distribution):
     def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> LKJCholesky:
         """Return a distribution of 3 x 3 factors, for tests."""
         return cls(3, np.asarray(POSITIVE.draw(rng, batch_shape)))
-
-    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
-        return (*shape, *self.batch_shape, self.dim, self.dim - 1)
 
     def _halves(self) -> Value:
         """h_0 to h_(d - 1). ``L_ii^2`` is a Beta(h_i, i / 2) number."""

@@ -80,7 +80,7 @@ class MixtureSameFamily(Implicit, Distribution):
     # the K components stand along one axis: the last of their batch axes, in front of the event axes
 
     def _weights(self) -> Value:
-        """Return the weights, with axes of length 1 for those of an event."""
+        """Return the weights, with an axis of length 1 for each event axis."""
         weights = softmax(self.logits)
         for _ in self.event_shape:
             weights = expand_dims(weights, axis=-1)
@@ -132,21 +132,17 @@ class MixtureSameFamily(Implicit, Distribution):
     def noise_distribution(self) -> NoiseDistribution:  # type: ignore[override]
         return super().noise_distribution if self.path else self.components.noise_distribution
 
-    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """Return the batch shape where the cdf is inverted; else one number more than a component takes."""
-        if self.path:
-            return (*shape, *self.batch_shape)
-        return (*shape, *self.batch_shape, 1 + math.prod(self._component_noise_shape()))
-
-    def _component_noise_shape(self) -> tuple[int, ...]:
-        return self.components.noise_shape()[len(self.components.batch_shape) :]
+    @property
+    def event_noise_shape(self) -> tuple[int, ...]:
+        """One number where the cdf is inverted; else one more than a component takes."""
+        return () if self.path else (1 + math.prod(self.components.event_noise_shape),)
 
     def _chosen(self, noise: Value) -> Value:
         """Return the draw of the component that the first number of the noise chooses, from the others."""
         u = ndtr(noise[..., :1]) if self.noise_distribution is NORMAL else noise[..., :1]
         below = cumulative_sum(softmax(self.logits), axis=-1)[..., :-1] < u
         chosen = sum(astype(below, np.int64), axis=-1)
-        rest = reshape(noise[..., 1:], (*noise.shape[:-1], 1, *self._component_noise_shape()))
+        rest = reshape(noise[..., 1:], (*noise.shape[:-1], 1, *self.components.event_noise_shape))
         index = expand_dims(chosen, axis=-1)
         for _ in self.event_shape:
             index = expand_dims(index, axis=-1)
@@ -165,6 +161,5 @@ class MixtureSameFamily(Implicit, Distribution):
         return sum(self._weights() * (self.components.variance + away * away), axis=self._axis)
 
     def solve_cdf(self, p: Array) -> Array:
-        """Return the quantile, which lies between the smallest and the largest of those of the components."""
-        quantiles = self.components.icdf(namespace(p).expand_dims(p, -1))
+        quantiles = self.components.icdf(namespace(p).expand_dims(p, -1))  # it lies between two of these
         return bisect(self.cdf, p, quantiles.min(-1), quantiles.max(-1))

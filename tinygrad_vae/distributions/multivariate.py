@@ -10,20 +10,7 @@ import numpy as np
 
 from ..core import NORMAL, Value, namespace, value_of
 from ..domains import LOWER_TRIANGULAR, MATRIX, POSITIVE_SIMPLEX, POSITIVE_VECTOR, VECTOR
-from ..ops import (
-    concat,
-    cumulative_sum,
-    exp,
-    expand_dims,
-    flip,
-    log,
-    matmul,
-    matrix_transpose,
-    softplus,
-    squeeze,
-    sum,
-    tril,
-)
+from ..ops import concat, cumulative_sum, exp, expand_dims, flip, log, matrix_transpose, softplus, squeeze, sum, tril
 from ..ops.linalg import cholesky, diagonal, solve
 from .branches import above_zero
 from .distribution import Distribution, formula, parameter
@@ -34,7 +21,7 @@ _LOG_2_PI = math.log(2 * math.pi)
 
 def _times(matrix: Value, vector: Value) -> Value:
     """Return the product of a matrix and a vector, with their batch axes broadcast."""
-    return squeeze(matmul(matrix, expand_dims(vector, axis=-1)), axis=-1)
+    return squeeze(matrix @ expand_dims(vector, axis=-1), axis=-1)
 
 
 def _identity_like(x: Value) -> Value:
@@ -94,7 +81,7 @@ class MultivariateNormal(_Gaussian, Distribution):
     scale_tril: Value = parameter(LOWER_TRIANGULAR)
     _lower = property(lambda self: tril(self.scale_tril))  # so that no gradient reaches the upper triangle
     variance = property(lambda self: sum(self._lower * self._lower, axis=-1) + 0.0 * self.loc)
-    covariance = property(lambda self: matmul(self._lower, matrix_transpose(self._lower)))
+    covariance = property(lambda self: self._lower @ matrix_transpose(self._lower))
     transform = formula(lambda self, noise: self.loc + _times(self._lower, noise))
 
     def __post_init__(self) -> None:
@@ -127,7 +114,7 @@ class LowRankNormal(_Gaussian, Distribution):
     Args:
         loc: the mean, of shape (..., d).
         factor: W, of shape (..., d, r).
-        scale: s, the standard deviations of what is not shared, positive, of shape (..., d).
+        scale: s, the standard deviations of the independent parts, positive, of shape (..., d).
 
     >>> d = LowRankNormal(np.zeros(3), np.ones((3, 1)), np.ones(3))
     >>> d.variance
@@ -137,14 +124,12 @@ class LowRankNormal(_Gaussian, Distribution):
     loc: Value = parameter(VECTOR)
     factor: Value = parameter(MATRIX)
     scale: Value = parameter(POSITIVE_VECTOR)
+    event_noise_shape = property(lambda self: (self.factor.shape[-1] + self.loc.shape[-1],))
     variance = property(lambda self: sum(self.factor * self.factor, axis=-1) + self.scale * self.scale + 0.0 * self.loc)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_length(self, loc=self.loc.shape[-1], factor=self.factor.shape[-2], scale=self.scale.shape[-1])
-
-    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
-        return (*shape, *self.batch_shape, self.factor.shape[-1] + self.loc.shape[-1])
 
     def transform(self, noise: Value) -> Value:
         rank = self.factor.shape[-1]
@@ -164,7 +149,7 @@ class LowRankNormal(_Gaussian, Distribution):
     def _inner_scale(self) -> Value:
         """Return the Cholesky factor of ``I + W^T diag(s^-2) W``."""
         w = self._whitened_factor()
-        inner = matmul(matrix_transpose(w), w)
+        inner = matrix_transpose(w) @ w
         return cholesky(inner + _identity_like(inner))
 
     def _log_scale(self) -> Value:
@@ -173,12 +158,12 @@ class LowRankNormal(_Gaussian, Distribution):
     def _square(self, x: Value) -> Value:
         inner = self._inner_scale()
         e = (x - self.loc) / self.scale
-        shared = _times(matmul(solve(inner, _identity_like(inner)), matrix_transpose(self._whitened_factor())), e)
+        shared = _times(solve(inner, _identity_like(inner)) @ matrix_transpose(self._whitened_factor()), e)
         return sum(e * e, axis=-1) - sum(shared * shared, axis=-1)
 
     @property
     def covariance(self) -> Value:
-        return matmul(self.factor, matrix_transpose(self.factor)) + diagonal_matrix(self.scale * self.scale)
+        return self.factor @ matrix_transpose(self.factor) + diagonal_matrix(self.scale * self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,13 +188,11 @@ class LogisticNormal(Distribution):
     support = POSITIVE_SIMPLEX
     noise_distribution = NORMAL
     event_shape = property(lambda self: (self.loc.shape[-1] + 1,))
+    event_noise_shape = property(lambda self: (self.loc.shape[-1],))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_length(self, loc=self.loc.shape[-1], scale=self.scale.shape[-1])
-
-    def noise_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
-        return (*shape, *self.batch_shape, self.loc.shape[-1])
 
     def _shift(self) -> Value:
         """log(K - k)."""

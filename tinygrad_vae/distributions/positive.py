@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import NORMAL, Value
 from ..domains import NONNEGATIVE, POSITIVE, REAL
-from ..ops import abs, erf, erfinv, exp, expm1, lgamma, log, log1p, ndtri
+from ..ops import erf, erfinv, exp, expm1, lgamma, log, log1p, ndtri
 from .accurate import second_difference_of_lgamma
 from .branches import above_zero, choose, clamp, probability
 from .distribution import Distribution, formula, parameter

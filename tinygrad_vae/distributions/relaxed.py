@@ -52,7 +52,7 @@ class RelaxedOneHotCategorical(Choice, Distribution):
     """The distribution of ``softmax((logits + e) / temperature)`` with Gumbel noise e: a soft choice.
 
     ``log p(x) = log (K-1)! + (K-1) log t + sum_k (l_k - (t+1) log x_k) - K log sum_k exp(l_k - t log x_k)`` on the
-    simplex. The largest element of a draw is that of class k with the probability that ``Categorical`` gives it.
+    simplex. Element k of a draw is the largest with the probability that ``Categorical`` gives to class k.
 
     Args:
         temperature: t, positive; the smaller, the closer draws lie to the corners.

@@ -44,21 +44,16 @@ class SobolNoise(Noise):
     dependent_draws = True
 
     def redrawn(self, rng: NoiseStream) -> Noise:
-        """Return points of a Sobol sequence with another scramble."""
         return sobol(self, rng)
 
 
 def sobol(noise: Noise, rng: NoiseStream) -> Noise:
     """Return noise of the same distribution and shape, with draws along the first axis that are spread more evenly.
 
-    They are the points of a scrambled Sobol sequence, one coordinate for each number that a draw takes: each draw by
-    itself follows the distribution, and a mean over n of them has an error that falls faster than n^(-1/2) for smooth
-    costs. They are not independent of each other, so the error does not show in their spread: repeat the estimate with
-    other scrambles. An estimator that would take them for independent is refused. ``noise.sobol(rng)`` is the same.
-
-    Args:
-        noise: the noise of a draw, ``z.noise``.
-        rng: a stream from ``tg.noise(seed)`` for the scramble.
+    They are the points of a scrambled Sobol sequence, one coordinate for each number that a draw takes. A mean over n
+    of them has an error that falls faster than n^(-1/2) for smooth costs. They are not independent, so their spread
+    does not tell this error: repeat the estimate with other scrambles. Estimators that need independent draws refuse
+    them.
 
     Raises:
         ValueError: no axis counts draws, so that there is only one.

@@ -68,8 +68,8 @@ def lost_to_rounding(dist: Any, x: Array) -> str:
         count = int(to_host(rounded.sum()))
         if count >= FEWEST_ROUNDED and count > MOST_ROUNDED * x.size:
             return (
-                f"{count} of {x.size} draws of {type(dist).__name__} {why}, and their log-probability is not that of "
-                "all the numbers that were rounded to them"
+                f"{count} of {x.size} draws of {type(dist).__name__} {why}, and each has the log-probability of one "
+                "number, not of all that were rounded to it"
             )
     return ""
 

@@ -11,8 +11,14 @@ from ..core import Tensor, is_array, value_of
 from ..devices import to_host
 
 
-def in_short(value: Any) -> str:
-    """Return a parameter in a few characters: its name, its numbers where they are few, or its dtype and shape."""
+def with_numbers(dist: Any) -> str:
+    """Return a distribution or a bijection with its parameters: ``Normal(loc=mu, scale=<float64 (40,)>)``."""
+    given = {f.name: getattr(dist, f.name) for f in dataclasses.fields(dist)}
+    shown = ", ".join(f"{name}={_in_short(value)}" for name, value in given.items() if value is not None)
+    return f"{type(dist).__name__}({shown})"
+
+
+def _in_short(value: Any) -> str:
     if isinstance(value, Tensor) and value.name:
         return value.name
     value = value_of(value)
@@ -24,29 +30,31 @@ def in_short(value: Any) -> str:
 
 
 def with_names(dist: Any) -> str:
-    """Return the distribution as text, with the names of its parameters: ``Normal(mu, sigma)``."""
+    """Return a distribution with the names of its parameters: ``Normal(mu, sigma)``."""
     given = [(f, getattr(dist, f.name)) for f in dataclasses.fields(dist)]
-    shown = [_part_in_words(f, part) for f, part in given if part is not None]
-    return f"{type(dist).__name__}({', '.join(shown)})"
+    return f"{type(dist).__name__}({', '.join(_in_words(f, part) for f, part in given if part is not None)})"
 
 
-def _part_in_words(f: dataclasses.Field[Any], part: Any) -> str:
+def _in_words(f: dataclasses.Field[Any], part: Any) -> str:
     if dataclasses.is_dataclass(part):
         return str(part)
     called = "probs=" if f.name == "probs" else ""
     if isinstance(part, Tensor):
-        return called + (part.name or _in_words(part) or f.name)
+        return called + (part.name or _origin(part) or f.name)
     if "domain" in f.metadata and np.ndim(part) > 0:
         return f.name
     return called + repr(part.item() if is_array(part) else part)
 
 
-def _in_words(x: Tensor) -> str:
-    """Return what x was computed by, where it is one op on named leaves: ``logit(p)``."""
-    tensors = [leaf for leaf in x.inputs if isinstance(leaf, Tensor)]
-    if x.op is None or x.attrs or not tensors or not all(leaf.name for leaf in tensors):
-        return ""
-    if not all(isinstance(leaf, (Tensor, int, float)) for leaf in x.inputs):
-        return ""  # before an array is written out: this is called in every step of training
-    shown = [str(leaf.name) if isinstance(leaf, Tensor) else repr(leaf) for leaf in x.inputs]
-    return f"{x.op.name}({', '.join(shown)})"
+def _origin(x: Tensor) -> str:
+    """Return the op that x was made by, if its inputs are numbers and named Tensors: ``logit(p)``."""
+    shown = []
+    for part in x.inputs:
+        if isinstance(part, Tensor) and part.name:
+            shown.append(part.name)
+        elif isinstance(part, (int, float)):
+            shown.append(repr(part))
+        else:
+            return ""
+    named = any(isinstance(part, Tensor) for part in x.inputs)
+    return f"{x.op.name}({', '.join(shown)})" if x.op is not None and named and not x.attrs else ""

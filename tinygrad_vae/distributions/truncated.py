@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import Value, namespace, value_of
 from ..domains import LOGIT, POSITIVE, REAL, Domain
-from ..ops import exp, expand_dims, isfinite, log, log_ndtr, logical_and, logical_or, ndtri_exp, sqrt, sum
+from ..ops import exp, expand_dims, isfinite, log, log_ndtr, ndtri_exp, sqrt, sum
 from .accurate import gauss_legendre
 from .branches import choose, clamp, probability
 from .distribution import Distribution, parameter
@@ -74,7 +74,7 @@ class TruncatedNormal(Distribution):
         integrals are sums over 64 points between ``low`` and ``high``, or up to where it has fallen to exp(-40).
         """
         a, b, mode = self._standardised(self.low), self._standardised(high), self._mode(high)[1]
-        both = logical_and(isfinite(self.low), isfinite(high))
+        both = isfinite(self.low) & isfinite(high)
         width = choose(both, (choose(both, high, 0.0) - choose(both, self.low, 0.0)) / self.scale, math.inf)
         reach = 80 / (sqrt(mode * mode + 80) + choose(mode > 0, mode, -mode))
         below, above = choose(a > 0, 0.0, choose(b < 0, -width, a)), choose(b < 0, 0.0, choose(a > 0, width, b))
@@ -107,7 +107,7 @@ class TruncatedNormal(Distribution):
 
     def cdf(self, x: Value) -> Value:
         below, above = x <= self.low, x >= self.high
-        part = self.log_mass(choose(logical_or(below, above), self.high, x))
+        part = self.log_mass(choose(below | above, self.high, x))
         return choose(below, 0.0, choose(above, 1.0, exp(part - self.log_mass())))
 
     def icdf(self, p: Value) -> Value:
