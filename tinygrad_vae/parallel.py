@@ -39,12 +39,12 @@ def parallel(f: Callable[..., T], *, blocks: int = 8, compiled: bool = False, co
     """Return a function that computes f, a mean over the examples of a batch, block by block on all ranks.
 
     ``sum_k n_k / n f(model, batch_k, rng.at("block", k), *others)`` for blocks of n_k of the n examples. The result is
-    the same on every rank, bit for bit, and for any number of ranks, also for a single process without MPI.
+    the same bit for bit on every rank, for any number of ranks, and for a single process without MPI.
 
     Args:
         f: a function ``f(model, batch, rng, *others)`` that returns a tree of float arrays, each a mean over the
             examples, such as the loss and its gradient. The batch is a tree of arrays with the examples along the first
-            axis. A cost that mixes the examples of a batch mixes those of a block.
+            axis. A cost that mixes the examples of a batch mixes the examples of a block only.
         blocks: how many. Fewer take less time, but no more ranks than blocks can share the work.
         compiled: whether f becomes a ``tg.plan``, which does not copy the model for each block, nor the results.
         comm: a communicator of mpi4py, or ``Ranks``; by default all processes that mpiexec started.
@@ -65,8 +65,8 @@ def parallel(f: Callable[..., T], *, blocks: int = 8, compiled: bool = False, co
     if isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < ranks.size:
         ask = f"a whole number, and no less than the number of ranks, {ranks.size}; found {blocks!r}"
         raise ValueError(f"parallel: blocks must be {ask}. Take more blocks, or start fewer ranks (mpiexec -n)")
-    first = [rank * blocks // ranks.size for rank in range(ranks.size + 1)]
-    spans = [_subtrees(0, blocks, first[rank], first[rank + 1]) for rank in range(ranks.size)]
+    firsts = [rank * blocks // ranks.size for rank in range(ranks.size + 1)]
+    spans = [_subtrees(0, blocks, *ends) for ends in itertools.pairwise(firsts)]
 
     kept: list[Any] = []  # the model and the results of the last block, where the plan has them
     planned = plan(lambda model, _, *rest: (model, f(model, *rest)), carry=2)
@@ -147,7 +147,7 @@ class Ranks:
         size = mine[0].size
         ends = [rank * size // self.size for rank in range(self.size + 1)]
         shares = [slice(*pair) for pair in itertools.pairwise(ends)]
-        sizes = [share.stop - share.start for share in shares]
+        sizes = np.diff(ends).tolist()
         given = np.empty((sum(map(len, spans)), sizes[self.rank]), mine[0].dtype)
         self.comm.Alltoallv(
             [np.concatenate([x[share] for share in shares for x in mine]), [len(mine) * n for n in sizes]],

@@ -26,7 +26,7 @@ from .shaping import (
     ones_like, permute_dims, repeat, reshape, roll, squeeze, stack, sum_to, tile, unstack, zeros_like,
 )
 from .special import (
-    betaln, digamma, erf, erfc, erfcinv, erfcx, erfinv, gammaln, i0e, i1e, inverse_mills, lgamma, log_ndtr, logit,
+    betaln, digamma, erf, erfc, erfcx, erfinv, gammaln, i0e, i1e, inverse_mills, lgamma, log_ndtr, logit,
     ndtr, ndtri, ndtri_exp, polygamma, xlog1py, xlogy,
 )
 from .trigonometric import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, sin, sinh, tan, tanh

@@ -8,8 +8,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import itertools
-import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -122,10 +122,6 @@ def main(names: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        status = main(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    sys.exit(status)
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end in silence where the reader, such as head, has seen enough
+    sys.exit(main(sys.argv[1:]))

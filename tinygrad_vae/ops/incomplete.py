@@ -7,11 +7,10 @@ by quadrature over the tail in which nothing cancels; it is written in ops, so t
 from __future__ import annotations
 
 import functools
-
-import numpy as np
+from dataclasses import replace
 
 from ..core import Value, special
-from ..domains import OPEN_UNIT, POSITIVE, Domain
+from ..domains import OPEN_UNIT, POSITIVE
 from . import ranges
 from .choices import stop_gradient, where
 from .declare import example
@@ -22,7 +21,7 @@ from .reals import real
 from .reductions import sum
 from .special import betaln, digamma, gammaln, xlog1py, xlogy
 
-_SHAPE = Domain("positive", lambda x: (x > 0) & (x < np.inf), lambda rng, shape: rng.uniform(0.5, 4, shape))
+_SHAPE = replace(POSITIVE, draw=lambda rng, shape: rng.uniform(0.5, 4, shape))
 
 
 def gamma_density(a: Value, x: Value) -> Value:

@@ -119,8 +119,7 @@ def _axes_of_put(
 def getitem(x: Value, /, *indices: Value, key: Key) -> Value:
     """``x[key]``: what indexing a Tensor records, with index arrays as inputs where ``INDEX`` stands in the key.
 
-    The gradient goes back to where the elements came from, and adds up where one was taken several times. An
-    index has no gradient: the value jumps with it.
+    The gradient goes back to where the elements came from, and adds up where one was taken several times.
     """
     return x[_filled(key, indices, namespace(x))]
 
@@ -163,22 +162,12 @@ def _mesh(shape: tuple[int, ...], indices: Array, axis: int) -> Key:
     return tuple(indices if a == axis % len(shape) else p for a, p in enumerate(positions))
 
 
-def _axes_along(i: int, labels: Labels, y: Value, *inputs: Value, axis: int, **_: Any) -> Labels:
-    """All axes of x but ``axis`` stay apart, and all of the positions; a repeated one loses its label."""
-    own = inputs[i].shape
+def _axes_along(i: int, labels: Labels, y: Value, *inputs: Value, axis: int, shape: Any = None) -> Labels:
+    """All axes but ``axis`` stay apart, and the places of indices to take from; a repeated one loses its label."""
+    own, mixes = inputs[i].shape, i == 0 or shape is not None
     return tuple(
-        None if own[a] != y.shape[a] or (i == 0 and a == axis % len(labels)) else label
-        for a, label in enumerate(labels)
+        None if own[a] != y.shape[a] or (mixes and a == axis % len(labels)) else label for a, label in enumerate(labels)
     )
-
-
-def _axes_of_put_along(i: int, labels: Labels, y: Value, *inputs: Value, axis: int, shape: Any) -> Labels:
-    return tuple(
-        None if inputs[i].shape[a] != shape[a] or a == axis % len(labels) else label for a, label in enumerate(labels)
-    )
-
-
-_ALONG = [case((2, 3), (2, 3), axis=1), case((3, 2), (1, 2), axis=0), case((1, 3), (2, 1), axis=-1)]
 
 
 @op(
@@ -188,17 +177,14 @@ _ALONG = [case((2, 3), (2, 3), axis=1), case((3, 2), (1, 2), axis=0), case((1, 3
     domain=(REAL, _POSITION),
     linear=((0,),),
     axes=_axes_along,
-    cases=_ALONG,
+    cases=[case((2, 3), (2, 3), axis=1), case((3, 2), (1, 2), axis=0), case((1, 3), (2, 1), axis=-1)],
     range=ranges.moved,
 )
+@example("take_along_axis(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0], [1]])).tolist() = [[1.0], [4.0]]")
 def take_along_axis(x: Value, indices: Value, /, *, axis: int = -1) -> Value:
-    """``y[i, j] = x[i, indices[i, j]]``, here for axis 1 of two: along ``axis``, other elements for each place.
+    """``y[i, j] = x[i, indices[i, j]]``, here for axis 1 of two.
 
     x and the indices have equally many axes and broadcast, except along ``axis``.
-
-    >>> take_along_axis(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0], [1]]), axis=1)
-    array([[1.],
-           [4.]])
     """
     if np.ndim(x) != np.ndim(indices):
         raise ValueError(f"x has {np.ndim(x)} axes, the indices have {np.ndim(indices)}")
@@ -211,17 +197,13 @@ def take_along_axis(x: Value, indices: Value, /, *, axis: int = -1) -> Value:
     smoothness=(SMOOTH, JUMP),
     domain=(REAL, _POSITION),
     linear=((0,),),
-    axes=_axes_of_put_along,
+    axes=_axes_along,
     cases=[case((2, 3), (2, 3), axis=1, shape=(2, 3)), case((2, 2), (2, 2), axis=0, shape=(3, 2))],
     range=ranges.placed,
 )
+@example("put_along_axis(np.array([5.0]), np.array([1]), axis=0, shape=(3,)) = [0. 5. 0.]")
 def put_along_axis(x: Value, indices: Value, /, *, axis: int, shape: tuple[int, ...]) -> Value:
-    """Zeros of ``shape`` with x added at ``indices`` along ``axis``: the transpose of ``take_along_axis``.
-
-    >>> put_along_axis(np.array([[5.0], [6.0]]), np.array([[0], [1]]), axis=1, shape=(2, 2))
-    array([[5., 0.],
-           [0., 6.]])
-    """
+    """Zeros of ``shape`` with x added at ``indices`` along ``axis``: the transpose of ``take_along_axis``."""
     xp = namespace(x)
     out = xp.zeros(shape, x.dtype)
     xp.add.at(out, _mesh(shape, indices, axis), x)
@@ -242,10 +224,7 @@ _SORTS = [case((4,)), case((2, 3), axis=0), case((2, 3), descending=True)]
 )
 @example("sort(np.array([3.0, 1.0])) = [1. 3.]")
 def sort(x: Value, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Value:
-    """The elements in ascending order along ``axis``; of equal ones the first counts as the smaller.
-
-    Each gradient goes back to where its element came from.
-    """
+    """The elements in ascending order along ``axis``. Each gradient goes back to where its element came from."""
     return np.take_along_axis(x, _order(x, axis, descending, stable), axis=axis)
 
 
@@ -285,23 +264,15 @@ def diagonal(x: Value, /, *, offset: int = 0) -> Value:
     return x[..., i, i + offset]
 
 
+@example("triu(np.ones((2, 2))).tolist() = [[1.0, 1.0], [0.0, 1.0]]")
 def triu(x: Value, /, *, k: int = 0) -> Value:
-    """x with 0 in place of what lies below diagonal k of its last two axes.
-
-    >>> triu(np.ones((2, 2)))
-    array([[1., 1.],
-           [0., 1.]])
-    """
+    """x with zeros below diagonal k of its last two axes."""
     return where(~_below("triu", x, k - 1), x, 0.0)
 
 
+@example("tril(np.ones((2, 2))).tolist() = [[1.0, 0.0], [1.0, 1.0]]")
 def tril(x: Value, /, *, k: int = 0) -> Value:
-    """x with 0 in place of what lies above diagonal k of its last two axes.
-
-    >>> tril(np.ones((2, 2)))
-    array([[1., 0.],
-           [1., 1.]])
-    """
+    """x with zeros above diagonal k of its last two axes."""
     return where(_below("tril", x, k), x, 0.0)
 
 
@@ -311,11 +282,7 @@ def _below(name: str, x: Value, k: int) -> Array:
 
 
 def matrix_shape(name: str, x: Value) -> tuple[int, int]:
-    """Return the numbers of rows and columns of a batch of matrices, for the function ``name``.
-
-    Raises:
-        ValueError: x has fewer than two axes.
-    """
+    """Return the numbers of rows and columns of a batch of matrices, for the function ``name``."""
     shape = shape_of(x)
     if len(shape) < 2:
         raise ValueError(f"{name}: a matrix has two axes, found shape {shape}")

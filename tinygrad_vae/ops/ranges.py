@@ -27,7 +27,6 @@ PROMISED: Interval = (math.nan, math.nan)
 """Away from every pole: every comparison with NaN is false, also after more arithmetic."""
 POSITIVES: Interval = (ABOVE_ZERO, math.inf)
 NONNEGATIVES: Interval = (0.0, math.inf)
-SMALL = 1 - BELOW_ONE
 BETWEEN_0_AND_1: Interval = (ABOVE_ZERO, BELOW_ONE)
 
 

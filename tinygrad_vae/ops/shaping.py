@@ -107,20 +107,12 @@ sum_to = declare(
 
 
 def shape_of(x: Value) -> tuple[int, ...]:
-    """Return the shape of a Tensor, an array or a number.
-
-    Raises:
-        TypeError: x is none of them; a list is refused, because its dtype would be a guess.
-    """
+    """Return the shape of a Tensor, an array or a number, and raise a TypeError for anything else, such as a list."""
     return tuple(x.shape) if isinstance(x, Tensor) else tuple(as_array(x).shape)
 
 
 def axis_of(name: str, x: Value, axis: int) -> int:
-    """Return an axis of x counted from 0, for the function ``name``.
-
-    Raises:
-        IndexError: x has no such axis.
-    """
+    """Return an axis of x counted from 0, for the function ``name``, and raise an IndexError if x has no such axis."""
     shape = shape_of(x)
     if not -len(shape) <= axis < len(shape):
         raise IndexError(f"{name}: axis {axis} is out of range for an array of shape {shape}")

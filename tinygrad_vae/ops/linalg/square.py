@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ...core import Op, Value, namespace, value_of
-from ...domains import Domain
+from ...domains import MATRIX
 from ..declare import Labels, P, R, case, example, op
 from ..indexing import matrix_shape
 from ..matrix import matmul
@@ -31,12 +32,8 @@ def _draw_definite(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     return x @ np.swapaxes(x, -1, -2)
 
 
-def _is_matrix(x: Any) -> Any:
-    return np.isfinite(x).all((-2, -1))
-
-
-FULL_RANK = Domain("a matrix of full rank", _is_matrix, _draw_matrix, event_ndim=2)
-POSITIVE_DEFINITE = Domain("a positive definite matrix", _is_matrix, _draw_definite, event_ndim=2)
+FULL_RANK = replace(MATRIX, name="a matrix of full rank", draw=_draw_matrix)
+POSITIVE_DEFINITE = replace(MATRIX, name="a positive definite matrix", draw=_draw_definite)
 SQUARE_CASES = [case((3, 3)), case((2, 2, 2))]
 CASES = [case((3, 3)), case((2, 4, 2)), case((2, 3))]
 
