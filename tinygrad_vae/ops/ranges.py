@@ -49,17 +49,14 @@ def monotone(low: float = -math.inf, high: float = math.inf) -> RangeOf:
     return range_of
 
 
-def together(count: int) -> Callable[[RangeOf], RangeOf]:
-    """Mark the rule of an op that is 0 only where several nonnegative parts are 0 together.
+def rule(range_of: Callable[..., Interval], together: int | None = None) -> RangeOf:
+    """Return the rule, marked if its values are 0 only where several nonnegative parts are 0 together.
 
-    More than ``count`` independent random numbers hardly ever meet at one point, and nothing leaps where they do.
+    More than that many independent random numbers hardly ever meet at one point, and nothing leaps where they do.
     """
-
-    def mark(rule: RangeOf) -> RangeOf:
-        rule.together = lambda y: (count, y)  # type: ignore[attr-defined]
-        return rule
-
-    return mark
+    if together is not None:
+        range_of.together = lambda y: (together, y)  # type: ignore[attr-defined]
+    return range_of
 
 
 def hull(y: Any, *inputs: Interval) -> Interval:
@@ -74,16 +71,6 @@ def rising(y: Any, *inputs: Interval) -> Interval:
     return y.op.forward(*lows), y.op.forward(*highs)
 
 
-def of_first(y: Any, x: Interval, *others: Interval) -> Interval:
-    """The first input."""
-    return x
-
-
-def of_draw(y: Any, x: Interval) -> Interval:
-    """A draw that was opened, whatever formulas its transform has."""
-    return REALS if np.any(np.isnan(x[0])) else x
-
-
 def moved(y: Any, x: Interval, *indices: Interval) -> Interval:
     """The elements of the first input, in another shape or order."""
     if indices or (np.ndim(x[0]) == 0 and np.ndim(x[1]) == 0):
@@ -92,38 +79,12 @@ def moved(y: Any, x: Interval, *indices: Interval) -> Interval:
     return low, high
 
 
-@together(1)
-def total(y: Any, x: Interval) -> Interval:
-    """Sums of equally many elements."""
+def _total(y: Any, x: Interval) -> Interval:
     (low, high), count = hull(y, x), y.inputs[0].value.size // max(y.value.size, 1)
     return low * count if count else 0.0, high * count if count else 0.0
 
 
-@together(1)
-def sums(y: Any, a: Interval, b: Interval) -> Interval:
-    """``a + b``."""
-    return rising(y, a, b)
-
-
-@together(1)
-def averages(y: Any, x: Interval) -> Interval:
-    """The mean or the largest of some elements."""
-    return hull(y, x)
-
-
-def least(y: Any, x: Interval) -> Interval:
-    """The smallest element."""
-    return hull(y, x)
-
-
-def log_total(y: Any, x: Interval) -> Interval:
-    """``log(sum(exp(x)))``, from the greatest element on."""
-    return hull(y, x)[0], math.inf
-
-
-@together(1)
-def sums_of_products(y: Any, a: Interval, b: Interval) -> Interval:
-    """Matrix products."""
+def _sums_of_products(y: Any, a: Interval, b: Interval) -> Interval:
     low = product(hull(y, a), hull(y, b))[0]
     return UNKNOWN if low < 0 else (low, math.inf)
 
@@ -144,19 +105,9 @@ def product(a: Interval, b: Interval) -> Interval:
     return np.where(apart & (low == 0), ABOVE_ZERO, low), np.where(apart & (high == 0), -ABOVE_ZERO, high)
 
 
-def products(y: Any, a: Interval, b: Interval) -> Interval:
-    """``a b``, and a square where both are the same node."""
-    return squares(y, a) if y.inputs[0] is y.inputs[1] else product(a, b)
-
-
 def magnitudes(y: Any, x: Interval) -> Interval:
     """``|x|``."""
     return np.maximum(np.maximum(x[0], np.negative(x[1])), 0.0), np.maximum(np.abs(x[0]), np.abs(x[1]))
-
-
-def squares(y: Any, x: Interval) -> Interval:
-    """``x * x``."""
-    return product(magnitudes(y, x), magnitudes(y, x))
 
 
 def inverse(y: Any, x: Interval) -> Interval:
@@ -166,11 +117,6 @@ def inverse(y: Any, x: Interval) -> Interval:
     most = np.where(low == 0, math.inf, np.where(low == -math.inf, -ABOVE_ZERO, 1 / low))
     crosses = _crosses_zero(x)
     return np.where(crosses, -math.inf, least), np.where(crosses, math.inf, most)
-
-
-def quotients(y: Any, a: Interval, b: Interval) -> Interval:
-    """``a / b``."""
-    return product(a, inverse(y, b))
 
 
 def powers(y: Any, x: Interval, exponent: Interval) -> Interval:
@@ -195,11 +141,6 @@ def placed(y: Any, x: Interval, *indices: Interval) -> Interval:
     return 0.0 if low >= 0 else -math.inf, 0.0 if high <= 0 else math.inf
 
 
-def promised(y: Any, *inputs: Interval) -> Interval:
-    """A condition between formulas that agree where they meet, which therefore avoid their poles."""
-    return PROMISED
-
-
 def chosen(y: Any, condition: Interval, a: Interval, b: Interval) -> Interval:
     """One of two; ``where(x < low, low, x)`` is not below low, nor ``where(x > high, high, x)`` above."""
     if condition is PROMISED:
@@ -214,17 +155,23 @@ def chosen(y: Any, condition: Interval, a: Interval, b: Interval) -> Interval:
     return np.minimum(a[0], b[0]), np.maximum(a[1], b[1])
 
 
-@together(1)
-def distances(y: Any, a: Interval, b: Interval) -> Interval:
-    """``sqrt(a^2 + b^2)``."""
-    low, high = (np.hypot(s, t) for s, t in zip(magnitudes(y, a), magnitudes(y, b), strict=True))
-    return low, high
-
-
+of_first = rule(lambda y, x, *others: x)
+of_draw = rule(lambda y, x: REALS if np.any(np.isnan(x[0])) else x)  # whatever formulas the transform has
+promised = rule(lambda y, *inputs: PROMISED)  # a condition between formulas that agree where they meet
 in_unit = within(*BETWEEN_0_AND_1)
-lengths = together(1)(within(*NONNEGATIVES))  # of vectors
-spreads = together(2)(within(*NONNEGATIVES))  # standard deviations and variances: 0 where all elements are equal
 ordered = within(0.0, 1.0)  # whether a < b or a <= b
+total = rule(_total, together=1)
+sums = rule(lambda y, a, b: rising(y, a, b), together=1)
+averages = rule(lambda y, x: hull(y, x), together=1)  # the mean or the largest of some elements
+least = rule(lambda y, x: hull(y, x))
+lengths = rule(within(*NONNEGATIVES), together=1)  # of vectors
+spreads = rule(within(*NONNEGATIVES), together=2)  # standard deviations and variances: 0 where all elements are equal
+distances = rule(lambda y, a, b: rising(y, magnitudes(y, a), magnitudes(y, b)), together=1)  # sqrt(a^2 + b^2)
+log_total = rule(lambda y, x: (hull(y, x)[0], math.inf))
+squares = rule(lambda y, x: product(magnitudes(y, x), magnitudes(y, x)))
+products = rule(lambda y, a, b: squares(y, a) if y.inputs[0] is y.inputs[1] else product(a, b))
+quotients = rule(lambda y, a, b: product(a, inverse(y, b)))
+sums_of_products = rule(_sums_of_products, together=1)
 
 
 def differences(y: Any, a: Interval, b: Interval) -> Interval:
