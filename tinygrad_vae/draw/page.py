@@ -229,7 +229,8 @@ def _formulas(box: Box) -> list[str]:
     nodes = [] if box.kind in (CONSTANT, RANDOM) else box.nodes
     formulas = []
     for op in dict.fromkeys(x.op for x in nodes if x.op is not None and x.op not in FOLDED):
-        code, own = op.forward.__code__, op.__module__.startswith(f"{PACKAGE}.")
+        source = op.vjps[0] if callable(op.vjps[0]) else op.forward
+        code, own = inspect.unwrap(source).__code__, op.__module__.startswith(f"{PACKAGE}.")
         file = f"{op.__module__.replace('.', '/')}.py" if own else Path(code.co_filename).name
         if op.__doc__:
             first = op.__doc__.strip().splitlines()[0].replace("`", "")

@@ -14,7 +14,7 @@ from . import ranges
 from .choices import stop_gradient, where
 from .declare import JUMP, KINK, PIECEWISE, declare, elementwise, example
 from .jumps import equal, floor_divide, isinf, logical_and, logical_xor, sign, signbit
-from .reals import in_place, real
+from .reals import in_place, real, unary
 
 add = declare(core.add, "``x + y``. Derivatives 1 and 1.", "add(1.0, 2.0) = 3.0", linear=True, range=ranges.sums)
 
@@ -67,13 +67,6 @@ def divide_or_zero(x: Value, y: Value, /) -> Value:
     return np.where(vanishes, 0.0, x / np.where(vanishes, 1.0, y))
 
 
-@real(lambda g, y, x: -g * y * y, domain=NONZERO, range=ranges.inverse, pole=(0, ranges.leaps_at_reciprocal))
-@example("reciprocal(4.0) = 0.25")
-def reciprocal(x: Value, /) -> Value:
-    """``1 / x``. Derivative -1 / x^2."""
-    return np.reciprocal(x)
-
-
 # inputs between two multiples, where nothing leaps
 _DIVIDEND = replace(REAL, draw=lambda rng, shape: rng.uniform(4.2, 4.8, shape))
 _DIVISOR = replace(NONZERO, draw=lambda rng, shape: rng.uniform(1.9, 2.0, shape))
@@ -89,6 +82,41 @@ _DIVISOR = replace(NONZERO, draw=lambda rng, shape: rng.uniform(1.9, 2.0, shape)
 def remainder(x: Value, y: Value, /) -> Value:
     """``x - floor(x / y) y``, with the sign of y. Derivatives 1 and -floor(x / y). It leaps at multiples of y."""
     return np.remainder(x, y)
+
+
+reciprocal = unary("reciprocal(4.0) = 0.25", "``1 / x``. Derivative -1 / x^2.")(
+    lambda g, y, x: -g * y * y, domain=NONZERO, range=ranges.inverse, pole=(0, ranges.leaps_at_reciprocal)
+)
+negative = unary("negative(2.0) = -2.0", "``-x``. Derivative -1.", elementwise)(
+    lambda g, y, x: -g, linear=True, range=ranges.monotone()
+)
+positive = unary("positive(2.0) = 2.0", "``+x``. Derivative 1.", elementwise)(
+    lambda g, y, x: g, linear=True, range=ranges.of_first
+)
+square = unary("square(3.0) = 9.0", "``x * x``. Derivative 2 x.", elementwise)(
+    lambda g, y, x: 2 * g * x, range=ranges.squares
+)
+sqrt = unary("sqrt(9.0) = 3.0", "``x ** (1/2)`` for x >= 0. Derivative 1 / (2 sqrt x), infinite at 0.")(
+    lambda g, y, x: 0.5 * g / y, domain=POSITIVE, range=ranges.monotone(0.0)
+)
+exp = unary("exp(0.0) = 1.0", "``e ** x``. Derivative e^x.")(
+    lambda g, y, x: g * y, range=ranges.monotone(ranges.ABOVE_ZERO)
+)
+expm1 = unary("expm1(1e-20) = 1e-20", "``e ** x - 1``, accurate near 0. Derivative e^x.")(
+    lambda g, y, x: g * exp(x), range=ranges.monotone(-ranges.BELOW_ONE)
+)
+log = unary("log(1.0) = 0.0", "Natural logarithm, for x > 0. Derivative 1 / x.")(
+    lambda g, y, x: g / x, domain=POSITIVE, range=ranges.monotone()
+)
+log2 = unary("log2(8.0) = 3.0", "Logarithm to the base 2, for x > 0. Derivative 1 / (x log 2).")(
+    lambda g, y, x: g / (x * math.log(2)), domain=POSITIVE, range=ranges.monotone()
+)
+log10 = unary("log10(100.0) = 2.0", "Logarithm to the base 10, for x > 0. Derivative 1 / (x log 10).")(
+    lambda g, y, x: g / (x * math.log(10)), domain=POSITIVE, range=ranges.monotone()
+)
+log1p = unary("log1p(1e-20) = 1e-20", "``log(1 + x)``, accurate near 0, for x > -1. Derivative 1 / (1 + x).")(
+    lambda g, y, x: g / (1 + x), domain=ABOVE_MINUS_ONE, range=ranges.monotone()
+)
 
 
 def _less_one(exponent: Value) -> Value:
@@ -109,20 +137,6 @@ def _less_one(exponent: Value) -> Value:
 def pow(x: Value, y: Value, /) -> Value:
     """``x ** y``. Derivatives y x^(y-1), and x^y log x (0 at x = 0)."""
     return np.power(x, y)
-
-
-@elementwise(lambda g, y, x: -g, linear=True, range=ranges.monotone())
-@example("negative(2.0) = -2.0")
-def negative(x: Value, /) -> Value:
-    """``-x``. Derivative -1."""
-    return np.negative(x)
-
-
-@elementwise(lambda g, y, x: g, linear=True, range=ranges.of_first)
-@example("positive(2.0) = 2.0")
-def positive(x: Value, /) -> Value:
-    """``+x``. Derivative 1."""
-    return np.positive(x)
 
 
 @elementwise(lambda g, y, x: where(stop_gradient(equal(x, 0)), math.nan, 0.0 * g), smoothness=KINK, domain=NONZERO)
@@ -164,55 +178,6 @@ def hypot(x: Value, y: Value, /) -> Value:
     return np.hypot(x, y)
 
 
-@elementwise(lambda g, y, x: 2 * g * x, range=ranges.squares)
-@example("square(3.0) = 9.0")
-def square(x: Value, /) -> Value:
-    """``x * x``. Derivative 2 x."""
-    return np.square(x)
-
-
-@real(lambda g, y, x: 0.5 * g / y, domain=POSITIVE, range=ranges.monotone(0.0))
-@example("sqrt(9.0) = 3.0")
-def sqrt(x: Value, /) -> Value:
-    """``x ** (1/2)`` for x >= 0. Derivative 1 / (2 sqrt x), infinite at 0."""
-    return np.sqrt(x)
-
-
-@real(lambda g, y, x: g * y, range=ranges.monotone(ranges.ABOVE_ZERO))
-@example("exp(0.0) = 1.0")
-def exp(x: Value, /) -> Value:
-    """``e ** x``. Derivative e^x."""
-    return np.exp(x)
-
-
-@real(lambda g, y, x: g * exp(x), range=ranges.monotone(-ranges.BELOW_ONE))
-@example("expm1(1e-20) = 1e-20")
-def expm1(x: Value, /) -> Value:
-    """``e ** x - 1``, accurate near 0. Derivative e^x."""
-    return np.expm1(x)
-
-
-@real(lambda g, y, x: g / x, domain=POSITIVE, range=ranges.monotone())
-@example("log(1.0) = 0.0")
-def log(x: Value, /) -> Value:
-    """Natural logarithm, for x > 0. Derivative 1 / x."""
-    return np.log(x)
-
-
-@real(lambda g, y, x: g / (x * math.log(2)), domain=POSITIVE, range=ranges.monotone())
-@example("log2(8.0) = 3.0")
-def log2(x: Value, /) -> Value:
-    """Logarithm to the base 2, for x > 0. Derivative 1 / (x log 2)."""
-    return np.log2(x)
-
-
-@real(lambda g, y, x: g / (x * math.log(10)), domain=POSITIVE, range=ranges.monotone())
-@example("log10(100.0) = 2.0")
-def log10(x: Value, /) -> Value:
-    """Logarithm to the base 10, for x > 0. Derivative 1 / (x log 10)."""
-    return np.log10(x)
-
-
 def _distance(x: Value, y: Value) -> Value:
     """Return ``x - y``, and 0 where both are the same infinity."""
     same = stop_gradient(logical_and(equal(x, y), isinf(x)))
@@ -228,13 +193,6 @@ def _distance(x: Value, y: Value) -> Value:
 def logaddexp(x: Value, y: Value, /) -> Value:
     """``log(exp(x) + exp(y))``, without overflow. Derivatives sigmoid(x - y) and sigmoid(y - x)."""
     return np.logaddexp(x, y)
-
-
-@real(lambda g, y, x: g / (1 + x), domain=ABOVE_MINUS_ONE, range=ranges.monotone())
-@example("log1p(1e-20) = 1e-20")
-def log1p(x: Value, /) -> Value:
-    """``log(1 + x)``, accurate near 0, for x > -1. Derivative 1 / (1 + x)."""
-    return np.log1p(x)
 
 
 @real(lambda g, y, x: g * (y * sigmoid(-x)), range=ranges.monotone(*ranges.BETWEEN_0_AND_1))

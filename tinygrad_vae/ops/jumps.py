@@ -10,32 +10,30 @@ from ..core import Op, Value
 from ..domains import NONZERO, REAL, TRUTH, Domain
 from .declare import JUMP, elementwise, example
 from .ranges import ordered
+from .reals import unary
 
 
-def _of_one(name: str, ufunc: Any, doc: str, printed: str, domain: Domain = NONZERO) -> Op[[Value], Value]:
-    """Declare a function of one array; the example is a call and its value."""
-
-    def forward(x: Value, /) -> Value:
-        return ufunc(x)
-
-    forward.__name__, forward.__doc__ = name, f"{doc}. A jump: no gradient."
-    return elementwise(None, smoothness=JUMP, domain=domain)(example(printed)(forward))
+def _of_one(printed: str, doc: str, domain: Domain = NONZERO) -> Op[[Value], Value]:
+    """Declare a function of one array, which NumPy has under the name in the example."""
+    return unary(printed, f"{doc}. A jump: no gradient.", elementwise)(None, smoothness=JUMP, domain=domain)
 
 
-def _of_two(name: str, ufunc: Any, doc: str, printed: str, **words: Any) -> Op[[Value, Value], Value]:
-    """Declare a function of two arrays."""
+def _of_two(printed: str, doc: str, **words: Any) -> Op[[Value, Value], Value]:
+    """Declare a function of two arrays in the same way."""
+    name = printed.partition("(")[0]
+    function = getattr(np, name)
 
     def forward(x: Value, y: Value, /) -> Value:
-        return ufunc(x, y)
+        return function(x, y)
 
     forward.__name__, forward.__doc__ = name, f"{doc}. A jump: no gradient."
     return elementwise(None, None, smoothness=JUMP, **words)(example(printed)(forward))
 
 
-less = _of_two("less", np.less, "``x < y``", "less(1.0, 2.0) = True", range=ordered)
-less_equal = _of_two("less_equal", np.less_equal, "``x <= y``", "less_equal(2.0, 2.0) = True", range=ordered)
-equal = _of_two("equal", np.equal, "``x == y``", "equal(2.0, 2.0) = True")
-not_equal = _of_two("not_equal", np.not_equal, "``x != y``", "not_equal(2.0, 2.0) = False")
+less = _of_two("less(1.0, 2.0) = True", "``x < y``", range=ordered)
+less_equal = _of_two("less_equal(2.0, 2.0) = True", "``x <= y``", range=ordered)
+equal = _of_two("equal(2.0, 2.0) = True", "``x == y``")
+not_equal = _of_two("not_equal(2.0, 2.0) = False", "``x != y``")
 
 
 @example("greater(2.0, 1.0) = True")
@@ -50,22 +48,18 @@ def greater_equal(x: Value, y: Value, /) -> Value:
     return less_equal(y, x)
 
 
-logical_and = _of_two("logical_and", np.logical_and, "``x and y``", "logical_and(True, False) = False", domain=TRUTH)
-logical_or = _of_two("logical_or", np.logical_or, "``x or y``", "logical_or(True, False) = True", domain=TRUTH)
-logical_xor = _of_two(
-    "logical_xor", np.logical_xor, "``either x or y``, not both", "logical_xor(True, True) = False", domain=TRUTH
-)
-logical_not = _of_one("logical_not", np.logical_not, "``not x``", "logical_not(True) = False", TRUTH)
+logical_and = _of_two("logical_and(True, False) = False", "``x and y``", domain=TRUTH)
+logical_or = _of_two("logical_or(True, False) = True", "``x or y``", domain=TRUTH)
+logical_xor = _of_two("logical_xor(True, True) = False", "``either x or y``, not both", domain=TRUTH)
+logical_not = _of_one("logical_not(True) = False", "``not x``", TRUTH)
 
-sign = _of_one("sign", np.sign, "-1, 0 or 1", "sign(-3.0) = -1.0")
-floor = _of_one("floor", np.floor, "The largest whole number not above x", "floor(2.5) = 2.0", REAL)
-ceil = _of_one("ceil", np.ceil, "The smallest whole number not below x", "ceil(2.5) = 3.0")
-trunc = _of_one("trunc", np.trunc, "The whole number next to x on the side of 0", "trunc(-2.5) = -2.0")
-round = _of_one("round", np.round, "The whole number closest to x, the even one of two", "round(2.5) = 2.0")
-signbit = _of_one("signbit", np.signbit, "Whether the sign bit is set: below 0, and for -0", "signbit(-0.0) = True")
-isfinite = _of_one("isfinite", np.isfinite, "Whether x is neither infinite nor NaN", "isfinite(1.0) = True")
-isinf = _of_one("isinf", np.isinf, "Whether x is infinite", "isinf(1.0) = False")
-isnan = _of_one("isnan", np.isnan, "Whether x is NaN, not a number", "isnan(1.0) = False")
-floor_divide = _of_two(
-    "floor_divide", np.floor_divide, "``floor(x / y)``", "floor_divide(7.0, 2.0) = 3.0", domain=NONZERO
-)
+sign = _of_one("sign(-3.0) = -1.0", "-1, 0 or 1")
+floor = _of_one("floor(2.5) = 2.0", "The largest whole number not above x", REAL)
+ceil = _of_one("ceil(2.5) = 3.0", "The smallest whole number not below x")
+trunc = _of_one("trunc(-2.5) = -2.0", "The whole number next to x on the side of 0")
+round = _of_one("round(2.5) = 2.0", "The whole number closest to x, the even one of two")
+signbit = _of_one("signbit(-0.0) = True", "Whether the sign bit is set: below 0, and for -0")
+isfinite = _of_one("isfinite(1.0) = True", "Whether x is neither infinite nor NaN")
+isinf = _of_one("isinf(1.0) = False", "Whether x is infinite")
+isnan = _of_one("isnan(1.0) = False", "Whether x is NaN, not a number")
+floor_divide = _of_two("floor_divide(7.0, 2.0) = 3.0", "``floor(x / y)``", domain=NONZERO)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from ..core import Op, Value, astype, is_array, namespace
-from .declare import elementwise
+from .declare import elementwise, example
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,9 +46,26 @@ def real(*vjps: Callable[..., Any] | None, **words: Any) -> Callable[[Callable[P
     return lambda forward: elementwise(*made, **words)(on_reals(forward))
 
 
+def unary(printed: str, doc: str, declare: Any = real) -> Callable[..., Op[[Value], Value]]:
+    """Return what declares, from its vjp, the function of one array that NumPy has under the name in the example.
+
+    ``sin = unary("sin(0.0) = 0.0", "Sine of an angle in radians.")(lambda g, y, x: g * cos(x), range=...)``
+    """
+    name = printed.partition("(")[0]
+    function = getattr(np, name)
+
+    def forward(x: Value, /) -> Value:
+        return function(x)
+
+    forward.__name__ = forward.__qualname__ = name
+    forward.__module__, forward.__doc__ = sys._getframe(1).f_globals["__name__"], doc
+    return lambda *vjps, **words: declare(*vjps, **words)(example(printed)(forward))
+
+
 def _vjp_on_floats(vjp: Callable[..., Any]) -> Callable[..., Any]:
     """Let constants of integers into a vjp as floats too: ``1 - 2 * x`` of bytes is 255 for x = 1."""
 
+    @functools.wraps(vjp)
     def on_floats(g: Value, y: Value, *inputs: Value, **attrs: Any) -> Value:
         exact = [astype(x, y.dtype) if getattr(x, "dtype", y.dtype).kind in "iub" else x for x in inputs]
         return vjp(g, y, *exact, **attrs)
