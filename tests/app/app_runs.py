@@ -4,13 +4,34 @@ import io
 import struct
 
 import numpy as np
+import pytest
 
 import tinygrad_vae as tg
 from tinygrad_vae import app
+from tinygrad_vae.app import figures, seeds
 from tinygrad_vae.app.run import CHECKPOINT
 
 GREY = (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8)
 SMALL = ["--hidden", "6", "--latent", "2", "--batch", "10", "--epochs"]
+
+
+def small_pictures(patch):
+    """Let the pictures of a run be small: at their full size they take 3 s, which is more than the run."""
+    patch.setattr(figures, "WIDEST", 100)
+    patch.setattr(figures, "DPI", 30)
+
+
+SMALL_PICTURES = (
+    "-c",
+    "from tinygrad_vae.app import cli, figures; figures.WIDEST, figures.DPI = 100, 30; exit(cli.main())",
+)
+"""The command with small pictures, for a process of its own."""
+
+
+def begin_process_with_small_pictures(*shared):
+    """Begin a process of runs side by side."""
+    small_pictures(pytest.MonkeyPatch())
+    seeds._begin_process(*shared)
 
 
 def finished(config, folder):

@@ -5,10 +5,15 @@ import signal
 
 import numpy as np
 import pytest
-from app_runs import GREY, finished
+from app_runs import GREY, finished, small_pictures
 
 from tinygrad_vae import app
 from tinygrad_vae.app.run import Run
+
+
+@pytest.fixture(autouse=True)
+def _pictures(monkeypatch):
+    small_pictures(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +29,9 @@ def kept(config, tmp_path_factory):
     """A finished run that is not to be changed, with its pictures and numbers."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     finished(config, folder)
-    app.conclude(*app.resume(folder), draws=2)
+    with pytest.MonkeyPatch.context() as patch:
+        small_pictures(patch)
+        app.conclude(*app.resume(folder), draws=2)
     return folder
 
 

@@ -11,6 +11,11 @@ from tinygrad_vae.app import figures as plots
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def _pictures():
+    """Pictures are as large here as a user sees them."""
+
+
 def drawn(path):
     picture = matplotlib.image.imread(path)
     assert picture[..., :3].std() > 0.01, "the picture is empty"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mpi
 import pytest
-from app_runs import SMALL, finished
+from app_runs import SMALL, SMALL_PICTURES, finished
 
 from tinygrad_vae import app
 from tinygrad_vae.app import cli
@@ -34,7 +34,7 @@ def in_blocks(config, tmp_path_factory):
 @mpi.needs_mpi
 def test_two_ranks_train_what_one_trains(config, in_blocks, tmp_path):
     said, complained = mpi.run(
-        2, *TRAIN, "--data", config.data, *SMALL, "3", "--blocks", "3", "--out", tmp_path / "run"
+        2, *SMALL_PICTURES, "train", "--data", config.data, *SMALL, "3", "--blocks", "3", "--out", tmp_path / "run"
     )
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == in_blocks
     assert {path.name for path in (tmp_path / "run").iterdir()} == set(OUTPUTS)

@@ -11,11 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 
 import pytest
-from app_runs import GREY, SMALL, content, finished, npy
+from app_runs import GREY, SMALL, SMALL_PICTURES, content, finished, npy
 
 from tinygrad_vae import app
 from tinygrad_vae.app import checkpoint, cli, figures, lock, loop, run_folder, step, stopping
@@ -25,9 +26,12 @@ from tinygrad_vae.app.run import CHECKPOINT
 # --------------------------------------------------------------------------------------------- kill -9
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])
-def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills, config, tmp_path):
-    command = [sys.executable, "-m", "tinygrad_vae", "train"]
+@pytest.mark.parametrize(
+    ("kills", "program"),
+    [(3, SMALL_PICTURES), pytest.param(100, ["-m", "tinygrad_vae"], marks=pytest.mark.long)],
+)
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(kills, program, config, tmp_path):
+    command = [sys.executable, *program, "train"]
     flags = ["--data", config.data, *SMALL, "120", "--patience", "1000"]
     begun = time.monotonic()
     subprocess.run([*command, *flags, "--out", tmp_path / "undisturbed"], check=True, capture_output=True)
@@ -88,37 +92,48 @@ def _stage(run):
     return "while pictures were drawn" if (run / run_folder.NUMBERS[0]).exists() else "while it was evaluated"
 
 
-@pytest.mark.parametrize("call", ["os.fsync", "os.replace", "os.unlink"])
-def test_a_kill_in_the_middle_of_a_save_leaves_a_whole_state(call, config, tmp_path):
-    undisturbed = finished(config, tmp_path / "undisturbed")
+def killed_in_children(body, values):
+    """Run ``body`` with each ``value`` in a process of its own, in which it must come to a kill; Python starts once."""
     script = f"""
 import os, signal
+import matplotlib.figure, matplotlib.image
 from tinygrad_vae import app
+from tinygrad_vae.app import figures
+figures.WIDEST, figures.DPI = 100, 30
+for value in {values!r}:
+    child = os.fork()
+    if not child:
+{textwrap.indent(body, 8 * " ")}
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL, value
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_kill_in_the_middle_of_a_save_leaves_a_whole_state(config, undisturbed, tmp_path):
+    body = f"""
 from tinygrad_vae.app import TrainConfig
-run, state = app.begin({config!r}, {str(tmp_path / "run")!r})
-{call} = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+run, state = app.begin({config!r}, {str(tmp_path)!r} + "/" + value)
+setattr(os, value, lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL))
 app.train(run, state)
 """
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert found.returncode == -signal.SIGKILL, found.stderr
-    app.train(*app.resume(tmp_path / "run"))
-    assert (tmp_path / "run" / run_folder.CHECKPOINT).read_bytes() == undisturbed
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {run_folder.CHECKPOINT, *run_folder.RECORDS}
+    calls = ["fsync", "replace", "unlink"]
+    killed_in_children(body, calls)
+    for call in calls:
+        app.train(*app.resume(tmp_path / call))
+        assert (tmp_path / call / run_folder.CHECKPOINT).read_bytes() == undisturbed
+        assert {path.name for path in (tmp_path / call).iterdir()} == {run_folder.CHECKPOINT, *run_folder.RECORDS}
 
 
-@pytest.mark.parametrize("files", [0, 2, 5])
-def test_a_kill_while_numbers_and_pictures_are_written_leaves_nothing_behind(files, config, tmp_path):
+def test_kills_while_numbers_and_pictures_are_written_leave_nothing_behind(config, tmp_path):
     finished(config, tmp_path / "run")
-    script = f"""
-import os, signal
-from tinygrad_vae import app
+    body = f"""
 run, state = app.resume({str(tmp_path / "run")!r})
-replace, left = os.replace, list(range({files}))
+replace, left = os.replace, list(range(value))
 os.replace = lambda *names: replace(*names) if left and left.pop() is not None else os.kill(os.getpid(), signal.SIGKILL)
 app.conclude(run, state, draws=2)
 """
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert found.returncode == -signal.SIGKILL, found.stderr
+    killed_in_children(body, [0, 2, 5])
     run, state = app.resume(tmp_path / "run")
     app.conclude(run, state, draws=2)
     assert {path.name for path in run.folder.iterdir()} == set(run_folder.OUTPUTS)
@@ -138,8 +153,7 @@ def no_file_larger_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_disk_that_fills_up_costs_no_more_than_what_was_not_saved(config, tmp_path):
-    undisturbed = finished(config, tmp_path / "undisturbed")
+def test_a_disk_that_fills_up_costs_no_more_than_what_was_not_saved(config, undisturbed, tmp_path):
     run, state = app.begin(config, tmp_path / "run")
     before = content(run.folder)
     with no_file_larger_than(1000), pytest.raises(loop.SaveError, match=r"after step 4 cannot be saved.*--resume"):
