@@ -10,24 +10,31 @@ def browser():
         yield started
 
 
+@pytest.fixture(scope="package")
+def tab(browser):
+    """One tab for all pages: another one takes a process and a second to warm up."""
+    return browser.new_page()
+
+
 @pytest.fixture
-def visit(browser):
+def visit(tab):
     """Open a file; at the end nothing may have been said on the console, nor asked of a network."""
-    said, contexts = [], []
+    said = []
+    listeners = {
+        "console": lambda message: said.append(message.text),
+        "pageerror": lambda error: said.append(str(error)),
+        "request": lambda request: said.append(request.url) if request.url.startswith("http") else None,
+    }
+    for event, listener in listeners.items():
+        tab.on(event, listener)
 
     def open_file(path, width=1366, height=680, scheme="light", motion="reduce"):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion=motion
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
-        page.goto(path.as_uri())
-        return page
+        tab.set_viewport_size({"width": width, "height": height})
+        tab.emulate_media(color_scheme=scheme, reduced_motion=motion)
+        tab.goto(path.as_uri())
+        return tab
 
     yield open_file
-    for context in contexts:
-        context.close()
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
     assert not said
