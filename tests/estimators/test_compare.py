@@ -9,7 +9,8 @@ import tinygrad_vae as tg
 from tinygrad_vae.app.textbook import COSTS
 from tinygrad_vae.estimators.measurement import ALLOWED, heavy_tail
 
-RUNS = 1000
+RUNS = 400
+"""The standard error of a variance is then 7 % where the estimates are normal, and 32 % would be noticed."""
 
 
 def square(theta, rng):
@@ -17,7 +18,8 @@ def square(theta, rng):
 
 
 def nested(parameters, rng):
-    b = tg.Bernoulli(probs=parameters["p"] + np.zeros(2)).sample(rng=rng, name="b")
+    """A row of eight, so that a hundred runs tell as much as 800 of one number."""
+    b = tg.Bernoulli(probs=parameters["p"] + np.zeros(8)).sample(rng=rng, name="b")
     x = tg.Normal(parameters["mu"] + b, 1.0).sample(rng=rng, name="x")
     return x**2 * (1 + b)
 
@@ -124,7 +126,8 @@ def test_rare_draws_are_no_heavy_tail_once_enough_of_them_were_seen():
 
 
 def test_the_alarm_stands_in_the_table_and_keeps_a_row_from_being_the_best():
-    found = compare(lambda mu, rng: tg.abs(tg.Normal(mu, 1.0).sample(rng=rng)) ** 0.25, np.float64(0.5), runs=RUNS)
+    names = ["pathwise", "score-function", "measure-valued"]
+    found = compare(COSTS["power"].program(0.25), np.float64(0.5), runs=RUNS, estimators=names)
     assert "HEAVY TAIL" in found["pathwise"].alarm
     assert "runs carry the variance" in str(found)
     assert not found.best.alarm
@@ -146,7 +149,7 @@ def test_every_estimator_meets_the_same_draws():
 
 def test_a_comparison_is_the_same_whenever_it_is_run_and_whatever_else_is_measured():
     alone = compare(nested, NESTED, estimators=["measure-valued"]).rows[0]
-    together = compare(nested, NESTED)["measure-valued"]
+    together = compare(nested, NESTED, estimators=["arm", "measure-valued", "enumeration"])["measure-valued"]
     np.testing.assert_array_equal(alone.mean, together.mean)
     assert alone.variance == together.variance
 
@@ -164,17 +167,17 @@ def test_a_cost_for_each_example_gets_credit_for_its_own_draws_and_is_averaged_l
     def cost(mu, rng):
         return tg.Normal(mu + np.zeros(8), 1.0).sample(rng=rng, name="x") ** 2
 
-    found = compare(cost, np.float64(1.0), runs=400)
-    joint = compare(lambda mu, rng: tg.mean(cost(mu, rng)), np.float64(1.0), runs=400, estimators=["score-function"])
+    options = {"runs": 400, "estimators": ["score-function"]}
+    (row,) = compare(cost, np.float64(1.0), **options).rows
+    (joint,) = compare(lambda mu, rng: tg.mean(cost(mu, rng)), np.float64(1.0), **options).rows
     expected = (1 + 14 + 15) / 8
-    row = found["score-function"]
     assert abs(row.variance - expected) <= ALLOWED * row.variance_error
-    assert row.variance < joint.rows[0].variance / 2
-    assert "leave-one-out" in {row.name for row in found.rows}
+    assert row.variance < joint.variance / 2
+    assert "leave-one-out" in {row.name for row in compare(cost, np.float64(1.0), runs=20).rows}
 
 
 def test_where_an_estimator_is_not_valid_at_one_node_another_one_stands_in_for_it():
-    found = compare(nested, NESTED, runs=400)
+    found = compare(nested, NESTED, runs=100)
     names = {row.name for row in found.rows}
     assert {"enumeration for b, pathwise for x", "pathwise for x, score-function for b", "score-function"} <= names
     assert found["enumeration"].name == "enumeration for b, pathwise for x"
@@ -231,7 +234,7 @@ def test_gradients_that_are_no_numbers_are_counted():
 
 
 def test_a_name_in_brackets_is_that_of_one_row():
-    found = compare(nested, NESTED)
+    found = compare(nested, NESTED, runs=20, estimators=["enumeration"])
     with pytest.raises(KeyError, match=r"'reinforce' is the name of 0 rows; there are: .*enumeration for b"):
         found["reinforce"]
 
@@ -249,12 +252,9 @@ def test_progress_is_reported_after_every_run():
 # --------------------------------------------------------------------------------------------- audits
 
 
-VALID = sorted(row.name.partition(" for ")[0] for row in compare(nested, NESTED, runs=20).rows if not row.biased)
-
-
-@pytest.mark.parametrize("name", sorted(VALID))
+@pytest.mark.parametrize("name", ["arm", "enumeration", "leave-one-out", "measure-valued", "score-function"])
 def test_an_audit_passes_what_is_unbiased(name):
-    assert tg.audit(nested, NESTED, name, dict(zip(NESTED, TRUTH, strict=True)), rng=tg.noise(1), runs=400).passed
+    assert tg.audit(nested, NESTED, name, dict(zip(NESTED, TRUTH, strict=True)), rng=tg.noise(1), runs=100).passed
 
 
 @pytest.mark.parametrize("name", ["straight-through", "gumbel-softmax"])
