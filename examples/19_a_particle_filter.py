@@ -7,7 +7,7 @@
 A particle filter follows something hidden with many guesses, copies the good ones and drops the bad ones. Copying is a
 draw, and most programs cut the gradient there without a word. Two repairs are held against Kalman's exact answer.
 
-Runs in about five seconds. Picture: ``figures/19_a_particle_filter.png``; another folder may be named on the command
+Runs in about three seconds. Picture: ``figures/19_a_particle_filter.png``; another folder may be named on the command
 line.
 """
 
@@ -207,7 +207,7 @@ grid = np.linspace(0.4, 1.6, 13)
 exact = np.array([tg.grad(kalman, 1)(a, width) for width in grid])
 along = {}
 for way in ("cut", "w / stop(w)"):
-    rows = [mean_and_error(gradients_of(way, a, width, 16, 4000, seed=2)[1]) for width in grid]
+    rows = [mean_and_error(gradients_of(way, a, width, 16, 3000, seed=2)[1]) for width in grid]
     along[way] = means, errors = np.array(rows).T
     print(f"{way:<12} comes to rest at s = {np.interp(0, -means, grid):.2f}")
     assert np.all(abs(means - exact) < 4.5 * errors) == (way != "cut")
@@ -289,14 +289,14 @@ print(f"\nthe picture is in {figures / '19_a_particle_filter.png'}")
 
 # %% jupyter={"source_hidden": true}
 for particles, calmer in ((8, 1.2), (64, 2.5)):
-    copies = tg.Tensor(np.full(40_000 // particles, a), "a")
+    copies = tg.Tensor(np.full(20_000 // particles, a), "a")
     evidence = filtered(copies, s, blocked, particles, tg.noise(3))
     with_baseline, without = (
         tg.gradients(tg.sum(tg.score_function(evidence, baseline=b)), copies).std() for b in (0.004, None)
     )
     assert without > calmer * with_baseline > 0
 for particles in (8, 128):
-    copies = tg.Tensor(np.full(80_000 // particles, a), "a")
+    copies = tg.Tensor(np.full(40_000 // particles, a), "a")
     log_evidence = tg.log(filtered(copies, s, weighed, particles, tg.noise(4)))
     mean, error = mean_and_error(tg.gradients(tg.sum(log_evidence), copies))
     assert (abs(mean - truth / kalman(a, s)) < 4.5 * error) == (particles == 128)
