@@ -154,10 +154,7 @@ def abs(x: Value, /) -> Value:
 
 
 @real(
-    lambda g, z, x, y: where(logical_xor(signbit(x), signbit(y)), -g, g),
-    None,
-    smoothness=(KINK, JUMP),
-    domain=NONZERO,
+    lambda g, z, x, y: where(logical_xor(signbit(x), signbit(y)), -g, g), None, smoothness=(KINK, JUMP), domain=NONZERO
 )
 @example("copysign(2.0, -0.5) = -2.0")
 def copysign(x: Value, y: Value, /) -> Value:

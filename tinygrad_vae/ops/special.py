@@ -43,10 +43,7 @@ def erfcx(x: Value, /) -> Value:
     return special(x).erfcx(x)
 
 
-@real(
-    lambda g, y, x, *, order: -2 * (order + 1) * g * erfcx_integral(x, order=order + 1),
-    range=monotone(ABOVE_ZERO),
-)
+@real(lambda g, y, x, *, order: -2 * (order + 1) * g * erfcx_integral(x, order=order + 1), range=monotone(ABOVE_ZERO))
 @example("erfcx_integral(0.0, order=1) = 0.56418...")
 def erfcx_integral(x: Value, /, *, order: int = 1) -> Value:
     """``2 / (sqrt(pi) n!)`` times the integral of t^n exp(-t^2 - 2 x t) over t > 0; ``erfcx`` for the order n = 0.
@@ -82,10 +79,7 @@ def ndtr(x: Value, /) -> Value:
     return special(x).ndtr(x)
 
 
-@real(
-    lambda g, y, x: -_ROOT_PI * g * y * y * erfcx_integral(-x / math.sqrt(2), order=1),
-    range=monotone(ABOVE_ZERO),
-)
+@real(lambda g, y, x: -_ROOT_PI * g * y * y * erfcx_integral(-x / math.sqrt(2), order=1), range=monotone(ABOVE_ZERO))
 @example("inverse_mills(0.0) = 0.797884...")
 def inverse_mills(x: Value, /) -> Value:
     """``density(x) / ndtr(x)`` of the standard normal distribution, inverse Mills ratio: -x for far negative x.

@@ -166,10 +166,7 @@ def right_singular_vectors(x: Value, /) -> Value:
     return np.linalg.svd(x, full_matrices=False)[2]
 
 
-@on_matrices(
-    lambda g, y, x: matmul(left_singular_vectors(x) * row(g), right_singular_vectors(x)),
-    cases=CASES,
-)
+@on_matrices(lambda g, y, x: matmul(left_singular_vectors(x) * row(g), right_singular_vectors(x)), cases=CASES)
 @example("svdvals(np.diag(np.array([2.0, 3.0]))) = [3. 2.]")
 def svdvals(x: Value, /) -> Value:
     """Singular values, descending. Cotangent U diag(g) Vh; among equal ones it depends on the choice of U and Vh."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,14 +44,8 @@ def batch_axes(i: int, labels: Labels, y: Value, x: Value, **_: Any) -> Labels:
     return labels[:-2] + (None,) * (len(y.shape) - len(labels) + 2)
 
 
-def row(x: Value) -> Value:
-    """Return x as rows: with a new axis before the last."""
-    return expand_dims(x, axis=-2)
-
-
-def column(x: Value) -> Value:
-    """Return x as columns: with a new last axis."""
-    return expand_dims(x, axis=-1)
+row = functools.partial(expand_dims, axis=-2)  # x as rows: with a new axis before the last
+column = functools.partial(expand_dims, axis=-1)  # x as columns
 
 
 def spread(g: Value) -> Value:
