@@ -16,7 +16,7 @@ from .choices import where
 from .declare import JUMP, KINK, SMOOTH, Labels, case, example, op
 from .shaping import all_but_axis, axis_of, shape_of
 
-_POSITION = whole_numbers(0, 1)
+_PICKS: Any = {"smoothness": (SMOOTH, JUMP), "domain": (REAL, whole_numbers(0, 1)), "linear": ((0,),)}
 Key = tuple[Any, ...]
 
 
@@ -99,9 +99,7 @@ def _axes_of_put(
 
 @op(
     lambda i, g, y, x, *indices, key: put(g, *indices, key=key, shape=x.shape),
-    smoothness=(SMOOTH, JUMP),
-    domain=(REAL, _POSITION),
-    linear=((0,),),
+    **_PICKS,
     axes=_axes_of_getitem,
     cases=[
         case((3, 4), key=(1,)),
@@ -126,9 +124,7 @@ def getitem(x: Value, /, *indices: Value, key: Key) -> Value:
 
 @op(
     lambda i, g, y, x, *indices, key, shape: getitem(g, *indices, key=key),
-    smoothness=(SMOOTH, JUMP),
-    domain=(REAL, _POSITION),
-    linear=((0,),),
+    **_PICKS,
     axes=_axes_of_put,
     cases=[case((4,), key=(1,), shape=(3, 4)), case((5, 4), (5,), key=(INDEX,), shape=(3, 4))],
     range=ranges.placed,
@@ -173,9 +169,7 @@ def _axes_along(i: int, labels: Labels, y: Value, *inputs: Value, axis: int, sha
 @op(
     lambda g, y, x, indices, *, axis: put_along_axis(g, indices, axis=axis, shape=x.shape),
     None,
-    smoothness=(SMOOTH, JUMP),
-    domain=(REAL, _POSITION),
-    linear=((0,),),
+    **_PICKS,
     axes=_axes_along,
     cases=[case((2, 3), (2, 3), axis=1), case((3, 2), (1, 2), axis=0), case((1, 3), (2, 1), axis=-1)],
     range=ranges.moved,
@@ -194,9 +188,7 @@ def take_along_axis(x: Value, indices: Value, /, *, axis: int = -1) -> Value:
 @op(
     lambda g, y, x, indices, *, axis, shape: take_along_axis(g, indices, axis=axis),
     None,
-    smoothness=(SMOOTH, JUMP),
-    domain=(REAL, _POSITION),
-    linear=((0,),),
+    **_PICKS,
     axes=_axes_along,
     cases=[case((2, 3), (2, 3), axis=1, shape=(2, 3)), case((2, 2), (2, 2), axis=0, shape=(3, 2))],
     range=ranges.placed,
