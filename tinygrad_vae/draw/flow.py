@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ..core import Sample, Tensor, gradients, handled_draw, rewrite
+from ..core import Sample, Tensor, gradients, handled_draw, rewrite, topological_order
+from ..guard.conditions import problems_of
 from ..guard.paths import dependence, follow
-from ..guard.report import explain
 from ..guard.verdict import BiasedGradientWarning
 from ..ops import stop_gradient
 from ..ops.declare import BLOCKED, JUMP, STOP
@@ -94,20 +94,20 @@ def fates_of(cost: Tensor, targets: Sequence[Tensor], flow: Flow) -> dict[int, s
     if cost.shape == ():
         words = IN_WORDS | {OPEN: "gradient {}", PARTLY: "partly cut; only {} arrives"}
     fates = {id(t): words[flow.to_the_cost(t)] for t in targets}
-    reached = [t for t in targets if "{}" in fates[id(t)]]
-    if reached and explain(cost, targets).problems:
+    reached, order = [t for t in targets if "{}" in fates[id(t)]], topological_order([cost])
+    if reached and problems_of(follow(order, targets), order):
         return fates | {id(t): REFUSED for t in reached}
     biased = [t for t in reached if flow.is_biased(t) and fates[id(t)].startswith("gradient")]
     return fates | {id(t): f"biased {fates[id(t)]}" for t in biased}
 
 
-def with_numbers(cost: Tensor, targets: Sequence[Tensor], fates: dict[int, str]) -> dict[int, str]:
-    """Return the words with the gradients in them: those of the graph in which every draw is a constant."""
+def numbers_at(cost: Tensor, targets: Sequence[Tensor], fates: dict[int, str]) -> dict[int, str]:
+    """Return the gradients that the words have room for, in the graph in which every draw is a constant."""
     reached = [t for t in targets if "{}" in fates.get(id(t), "")]
     if not reached:
-        return fates
+        return {}
     fixed, *ends = rewrite([cost, *reached], lambda node, _: Tensor(node.value) if isinstance(node, Sample) else None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BiasedGradientWarning)  # it is written in the box instead
         found = gradients(fixed, ends)
-    return fates | {id(t): fates[id(t)].format(gradient_in_short(g)) for t, g in zip(reached, found, strict=True)}
+    return {id(t): gradient_in_short(g) for t, g in zip(reached, found, strict=True)}

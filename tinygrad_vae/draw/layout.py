@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import inf
 
 SIDE_GAP, LAYER_GAP, LANE = 30.0, 58.0, 14.0
@@ -19,16 +19,13 @@ SIDE_GAP, LAYER_GAP, LANE = 30.0, 58.0, 14.0
 
 @dataclass(frozen=True)
 class Layout:
-    """The position of everything, in a frame of ``width`` by ``height`` whose origin is the upper left corner.
+    """Where everything stands, in a frame of ``width`` by ``height`` whose origin is the upper left corner."""
 
-    ``lanes[e]`` holds the x of arrow e in each layer that it passes through; it runs straight down there, and moves
-    sideways only between the layers.
-    """
-
+    sizes: Sequence[tuple[float, float]]  # of each box
     centres: list[tuple[float, float]]
     layers: list[int]
-    bands: list[tuple[float, float]]
-    lanes: list[list[float]]
+    lanes: list[list[float]]  # of each arrow, the x in each layer that it passes through, straight down
+    bands: list[tuple[float, float]]  # the top and the bottom of each layer
     width: float
     height: float
 
@@ -52,28 +49,30 @@ def layered_layout(
     chains: list[list[int]] = []  # each edge as the boxes and lanes it runs through
     at = list(layers)
     for tail, head in edges:
-        chain = [tail]
-        for layer in range(layers[tail] + 1, layers[head]):
-            chain.append(len(at))
-            at.append(layer)
-            widths.append(LANE)
-        chains.append([*chain, head])
+        between = range(layers[tail] + 1, layers[head])
+        chains.append([tail, *range(len(at), len(at) + len(between)), head])
+        at += between
+        widths += [LANE] * len(between)
     links = [(a, b) for chain in chains for a, b in pairwise(chain)]
     rows = _ordered(at, links)
     xs = _positions(rows, widths, links, len(sizes))
-    _straighten([chain[1:-1] for chain in chains], rows, xs, widths)
-    left = min((xs[i] - widths[i] / 2 for i in range(len(at))), default=0.0)
+    lanes = [chain[1:-1] for chain in chains]
+    _straighten(lanes, rows, xs, widths)
+    left = min((x - w / 2 for x, w in zip(xs, widths, strict=True)), default=0.0)
     xs = [x - left for x in xs]
     bands: list[tuple[float, float]] = []
-    y = 0.0
     for row in rows:
-        height = max((sizes[i][1] for i in row if i < len(sizes)), default=0.0)
-        bands.append((y, y + height))
-        y += height + layer_gap
-    centres = [(xs[i], sum(bands[layers[i]]) / 2) for i in range(len(sizes))]
-    width = max((x + w / 2 for x, w in zip(xs, widths, strict=True)), default=0.0)
-    lanes = [[xs[i] for i in chain[1:-1]] for chain in chains]
-    return Layout(centres, layers, bands, lanes, width, bands[-1][1] if bands else 0.0)
+        top = bands[-1][1] + layer_gap if bands else 0.0
+        bands.append((top, top + max((sizes[i][1] for i in row if i < len(sizes)), default=0.0)))
+    return Layout(
+        sizes,
+        [(xs[i], sum(bands[layer]) / 2) for i, layer in enumerate(layers)],
+        layers,
+        [[xs[i] for i in lane] for lane in lanes],
+        bands,
+        max((x + w / 2 for x, w in zip(xs, widths, strict=True)), default=0.0),
+        bands[-1][1] if bands else 0.0,
+    )
 
 
 def _layers(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
@@ -108,11 +107,9 @@ def _ordered(at: Sequence[int], links: Sequence[tuple[int, int]]) -> list[list[i
         if not fewest:
             break
         place = {i: float(k) for row in rows for k, i in enumerate(row)}
-        towards = up if sweep % 2 == 0 else down
-        for row in rows if sweep % 2 == 0 else reversed(rows):
-            barycentre = {
-                i: sum(place[j] for j in towards[i]) / len(towards[i]) if towards[i] else place[i] for i in row
-            }
+        towards, order = (up, rows) if sweep % 2 == 0 else (down, rows[::-1])
+        for row in order:
+            barycentre = {i: sum(place[j] for j in towards[i] or [i]) / len(towards[i] or [i]) for i in row}
             row.sort(key=barycentre.__getitem__)
             place.update({i: float(k) for k, i in enumerate(row)})
         found = _crossings(rows, down)
@@ -144,25 +141,21 @@ def _positions(
         pulls[a].append((b, strength))
         pulls[b].append((a, strength))
     xs = [0.0] * len(widths)
-    offsets: list[list[float]] = []
+    lines = []  # each row with its offsets from the left, as close together as may be, and weights
     for row in rows:
-        offset, line = 0.0, []
-        for k, i in enumerate(row):
-            offset += (widths[row[k - 1]] + widths[i]) / 2 + SIDE_GAP if k else 0.0
-            line.append(offset)
-        offsets.append(line)
+        gaps = ((widths[a] + widths[b]) / 2 + SIDE_GAP for a, b in pairwise(row))
+        line = list(accumulate(gaps, initial=0.0))
+        lines.append((row, line, [sum(s for _, s in pulls[i]) or 1.0 for i in row]))
         for i, place in zip(row, line, strict=True):
             xs[i] = place - line[-1] / 2
     for sweep in range(max(24, min(400, 40_000 // max(len(xs), 1)))):
-        for row, line in list(zip(rows, offsets, strict=True))[:: 1 if sweep % 2 == 0 else -1]:
-            weights = [sum(s for _, s in pulls[i]) or 1.0 for i in row]
+        for row, line, weights in lines[:: 1 if sweep % 2 == 0 else -1]:
             wanted = [
-                sum(xs[j] * s for j, s in pulls[i]) / w if pulls[i] else xs[i]
-                for i, w in zip(row, weights, strict=True)
+                (sum(xs[j] * s for j, s in pulls[i]) / w if pulls[i] else xs[i]) - place
+                for i, place, w in zip(row, line, weights, strict=True)
             ]
-            fitted = _rising([x - o for x, o in zip(wanted, line, strict=True)], weights)
-            for i, x, o in zip(row, fitted, line, strict=True):
-                xs[i] = x + o
+            for i, x, place in zip(row, _rising(wanted, weights), line, strict=True):
+                xs[i] = x + place
     return xs
 
 
@@ -170,19 +163,15 @@ def _straighten(
     lanes: Sequence[Sequence[int]], rows: Sequence[Sequence[int]], xs: list[float], widths: Sequence[float]
 ) -> None:
     """Put the lanes of one arrow on one x, if the boxes beside them leave the room."""
-    beside = {
-        i: (row[k - 1] if k else None, row[k + 1] if k + 1 < len(row) else None)
-        for row in rows
-        for k, i in enumerate(row)
-    }
+    left_of = {b: a for row in rows for a, b in pairwise(row)}
+    right_of = {a: b for b, a in left_of.items()}
     for run in lanes:
         low, high = -inf, inf
         for i in run:
-            left, right = beside[i]
-            if left is not None:
-                low = max(low, xs[left] + (widths[left] + widths[i]) / 2 + SIDE_GAP / 2)
-            if right is not None:
-                high = min(high, xs[right] - (widths[right] + widths[i]) / 2 - SIDE_GAP / 2)
+            if (a := left_of.get(i)) is not None:
+                low = max(low, xs[a] + (widths[a] + widths[i]) / 2 + SIDE_GAP / 2)
+            if (b := right_of.get(i)) is not None:
+                high = min(high, xs[b] - (widths[b] + widths[i]) / 2 - SIDE_GAP / 2)
         if len(run) > 1 and low <= high:
             x = min(max(sum(xs[i] for i in run) / len(run), low), high)
             for i in run:

@@ -247,21 +247,19 @@ def _inline(panels: Sequence[Panel]) -> list[str]:
         out += [
             f'<svg class="graph" role="group" aria-label="{escape(heading)}" viewBox="0 0 {width:.1f} {height:.1f}" '
             f'style="--width: {width:.0f}px; aspect-ratio: {width:.0f} / {height:.0f}">',
-            *panel(_with_texts(picture, None), frame, _MARGIN, _MARGIN),
+            *panel(_with_texts(picture), frame, _MARGIN, _MARGIN),
             "</svg>",
         ]
     return out
 
 
-def _with_texts(picture: Picture, number: str | None) -> Picture:
-    """Return the picture with the words of gradients in its boxes, and a number in the place of every number."""
+def _with_texts(picture: Picture, number: str | None = None) -> Picture:
+    """Return the picture with the words of the page in its boxes; and a number in the place of every one, if given."""
     boxes = []
     for i, box in enumerate(picture.boxes):
         *before, value = box.value
-        words = _words(i, box, picture).replace("{}", number or "")
-        if number is None:
-            words = box.gradient.replace(_ALSO, "") if box.words else words
-        elif box.kind != CONSTANT and len(value) <= len(number):
+        if number is not None and box.kind != CONSTANT and len(value) <= len(number):
             value = number
-        boxes.append(replace(box, value=[*before, value], gradient=words))
+        words = _words(i, box, picture).replace("{}", box.number if number is None else number)
+        boxes.append(replace(box, value=[*before, value], words=words))
     return replace(picture, boxes=boxes)

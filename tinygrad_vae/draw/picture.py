@@ -12,7 +12,7 @@ import numpy as np
 from ..core import Drawn, Noise, Sample, Tensor, describe, handled_draw, is_array, topological_order, trees
 from ..guard.names import name_of_draw
 from ..ops import linear, matmul
-from .flow import CLOSED, CUT, IN_WORDS, OPEN, PARTLY, REFUSED, Flow, fates_of, with_numbers
+from .flow import CLOSED, CUT, IN_WORDS, OPEN, PARTLY, REFUSED, Flow, fates_of, numbers_at
 from .folding import Folding, head_of, is_activation, kept_input
 from .labels import LONGEST_DETAIL, LONGEST_FORMULA, innermost, label_of_ops, one_line, value_in_short
 
@@ -29,11 +29,16 @@ class Box:
     value: list[str]
     detail: str
     state: str = ""  # how far the gradient gets, if the box holds a target
-    gradient: str = ""  # the same in words, with the number
-    words: str = ""  # and with {} in its place
+    words: str = ""  # the same in words, with {} in the place of the number
+    number: str = ""
     drawn: bool = False  # the box stands for a draw that an estimator has taken care of
     arrives: bool = False  # the gradient gets here on its way back
     nodes: list[Any] = field(default_factory=list)
+
+    @property
+    def gradient(self) -> str:
+        """The words with the number."""
+        return self.words.replace("{}", self.number)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def picture_of(cost: Tensor, wrt: Any = None, *, open_layers: bool = False) -> P
     folding = Folding(order, open_layers)
     flow = Flow(order, targets, folding)
     words = {} if wrt is None else fates_of(cost, targets, flow)
-    shown = with_numbers(cost, targets, words)
+    numbers = numbers_at(cost, targets, words)
     boxes: list[Box] = []
     number: dict[int, int] = {}  # the box of each node and each array
     arrows: dict[Arrow, None] = {}
@@ -94,7 +99,7 @@ def picture_of(cost: Tensor, wrt: Any = None, *, open_layers: bool = False) -> P
                     incoming.append((number[id(x)], CLOSED, ""))
         number |= dict.fromkeys(members, len(boxes))
         arrows.update(dict.fromkeys(Arrow(tail, len(boxes), state, mark) for tail, state, mark in incoming))
-        boxes.append(_box(nodes, flow, words, shown, is_cost=id(cost) in members))
+        boxes.append(_box(nodes, flow, words, numbers, is_cost=id(cost) in members))
     refused = any(word == REFUSED for word in words.values())
     return Picture(boxes, list(arrows), wrt is not None and cost.shape == () and not refused)
 
@@ -109,7 +114,7 @@ def _targets(order: Sequence[Tensor], wrt: Any) -> list[Tensor]:
     return targets
 
 
-def _box(group: list[Tensor], flow: Flow, words: dict[int, str], shown: dict[int, str], is_cost: bool) -> Box:
+def _box(group: list[Tensor], flow: Flow, words: dict[int, str], numbers: dict[int, str], is_cost: bool) -> Box:
     """Return the box of some nodes."""
     head = head_of(group)
     made = [x for x in group if kept_input(x) is None]
@@ -122,7 +127,7 @@ def _box(group: list[Tensor], flow: Flow, words: dict[int, str], shown: dict[int
         kind = LEAF
     elif isinstance(head, Sample):
         kind = RANDOM
-        label = f"{name_of_draw(head.name, head.line)} ~ {type(innermost(head.dist)).__name__}"
+        label = f"{name_of_draw(head)} ~ {type(innermost(head.dist)).__name__}"
     elif (layer := next((x for x in made if x.op is None), None)) is not None:
         kind, label = GROUP, (layer.name or "").rpartition(".")[0]
         product = next(x for x in made if x.op in (linear, matmul))
@@ -135,17 +140,14 @@ def _box(group: list[Tensor], flow: Flow, words: dict[int, str], shown: dict[int
     asked = [x for x in group if id(x) in flow.targets]
     states = {flow.to_the_cost(x) for x in asked}
     state = next((s for s in (CUT, PARTLY, OPEN, CLOSED) if s in states), "")
-    gradient, word = (
-        found.get(id(asked[0]), "") if len(asked) == 1 else IN_WORDS.get(state, "") for found in (shown, words)
-    )
     return Box(
         kind,
         f"cost: {one_line(label)}" if is_cost and kind != LEAF else one_line(label),
         value,
         one_line(_detail(head, made, notes), LONGEST_DETAIL),
         state,
-        gradient,
-        word,
+        words.get(id(asked[0]), "") if len(asked) == 1 else IN_WORDS.get(state, ""),
+        numbers.get(id(asked[0]), "") if len(asked) == 1 else "",
         drawn=any(not note.weighs for note in notes),
         arrives=any(flow.asked(x) and flow.is_open(x) for x in group),
         nodes=group,
@@ -153,7 +155,7 @@ def _box(group: list[Tensor], flow: Flow, words: dict[int, str], shown: dict[int
 
 
 def _label_of_draw(note: Drawn) -> str:
-    name = name_of_draw(note.name, note.line)
+    name = name_of_draw(note)
     return f"log p({name})" if note.estimator == "score-function" else f"{name} ({note.estimator})"
 
 

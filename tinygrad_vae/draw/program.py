@@ -283,7 +283,7 @@ def _attributes(node: Tensor) -> dict[str, Any]:
 def looked_up(
     noises: Sequence[Noise], new: Mapping[int, Tensor], found: Sequence[Mapping[Slot, Tensor]]
 ) -> list[dict[Slot, list[str]]]:
-    """Return the texts of the numbers for a few draws: those of the graph, then others."""
+    """Return the texts of the numbers for a few draws; the first is the draw of the graph."""
     nodes = [node for numbers in found for node in numbers.values()]
     present = {id(x) for x in topological_order(nodes)}
     columns = [nodes]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from graphlib import CycleError
 from html import escape
 
 from .flow import CLOSED, COLOURS, CUT, OPEN, PARTLY
-from .layout import LAYER_GAP, layered_layout
+from .layout import LAYER_GAP, Layout, layered_layout
 from .picture import CONSTANT, GROUP, LEAF, NOISE, OPERATION, RANDOM, Arrow, Box, Picture
 
 LEGEND = {
@@ -106,20 +106,7 @@ def svg(panels: Sequence[tuple[str, Picture]], title: str) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Where a picture's boxes and arrows stand: the centre, size and layer of each box, and the lanes of each arrow."""
-
-    centres: list[tuple[float, float]]
-    sizes: list[tuple[float, float]]
-    layers: list[int]
-    lanes: list[list[float]]
-    bands: list[tuple[float, float]]
-    width: float
-    height: float
-
-
-def panel(picture: Picture, frame: Frame, left: float, top: float) -> list[str]:
+def panel(picture: Picture, frame: Layout, left: float, top: float) -> list[str]:
     """Return the arrows, then the boxes of a picture, in its order, shifted by ``left`` and ``top``."""
     boxes, ports = picture.boxes, _ports(picture, frame)
     return [
@@ -130,7 +117,7 @@ def panel(picture: Picture, frame: Frame, left: float, top: float) -> list[str]:
     ]
 
 
-def frames_of(pictures: Sequence[Picture], layer_gap: float = LAYER_GAP) -> list[Frame]:
+def frames_of(pictures: Sequence[Picture], layer_gap: float = LAYER_GAP) -> list[Layout]:
     """Lay out the pictures so that boxes of the same value share a slot; apart, if shared slots would make a circle."""
     try:
         return _shared_frames(pictures, layer_gap)
@@ -138,7 +125,7 @@ def frames_of(pictures: Sequence[Picture], layer_gap: float = LAYER_GAP) -> list
         return [_shared_frames([picture], layer_gap)[0] for picture in pictures]
 
 
-def _shared_frames(pictures: Sequence[Picture], layer_gap: float) -> list[Frame]:
+def _shared_frames(pictures: Sequence[Picture], layer_gap: float) -> list[Layout]:
     slots = _slots(pictures)
     room = [(0.0, 0.0)] * (1 + max(slot for taken in slots for slot in taken))
     edges: dict[tuple[int, int, int], None] = {}  # from, to, and the index among the arrows that join the two
@@ -153,14 +140,12 @@ def _shared_frames(pictures: Sequence[Picture], layer_gap: float) -> list[Frame]
     at = layered_layout(room, [(a, b) for a, b, _ in edges], layer_gap)
     lanes = dict(zip(edges, at.lanes, strict=True))
     return [
-        Frame(
-            [at.centres[slot] for slot in taken],
-            [_size(box) for box in picture.boxes],
-            [at.layers[slot] for slot in taken],
-            [lanes[edge] for edge in here],
-            at.bands,
-            at.width,
-            at.height,
+        replace(
+            at,
+            sizes=[_size(box) for box in picture.boxes],
+            centres=[at.centres[slot] for slot in taken],
+            layers=[at.layers[slot] for slot in taken],
+            lanes=[lanes[edge] for edge in here],
         )
         for picture, taken, here in zip(pictures, slots, wanted, strict=True)
     ]
@@ -242,7 +227,7 @@ def _edge_of(kind: str, dx: float, w: float, h: float) -> float:
     return h / 2 * (1 - 2 * abs(dx) / w) if kind == OPERATION else h / 2
 
 
-def _ports(picture: Picture, frame: Frame) -> list[tuple[Arrow, tuple[float, float]]]:
+def _ports(picture: Picture, frame: Layout) -> list[tuple[Arrow, tuple[float, float]]]:
     """Return each arrow with the x where it leaves and the x where it arrives.
 
     Several arrows at one box are set apart, in the order of their other ends.
@@ -261,7 +246,7 @@ def _ports(picture: Picture, frame: Frame) -> list[tuple[Arrow, tuple[float, flo
     return list(zip(picture.arrows, zip(leaving, arriving, strict=True), strict=True))
 
 
-def _arrow(arrow: Arrow, start: float, end: float, lanes: list[float], boxes: Sequence[Box], frame: Frame) -> str:
+def _arrow(arrow: Arrow, start: float, end: float, lanes: list[float], boxes: Sequence[Box], frame: Layout) -> str:
     """Draw an arrow: straight down past boxes, and aside in the gaps between layers only."""
     i, j = arrow.tail, arrow.head
     (tail_x, tail_y), (head_x, head_y) = frame.centres[i], frame.centres[j]
