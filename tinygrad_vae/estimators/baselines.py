@@ -1,6 +1,7 @@
-"""Baselines that are learned on the way: what a score function subtracts from the cost.
+"""Baselines: what a score function subtracts from the cost to lower the variance of its gradient.
 
-A baseline must not depend on the draw that it steadies: take one from earlier steps, or a function of the inputs alone.
+A baseline must not depend on the draw that it steadies: take one from earlier steps, or a function of the inputs alone,
+trained on its squared distance from the cost, ``mean((stop_gradient(cost) - baseline)**2)``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from ..core import Array, Noise, Sample, Tensor, Value, as_array, is_array, to_numpy, topological_order, trees, value_of
 from ..devices import to_host
-from ..guard.names import name_of_draw
+from ..guard.names import name_and_line
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,7 @@ class RunningAverage:
     """The mean of the costs so far, in which older ones fade: read it for a baseline, then update it.
 
     ``m <- decay m + (1 - decay) mean(cost)``, divided by ``1 - decay^steps``, so that the first steps are not pulled
-    towards 0. An update returns a new object: none can be read after the draw that it is to steady. The second example
-    trains a function of the inputs beside the cost, on its squared distance from it.
+    towards 0. An update returns a new object: none can be read after the draw that it is to steady.
 
     Args:
         decay: how much of the mean is kept from step to step: a mean over about ``1 / (1 - decay)`` steps.
@@ -40,13 +40,6 @@ class RunningAverage:
     ...     average = average.updated(cost)
     >>> bool(abs(average.value - 5) < 2)
     True
-
-    >>> x, w, k = np.linspace(-1, 1, 10), tg.Tensor(0.5, "w"), tg.Tensor(np.zeros(2), "k")
-    >>> cost = tg.Normal(w * x, 1.0).sample(rng=rng) ** 2
-    >>> baseline = k[0] + k[1] * x**2
-    >>> loss = tg.mean(tg.score_function(cost, baseline)) + tg.mean((tg.stop_gradient(cost) - baseline) ** 2)
-    >>> tg.gradients(loss, [w, k])[1].shape
-    (2,)
     """
 
     decay: float = trees.static(default=0.9)
@@ -98,7 +91,7 @@ def check_baseline(cost: Tensor, baseline: Value | None, samples: Sequence[Sampl
     for k, z in enumerate(samples):
         if held >> k & 1 or (z.noise.origin if isinstance(z.noise, Noise) else id(z.noise)) in sources:
             raise ValueError(
-                f"score_function: the baseline depends on {name_of_draw(z.name, z.line)} ({z.line}), the draw whose "
+                f"score_function: the baseline depends on {name_and_line(z)}, the draw whose "
                 "gradient it is to steady. That biases the gradient: the mean over a batch of K draws shrinks it by "
                 "the factor 1 - 1/K. Use a number from earlier steps, read before it is updated, a function of the "
                 'inputs alone, or the mean of the other draws: estimate(cost, default="leave-one-out")'
@@ -108,7 +101,7 @@ def check_baseline(cost: Tensor, baseline: Value | None, samples: Sequence[Sampl
 def _values_held(order: list[Tensor], cost: Tensor, baseline: Value, samples: Sequence[Sample]) -> int:
     """Return the draws, as bits, after which an array of the baseline is, views or sums up the value of a node.
 
-    No more can be seen of an array: one that was computed from such a value is an array like any other.
+    Nothing else can be seen: an array that was computed from the value of a node is an array like any other.
     """
     leaves = [x for node in order for x in (node, *node.inputs) if getattr(x, "op", None) is None] or [baseline]
     arrays = [value_of(x) for x in leaves]

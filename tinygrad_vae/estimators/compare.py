@@ -62,10 +62,9 @@ def compare_estimators(
 ) -> Comparison:
     """Measure estimators on a cost: mean, standard error, variance, time, and variance x time.
 
-    Each run draws the cost anew, and takes the gradient of that one draw with every estimator. Where an estimator is
-    not valid at one of several random nodes, pathwise or the score function stands in for it there; where it is
-    refused, its row of the ``Comparison`` says why. One whose mean differs from the others' by more than chance has
-    an alarm.
+    Each run draws the cost anew, and takes the gradient of that draw with every estimator. If an estimator is not valid
+    at one of several random nodes, pathwise or the score function takes its place there; if it is refused, its row of
+    the ``Comparison`` says why. One whose mean differs from the others' by more than chance has an alarm.
 
     Args:
         f: a function ``f(parameters, rng)`` that draws and returns a cost, or a cost, which is replayed with new noise.
@@ -151,7 +150,7 @@ def check_comparison(f: Any, rng: Any, runs: Any) -> None:
     if not isinstance(rng, NoiseStream):
         raise TypeError(f"rng takes a stream from tg.noise(seed), found {describe(rng)}")
     if isinstance(runs, bool) or not isinstance(runs, (int, np.integer)) or runs < FEWEST:
-        raise ValueError(f"runs must be a whole number from {FEWEST} on, found {runs!r}")
+        raise ValueError(f"runs must be a whole number, at least {FEWEST}, found {runs!r}")
 
 
 def _drawn(f: Program, parameters: Any, rng: NoiseStream) -> tuple[Tensor, Any]:
@@ -205,7 +204,7 @@ def _instances(cost: Tensor, rng: NoiseStream, chosen: Iterable[str | Estimator]
 
 
 def _is_of_use(estimator: Estimator, z: Sample, cost: Tensor) -> bool:
-    """Return whether an estimator is valid at a node, and no other one that is simpler comes to the same there."""
+    """Return whether an estimator is valid at a node, and no simpler one gives the same gradient there."""
     simpler = estimator.where_path_jumps and not path_after(z, cost).jumps
     return not simpler and estimator.refusal(z, cost) is None
 
@@ -225,7 +224,7 @@ class _Record:
             elif here is None:
                 here = ScoreFunction() if z.dist.path is None or path_after(z, cost).jumps else Pathwise()
             self.chosen.append(here)
-            at.append(f"{here.name} for {name_of_draw(z.name, z.line)}")
+            at.append(f"{here.name} for {name_of_draw(z)}")
         if estimator not in self.chosen:  # it is valid nowhere, and its refusal is to say why
             self.chosen = [estimator] * len(self.chosen)
         alone = all(here is estimator for here in self.chosen)

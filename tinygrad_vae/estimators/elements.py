@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core import Array, InvalidGradientError, Noise, Sample, Tensor, Value, namespace, to_numpy
 from ..guard.axes import Labels, aligned_log_prob, surviving_axes
-from ..guard.names import name_of_draw
+from ..guard.names import name_and_line
 from ..ops import reshape, where
 
 JOINED = "the draws are not independent, so that the others are no baseline"
@@ -72,7 +72,7 @@ def check_independent(z: Sample, labels: Labels) -> None:
     """Raise where draws that depend on each other would be weighed together."""
     if has_dependent_draws(z) and 0 not in labels:
         raise InvalidGradientError(
-            f"the draws of {name_of_draw(z.name, z.line)} ({z.line}) are not independent of each other (a Sobol "
+            f"the draws of {name_and_line(z)} are not independent of each other (a Sobol "
             "sequence, antithetic pairs), and the cost joins them: each would be weighed with the log-probability of "
             "the others too. Let the cost keep the axis that counts them, and average it after the estimator; or use "
             "reparameterize(cost)"

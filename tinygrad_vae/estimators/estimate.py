@@ -53,7 +53,7 @@ def estimate(
     for key, choice in (choices or {}).items():
         z = by_key.get(key if isinstance(key, str) else id(key))
         if z is None:
-            names = ", ".join(name_of_draw(s.name, s.line) for s in samples) or "none"
+            names = ", ".join(name_of_draw(s) for s in samples) or "none"
             raise ValueError(f"estimate: no random node {key!r} blocks the gradient of the cost; these do: {names}")
         chosen[id(z.noise)] = _estimator(choice)
     left = [z for z in samples if id(z.noise) not in chosen]

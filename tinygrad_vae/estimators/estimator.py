@@ -1,8 +1,8 @@
 """The one mechanism of all estimators: a random node and the rest of the cost after it, taken apart and rejoined.
 
 ``z = transform(noise, parameters)`` is a random node, and ``K`` everything from z to the cost. An estimator gives a
-combination of copies of K whose expectation, and whose derivative's expectation, are those of ``E K(z)``. The earliest
-node comes first, and K takes care of the later ones. The value of the cost is put back at the very end.
+combination of copies of K that equals ``E K(z)`` in expectation, and so does its derivative. The earliest node comes
+first, and K takes care of the later ones. The value of the cost is put back at the very end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..core import (
     topological_order,
 )
 from ..guard.conditions import FIRST_ONLY, OTHER_NOISE
-from ..guard.names import name_of_draw
+from ..guard.names import name_and_line
 from ..guard.paths import live_samples
 from ..guard.report import ESTIMATORS
 from ..ops import identity, stop_gradient, surrogate
@@ -63,8 +63,8 @@ class Rest:
     def number(self, value: Value) -> Tensor:
         """Return K without a gradient, for differences of costs: its later draws are replayed and need no estimator.
 
-        An expectation over a later draw stays one. The time of a chain of n draws grows like n^2, that of n copies of
-        their ``rest`` like 2^n.
+        An expectation over a later draw stays one. A chain of n draws takes a time of n^2, and would take 2^n if the
+        later draws of each copy were taken care of.
         """
         expected = {key: estimator for key, estimator in self.later.items() if not estimator.keeps_value}
         return stop_gradient(continued(self._at(value), expected))
@@ -141,7 +141,7 @@ class Estimator:
         return None
 
     def together(self, samples: Sequence[Sample], cost: Tensor) -> Tensor | None:
-        """Return the cost with all of these random nodes taken care of at once, where that comes to the same."""
+        """Return the cost with all of these random nodes taken care of at once, if that gives the same gradient."""
         return None
 
     def __call__(self, cost: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Ten
     at = {z: choices[id(z.noise)] for z in samples if id(z.noise) in choices}
     for z, estimator in at.items():
         if objection := estimator.refusal(z, cost):
-            raise InvalidGradientError(f"{estimator.name} for {name_of_draw(z.name, z.line)} ({z.line}): {objection}")
+            raise InvalidGradientError(f"{estimator.name} for {name_and_line(z)}: {objection}")
     if (copies := math.prod(estimator.copies(z, cost) for z, estimator in at.items())) > LARGEST:
         names = ", ".join(sorted({estimator.name for z, estimator in at.items() if estimator.copies(z, cost) > 1}))
         raise InvalidGradientError(
@@ -213,7 +213,7 @@ def taken_care(cost: Tensor, choices: Choices, samples: Sequence[Sample]) -> Ten
 
 
 def _check_independent(cost: Tensor, at: Mapping[Sample, Estimator]) -> None:
-    """Refuse a cost in which something else than the draw itself was made from its noise.
+    """Refuse a cost in which another node than the draw was made from its noise.
 
     Antithetic partners share noise. Weighing with log p(z) would ignore the partner; a path includes it.
     """
@@ -224,7 +224,7 @@ def _check_independent(cost: Tensor, at: Mapping[Sample, Estimator]) -> None:
             z = drawn.get(x.origin) if isinstance(x, Noise) else None
             if z is not None and z is not node:
                 raise ValueError(
-                    f"the cost depends on the noise of {name_of_draw(z.name, z.line)} ({z.line}) in two ways, such as "
+                    f"the cost depends on the noise of {name_and_line(z)} in two ways, such as "
                     "an antithetic pair, a part that is open already, copies that an earlier estimate has made, or "
                     "draws from two streams of one seed; choose for all random nodes in one call, draw from one "
                     "stream, or apply the estimator to each part of the cost alone, and then add the results"

@@ -32,12 +32,10 @@ from .roots import Edge, along, behind, edges, only, root_of
 class PathAndBoundary(Estimator):
     """``K(transform(noise, theta)) - sum over the roots of J zero(F(z*; theta))``: the path, and what it does not see.
 
-    Valid for costs that jump only in comparisons and signs, such as ``where(x > c, f, g)``, where c may depend on
-    parameters and on other draws, and in distributions with a path and a cdf. Each comparison has to be monotone in one
-    of the draws that decide it, and is solved in the latest such draw. It takes two copies of the cost for each
-    comparison, and for each of its elements that the cost mixes. First derivatives only. A cost without jumps gets its
-    path alone.
-    Gong and Ho 1987; Lee, Yu and Yang 2018.
+    Valid for costs that jump only in comparisons and signs, like ``where(x > c, f, g)``, where c may depend on
+    parameters and on other draws, and for distributions with a path and a cdf. Each comparison must be monotone in one
+    of the draws that decide it; the latest of these is used. Two copies of the cost for each comparison, and for each
+    of its elements that the cost mixes. First derivatives only. Gong and Ho 1987; Lee, Yu and Yang 2018.
 
     >>> mu = tg.Tensor(np.zeros(4), "mu")
     >>> x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
@@ -164,10 +162,10 @@ def _solved_in(c: Tensor, draws: Sequence[Sample], cost: Tensor) -> tuple[Sample
 
 def _why_not(c: Tensor, z: Sample, cost: Tensor) -> str | None:
     """Return why the comparison cannot be solved in z, or ``None``."""
-    name, words = name_of_draw(z.name, z.line), op_in_words(c)
+    name, words = name_of_draw(z), op_in_words(c)
     for y in _deciders(c):
         if y is not z and _is_among(z, topological_order([y])):
-            other = name_of_draw(y.name, y.line)
+            other = name_of_draw(y)
             return (
                 f"{words} is decided by {other} too, a draw that depends on {name}: choose path-and-boundary for "
                 f"{other}, or the score function for {name}"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ..core import UNIFORM, InvalidGradientError, NoiseStream, Sample, Tensor, Value, new_noise, topological_order
 from ..guard.axes import surviving_axes
-from ..guard.names import name_of_draw
+from ..guard.names import name_and_line
 from ..ops import exp, sigmoid, sum
 from .elements import aligned, batch_ndim
 from .estimator import Estimator, Rest, zero
@@ -27,8 +27,8 @@ class RELAX(Estimator):
 
     Args:
         control: a function of noisy logits, which have the shape of the draw. The result has the shape of the cost, or
-            that of the draw, and is then added up over what the cost mixes. Where each element of the cost depends on
-            draws of its own, so must that of the control; ``InvalidGradientError`` where it does not.
+            of the draw; then it is added up over what the cost mixes. If each element of the cost depends on draws of
+            its own, so must each element of the result, or it is an ``InvalidGradientError``.
         rng: a stream from ``tg.noise(seed)`` for the conditional draw.
 
     >>> logits = tg.Tensor(np.zeros(3), "logits")
@@ -58,16 +58,15 @@ class RELAX(Estimator):
         apart = [(a, label) for a, label in apart if label < len(batch)]
         if c.shape not in (cost.shape, z.shape, batch):
             raise ValueError(
-                f"RELAX: the control gave shape {c.shape}; give that of the cost, {cost.shape}, or of a draw, {z.shape}"
+                f"RELAX: the control gave shape {c.shape}; the cost has shape {cost.shape}, and a draw {z.shape}"
             )
         if c.shape == cost.shape and _keeps_apart(c, noisy, apart):
             return c
         if c.shape not in (z.shape, batch) or not _keeps_apart(c, noisy, [(label, label) for _, label in apart]):
             raise InvalidGradientError(
-                f"RELAX for {name_of_draw(z.name, z.line)} ({z.line}): each element of the cost, of shape "
-                f"{cost.shape}, depends on draws of its own, and so must that of the control, which gave shape "
-                f"{c.shape} and joins the draws of others; give a control that works on each draw by itself, or a cost "
-                "that is one number"
+                f"RELAX for {name_and_line(z)}: each element of the cost, of shape "
+                f"{cost.shape}, depends on draws of its own. The control, which gave shape {c.shape}, joins the draws "
+                "of others; give one that works on each draw by itself, or a cost that is one number"
             )
         joined = c if c.shape == batch else sum(c, axis=tuple(range(len(batch), z.ndim)))
         return aligned(joined, z, cost)
@@ -95,10 +94,9 @@ _SCORE = ScoreFunction()
 class REBAR(RELAX):
     """RELAX whose control variate is the cost itself at a relaxed draw, ``c = eta K(softmax(s / temperature))``.
 
-    The cost must take relaxed draws too, and smoothly: beside masks of -1e9 a softmax is a step for all that a relaxed
-    draw can tell, and REBAR is calm and wrong there; ``compare_estimators`` shows it. Inside the control variate, later
-    draws of this estimator have the score function: relaxed again in each copy, n draws in a row would take 3^n copies.
-    Tucker et al. 2017.
+    The cost must be a smooth function of relaxed draws too. A softmax beside masks of -1e9 is a step, and REBAR is calm
+    and wrong there; ``compare_estimators`` shows it. Inside the control variate, later draws of this estimator have the
+    score function: relaxed again in each copy, n draws in a row would take 3^n copies. Tucker et al. 2017.
 
     Args:
         rng: a stream from ``tg.noise(seed)`` for the conditional draw.

@@ -63,7 +63,7 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
     of_c, of_z = surviving_axes(cost, c), surviving_axes(cost, z)
     common = {b: a for b, a in zip(of_z, of_c, strict=True) if b is not None and a is not None}
     parts, masks = list(_positions(c, set(common.values()))), list(_positions(z, set(common)))
-    words = f"{op_in_words(c)}, which {name_of_draw(z.name, z.line)} decides"
+    words = f"{op_in_words(c)}, which {name_of_draw(z)} decides"
     if 2 * len(parts) > LARGEST:
         raise InvalidGradientError(
             f"{words}: the cost mixes {len(parts)} elements of it, each of which takes two copies of the cost, more "

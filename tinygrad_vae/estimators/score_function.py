@@ -160,11 +160,11 @@ class LeaveOneOut(ScoreFunction):
 class SecondDraw(ScoreFunction):
     """The score function with the cost of an independent second draw for a baseline: ``magic (K(z) - K(z')) + K(z')``.
 
-    Valid where the score function is, at the price of a second copy of the cost: the baseline of Kool, van Hoof and
-    Welling 2019 for two draws, of which only the first has a gradient.
+    Valid where the score function is; takes a second copy of the cost. Kool, van Hoof and Welling 2019, for two draws
+    of which only the first has a gradient.
 
     Args:
-        rng: a stream from ``tg.noise(seed)`` for the second draw, other noise than that of the cost.
+        rng: a stream from ``tg.noise(seed)`` for the second draw; the cost must be drawn from another one.
 
     >>> mu = tg.Tensor(2.0, "mu")
     >>> z = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="z")
@@ -189,9 +189,9 @@ class SecondDraw(ScoreFunction):
 def score_function(cost: Tensor, baseline: Value | None = None, *, credit: str = "auto") -> Tensor:
     """Let the gradient of every random node of the cost go through its log-probability.
 
-    Each element of the cost is weighed with ``exp(l - stop(l))``, whose value is 1 and whose derivative is that of l,
-    the log-probability of the draws that it depends on. The value stays bit for bit; where no random node is left, the
-    very same object is returned.
+    Each element of the cost is weighed with ``exp(l - stop(l))``, which is 1 and has the derivative of l, the
+    log-probability of the draws that it depends on. The value stays bit for bit; where no random node is left, the very
+    same object is returned.
 
     Args:
         cost: a Tensor; best with one element for each example or sample, and averaged afterwards.

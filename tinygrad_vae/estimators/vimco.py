@@ -1,7 +1,7 @@
 """VIMCO: the score function of a bound on several draws, with a baseline for each draw made of all others.
 
 ``L = log (1/n sum_k w_k)`` is one cost of n draws. The score function would weigh the log-probability of each draw with
-all of it. VIMCO weighs with what the draw has added, since the other draws tell what its weight would have been.
+all of it. VIMCO weighs it with the difference that this draw made, which the other draws tell.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .score_function import weighable
 
 
 class VIMCO(Estimator):
-    """For ``logsumexp(log_weights, axis=0)``, its negative, and what is added to it: ``(L - L_-k) dlog q(z_k)``.
+    """For ``logsumexp(log_weights, axis=0)`` or its negative, plus any terms: ``(L - L_-k) dlog q(z_k)``.
 
     ``L_-k`` is L with the mean of the other log-weights in the place of the k-th, so that it does not depend on draw k.
-    The derivative that L has at given draws is added. Mnih and Rezende 2016, equations 7 to 10.
+    The derivative of L at given draws is added. Mnih and Rezende 2016, equations 7 to 10.
 
     >>> logits = tg.Tensor(np.zeros(4), "logits")
     >>> b = tg.Independent(tg.Bernoulli(logits=logits), 1).sample((5,), rng=tg.noise(0), name="b")

@@ -7,7 +7,7 @@ from typing import Any
 from ..core import Noise, Sample, Tensor, handled_draw
 from ..ops import surrogate
 from ..ops.declare import BLOCKED, JUMP, STOP
-from .names import name_of_draw, op_in_words
+from .names import name_and_line, op_in_words
 from .paths import Paths
 
 OTHER_NOISE = (
@@ -76,26 +76,30 @@ def _bent_costs(paths: Paths) -> list[tuple[str, int]]:
         if node.op is None:
             continue
         drawn = node.attrs["drawn"] if node.op is handled_draw else None
-        expected[id(node)] = paths.origins.get(drawn.origin, 0) if drawn else 0
-        weight, cost = nothing, nothing
+        gone, weight, cost = paths.origins.get(drawn.origin, 0) if drawn else 0, nothing, nothing
         if drawn and drawn.weighs:
             weight = sources.get(id(node), 0), paths.opened.get(id(node), 0)
         for i, x in enumerate(node.inputs):
-            expected[id(node)] |= expected.get(id(x), 0)
-            if node.op.declared.smoothness_in(i) in (STOP, JUMP, BLOCKED):
-                continue
-            weight = _union(weight, weights.get(id(x), nothing))
-            noises, parameters = costs.get(id(x), nothing)
+            gone |= expected.get(id(x), 0)
+            weighs, weighed = weights.get(id(x), nothing), costs.get(id(x), nothing)
+            if weighs is weighed or node.op.declared.smoothness_in(i) in (STOP, JUMP, BLOCKED):
+                continue  # both are nothing, or no gradient goes there
+            weight = _union(weight, weighs)
+            noises, parameters = weighed
             together = node.op.declared.linear_with(i, len(node.inputs)) if noises else ()
             others = [id(y) for j, y in enumerate(node.inputs) if noises and j not in together]
             if together and not any(noises & (sources.get(y, 0) | expected.get(y, 0)) for y in others):
-                cost = _union(cost, (noises, parameters))
+                cost = _union(cost, weighed)
             elif noises and parameters:
                 text = _BENT.format(node.op.name)
                 problems[text] = problems.get(text, 0) | parameters
         if node.op is surrogate:
             cost = _union(cost, weight)
-        weights[id(node)], costs[id(node)] = weight, cost
+        for found, pair in ((weights, weight), (costs, cost)):
+            if pair[0]:
+                found[id(node)] = pair
+        if gone:
+            expected[id(node)] = gone
     return list(problems.items())
 
 
@@ -112,8 +116,8 @@ def _swapped_noise(paths: Paths, order: list[Tensor]) -> list[tuple[str, int]]:
     problems = []
     for note in paths.notes if reached else []:
         drawn = note.attrs["drawn"]
-        if drawn.weighs and (drawn.name, drawn.line) in reached:
-            bits = reached[drawn.name, drawn.line] | paths.opened.get(id(note), 0)
-            name = name_of_draw(drawn.name, drawn.line)
-            problems += [(f"{drawn.estimator} for {name} ({drawn.line}): {OTHER_NOISE}", bits)] if bits else []
+        swapped = reached.get((drawn.name, drawn.line)) if drawn.weighs else None
+        bits = 0 if swapped is None else swapped | paths.opened.get(id(note), 0)
+        if bits:
+            problems.append((f"{drawn.estimator} for {name_and_line(drawn)}: {OTHER_NOISE}", bits))
     return problems

@@ -6,25 +6,30 @@ import ast
 import linecache
 from typing import Any
 
-from ..core import SourceLine, Tensor
+from ..core import Drawn, Sample, Tensor
 from ..ops import equal, less, less_equal, not_equal
 
 _COMPARISONS = {less: "<", less_equal: "<=", equal: "==", not_equal: "!="}
 _MIRRORED = {"<": ">", "<=": ">=", "==": "==", "!=": "!="}
 
 
-def name_of_draw(name: str | None, line: SourceLine) -> str:
-    """Return the name that was given to a draw, or that of the variable that it was assigned to."""
-    if name:
-        return name
+def name_of_draw(z: Sample | Drawn) -> str:
+    """Return the name that was given to a draw, or the variable that it was assigned to."""
+    if z.name:
+        return str(z.name)
     try:
-        (statement,) = ast.parse(linecache.getline(line.file, line.line).strip()).body
+        (statement,) = ast.parse(linecache.getline(z.line.file, z.line.line).strip()).body
     except (SyntaxError, ValueError):  # only a part of a statement stands on the line
         return "a draw"
     match statement:
         case ast.Assign([ast.Name(variable)], ast.Call(ast.Attribute(attr="sample" | "rsample"))):
             return variable
     return "a draw"
+
+
+def name_and_line(z: Sample | Drawn) -> str:
+    """Return a draw as messages name it: ``z (train.py:41)``."""
+    return f"{name_of_draw(z)} ({z.line})"
 
 
 def op_in_words(node: Tensor) -> str:

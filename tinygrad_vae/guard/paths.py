@@ -49,8 +49,8 @@ def live_of(order: list[Tensor]) -> list[Tensor]:
     live = {id(order[-1])}
     for node in reversed(order):
         if node.op is not None and id(node) in live:
-            smoothness_in = node.op.declared.smoothness_in
-            live.update(id(x) for i, x in enumerate(node.inputs) if smoothness_in(i) != STOP)
+            cut = STOP in node.op.declared.smoothness
+            live.update(id(x) for i, x in enumerate(node.inputs) if not (cut and dependence(node, i) == STOP))
     return [node for node in order if id(node) in live]
 
 
@@ -123,7 +123,7 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
                 sources[key] = origins.setdefault(node.origin, 1 << len(origins))
             continue
         through_open, through_blocked, bent, noises, noise_jumps = opened.get(key, 0), 0, 0, 0, False
-        jumps = {JUMP: 0, PIECEWISE: 0, "meeting": 0}
+        jumps: dict[str, int] = {}
         for i, x in enumerate(node.inputs):
             a, b, random = opened.get(id(x), 0), blocked.get(id(x), 0), sources.get(id(x), 0)
             if not (a or b or random):
@@ -142,7 +142,8 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
                 bent |= a if kind == KINK else 0
             if kind in (JUMP, PIECEWISE):
                 noise_jumps = noise_jumps or bool(random)
-                jumps[kind if random else "meeting"] |= a
+                kind = kind if random else "meeting"
+                jumps[kind] = jumps.get(kind, 0) | a
         if isinstance(node, Sample) or (op is handled_draw and is_random(node.attrs["drawn"])):
             noises = noises or origins.setdefault(node, 1 << len(origins))
         for found, bits in ((opened, through_open), (blocked, through_blocked), (sources, noises)):
@@ -160,8 +161,11 @@ def follow(order: list[Tensor], wrt: Sequence[Tensor]) -> Paths:
             x = node.inputs[op.declared.pole[0]]
             if opened.get(id(x), 0) and sources.get(id(x), 0):
                 poles[node] = opened[id(x)]
-        paths.kinks += [(node, bent)] if bent else []
-        paths.jumps += [(node, kind, a) for kind, a in jumps.items() if a and (noise_jumps or kind != "meeting")]
+        if bent:
+            paths.kinks.append((node, bent))
+        for kind in (JUMP, PIECEWISE, "meeting") if jumps else ():
+            if jumps.get(kind) and (noise_jumps or kind != "meeting"):
+                paths.jumps.append((node, kind, jumps[kind]))
     paths.jumps += [(node, "pole", poles[node]) for node in leaping(poles)]
     return paths
 

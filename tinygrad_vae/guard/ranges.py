@@ -17,12 +17,12 @@ Noises = dict[int, frozenset[Tensor]]
 
 
 def is_random(drawn: Drawn) -> bool:
-    """Return whether what stands for a draw is random, even if a Tensor was put in the place of its noise."""
+    """Return whether a node in the place of a draw is random, even if a Tensor was put in the place of its noise."""
     return drawn.weighs or drawn.estimator == "pathwise"
 
 
 def leaping(nodes: Iterable[Tensor]) -> list[Tensor]:
-    """Return those of the nodes, made by ops with a pole, whose random values may cross it."""
+    """Return the nodes, of some made by ops with a pole, whose random values may cross it."""
     with np.errstate(all="ignore"):
         anywhere = {id(x): REALS for node in nodes for x in node.inputs if isinstance(x, Tensor)}
         nodes = [node for node in nodes if _leaps(node, anywhere, True)]  # x**2 and x / 2 leap nowhere

@@ -96,9 +96,7 @@ class Explanation:
         elif self.problems:
             head = "the gradient of this graph would be wrong"
         elif not self.unbiased:
-            head = (
-                "BIASED: a random node is taken care of by an estimator whose gradient is not that of the expectation"
-            )
+            head = "BIASED: an estimator of a random node does not give the gradient of the expectation"
         elif self.nodes:
             head = "UNBIASED: every random node between the cost and a parameter is taken care of"
         else:
@@ -155,9 +153,10 @@ def report(order: list[Tensor], wrt: Any, every_estimator: bool = False) -> Expl
     once: dict[Any, Drawn] = {}  # of the notes on copies of one draw
     for drawn in (note.attrs["drawn"] for note in paths.notes):
         once.setdefault((drawn.origin or object(), drawn.name, drawn.line, drawn.estimator, drawn.note), drawn)
-    for drawn in once.values():
-        name = name_of_draw(drawn.name, drawn.line)
-        nodes.append(RandomNode(name, drawn.dist, str(drawn.line), drawn.estimator, drawn.note, drawn.biased))
+    nodes += [
+        RandomNode(name_of_draw(drawn), drawn.dist, str(drawn.line), drawn.estimator, drawn.note, drawn.biased)
+        for drawn in once.values()
+    ]
     problems = [
         f"{text}\n{'':15}(parameters: {wrapped(paths.names(bits))})" for text, bits in problems_of(paths, order)
     ]
@@ -167,7 +166,7 @@ def report(order: list[Tensor], wrt: Any, every_estimator: bool = False) -> Expl
 
 
 def _random_node(z: Sample, paths: Paths, opened: int, others: list[tuple[str, Any]]) -> RandomNode:
-    hidden, cost, name = paths.of_distribution(z), paths.live[-1], name_of_draw(z.name, z.line)
+    hidden, cost, name = paths.of_distribution(z), paths.live[-1], name_of_draw(z)
     cut, partly, open_ = (paths.names(bits) for bits in (hidden & ~opened, hidden & opened, opened & ~hidden))
     options, jumps = [_pathwise_option(z, name, cost), _score_option(z, paths)], path_after(z, cost).jumps
     score = options[1]
@@ -179,7 +178,7 @@ def _random_node(z: Sample, paths: Paths, opened: int, others: list[tuple[str, A
         if estimator.where_path_jumps and jumps and z.dist.path is not None:
             call, reason = estimator.where_path_jumps, objection or f"the path, and the boundary at {', '.join(jumps)}"
         elif estimator.where_path_jumps and objection is None:
-            objection = reason = "the cost does not jump with it: reparameterize(cost) comes to the same"
+            objection = reason = "the cost does not jump with it: reparameterize(cost) gives the same gradient"
         options.append(Option(call, objection is None, reason, estimator.biased))
     return RandomNode(name, str(z.dist), str(z.line), cut=cut, partly_cut=partly, open=open_, options=options)
 
@@ -188,7 +187,7 @@ def jump_objection(z: Sample, cost: Tensor) -> str | None:
     """Say which ops make the cost jump with z, or return ``None``."""
     jumps = path_after(z, cost).jumps
     verb = "jump" if len(jumps) > 1 else "jumps"
-    return f"{', '.join(jumps)} between {name_of_draw(z.name, z.line)} and the cost {verb}" if jumps else None
+    return f"{', '.join(jumps)} between {name_of_draw(z)} and the cost {verb}" if jumps else None
 
 
 def _pathwise_option(z: Sample, name: str, cost: Tensor) -> Option:

@@ -22,7 +22,7 @@ from ..core import (
 from ..ops import stop_gradient, sum, surrogate
 from ..refusals import first_order, refuse_gradient
 from .conditions import problems_of
-from .names import name_of_draw
+from .names import name_and_line
 from .paths import Paths, follow
 from .report import report
 
@@ -30,7 +30,7 @@ Marking = Callable[[list[Tensor]], list[Tensor]]
 
 
 class BiasedGradientWarning(UserWarning):
-    """A gradient was asked for that is not that of the expectation, by an estimator that says so."""
+    """The estimator of a gradient says that it is biased: its mean is not the gradient of the expectation."""
 
 
 class RandomnessGuard(Guard):
@@ -60,8 +60,7 @@ class RandomnessGuard(Guard):
         for note in paths.notes:
             drawn = note.attrs["drawn"]
             if drawn.biased and paths.opened.get(id(note), 0):
-                where = f"{name_of_draw(drawn.name, drawn.line)} ({drawn.line})"
-                text = f"the gradient through {where} is biased: {drawn.biased} [{drawn.estimator}]"
+                text = f"the gradient through {name_and_line(drawn)} is biased: {drawn.biased} [{drawn.estimator}]"
                 warnings.warn(BiasedGradientWarning(text), stacklevel=3)
         return _marking(paths)
 
@@ -77,9 +76,9 @@ def _may_be_wrong(node: Tensor) -> bool:
     op = node.op
     if op is None or op is handled_draw:
         return op is handled_draw and bool(node.attrs["drawn"].weighs or node.attrs["drawn"].biased)
-    pole = op.declared.pole
+    declared, pole = op.declared, op.declared.pole
     crosses = pole is not None and isinstance(node.inputs[pole[0]], Tensor)
-    return crosses or op.declared.jumps or node.value.dtype.kind != "f" or op in (refuse_gradient, first_order)
+    return crosses or declared.jumps or node.value.dtype.kind != "f" or op is refuse_gradient or op is first_order
 
 
 def _marking(paths: Paths) -> Marking | None:
