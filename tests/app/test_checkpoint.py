@@ -87,7 +87,7 @@ def test_foreign_files(path, tmp_path):
     with pytest.raises(CheckpointError, match="text: cannot be read"):
         checkpoint.load(tmp_path / "text")
     safetensors.numpy.save_file({"w": np.ones(2)}, tmp_path / "foreign")
-    with pytest.raises(CheckpointError, match="none that this library wrote"):
+    with pytest.raises(CheckpointError, match="not a checkpoint that this library wrote"):
         checkpoint.load(tmp_path / "foreign")
     header = json.dumps({"version": 99, "checksum": 0, "facts": "{}"})
     safetensors.numpy.save_file({"w": np.ones(2)}, tmp_path / "newer", metadata={checkpoint.FORMAT: header})
@@ -132,5 +132,5 @@ def test_a_header_that_is_nested_deep_is_refused(tmp_path):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(CheckpointError, match="pipe: cannot be read as a checkpoint, it is no file"):
+    with pytest.raises(CheckpointError, match="pipe: cannot be read as a checkpoint, it is not a file"):
         checkpoint.load(tmp_path / "pipe")

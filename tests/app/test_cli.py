@@ -336,9 +336,13 @@ def test_the_end_says_what_was_reached_and_what_to_look_at(images, tmp_path, mon
     out = said(capsys, 0, "train", "--data", images, *SMALL)
     found = json.loads((tmp_path / "runs/images/metrics.json").read_text())["held_out"]
     bits = {name: f"{abs(found[name]) / np.log(2):.1f} bits" for name in ("bound", "rate", "distortion")}
-    for words in (f"the model {bits['bound']} on average", f"{bits['rate']} of them", f"{bits['distortion']} correct"):
+    for words in (
+        f"the model needs {bits['bound']} on average",
+        f"{bits['rate']} of them",
+        f"{bits['distortion']} correct",
+    ):
         assert words in out
-    assert "where the pixels alone take 16;" in out
+    assert "the pixels alone take 16," in out
     assert "Look at runs/images/summary.png" in out
     assert "the steps ran" not in out
     monkeypatch.setattr(cli, "_conclude", lambda *_: None)
@@ -373,7 +377,7 @@ def process(tmp_path, *words, shell="", **environment):
 
 def test_a_closed_output_is_one_line(tmp_path):
     code, err = process(tmp_path, "explain", "--out", "a.svg", shell=">&-")
-    assert (code, err) == (0, "tinygrad-vae: standard output is closed, and what is printed is lost\n")
+    assert (code, err) == (0, "tinygrad-vae: standard output is closed, and everything printed there is lost\n")
     assert (tmp_path / "a.svg").read_text().startswith("<svg")
 
 

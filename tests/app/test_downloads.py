@@ -91,7 +91,9 @@ def test_what_is_not_the_right_file_is_refused_and_not_kept(served, shapes, file
         del files["t10k-images-idx3-ubyte.gz"]
     else:
         files["t10k-images-idx3-ubyte.gz"] = served
-    with pytest.raises(data.DataError, match=r"shapes: http.*t10k-images-idx3-ubyte.gz cannot be had: .*into .*kept"):
+    with pytest.raises(
+        data.DataError, match=r"shapes: http.*t10k-images-idx3-ubyte.gz cannot be fetched: .*into .*kept"
+    ):
         data.load(shapes)
     kept = {path.name for path in (tmp_path / "kept" / shapes).iterdir()}
     assert kept == {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"}
@@ -102,7 +104,7 @@ def test_no_server_is_one_line_of_the_command(shapes, tmp_path, monkeypatch, cap
     monkeypatch.setitem(downloads.DATASETS, shapes, gone)
     assert cli.main(["train", "--data", shapes, "--out", str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err
-    assert "shapes: http://127.0.0.1:9/train-images-idx3-ubyte.gz cannot be had" in err
+    assert "shapes: http://127.0.0.1:9/train-images-idx3-ubyte.gz cannot be fetched" in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 

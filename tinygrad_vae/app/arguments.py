@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .config import GROUPS, Kind, TrainConfig, integer, one_of
+from .config import GROUPS, PATH, SEED, SIZE, Kind, TrainConfig, integer, one_of
 from .report import DRAWS
 from .teaching import MODELS
 from .textbook import COSTS
@@ -34,7 +35,7 @@ Examples:
       --objective iwae --samples 50 --batch 20 --learning-rate 0.001 --schedule stages --epochs 3280
       MNIST, downloaded once, and the importance weighted autoencoder of Burda et al. 2016; it takes days
   tinygrad-vae train --posterior bernoulli --latent 32 --estimator disarm --out runs/bits
-      bits for latents, through which there is no path
+      bits for latents, which have no path
   mpiexec -n 2 tinygrad-vae train --data mnist --batch 512 --out runs/two
       two processes share each step (pip install "tinygrad-vae[mpi]"); the weights are the same with
       any number of processes, and with one and --blocks 8; so --resume takes any number, too
@@ -94,12 +95,12 @@ shows the variance: theory as lines where it is known, measurements as points wi
   cos        cos(k x): for large k it loses to it
   exp        exp(-k x^2), a bump that gets narrower: it loses as well
   power      |x|^a: up to a = 1/2 its variance is infinite
-  bernoulli  a toss, through which there is no path: what to use instead, and what is biased
+  bernoulli  a toss, which has no path: estimators to use instead, and which of them are biased
   vae        the bound of a small VAE on digits, in the weights of its encoder
   bits       the same with tosses for latent variables
 
-What averaging to a given accuracy takes is variance x time: the table is sorted by it, biased
-estimators last. An estimator whose variance is carried by a few runs is marked HEAVY TAIL.
+The time to average to a given accuracy grows with variance x time: the table is sorted by it,
+biased estimators last. An estimator whose variance is carried by a few runs is marked HEAVY TAIL.
 
 Examples:
   tinygrad-vae estimators --cost power --out power.png
@@ -109,6 +110,7 @@ Examples:
 
 
 Command = Callable[[argparse.Namespace], int]
+Flag = tuple[str, dict[str, Any]]
 
 
 def command_line(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
@@ -139,77 +141,16 @@ def command_line(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         words.set_defaults(command=command, parser=words)
-        FLAGS[name](words)
+        group: Any = words.add_argument_group("the run") if name == "train" else words
+        for flag, options in FLAGS[name]:
+            heading = GROUPS.get(flag.removeprefix("--")) if name == "train" else None
+            group = words.add_argument_group(heading) if heading else group
+            group.add_argument(flag, **options)
     return parser
 
 
-def _of_train(words: argparse.ArgumentParser) -> None:
-    group: Any = words.add_argument_group("the run")
-    group.add_argument(
-        "--out", metavar="FOLDER", type=_path, help="the run folder (default: runs/ and the data's name)"
-    )
-    group.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the run in the folder, with its settings; only --device, --data (the same images elsewhere), "
-        "--epochs (not with --schedule cosine) and a --patience above 0 may change",
-    )
-    group.add_argument("--config", metavar="FILE", type=_path, help="read settings from a TOML file; flags count more")
-    _add(
-        group, "--seeds", integer(2), None, "train N runs side by side, with the seeds from --seed on, and average them"
-    )
-    group.add_argument("--print-config", action="store_true", help="print all settings as such a file, and stop")
-    group.add_argument("--verbose", action="store_true", help="also tell how the steps were compiled")
-    for name, field in TrainConfig.__dataclass_fields__.items():
-        group = words.add_argument_group(GROUPS[name]) if name in GROUPS else group
-        default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        shown = f"{default:g}" if isinstance(default, float) else default
-        text = f"{field.metadata['text']} (default: {shown})"
-        _add(group, f"--{name.replace('_', '-')}", field.metadata["kind"], argparse.SUPPRESS, text)
-
-
-def _of_evaluate(words: argparse.ArgumentParser) -> None:
-    words.add_argument("run", metavar="RUN", nargs="+", type=_path, help="the folder of a run")
-    words.add_argument("--out", metavar="FOLDER", type=_path, help="where to write (default: the folder of the run)")
-    words.add_argument("--data", metavar="PATH", help="where the images of the run are, if they were moved")
-    text = "draws of z for each image (default: %(default)s; the bound rises with them, towards log p(x))"
-    _add(words, "--samples", integer(1), DRAWS, text)
-
-
-def _of_compare(words: argparse.ArgumentParser) -> None:
-    words.add_argument("runs", metavar="RUN", nargs=2, type=_path, help="the folders of two runs on the same data")
-
-
-def _of_sample(words: argparse.ArgumentParser) -> None:
-    words.add_argument("run", metavar="RUN", type=_path, help="the folder of a run")
-    _add(words, "--count", integer(1), 100, "how many (default: %(default)s)")
-    _add(words, "--seed", integer(0), None, "of the draws of z (default: those of the run's samples.png)")
-    _add_file(words, None, ".png", ".npy")
-
-
-def _of_explain(words: argparse.ArgumentParser) -> None:
-    _add_file(words, "explain.svg", ".svg", ".html", ".dot", ".mmd", ".txt")
-
-
-def _of_estimators(words: argparse.ArgumentParser) -> None:
-    _add(words, "--cost", one_of((*COSTS, *MODELS)), "square", "the function (default: %(default)s)")
-    _add(words, "--runs", integer(20), 400, "gradients of each estimator (default: %(default)s)")
-    _add(words, "--seed", integer(0), 0, "of the noise (default: %(default)s)")
-    _add_file(words, "estimators.png", ".png", ".svg", ".pdf")
-
-
-FLAGS = {
-    "train": _of_train,
-    "evaluate": _of_evaluate,
-    "compare": _of_compare,
-    "sample": _of_sample,
-    "explain": _of_explain,
-    "estimators": _of_estimators,
-}
-
-
-def _add(words: Any, flag: str, kind: Kind, default: Any, text: str) -> None:
-    """Add a flag whose value is of a kind."""
+def _flag(name: str, kind: Kind, text: str, **options: Any) -> Flag:
+    """Declare a flag whose value is of a kind."""
 
     def read(word: str) -> Any:
         try:
@@ -221,28 +162,80 @@ def _add(words: Any, flag: str, kind: Kind, default: Any, text: str) -> None:
         return value
 
     reader = None if kind.choices else read  # argparse names the choices itself
-    words.add_argument(flag, metavar=kind.metavar, type=reader, choices=kind.choices, default=default, help=text)
+    return name, {"metavar": kind.metavar, "type": reader, "choices": kind.choices, "help": text} | options
 
 
-def _add_file(words: argparse.ArgumentParser, default: str | None, *suffixes: str) -> None:
-    """Add ``--out``, a file to write with one of these suffixes, in a folder that exists."""
-    expected = f"a {' or '.join(suffixes)} file"
-
-    def read(text: str) -> Path:
-        path = _path(text)
-        if path.suffix not in suffixes or not path.parent.is_dir():
-            raise argparse.ArgumentTypeError(f"expected {expected} in a folder that exists, found {text!r}")
-        return path
-
-    shown = f"{expected} (default: {default or 'samples.png in the folder of the run'})"
-    words.add_argument("--out", metavar="FILE", type=read, default=default and Path(default), help=shown)
+def _switch(name: str, text: str) -> Flag:
+    return name, {"action": "store_true", "help": text}
 
 
-def _path(text: str) -> Path:
-    """Make a path of a word; an empty one, from a variable that the shell does not know, would be this folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("expected a file or a folder, found ''")
-    return Path(text)
+def _file(default: str | None, *suffixes: str) -> Flag:
+    """Declare ``--out``, a file to write with one of these suffixes."""
+    kind = f"a {' or '.join(suffixes)} file"
+
+    def holds(path: Path) -> bool:
+        return path.suffix in suffixes and path.parent.is_dir()
+
+    return _flag(
+        "--out",
+        Kind(f"{kind} in a folder that exists", holds, Path, "FILE"),
+        f"{kind} (default: {default or 'samples.png in the folder of the run'})",
+        default=default and Path(default),
+    )
+
+
+def _setting(name: str, field: Any) -> Flag:
+    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    shown = f"{default:g}" if isinstance(default, float) else default
+    text = f"{field.metadata['text']} (default: {shown})"
+    return _flag(f"--{name.replace('_', '-')}", field.metadata["kind"], text, default=argparse.SUPPRESS)
+
+
+FOLDER = Kind("a file or a folder", lambda path: path is not None, lambda word: Path(word) if word else None, "FOLDER")
+"""A path; an empty one, from a variable that the shell does not know, would be this folder."""
+
+RUN = replace(FOLDER, metavar="RUN")
+
+FLAGS: dict[str, list[Flag]] = {
+    "train": [
+        _flag("--out", FOLDER, "the run folder (default: runs/ and the data's name)"),
+        _switch(
+            "--resume",
+            "go on with the run in the folder, with its settings; only --device, --data (the same images elsewhere), "
+            "--epochs (not with --schedule cosine) and a --patience above 0 may change",
+        ),
+        _flag("--config", replace(FOLDER, metavar="FILE"), "read settings from a TOML file; flags count more"),
+        _flag("--seeds", integer(2), "train N runs side by side, with the seeds from --seed on, and average them"),
+        _switch("--print-config", "print all settings as a TOML file, and stop"),
+        _switch("--verbose", "also tell how the steps were compiled"),
+        *(_setting(name, field) for name, field in TrainConfig.__dataclass_fields__.items()),
+    ],
+    "evaluate": [
+        _flag("run", RUN, "the folder of a run", nargs="+"),
+        _flag("--out", FOLDER, "where to write (default: the folder of the run)"),
+        _flag("--data", PATH, "where the images of the run are, if they were moved"),
+        _flag(
+            "--samples",
+            SIZE,
+            "draws of z for each image (default: %(default)s; the bound rises with them, towards log p(x))",
+            default=DRAWS,
+        ),
+    ],
+    "compare": [_flag("runs", RUN, "the folders of two runs on the same data", nargs=2)],
+    "sample": [
+        _flag("run", RUN, "the folder of a run"),
+        _flag("--count", SIZE, "how many (default: %(default)s)", default=100),
+        _flag("--seed", SEED, "of the draws of z (default: as in the run's samples.png)"),
+        _file(None, ".png", ".npy"),
+    ],
+    "explain": [_file("explain.svg", ".svg", ".html", ".dot", ".mmd", ".txt")],
+    "estimators": [
+        _flag("--cost", one_of((*COSTS, *MODELS)), "the function (default: %(default)s)", default="square"),
+        _flag("--runs", integer(20), "gradients of each estimator (default: %(default)s)", default=400),
+        _flag("--seed", SEED, "of the noise (default: %(default)s)", default=0),
+        _file("estimators.png", ".png", ".svg", ".pdf"),
+    ],
+}
 
 
 class _Parser(argparse.ArgumentParser):

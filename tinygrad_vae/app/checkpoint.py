@@ -27,7 +27,7 @@ INSTEAD = "put a copy in its place, or begin anew in another folder"
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint of this library, or a damaged one, or does not fit."""
+    """A file is not a checkpoint of this library, is damaged, or belongs to another model."""
 
 
 def write_atomically(path: str | Path, content: bytes | Iterable[bytes]) -> None:
@@ -84,13 +84,13 @@ def load(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """
     safetensors = require("safetensors")
     if Path(path).exists() and not Path(path).is_file():  # reading a pipe may take for ever
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint, it is no file; {INSTEAD}")
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint, it is not a file; {INSTEAD}")
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
         if FORMAT not in metadata:
-            raise CheckpointError(f"{path}: a safetensors file, but none that this library wrote as a checkpoint")
+            raise CheckpointError(f"{path}: a safetensors file, but not a checkpoint that this library wrote")
         header = json.loads(metadata[FORMAT])
         version, checksum, written = header["version"], header["checksum"], header["facts"]
         if version != VERSION:

@@ -50,14 +50,14 @@ USER_ERRORS = (DataError, CheckpointError, RunError, LockedError, MissingExtraEr
 """What may be wrong with a request, as opposed to the program."""
 
 BLOCKS = 8
-"""Into how many blocks a batch is cut by default under mpiexec."""
+"""The default number of blocks of a batch under mpiexec."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these words, by default those of the process, and return its exit code.
 
     Raises:
-        SystemExit: the words are none that the command knows (code 2), or ask for help (code 0).
+        SystemExit: the words are not understood (code 2), or ask for help (code 0).
 
     >>> main(["evaluate", "nowhere"])  # and says on stderr that there is no run
     2
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in closed:  # otherwise the next file that is opened would take the place of the stream
         setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     if "stdout" in closed:
-        _say("standard output is closed, and what is printed is lost")
+        _say("standard output is closed, and everything printed there is lost")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what no encoding has

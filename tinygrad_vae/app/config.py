@@ -73,7 +73,8 @@ def _is_text(value: Any) -> bool:
         return False
 
 
-COUNT, SIZE, WEIGHT, POSITIVE = integer(0), integer(1), number(zero=True), number(zero=False)
+COUNT, SIZE, SEED = integer(0), integer(1), integer(0, math.inf)
+WEIGHT, POSITIVE = number(zero=True), number(zero=False)
 PATH = Kind("the name of a set or a path, as text", _is_text, str, "PATH")
 SIZES = Kind(
     "positive integers up to 2147483647",
@@ -196,10 +197,10 @@ class TrainConfig:
     patience: int = setting(
         0,
         COUNT,
-        "stop after so many epochs without a better held-out bound, and keep the best weights; 0 to never stop",
+        "stop after this many epochs without a better held-out bound, and keep the best weights; 0 to never stop",
     )
     device: str = setting("cpu", one_of(("cpu", "gpu")), "where to compute: a processor, or an NVIDIA GPU with CuPy")
-    seed: int = setting(0, integer(0, math.inf), "decides first weights, held-out images, bits, order and noise")
+    seed: int = setting(0, SEED, "decides first weights, held-out images, bits, order and noise")
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:

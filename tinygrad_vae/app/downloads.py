@@ -58,7 +58,7 @@ def download(name: str, folder: str | Path | None = None) -> Path:
     By default they are kept in a folder inside the one that ``FOLDER_VARIABLE`` names.
 
     Raises:
-        DataError: there is no such set, or a file cannot be fetched, or is not the one that it should be.
+        DataError: there is no such set, or a file cannot be fetched, or has another checksum.
         MissingExtraError: pooch is not installed.
     """
     if name not in DATASETS:
@@ -73,7 +73,7 @@ def download(name: str, folder: str | Path | None = None) -> Path:
             store.fetch(file)
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{name}: {found.url}{file} cannot be had: {error}. "
-                f"Try again, or put the file into {folder} yourself; what is there already is kept"
+                f"{name}: {found.url}{file} cannot be fetched: {error}. "
+                f"Try again, or put the file into {folder} yourself; files that are there already are kept"
             ) from error
     return folder

@@ -25,13 +25,13 @@ GAP = 3
 """Pixels between two images of a mosaic."""
 
 POINTS = 2000
-"""How many images are shown in the latent plane at most; more hide each other."""
+"""The most images in the latent plane; more hide each other."""
 
 WRITTEN_LABELS = 40
-"""Up to how many different labels each point is its label; beyond, it is a dot in the label's colour."""
+"""With up to this many different labels a point is drawn as its label, with more as a dot in the label's colour."""
 
 WIDEST = 8000
-"""How many pixels wide a mosaic of enlarged images is, about, at most."""
+"""About the largest width of a mosaic of enlarged images, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def learning_curve(history: Sequence[dict[str, Any]], path: Target) -> None:
 def labelled_images(pixels: Array, shape: tuple[int, ...], rows: Sequence[str], path: Target) -> None:
     """Show images in rows, each with words beside it, such as originals above their reconstructions.
 
-    ``pixels`` holds row after row, each with as many images; the other arguments are those of ``mosaic``.
+    ``pixels`` holds row after row, each with as many images; the other arguments are as in ``mosaic``.
     """
     across, rest = divmod(len(pixels), max(1, len(rows)))
     if rest or not across:
@@ -125,7 +125,7 @@ def _show(axes: Any, mosaic: Array, across: Sequence[str], down: Sequence[str]) 
 
 
 def images(pixels: Array | Iterable[Array], shape: tuple[int, ...], path: Target, count: int | None = None) -> None:
-    """Show images, or ``count`` of them in parts, in a square grid; the arguments are those of ``mosaic``."""
+    """Show images, or ``count`` of them in parts, in a square grid; the arguments are as in ``mosaic``."""
     parts, count = ([pixels], len(pixels)) if isinstance(pixels, np.ndarray) else (pixels, count or 0)
     picture = mosaic(parts, count, shape, columns=math.ceil(math.sqrt(count)))
     require("matplotlib.image").imsave(path, picture, format=None if isinstance(path, (str, Path)) else "png", dpi=DPI)
@@ -168,7 +168,7 @@ def _plane(means: Array) -> tuple[Array, list[str]]:
 
 
 def new_figure(width: float, height: float) -> tuple[Any, Any]:
-    """Return a figure of so many inches, and its axes."""
+    """Return a figure of this size in inches, and its axes."""
     figure = require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     plain_axes(axes)

@@ -13,7 +13,7 @@ import numpy as np
 from ..core import Array, NoiseStream, describe
 
 AT_ONCE = 4096
-"""How many images are read together at most when all of them are read."""
+"""The most images that are read together."""
 
 
 class DataError(ValueError):
@@ -143,6 +143,6 @@ def _outside(array: Array, full_scale: int, what: str) -> DataError:
 
 
 def square_side(pixels: int) -> int:
-    """Return the side of the square with so many pixels, 0 if there is none."""
+    """Return the side of a square of this many pixels, or 0."""
     side = math.isqrt(pixels)
     return side if side * side == pixels else 0

@@ -20,7 +20,7 @@ from .step import ALONE, DivergedError, stepper
 from .stopping import signals_wait
 
 SAVE_AFTER = 60.0
-"""After how many seconds the state is saved within an epoch; it is saved after each epoch in any case."""
+"""Seconds after which the state is also saved within an epoch."""
 
 
 class SaveError(OSError):

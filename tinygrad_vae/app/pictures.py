@@ -18,13 +18,13 @@ from .plane import is_plane
 from .run import Run, State
 
 MOST_IMAGES = 10_000
-"""How many held-out images the pictures look at, at most."""
+"""The most held-out images in a picture."""
 
 AT_ONCE = 1000
-"""How many images are generated together."""
+"""The number of images generated together."""
 
 MAP, SMALL_MAP = 20, 15
-"""How many images each side of the map of two latents holds, alone and on the sheet."""
+"""The number of images on each side of the map of two latents, alone and on the sheet."""
 
 
 def generated(model: VAE, count: int, rng: NoiseStream) -> Iterator[Array]:

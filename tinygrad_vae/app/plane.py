@@ -15,7 +15,7 @@ from .run import Run, State
 from .step import DivergedError, stepper
 
 MOST_STEPS = 1200
-"""How many steps the second model is trained at most; they take about five seconds."""
+"""The most training steps of the second model; they take about five seconds."""
 
 
 def is_plane(config: TrainConfig) -> bool:

@@ -24,7 +24,7 @@ from .run import CHECKPOINT, Pixels, Run, State
 from .run_folder import OUTPUTS, ROW
 
 DRAWS = 100
-"""How many draws of z for each held-out image estimate its log-likelihood."""
+"""The number of draws of z that estimate the log-likelihood of a held-out image."""
 
 COMPARED = {
     "log_likelihood": "log p(x), importance-weighted bound",
@@ -88,7 +88,7 @@ def conclude(
 
 
 def _kind(run: Run) -> str:
-    """Name what the numbers measure: those of other images, or of densities, cannot be compared with them."""
+    """Name what the numbers measure: numbers of other images, or of densities, cannot be compared with them."""
     name = run.config.likelihood if run.config.likelihood in ("bernoulli", "categorical") else "densities"
     return f"{name} of images {run.held_out.fingerprint()}"
 

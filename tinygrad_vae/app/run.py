@@ -127,7 +127,7 @@ class Run:
         return binarise(pixels, bits) if self.config.binarise == "fresh" else pixels
 
     def loss_and_gradient(self, model: VAE, batch: Array, rng: NoiseStream, step: Array, baseline: Array | None) -> Any:
-        """Return minus the mean bound of a batch after so many steps, and its gradient in the weights."""
+        """Return minus the mean bound of a batch at a step, and its gradient in the weights."""
         bound = self.config.objective_for(self.steps_per_epoch)
 
         def loss(model: VAE) -> Value:

@@ -61,8 +61,8 @@ def train_all(
     spawn = multiprocessing.get_context("spawn")
     stop, shares = spawn.Event(), spawn.Array("d", len(folders))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = before or "1"
+    given = "OMP_NUM_THREADS" in os.environ
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         with concurrent.futures.ProcessPoolExecutor(
             min(cores, len(folders)), mp_context=spawn, initializer=_begin_process, initargs=(stop, shares)
@@ -82,7 +82,7 @@ def train_all(
                 raise
             return [run.result() for run in runs]
     finally:
-        if before is None:
+        if not given:
             del os.environ["OMP_NUM_THREADS"]
 
 

@@ -1,4 +1,4 @@
-"""One training step: which batch, which noise, the update of the weights, and the books that are kept."""
+"""One training step: its batch, its noise, the update of the weights, and a row of the history after an epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..vae import evaluate
 from .run import Pixels, Run, State, Update
 
 BASELINE_MEMORY = 0.9
-"""How much of the baseline is kept from step to step: it is a mean over about the last ten batches."""
+"""The part of the baseline that a step keeps: it is a mean over about the last ten batches."""
 
 
 class NotCompiledWarning(UserWarning):

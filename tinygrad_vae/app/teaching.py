@@ -54,10 +54,10 @@ def explain_command(arguments: argparse.Namespace) -> int:
 
 
 MODELS = {"vae": ("gaussian", 2), "bits": ("bernoulli", 4)}
-"""The models whose bound can be measured: the kind of latent variables, and how many."""
+"""The models whose bound can be measured: their posterior, and their number of latent variables."""
 
 IMAGES = 8
-"""The bound is the mean over so many images."""
+"""The number of images whose mean bound is measured."""
 
 
 def estimators_command(arguments: argparse.Namespace) -> int:

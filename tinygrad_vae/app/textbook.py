@@ -24,7 +24,7 @@ Program = Callable[[Any, NoiseStream], Tensor]
 
 @dataclass(frozen=True)
 class TextbookCost:
-    """A cost with one parameter and one knob, and what is known of it.
+    """A cost with one parameter and one knob, and its theory.
 
     Args:
         title: the cost in words and signs.
@@ -35,7 +35,7 @@ class TextbookCost:
         program: the cost as a function of the parameter and of noise, for a setting of the knob.
         gradient: of the expectation, for a setting of the knob.
         variances: by the name of an estimator, the variance of one draw of its gradient.
-        lesson: what there is to see.
+        lesson: what to see.
 
     >>> cost = COSTS["square"]
     >>> cost.gradient(2.0), cost.variances["score-function"](2.0), cost.variances["pathwise"](2.0)
@@ -195,8 +195,8 @@ BERNOULLI = TextbookCost(
         "straight-through": lambda p: 4 * p * (1 - p),
         "enumeration": lambda p: 0.0,
     },
-    lesson="There is no path through a toss. What takes the difference of the cost at 0 and at 1 is far calmer "
-    "than the score function; what pretends that there is a path may be calm too, and is wrong.",
+    lesson="There is no path through a toss. Estimators that take the difference of the cost at 0 and at 1 are far "
+    "calmer than the score function; one that pretends that there is a path may be calm too, and is wrong.",
 )
 
 COSTS = {"square": SQUARE, "cos": COS, "exp": BUMP, "power": POWER, "bernoulli": BERNOULLI}

@@ -58,10 +58,10 @@ def in_plain_words(run: Run, state: State, found: dict[str, Any]) -> str:
         began = f", after {once:.1f} in the first epoch" if state.history else ""
         return f"What was reached: a bound of {found['bound']:.1f} nats per held-out image{began}."
     pixels = run.images.size * math.log2(max(2, run.levels))
-    began = f"; after the first epoch it took {-once / math.log(2):.0f}" if state.history else ""
+    began = f", and after the first epoch it needed {-once / math.log(2):.0f}" if state.history else ""
     whole, rate, distortion = (f"{abs(found[k]) / math.log(2):.1f} bits" for k in ("bound", "rate", "distortion"))
     return (
-        f"What was reached: to write down an image that it has not seen takes the model {whole} on average, where the "
-        f"pixels alone take {pixels:.0f}{began}. {rate} of them say which z, and {distortion} correct what the decoder "
-        "makes of it."
+        f"What was reached: the model needs {whole} on average to write down an image that it has not seen; the pixels "
+        f"alone take {pixels:.0f}{began}. {rate} of them say which z, and {distortion} correct the image that the "
+        "decoder makes of it."
     )

@@ -22,7 +22,7 @@ from ..executors import in_order
 from .bounds import LatentVariableModel, check_count, in_dtype_of, kl_of_each_latent
 
 ROWS = 1000
-"""About how many draws are decoded at a time."""
+"""About the number of draws decoded at a time."""
 
 ACTIVE = 0.01
 """The least variance over images of the posterior mean of a latent that is in use."""

@@ -190,7 +190,7 @@ class ContinuousBernoulliHead(Head):
 
 
 class ChoiceHead(Head):
-    """A head with several logits for each variable; its second field says how many."""
+    """A head with several logits for each variable; their number is its second field."""
 
     @property
     def choices(self) -> int:

@@ -86,7 +86,7 @@ class VAE(Layer):
             posterior: a name in ``vae.POSTERIORS``, or a function that makes such a head.
             likelihood: a name in ``vae.LIKELIHOODS``, or a function that makes such a head, as
                 ``functools.partial(vae.CategoricalHead.init, levels=16)``.
-            components: how many Gaussians to mix for a learned prior; 0 for the standard one.
+            components: the number of Gaussians to mix for a learned prior; 0 for the standard prior.
             rng: a stream from ``tg.noise(seed)``.
             dtype: float32 or float64.
 

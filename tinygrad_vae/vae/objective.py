@@ -57,10 +57,10 @@ class Objective:
 
     Args:
         bound: ``"elbo"``, ``"sticking-the-landing"``, ``"iwae"`` or ``"dreg"``.
-        samples: how many draws for each example.
+        samples: the number of draws for each example.
         estimator: a name in ``tg.ESTIMATORS``.
         beta: a weight of the divergence; not for ``"iwae"`` and ``"dreg"``.
-        warm_up: over how many steps that weight rises from 0; 0 for none.
+        warm_up: the number of steps over which that weight rises from 0; 0 for none.
         free_bits: nats that each latent may say at no cost; for ``"elbo"`` alone.
         kl: how ``"elbo"`` computes the divergence, a name in ``DIVERGENCES``.
 

@@ -24,7 +24,7 @@ from .model import VAE
 from .objective import Objective
 
 ROWS = 2000
-"""About how many draws are decoded at a time."""
+"""About the number of draws decoded at a time."""
 
 FLOATS = (np.float64, np.float32)
 
