@@ -15,14 +15,9 @@ from ..core import Array, Op, Tensor, gradients, value_of
 from ..ops import sum as total
 from ..ops.declare import DIFFERENTIABLE
 
-STEP = 2.0**-7
-"""The largest step of a difference; the others are a half and a quarter of it. Inputs are drawn farther from kinks."""
-
-TOLERANCE = 1e-7
-"""How far a derivative may be from the difference, relative to the sizes of what is compared."""
-
-PIECES = 16
-"""The number of pieces of a line along which a change of value is compared with the integral of the gradient."""
+STEP = 2.0**-7  # the largest step of a difference; the others are a half and a quarter of it
+TOLERANCE = 1e-7  # how far a derivative may be from the difference, relative to the sizes of both
+PIECES = 16  # of a line along which a change of value is compared with the integral of the gradient
 
 
 class CheckError(AssertionError):
@@ -95,8 +90,8 @@ def _compare(
     tested = _tested(function, values) if tested is None else tested
     leaves = leaves_of(values)
     output = function(*leaves, **attrs)
-    if not isinstance(output, Tensor):
-        raise CheckError(f"{name}: called with Tensors it returned an object of type {type(output).__name__}")
+    made = type(output).__name__
+    require(isinstance(output, Tensor), f"{name}: called with Tensors it returned an object of type {made}")
     rng = np.random.default_rng(0)
     u = rng.normal(size=output.shape)
 
@@ -141,17 +136,15 @@ def check_line(op: Op[..., Any], start: Sequence[Array], end: Sequence[Array], a
         CheckError: the value jumps; or it becomes nan, or infinite beside a finite gradient.
     """
     tested = [i for i, x in enumerate(start) if x is not end[i]]
-    u: Array | None = None
+    u = np.random.default_rng(3).normal(size=np.shape(op(*start, **attrs)))
 
     def inputs_at(t: float) -> list[Array]:
         return [x + t * (end[i] - x) if i in tested else x for i, x in enumerate(start)]
 
     def at(t: float) -> tuple[float, float]:
         """Return ``<u, value>``, nan if an element is, and its derivative in t."""
-        nonlocal u
         xs = leaves_of(inputs_at(t))
         y = op(*xs, **attrs)
-        u = np.random.default_rng(3).normal(size=y.shape) if u is None else u
         found = gradients(y, [xs[i] for i in tested], cotangent=u)
         slope = np.sum([np.sum(g * (end[i] - start[i])) for g, i in zip(found, tested, strict=True)])
         value = np.sum(u * y.value)
@@ -176,10 +169,8 @@ def check_line(op: Op[..., Any], start: Sequence[Array], end: Sequence[Array], a
         points = [at(t) for t in ts]
         for k, ((v, s), (w, r)) in enumerate(pairwise(points)):
             if np.isfinite(v) and (np.isnan(w) or (np.isinf(w) and np.isfinite(s) and abs(r) < 1e100)):
-                raise CheckError(
-                    f"{op.name}: its value is {w:.3g} {spot(ts[k], ts[k + 1])}, inside its domain; use a formula that "
-                    "holds there"
-                )
+                at_once = f"{op.name}: its value is {w:.3g} {spot(ts[k], ts[k + 1])}, inside its domain"
+                raise CheckError(f"{at_once}; use a formula that holds there")
         if not np.all(np.isfinite(points)):
             return
         k = max(range(0, PIECES, 2), key=lambda k: excess(k, k + 2))

@@ -36,7 +36,7 @@ def seamless(condition: Value, /) -> Value:
     return condition
 
 
-def log_or_minus_infinity(x: Value) -> Value:
+def log_or_minus_inf(x: Value) -> Value:
     """Return log x, and minus infinity at 0, where the gradient is 0."""
     zero = x == 0
     return choose(zero, -math.inf, log(choose(zero, 1.0, x)))

@@ -16,7 +16,7 @@ from .accurate import deviance, digamma_gap, stirling_remainder
 from .bounded import Beta, ContinuousBernoulli, Kumaraswamy, Uniform
 from .branches import choose
 from .circular import VonMises
-from .counts import Binomial, Geometric, NegativeBinomial, Poisson, log_or_minus_infinity
+from .counts import Binomial, Geometric, NegativeBinomial, Poisson, log_or_minus_inf
 from .discrete import Bernoulli, Categorical, OneHotCategorical
 from .distribution import Distribution, times_log
 from .gamma import Chi2, Dirichlet, Gamma, InverseGamma
@@ -286,7 +286,7 @@ _OF_ONE_FAMILY: dict[Family, Formula] = {
     Binomial: lambda p, q: _same("total", p, q) * _bernoulli(p, q),
     Geometric: _geometric,
     NegativeBinomial: lambda p, q: _same("successes", p, q) * _geometric(p, q),
-    Poisson: lambda p, q: deviance(p.rate, q.rate, log_or_minus_infinity(q.rate)),
+    Poisson: lambda p, q: deviance(p.rate, q.rate, log_or_minus_inf(q.rate)),
     Categorical: _categorical,
     OneHotCategorical: _categorical,
     Dirichlet: _dirichlet,

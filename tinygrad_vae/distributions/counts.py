@@ -31,7 +31,7 @@ from ..ops import (
     where,
 )
 from .accurate import deviance, in_float64, log_binomial, stirling_remainder
-from .branches import choose, clamp, log_or_minus_infinity
+from .branches import choose, clamp, log_or_minus_inf
 from .distribution import Distribution, formula, parameter, times_log
 from .implicit import Implicit, smallest_count
 from .odds import Choice, Toss, either
@@ -147,7 +147,7 @@ class Poisson(Counts, Distribution):
         return np.ceil(self.rate + bound)
 
     def log_density(self, x: Value) -> Value:
-        return -deviance(x, self.rate, log_or_minus_infinity(self.rate)) - stirling_remainder(x)
+        return -deviance(x, self.rate, log_or_minus_inf(self.rate)) - stirling_remainder(x)
 
     def cdf(self, x: Value) -> Value:
         k = floor(x)

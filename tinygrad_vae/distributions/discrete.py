@@ -10,24 +10,9 @@ import numpy as np
 
 from ..core import Value, namespace, value_of
 from ..domains import BOOLEAN, LOGIT, LOGITS, ONE_HOT, REAL, SIMPLEX, UNIT, Domain, whole_numbers
-from ..ops import (
-    argmax,
-    astype,
-    bernoulli_log_prob,
-    divide_or_zero,
-    equal,
-    expand_dims,
-    greater_equal,
-    isfinite,
-    isnan,
-    less,
-    log,
-    stop_gradient,
-    sum,
-    where,
-)
+from ..ops import argmax, astype, bernoulli_log_prob, divide_or_zero, expand_dims, isnan, log, stop_gradient, sum, where
 from .branches import choose, probability
-from .distribution import Distribution, formula, noise_dtype, parameter, times_log
+from .distribution import Distribution, formula, parameter, times_log
 from .odds import Choice, Toss, either
 
 
@@ -52,7 +37,7 @@ class Bernoulli(Toss, Distribution):
     mean = property(lambda self: self.heads + 0.0)
     variance = property(lambda self: self.heads * self.tails)
     enumerate_support = formula(lambda self: [0, 1])
-    transform = formula(lambda self, noise: astype(less(self.tails, noise), noise.dtype))
+    transform = formula(lambda self, noise: astype(self.tails < noise, noise.dtype))
     entropy = formula(lambda self: -(times_log(self.heads, self.log_heads) + times_log(self.tails, self.log_tails)))
     cdf = formula(lambda self, x: where(x < 0, 0.0, where(x < 1, self.tails, choose(isnan(x), x, 1.0))))
 
@@ -87,10 +72,10 @@ class _Chosen(Choice):
         l = self.as_logits
         noisy = where(chosen, -math.inf, l - log(-log(noise)))
         classes = namespace(value_of(noise)).arange(self.classes)
-        second = stop_gradient(equal(argmax(noisy, axis=-1, keepdims=True), classes))
+        second = stop_gradient(argmax(noisy, axis=-1, keepdims=True) == classes)
         a, b = (1 - sum(where(mask, self.each, 0.0), axis=-1) for mask in (chosen, second))
         weight = stop_gradient(divide_or_zero(a * b, a + b))
-        finite = stop_gradient(isfinite(l))  # a class of probability 0 comes second where there is no other: weight 0
+        finite = stop_gradient(l > -math.inf)  # a class of probability 0 comes second where there is no other: weight 0
         first, other = (sum(where(mask & finite, l, 0.0), axis=-1) for mask in (chosen, second))
         return second, weight * (other - first), weight
 
@@ -117,7 +102,7 @@ class Categorical(_Chosen, Distribution):
     mean = property(lambda self: sum(self.each * self.numbers, axis=-1))
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
-        second, path, size = self.runner_up(equal(expand_dims(z, axis=-1), self.numbers), noise)
+        second, path, size = self.runner_up(expand_dims(z, axis=-1) == self.numbers, noise)
         return argmax(second, axis=-1), path, size
 
     def log_density(self, x: Value) -> Value:
@@ -155,10 +140,10 @@ class OneHotCategorical(_Chosen, Distribution):
 
     def transform(self, noise: Value) -> Value:
         chosen = argmax(self.as_logits - log(-log(noise)), axis=-1, keepdims=True)
-        return astype(equal(chosen, namespace(value_of(noise)).arange(self.classes)), noise.dtype)
+        return astype(chosen == namespace(value_of(noise)).arange(self.classes), noise.dtype)
 
     def alternative(self, z: Value, noise: Value) -> tuple[Value, Value, Value]:
-        second, path, size = self.runner_up(equal(z, 1), noise)
+        second, path, size = self.runner_up(z == 1, noise)
         return astype(second, noise.dtype), path, size
 
 
@@ -194,5 +179,4 @@ class Delta(Distribution):
         )
 
     def cdf(self, x: Value) -> Value:
-        dtype = noise_dtype([value_of(x), value_of(self.value)])
-        return choose(isnan(x), math.nan, astype(greater_equal(x, self.value), dtype))
+        return where(x < self.value, 0.0, where(x >= self.value, 1.0, x)) + 0.0 * self.value

@@ -9,22 +9,8 @@ import numpy as np
 
 from ..core import Array, Value, namespace, trees, value_of
 from ..domains import LOWER_TRIANGULAR, POSITIVE, Domain, greater_than
-from ..ops import (
-    concat,
-    cumulative_sum,
-    digamma,
-    exp,
-    expand_dims,
-    lgamma,
-    log,
-    matmul,
-    matrix_transpose,
-    ndtri,
-    sqrt,
-    sum,
-    tril,
-)
-from ..ops.linalg import cholesky, diagonal, solve
+from ..ops import concat, cumulative_sum, digamma, exp, expand_dims, lgamma, log, ndtri, sqrt, sum, tril
+from ..ops.linalg import cholesky, diagonal, matrix_transpose, solve
 from .bounded import Beta
 from .branches import above_zero, choose
 from .distribution import Distribution, parameter
@@ -86,18 +72,16 @@ class Wishart(Distribution):
     support = _POSITIVE_DEFINITE
     path = "implicit"
     event_shape = property(lambda self: self.scale_tril.shape[-2:])
-    mean = property(lambda self: self._times_df(matmul(tril(self.scale_tril), matrix_transpose(tril(self.scale_tril)))))
-
-    def _halves(self) -> Value:
-        """(df - i) / 2."""
-        return _descending(0.5 * self.df, self.event_shape[-1])
+    _lower = property(lambda self: tril(self.scale_tril))  # so that no gradient reaches the upper triangle
+    _halves = property(lambda self: _descending(0.5 * self.df, self.event_shape[-1]))  # (df - i) / 2
+    mean = property(lambda self: self._times_df(self._lower @ matrix_transpose(self._lower)))
 
     def transform(self, noise: Value) -> Value:
         """The diagonal is raised by a few roundings, so that the matrix stays positive definite."""
-        spread = sqrt(2 * standard_gamma(self._halves(), diagonal(noise)))
-        root = matmul(tril(self.scale_tril), tril(ndtri(noise), k=-1) + diagonal_matrix(spread))
+        spread = sqrt(2 * standard_gamma(self._halves, diagonal(noise)))
+        root = self._lower @ (tril(ndtri(noise), k=-1) + diagonal_matrix(spread))
         rounding = 4 * self.event_shape[-1] * float(np.finfo(noise.dtype).eps)
-        return matmul(root, matrix_transpose(root)) * (1 + diagonal_matrix(rounding + 0.0 * spread))
+        return (root @ matrix_transpose(root)) * (1 + diagonal_matrix(rounding + 0.0 * spread))
 
     def _log_det(self) -> Value:
         """log|2 L L^T|."""
@@ -105,12 +89,12 @@ class Wishart(Distribution):
 
     def log_normaliser(self) -> Value:
         """Return ``df log|sqrt(2) L| + log Gamma_d(df / 2)``."""
-        d, gammas = self.event_shape[-1], sum(lgamma(self._halves()), axis=-1)
+        d, gammas = self.event_shape[-1], sum(lgamma(self._halves), axis=-1)
         return 0.5 * self.df * self._log_det() + gammas + d * (d - 1) / 4 * math.log(math.pi)
 
     def log_density(self, x: Value) -> Value:
         root = cholesky(x)
-        e, log_root = solve(tril(self.scale_tril), root), sum(log(diagonal(root)), axis=-1)
+        e, log_root = solve(self._lower, root), sum(log(diagonal(root)), axis=-1)
         power = (self.df - self.event_shape[-1] - 1) * log_root
         return power - 0.5 * sum(e * e, axis=(-2, -1)) - self.log_normaliser()
 
@@ -119,12 +103,12 @@ class Wishart(Distribution):
 
     @property
     def variance(self) -> Value:
-        v = matmul(tril(self.scale_tril), matrix_transpose(tril(self.scale_tril)))
+        v = self._lower @ matrix_transpose(self._lower)
         each = expand_dims(diagonal(v), axis=-1)
         return self._times_df(v * v + each * matrix_transpose(each))
 
     def entropy(self) -> Value:
-        d, mean_log_det = self.event_shape[-1], self._log_det() + sum(digamma(self._halves()), axis=-1)
+        d, mean_log_det = self.event_shape[-1], self._log_det() + sum(digamma(self._halves), axis=-1)
         return self.log_normaliser() + 0.5 * self.df * d - 0.5 * (self.df - d - 1) * mean_log_det
 
 
@@ -152,6 +136,8 @@ class LKJCholesky(Distribution):
     path = "implicit"
     event_shape = property(lambda self: (self.dim, self.dim))
     event_noise_shape = property(lambda self: (self.dim, self.dim - 1))
+    # h_0 to h_(d - 1); L_ii^2 is a Beta(h_i, i / 2) number
+    _halves = property(lambda self: _descending(self.concentration + 0.5 * (self.dim - 1), self.dim))
     mean = property(lambda self: diagonal_matrix(self._mean_diagonal()))
 
     def __post_init__(self) -> None:
@@ -164,31 +150,27 @@ class LKJCholesky(Distribution):
         """Return a distribution of 3 x 3 factors, for tests."""
         return cls(3, np.asarray(POSITIVE.draw(rng, batch_shape)))
 
-    def _halves(self) -> Value:
-        """h_0 to h_(d - 1). ``L_ii^2`` is a Beta(h_i, i / 2) number."""
-        return _descending(self.concentration + 0.5 * (self.dim - 1), self.dim)
-
     def transform(self, noise: Value) -> Value:
         """By the smaller one of y and 1 - y, so that 1 - z^2 keeps its digits."""
-        b, upper = expand_dims(self._halves()[..., 1:], axis=-2), noise > 0.5
+        b, upper = expand_dims(self._halves[..., 1:], axis=-2), noise > 0.5
         y = Beta(b, b).icdf(choose(upper, 1 - noise, noise))
         z = concat([choose(upper, 1 - 2 * y, 2 * y - 1), 0.0 * y[..., :1]], axis=-1)
         log_length = cumulative_sum(tril(0.5 * log(4 * y * (1 - y)), k=-1), axis=-1, include_initial=True)
         return above_zero(exp(log_length)) * (tril(z, k=-1) + diagonal_matrix(1 + 0.0 * z[..., 0]))
 
     def log_density(self, x: Value) -> Value:
-        h = self._halves()
+        h = self._halves
         first, rest = h[..., :1], h[..., 1:]
         normaliser = lgamma(rest) - lgamma(first) + math.log(math.pi) * (first - rest)
         return sum((2 * rest - 2) * log(diagonal(x)[..., 1:]) - normaliser, axis=-1)
 
     def _mean_diagonal(self) -> Value:
-        h = self._halves()
+        h = self._halves
         step = lgamma(h + 0.5) - lgamma(h)
         return exp(step - step[..., :1])
 
     @property
     def variance(self) -> Value:
-        h, mean = self._halves(), self._mean_diagonal()
+        h, mean = self._halves, self._mean_diagonal()
         below = tril(expand_dims(0.5 / h[..., :1] + 0.0 * h, axis=-1) + 0.0 * diagonal_matrix(h), k=-1)
         return below + diagonal_matrix(h / h[..., :1] - mean * mean)

@@ -57,7 +57,8 @@ class MixtureSameFamily(Implicit, Distribution):
     _axis = property(lambda self: -1 - len(self.event_shape))
     event_shape = property(lambda self: self.components.event_shape)
     why_no_path = property(lambda self: "which component a draw comes from jumps as the weights move")
-    mean = property(lambda self: sum(self._weights() * self.components.mean, axis=self._axis))
+    _weights = property(lambda self: self._over_events(softmax(self.logits)))
+    mean = property(lambda self: sum(self._weights * self.components.mean, axis=self._axis))
     transform = formula(lambda self, noise: self.icdf(noise) if self.path else self._chosen(noise))
     cdf = formula(lambda self, x: sum(softmax(self.logits) * self.components.cdf(expand_dims(x, axis=-1)), axis=-1))
 
@@ -79,12 +80,11 @@ class MixtureSameFamily(Implicit, Distribution):
 
     # the K components stand along one axis: the last of their batch axes, in front of the event axes
 
-    def _weights(self) -> Value:
-        """Return the weights, with an axis of length 1 for each event axis."""
-        weights = softmax(self.logits)
+    def _over_events(self, x: Value) -> Value:
+        """Return numbers of the components with an axis of length 1 for each event axis."""
         for _ in self.event_shape:
-            weights = expand_dims(weights, axis=-1)
-        return weights
+            x = expand_dims(x, axis=-1)
+        return x
 
     @functools.cached_property
     def batch_shape(self) -> tuple[int, ...]:
@@ -143,9 +143,7 @@ class MixtureSameFamily(Implicit, Distribution):
         below = cumulative_sum(softmax(self.logits), axis=-1)[..., :-1] < u
         chosen = sum(astype(below, np.int64), axis=-1)
         rest = reshape(noise[..., 1:], (*noise.shape[:-1], 1, *self.components.event_noise_shape))
-        index = expand_dims(chosen, axis=-1)
-        for _ in self.event_shape:
-            index = expand_dims(index, axis=-1)
+        index = self._over_events(expand_dims(chosen, axis=-1))
         return squeeze(take_along_axis(self.components.transform(rest), index, axis=self._axis), axis=self._axis)
 
     def log_density(self, x: Value) -> Value:
@@ -158,7 +156,7 @@ class MixtureSameFamily(Implicit, Distribution):
     @property
     def variance(self) -> Value:
         away = self.components.mean - expand_dims(self.mean, axis=self._axis)
-        return sum(self._weights() * (self.components.variance + away * away), axis=self._axis)
+        return sum(self._weights * (self.components.variance + away * away), axis=self._axis)
 
     def solve_cdf(self, p: Array) -> Array:
         quantiles = self.components.icdf(namespace(p).expand_dims(p, -1))  # it lies between two of these

@@ -11,7 +11,7 @@ from typing import Any
 from ..core import Value, namespace, value_of
 from ..domains import Domain
 from ..ops import exp, log, log_softmax, logit, sigmoid, softmax, softplus, sum, xlog1py, xlogy
-from .branches import log_or_minus_infinity
+from .branches import log_or_minus_inf
 from .distribution import parameter, times_log
 
 
@@ -40,14 +40,10 @@ class Toss(LogitsOrProbs):
     heads = property(lambda self: self.probs if self.logits is None else sigmoid(self.logits))
     tails = property(lambda self: 1 - self.probs if self.logits is None else sigmoid(-self.logits))
     failures = property(lambda self: (1 - self.probs) / self.probs if self.logits is None else exp(-self.logits))
-
-    @property
-    def log_heads(self) -> Value:
-        return log_or_minus_infinity(self.probs) if self.logits is None else -softplus(-self.logits)
-
-    @property
-    def log_tails(self) -> Value:
-        return log_or_minus_infinity(1 - self.probs) if self.logits is None else -softplus(self.logits)
+    log_heads = property(lambda self: log_or_minus_inf(self.probs) if self.logits is None else -softplus(-self.logits))
+    log_tails = property(
+        lambda self: log_or_minus_inf(1 - self.probs) if self.logits is None else -softplus(self.logits)
+    )
 
     def log_prob_of(self, heads: Value, tails: Value) -> Value:
         """Return ``heads log p + tails log(1 - p)``, with the derivatives that it has at p = 0 and 1."""
@@ -61,18 +57,15 @@ class Choice(LogitsOrProbs):
 
     given = property(lambda self: self.probs if self.logits is None else self.logits)
     classes = property(lambda self: int(self.given.shape[-1]))
-    as_logits = property(lambda self: log_or_minus_infinity(self.probs) if self.logits is None else self.logits)
+    as_logits = property(lambda self: log_or_minus_inf(self.probs) if self.logits is None else self.logits)
     log_each = property(lambda self: log_softmax(self.as_logits))
+    # 0 to K - 1
+    numbers = property(lambda self: namespace(value_of(self.given)).arange(self.classes).astype(self.given.dtype))
 
     @property
     def each(self) -> Value:
         """The probabilities."""
         return softmax(self.logits) if self.probs is None else self.probs / sum(self.probs, axis=-1, keepdims=True)
-
-    @property
-    def numbers(self) -> Value:
-        """0 to K - 1."""
-        return namespace(value_of(self.given)).arange(self.classes).astype(self.given.dtype)
 
     def log_prob_of(self, chosen: Value) -> Value:
         """Return ``log p_k``, for a vector with a 1 at class k and zeros elsewhere."""
