@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -153,13 +154,10 @@ def _flag(name: str, kind: Kind, text: str, **options: Any) -> Flag:
     """Declare a flag whose value is of a kind."""
 
     def read(word: str) -> Any:
-        try:
-            value = kind.read(word)
-        except (ValueError, OverflowError):
-            value = None
-        if not kind.holds(value):
-            raise argparse.ArgumentTypeError(f"expected {kind.expected}, found {word!r}")
-        return value
+        with contextlib.suppress(ValueError, OverflowError):
+            if kind.holds(value := kind.read(word)):
+                return value
+        raise argparse.ArgumentTypeError(f"expected {kind.expected}, found {word!r}")
 
     reader = None if kind.choices else read  # argparse names the choices itself
     return name, {"metavar": kind.metavar, "type": reader, "choices": kind.choices, "help": text} | options

@@ -38,6 +38,10 @@ class Kind:
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
 
+    def __call__(self, default: Any, text: str) -> Any:
+        """Declare a setting of this kind: its default, and what it means."""
+        return dataclasses.field(default=default, metadata={"kind": self, "text": text})
+
 
 def integer(lowest: int, highest: float = 2**31 - 1) -> Kind:
     """Return the kind of the integers in a range."""
@@ -109,11 +113,6 @@ TOGETHER: list[tuple[str, tuple[Any, ...], str, tuple[Any, ...], str]] = [
 ``()`` for all but the default; another setting; the values of it that are allowed then; and why."""
 
 
-def setting(default: Any, kind: Kind, text: str) -> Any:
-    """Declare a setting: its default, what it may be, and what it means."""
-    return dataclasses.field(default=default, metadata={"kind": kind, "text": text})
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """All that a run depends on; ``tinygrad-vae train --print-config`` shows each setting with its meaning.
@@ -125,82 +124,67 @@ class TrainConfig:
     8
     """
 
-    data: str = setting(
+    data: str = PATH(
         "digits",
-        PATH,
         'an .npy, .npz or IDX file, a folder of MNIST\'s IDX files or of PNG or JPEG files, "digits", which come with '
         f"scikit-learn, or a set to download once: {', '.join(DATASETS)}. One image in six is held out, if the source "
         "does not say which",
     )
-    binarise: str = setting(
+    binarise: str = one_of(BINARISATIONS)(
         "threshold",
-        one_of(BINARISATIONS),
         "how grey levels become pixels: 1 from half of the full scale on (threshold); drawn with the grey level as "
         "probability, once (fixed) or in each epoch (fresh); or not (none), for likelihoods other than bernoulli",
     )
-    hidden: tuple[int, ...] = setting(
-        (200, 100), SIZES, "sizes of the encoder's hidden layers; the decoder's in reverse"
-    )
-    latent: int = setting(8, SIZE, "length of z; 2 can be seen in latent_plane.png and manifold.png")
-    activation: str = setting("relu", one_of(ACTIVATIONS), "after each hidden layer; relu is the fastest")
-    likelihood: str = setting(
+    hidden: tuple[int, ...] = SIZES((200, 100), "sizes of the encoder's hidden layers; the decoder's in reverse")
+    latent: int = SIZE(8, "length of z; 2 can be seen in latent_plane.png and manifold.png")
+    activation: str = one_of(ACTIVATIONS)("relu", "after each hidden layer; relu is the fastest")
+    likelihood: str = one_of(LIKELIHOODS)(
         "bernoulli",
-        one_of(LIKELIHOODS),
         "the distribution of a pixel given z; all but bernoulli take grey levels, and need --binarise none. The "
         "standard deviation of gaussian is learned, one for all pixels",
     )
-    pixel_scale: float = setting(0.1, POSITIVE, "the standard deviation of a pixel of the likelihood gaussian-fixed")
-    posterior: str = setting(
-        "gaussian",
-        one_of(POSTERIORS),
-        "the distribution of z given an image; bernoulli and one-hot need an estimator such as disarm",
+    pixel_scale: float = POSITIVE(0.1, "the standard deviation of a pixel of the likelihood gaussian-fixed")
+    posterior: str = one_of(POSTERIORS)(
+        "gaussian", "the distribution of z given an image; bernoulli and one-hot need an estimator such as disarm"
     )
-    classes: int = setting(10, integer(2), "how many classes each latent of the posterior one-hot chooses from")
-    components: int = setting(0, COUNT, "Gaussians to mix for a learned prior p(z); 0 for N(0, I), or fair tosses")
-    objective: str = setting(
+    classes: int = integer(2)(10, "how many classes each latent of the posterior one-hot chooses from")
+    components: int = COUNT(0, "Gaussians to mix for a learned prior p(z); 0 for N(0, I), or fair tosses")
+    objective: str = one_of(BOUNDS)(
         "elbo",
-        one_of(BOUNDS),
         "the bound of log p(x): the evidence lower bound, the same with the gradient of Roeder et al. 2017, the "
         "importance weighted bound (Burda et al. 2016), or that with the gradient of Tucker et al. 2019",
     )
-    samples: int = setting(1, SIZE, "draws of z for each image; iwae and dreg rise with them")
-    estimator: str = setting(
+    samples: int = SIZE(1, "draws of z for each image; iwae and dreg rise with them")
+    estimator: str = one_of(ESTIMATORS)(
         "pathwise",
-        one_of(ESTIMATORS),
         "how the gradient gets past the draw of z: through the draw (pathwise, the reparameterization trick), through "
         "its probability (score-function, with a running baseline; noisier), or another way that the posterior allows",
     )
-    beta: float = setting(1.0, WEIGHT, "weight of the divergence of q(z|x) from p(z)")
-    beta_warm_up: int = setting(0, COUNT, "epochs over which that weight rises from 0")
-    kl: str = setting(
-        "auto", one_of(DIVERGENCES), "how elbo takes the divergence; auto: in closed form if there is one"
-    )
-    free_bits: float = setting(0.0, WEIGHT, "nats of divergence that each latent is not charged for")
-    epochs: int = setting(80, SIZE, "how often each image is seen; the bound of the digits hardly rises after 80")
-    batch: int = setting(100, SIZE, "images in a step, no more than there are")
-    blocks: int = setting(
+    beta: float = WEIGHT(1.0, "weight of the divergence of q(z|x) from p(z)")
+    beta_warm_up: int = COUNT(0, "epochs over which that weight rises from 0")
+    kl: str = one_of(DIVERGENCES)("auto", "how elbo takes the divergence; auto: in closed form if there is one")
+    free_bits: float = WEIGHT(0.0, "nats of divergence that each latent is not charged for")
+    epochs: int = SIZE(80, "how often each image is seen; the bound of the digits hardly rises after 80")
+    batch: int = SIZE(100, "images in a step, no more than there are")
+    blocks: int = SIZE(
         1,
-        SIZE,
         "blocks of a batch, each with its own noise: as many ranks at most share a step under mpiexec, where 8 is the "
         "default; the weights depend on the blocks, not on the ranks",
     )
-    learning_rate: float = setting(2e-3, POSITIVE, "of Adam; 0.001 is safer for larger models")
-    weight_decay: float = setting(0.0, WEIGHT, "how fast weights shrink beside Adam's steps (AdamW)")
-    schedule: str = setting(
+    learning_rate: float = POSITIVE(2e-3, "of Adam; 0.001 is safer for larger models")
+    weight_decay: float = WEIGHT(0.0, "how fast weights shrink beside Adam's steps (AdamW)")
+    schedule: str = one_of(("constant", "cosine", "stages"))(
         "constant",
-        one_of(("constant", "cosine", "stages")),
         "the learning rate stays, falls to 0 by the last step, or falls in stages of 3^i epochs by 10^(-1/7) each "
         "(Burda et al. 2016)",
     )
-    warm_up: int = setting(0, COUNT, "epochs over which the learning rate rises at first")
-    clip: float = setting(0.0, WEIGHT, "the largest norm of the whole gradient, 0 for no limit")
-    patience: int = setting(
-        0,
-        COUNT,
-        "stop after this many epochs without a better held-out bound, and keep the best weights; 0 to never stop",
+    warm_up: int = COUNT(0, "epochs over which the learning rate rises at first")
+    clip: float = WEIGHT(0.0, "the largest norm of the whole gradient, 0 for no limit")
+    patience: int = COUNT(
+        0, "stop after this many epochs without a better held-out bound, and keep the best weights; 0 to never stop"
     )
-    device: str = setting("cpu", one_of(("cpu", "gpu")), "where to compute: a processor, or an NVIDIA GPU with CuPy")
-    seed: int = setting(0, SEED, "decides first weights, held-out images, bits, order and noise")
+    device: str = one_of(("cpu", "gpu"))("cpu", "where to compute: a processor, or an NVIDIA GPU with CuPy")
+    seed: int = SEED(0, "decides first weights, held-out images, bits, order and noise")
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:

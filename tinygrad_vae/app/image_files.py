@@ -62,12 +62,12 @@ def numpy_file(path: Path) -> list[Found]:
         raise DataError(
             f"{path}: holds no array named {' or '.join(NAMES_IN_NPZ['images'])}; the arrays in it are: {available}"
         )
-    return [
-        Found(images[1], labels and labels[1], f"{path}: {images[0]}")
-        for part in ("", "held-out ")
-        for images, labels in [(arrays[f"{part}images"], arrays[f"{part}labels"])]
-        if images
-    ]
+    found = []
+    for part in ("", "held-out "):
+        images, labels = arrays[f"{part}images"], arrays[f"{part}labels"]
+        if images:
+            found.append(Found(images[1], labels and labels[1], f"{path}: {images[0]}"))
+    return found
 
 
 def _named(content: np.lib.npyio.NpzFile, names: tuple[str, ...], path: Path) -> tuple[str, Array] | None:

@@ -114,10 +114,12 @@ def _valid_estimators(run: Run, state: State) -> list[str]:
 def check_free(folder: Path) -> None:
     """Raise a ``RunError`` if a run cannot begin in the folder, because it would overwrite something."""
     taken = [name for name in OUTPUTS if (folder / name).exists()]
+    if CHECKPOINT in taken:
+        raise RunError(f"{folder}: holds a run already; resume it (--resume), or choose another folder (--out)")
     if taken:
-        would = f"{', '.join(taken)}, which a run would overwrite;"
-        holds = "a run already; resume it (--resume), or" if CHECKPOINT in taken else would
-        raise RunError(f"{folder}: holds {holds} choose another folder (--out)")
+        raise RunError(
+            f"{folder}: holds {', '.join(taken)}, which a run would overwrite; choose another folder (--out)"
+        )
 
 
 def _with_data(config: TrainConfig, folder: Path) -> Run:
