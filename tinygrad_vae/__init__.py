@@ -40,7 +40,7 @@ from .distributions.divergences import kl_divergence, monte_carlo_kl
 from .draw import draw, draw_side_by_side
 from .estimators import (
     ARM, ARSM, REBAR, RELAX, VIMCO, DisARM, Enumeration, Estimator, GumbelSoftmax, LeaveOneOut, MeasureValued,
-    PathAndBoundary, Pathwise, PrunedTriples, Quadrature, RejectionPath, RunningAverage, ScoreFunction, SecondDraw,
+    PathAndBoundary, Pathwise, PrunedTriples, Quadrature, RejectionPath, ScoreFunction, SecondDraw,
     StraightThrough, Triples, estimate, path_and_boundary, score_function,
 )
 from .estimators.audit import audit

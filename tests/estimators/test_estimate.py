@@ -729,20 +729,6 @@ def test_the_rejection_sampler_is_for_concentrations_from_one_on_and_continuous_
         tg.RejectionPath()(tg.where(y > 1.0, 1.0, 0.0))
 
 
-def test_a_running_average_is_read_before_it_is_updated_and_leaves_no_trace_of_its_start():
-    first = tg.RunningAverage(0.8)
-    assert first.value == 0
-    second = first.updated(np.array([2.0, 4.0]))
-    assert (first.value, second.value) == (0, pytest.approx(3.0))
-    third = second.updated(tg.Tensor(1.0))
-    weights = np.array([0.8 * 0.2, 0.2])
-    assert third.value == pytest.approx(weights @ [3.0, 1.0] / weights.sum())
-    with pytest.raises(ValueError, match="decay must be from 0 to 1"):
-        tg.RunningAverage(1.0)
-    with pytest.raises(ValueError, match="the mean of the cost is nan"):
-        first.updated(np.nan)
-
-
 def opened(name, theta):
     """Return a parameter and a cost of a draw of its distribution, taken care of by one estimator."""
     theta = tg.Tensor(theta, "theta")

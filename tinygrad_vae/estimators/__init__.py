@@ -2,7 +2,6 @@
 
 from ..core import reparameterize
 from ..guard.report import ESTIMATORS
-from .baselines import RunningAverage
 from .rebar import REBAR, RELAX
 from .arm import ARM, ARSM, DisARM
 from .enumeration import Enumeration, Quadrature

@@ -1,73 +1,16 @@
-"""Baselines: what a score function subtracts from the cost to lower the variance of its gradient.
-
-A baseline must not depend on the draw that it steadies: take one from earlier steps, or a function of the inputs alone,
-trained on its squared distance from the cost, ``mean((stop_gradient(cost) - baseline)**2)``.
-"""
+"""Whether a baseline depends on the draw that it is to steady, as far as its graph and its numbers tell."""
 
 from __future__ import annotations
 
 import functools
-import math
 import operator
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..core import Array, Noise, Sample, Tensor, Value, as_array, is_array, to_numpy, topological_order, trees, value_of
-from ..devices import to_host
+from ..core import Array, Noise, Sample, Tensor, Value, is_array, to_numpy, topological_order, value_of
 from ..guard.names import name_and_line
-
-
-@dataclass(frozen=True)
-class RunningAverage:
-    """The mean of the costs so far, in which older ones fade: read it for a baseline, then update it.
-
-    ``m <- decay m + (1 - decay) mean(cost)``, divided by ``1 - decay^steps``, so that the first steps are not pulled
-    towards 0. An update returns a new object: none can be read after the draw that it is to steady.
-
-    Args:
-        decay: how much of the mean is kept from step to step: a mean over about ``1 / (1 - decay)`` steps.
-        total: m.
-        steps: how many costs it has seen.
-
-    >>> average, mu, rng = RunningAverage(), tg.Tensor(2.0, "mu"), tg.noise(0)
-    >>> for step in range(100):
-    ...     cost = tg.Normal(mu, 1.0).sample((10,), rng=rng) ** 2
-    ...     gradient = tg.gradients(tg.mean(tg.score_function(cost, average.value)), mu)
-    ...     average = average.updated(cost)
-    >>> bool(abs(average.value - 5) < 2)
-    True
-    """
-
-    decay: float = trees.static(default=0.9)
-    total: Array | float = 0.0
-    steps: int = trees.static(default=0)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"RunningAverage: decay must be from 0 to 1, 1 excluded, found {self.decay}")
-
-    @property
-    def value(self) -> float:
-        """The mean, a number; 0 before the first step."""
-        return float(self.total) / (1 - self.decay**self.steps) if self.steps else 0.0
-
-    def updated(self, cost: Value) -> RunningAverage:
-        """Return the average after one more cost, whose elements are averaged; ``ValueError`` if not finite."""
-        mean = float(np.mean(to_host(as_array(value_of(cost)))))
-        if not math.isfinite(mean):
-            raise ValueError(f"RunningAverage: the mean of the cost is {mean}")
-        new = RunningAverage(self.decay, self.decay * self.total + (1 - self.decay) * mean, self.steps + 1)
-        order = topological_order([cost]) if isinstance(cost, Tensor) else []
-        _RECENT.append((new.value, {x.origin for x in order if isinstance(x, Noise)}))
-        return new
-
-
-_RECENT: deque[tuple[float, set[Any]]] = deque(maxlen=16)
-"""The latest averages, with the origins of the noise that the last cost in them depends on."""
 
 
 def check_baseline(cost: Tensor, baseline: Value | None, samples: Sequence[Sample]) -> None:
@@ -85,8 +28,6 @@ def check_baseline(cost: Tensor, baseline: Value | None, samples: Sequence[Sampl
         )
     order = topological_order([baseline]) if isinstance(baseline, Tensor) else []
     sources = {x.origin if isinstance(x, Noise) else id(x) for x in order}
-    if type(baseline) is float:
-        sources = sources.union(*(origins for mean, origins in _RECENT if mean == baseline))
     held = _values_held(order, cost, baseline, samples)
     for k, z in enumerate(samples):
         if held >> k & 1 or (z.noise.origin if isinstance(z.noise, Noise) else id(z.noise)) in sources:
