@@ -210,7 +210,9 @@ def sigmoid(x: Value, /) -> Value:
 @example("softplus(1000.0) = 1000.0")
 def softplus(x: Value, /) -> Value:
     """``log(1 + exp(x))``, without overflow. Derivative sigmoid(x), which is 1 - exp(-softplus(x))."""
-    return np.log1p(np.exp(-np.abs(x))) + _positive_part(x)
+    tail = np.abs(x)
+    own = in_place(tail)
+    return np.add(np.log1p(np.exp(np.negative(tail, own), own), own), _positive_part(x), own)
 
 
 @example("log_sigmoid(-1000.0) = -1000.0")
