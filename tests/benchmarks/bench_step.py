@@ -1,4 +1,4 @@
-"""Time one training step of a VAE, in this library and in others, and print the table of the README beside it.
+"""Time one training step of a VAE, in this library, in others, and by hand, and print the tables of the README.
 
 The step and its contenders are in training_step.py; those that are not installed are left out, with a word. Before
 anything is timed, all must agree with the one in plain NumPy on the losses and the parameters of the first steps, from
@@ -6,14 +6,16 @@ the same weights with the same noise.
 
 The contenders take turns, a few steps each, so that whatever else the machine does meets all of them; each is a
 process of its own, so that the threads of one library do not meet those of another. A round of turns gives one ratio to
-the first contender, and the table shows the median over rounds with the quartiles. Time on a busy machine says little:
-BLAS waits for its threads, and the system gives the core to somebody else meanwhile.
+the first contender, and the table shows the median over rounds with the quartiles. There are two tables: wall time with
+as many threads as there are cores (at most two), and processor time with one thread, which also a busy machine tells.
 
-What is found is put into a results file, batch by batch, from which ``--table`` prints the table of the README.
+What is found is put into a results file, table by table and batch by batch, from which ``--table`` prints the tables of
+the README. An older version of the library takes part where ``--before`` names a checkout of it.
 
-    python tests/benchmarks/bench_step.py --batch 32 128 512 --out step.png
+    git worktree add ../before 7ae14a2
+    python tests/benchmarks/bench_step.py --before ../before --out step.svg
     python tests/benchmarks/bench_step.py --batch 128 --only "PyTorch eager" "tinygrad_vae plan"
-    OMP_NUM_THREADS=1 python tests/benchmarks/bench_step.py --cpu     # on a machine that others keep busy
+    python tests/benchmarks/bench_step.py --clock processor     # on a machine that others keep busy
     python tests/benchmarks/bench_step.py --results tests/benchmarks/bench_step.json --table
 """
 
@@ -43,6 +45,12 @@ FIRST = next(iter(CONTENDERS))
 WARM, PAUSE = 0.15, 0.05
 """For how many seconds a contender runs before a turn is timed, and for how many nobody does after it."""
 
+SETTLED = 110
+"""After how many steps a contender has compiled what it compiles: eager Adam does so at its hundredth step."""
+
+CLOCKS = {"wall": ("perf_counter", min(2, os.cpu_count() or 1)), "processor": ("process_time", 1)}
+"""The tables: the function of ``time`` that reads the clock, and the number of threads."""
+
 PACKAGES = ("numpy", "numba", "torch", "jax", "autograd", "mygrad")
 
 JAX, COMPILE, EAGER, PLAN = (
@@ -51,8 +59,9 @@ JAX, COMPILE, EAGER, PLAN = (
     "tinygrad_vae eager",
     "tinygrad_vae plan",
 )
-OTHERS = ("HIPS autograd", "MyGrad")
-"""The other libraries that run NumPy as they go."""
+
+BEFORE = {f"{name}, version before": name for name in (EAGER, PLAN)}
+"""Contenders of an older version of the library, and what they are called there."""
 
 
 def hardware() -> str:
@@ -68,10 +77,7 @@ def hardware() -> str:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    threads = os.environ.get("OMP_NUM_THREADS", "all")
-    return f"{processor}, {os.cpu_count()} cores, {threads} threads, Python {platform.python_version()}, " + ", ".join(
-        versions
-    )
+    return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, " + ", ".join(versions)
 
 
 class Turns:
@@ -81,12 +87,17 @@ class Turns:
     next one's; so a contender is alone in its process, and after each turn there is a pause.
     """
 
-    def __init__(self, name: str, batch: int, clock: str) -> None:
+    def __init__(self, name: str, batch: int, clock: str, before: Path | None) -> None:
         context = multiprocessing.get_context("spawn")
         self.name = name
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, name, batch, clock), daemon=True)
+        args = other, BEFORE.get(name, name), batch, clock
+        self.process = context.Process(target=_serve, args=args, daemon=True)
+        path = sys.path.copy()
+        if name in BEFORE:  # a new process imports from where this one would
+            sys.path[:] = [str(before), *(place for place in path if not (Path(place) / "tinygrad_vae").is_dir())]
         self.process.start()
+        sys.path[:] = path
         other.close()
 
     def ask(self, *request: Any) -> Any:
@@ -114,15 +125,16 @@ def _serve(pipe: Connection, name: str, batch: int, clock: str) -> None:
     except (ImportError, AbsentError) as error:
         return pipe.send(str(error))
     pipe.send("")
-    x, now = images(batch), getattr(time, clock)
+    x, now, made = images(batch), getattr(time, clock), 0
     while (request := pipe.recv()) is not None:
         what, given = request
         if what == "check":
             pipe.send(first_steps((step, parameters), x))
         else:
             begun = time.perf_counter()
-            while time.perf_counter() < begun + WARM:  # its arrays come back into the cache, its threads wake up
+            while time.perf_counter() < begun + WARM or made < SETTLED:  # its arrays come back into the cache
                 step(x, None)
+                made += 1
             times = []
             for _ in range(given):
                 start = now()
@@ -132,11 +144,17 @@ def _serve(pipe: Connection, name: str, batch: int, clock: str) -> None:
     return None
 
 
-def measured(batch: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def measured(batch: int, clock: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Check and time the contenders on one batch, and return of each the milliseconds and quartiles of the ratio."""
-    names = list(CONTENDERS) if options.only is None else [FIRST, *options.only, REFERENCE]
-    clock = "process_time" if options.cpu else "perf_counter"
-    contenders = {name: Turns(name, batch, clock) for name in dict.fromkeys(names)}
+    names = [*CONTENDERS, *BEFORE] if options.only is None else [FIRST, *options.only, REFERENCE]
+    reading, threads = CLOCKS[clock]
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    os.environ["XLA_FLAGS"] = (
+        "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" if threads == 1 else ""
+    )
+    wanted = [name for name in dict.fromkeys(names) if options.before or name not in BEFORE]
+    contenders = {name: Turns(name, batch, reading, options.before) for name in wanted}
     for name in list(contenders):
         if absent := contenders[name].answer():
             print(f"left out: {name} ({absent})", file=sys.stderr)
@@ -149,7 +167,8 @@ def measured(batch: int, options: argparse.Namespace) -> dict[str, dict[str, Any
         for name, contender in contenders.items():
             seconds[name].append(contender.ask("time", options.steps))
             time.sleep(PAUSE)
-        print(f"\rbatch {batch}: {done} of {options.rounds} rounds", end="", file=sys.stderr, flush=True)
+        progress = f"\r{clock} time, batch {batch}: {done} of {options.rounds} rounds"
+        print(progress, end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     for contender in contenders.values():
         contender.end()
@@ -163,79 +182,68 @@ def measured(batch: int, options: argparse.Namespace) -> dict[str, dict[str, Any
 
 def table(results: dict[str, Any]) -> str:
     """Return the results in Markdown: what they were measured on, the ratios with their quartiles, and the aims."""
-    batches = sorted(results["batches"], key=int)
-    rows = [results["batches"][batch] for batch in batches]
-    lines = [
-        f"{results['hardware']}.",
-        "",
-        f"| a step, as a ratio to {FIRST} | " + " | ".join(f"batch {batch}" for batch in batches) + " |",
-        "|---|" + "---|" * len(batches),
-        "| *milliseconds of the first* | "
-        + " | ".join(f"*{next(iter(row.values()))['ms']:.2f}*" for row in rows)
-        + " |",
-    ]
-    for name in CONTENDERS:
-        if any(name in row for row in rows):
-            cells = ["{1:.2f} ({0:.2f} to {2:.2f})".format(*row[name]["ratio"]) if name in row else "" for row in rows]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines = [f"{results['hardware']}."]
+    for clock, batches in results["clocks"].items():
+        threads = results["threads"][clock]
+        sizes = sorted(batches, key=int)
+        title = f"{clock} time of a step, {threads} thread{'s' * (threads > 1)}, as a ratio to {FIRST}"
+        cells = " | ".join(f"batch {size}" for size in sizes)
+        milliseconds = " | ".join(f"*{batches[size][FIRST]['ms']:.2f}*" for size in sizes)
+        lines += ["", f"| {title} | {cells} |", "|---|" + "---|" * len(sizes)]
+        lines.append(f"| *milliseconds of the first* | {milliseconds} |")
+        for name in _contenders(batches):
+            ratios = [batches[size].get(name, {}).get("ratio") for size in sizes]
+            shown = [f"{x[1]:.2f} ({x[0]:.2f} to {x[2]:.2f})" if x else "" for x in ratios]
+            lines.append(f"| {name} | " + " | ".join(shown) + " |")
     return "\n".join([*lines, "", *(f"- {line}" for line in aims(results))])
+
+
+def _contenders(batches: dict[str, Any]) -> list[str]:
+    return [name for name in (*CONTENDERS, *BEFORE) if any(name in row for row in batches.values())]
 
 
 def aims(results: dict[str, Any]) -> list[str]:
     """Return, for each aim, a line that says whether it was met, and by how much."""
-    middle = {
-        batch: {name: found["ratio"][1] for name, found in row.items()} for batch, row in results["batches"].items()
-    }
-    batches = sorted(middle, key=int)
     lines = []
-    for other in (JAX, COMPILE):
-        found = {batch: middle[batch][PLAN] / middle[batch][other] for batch in batches if other in middle[batch]}
-        if found:
-            each = ", ".join(f"{ratio:.2f} at batch {batch}" for batch, ratio in found.items())
-            lines.append(
-                f"{_met(max(found.values()) <= 1)}: the plan beside {other.partition(',')[0]}, at most 1: {each}."
-            )
-    if EAGER in middle.get("128", {}):
-        eager = middle["128"][EAGER]
-        lines.append(f"{_met(eager <= 0.9)}: eager at batch 128, at most 0.9: {eager:.2f}.")
-    others = {batch: [middle[batch][name] for name in OTHERS if name in middle[batch]] for batch in batches}
-    each = {batch: min(found) / middle[batch][EAGER] for batch, found in others.items() if found}
-    if each:
-        listed = ", ".join(f"{ratio:.1f} at batch {batch}" for batch, ratio in each.items())
-        lines.append(
-            f"{_met(min(each.values()) >= 3)}: the next NumPy library beside eager, at least 3 times as long: {listed}."
-        )
+    for ours, other, most in ((EAGER, REFERENCE, 1.15), (PLAN, JAX, 1.0), (PLAN, COMPILE, 1.0)):
+        for clock, batches in results["clocks"].items():
+            rows = {size: batches[size] for size in sorted(batches, key=int) if {ours, other} <= batches[size].keys()}
+            found = {size: row[ours]["ratio"][1] / row[other]["ratio"][1] for size, row in rows.items()}
+            if found:
+                met = "Met" if max(found.values()) <= most else "Missed"
+                each = ", ".join(f"{ratio:.2f} at batch {size}" for size, ratio in found.items())
+                lines.append(f"{met}: {ours} beside {other}, {clock} time, at most {most:g}: {each}.")
     return lines
 
 
-def _met(is_met: bool) -> str:
-    return "Met" if is_met else "Missed"
-
-
 def picture(results: dict[str, Any], path: Path) -> None:
-    """Draw the ratios with their quartiles, one panel for each batch."""
+    """Draw the ratios with their quartiles: a row of panels for each clock, one for each batch."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
     plt.style.use("tinygrad_vae.course")
-    batches = sorted(results["batches"], key=int)
-    names = [name for name in CONTENDERS if any(name in results["batches"][batch] for batch in batches)]
-    figure, panels = plt.subplots(1, len(batches), figsize=(3.2 + 2.7 * len(batches), 4.4), sharey=True, squeeze=False)
-    for batch, panel in zip(batches, panels[0], strict=True):
-        for k, name in enumerate(names):
-            if name in results["batches"][batch]:
-                low, middle, high = results["batches"][batch][name]["ratio"]
-                colour = "C1" if name.startswith("tinygrad_vae") else "C4"
-                panel.errorbar(middle, k, xerr=[[middle - low], [high - middle]], fmt="o", color=colour)
-                panel.annotate(f"{middle:.2f}", (high, k), (6, -3), textcoords="offset points", fontsize=8)
-        panel.axvline(1, color="#22303c", linewidth=1)
-        panel.set_xscale("log")
-        panel.set_xlim(0.15, 6)
-        panel.set_xticks([0.25, 0.5, 1, 2, 4], ["¼", "½", "1", "2", "4"])
-        panel.minorticks_off()
-        panel.set_title(f"batch {batch}")
+    clocks = results["clocks"]
+    sizes = sorted({size for batches in clocks.values() for size in batches}, key=int)
+    names = _contenders({f"{clock} {size}": row for clock in clocks for size, row in clocks[clock].items()})
+    shape = {"figsize": (3.4 + 2.7 * len(sizes), 1 + 0.24 * len(names) * len(clocks)), "squeeze": False}
+    figure, panels = plt.subplots(len(clocks), len(sizes), sharex=True, sharey=True, **shape)
+    for row, (clock, batches) in zip(panels, clocks.items(), strict=True):
+        for panel, size in zip(row, sizes, strict=True):
+            for k, name in enumerate(names):
+                if name in batches.get(size, {}):
+                    low, middle, high = batches[size][name]["ratio"]
+                    colour = "C1" if name.startswith("tinygrad_vae") else "C4"
+                    panel.errorbar(middle, k, xerr=[[middle - low], [high - middle]], fmt="o", color=colour)
+                    panel.annotate(f"{middle:.2f}", (high, k), (6, -3), textcoords="offset points", fontsize=8)
+            panel.axvline(1, color="#22303c", linewidth=1)
+            panel.set_xscale("log")
+            panel.set_xlim(0.15, 6)
+            panel.set_xticks([0.25, 0.5, 1, 2, 4], ["¼", "½", "1", "2", "4"])
+            panel.minorticks_off()
+            threads = results["threads"][clock]
+            panel.set_title(f"batch {size}, {clock} time, {threads} thread{'s' * (threads > 1)}", fontsize=10)
     panels[0][0].set_yticks(range(len(names)), names)
     panels[0][0].invert_yaxis()
     figure.supxlabel(f"time of a training step, as a ratio to {FIRST}; quartiles over rounds", fontsize=10)
@@ -244,28 +252,31 @@ def picture(results: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    """Read the options; for each batch: check, time, keep what was found; print the table."""
+    """Read the options; for each clock and batch: check, time, keep what was found; print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, nargs="+", default=[32, 128, 512], help="images a step (32 128 512)")
     parser.add_argument("--rounds", type=int, default=15, help="how many ratios to take the median of (default: 15)")
     parser.add_argument("--steps", type=int, default=20, help="steps of each contender in a round (default: 20)")
-    parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), help="some contenders instead of all")
-    parser.add_argument("--cpu", action="store_true", help="count CPU time, for a machine that others keep busy")
+    parser.add_argument("--only", nargs="+", choices=[*CONTENDERS, *BEFORE], help="some contenders instead of all")
+    parser.add_argument("--clock", nargs="+", choices=list(CLOCKS), default=list(CLOCKS), help="which tables (both)")
+    parser.add_argument("--before", type=Path, help="a checkout of an older version, to take part as well")
     parser.add_argument("--results", type=Path, help="a results file, made or added to")
     parser.add_argument("--table", action="store_true", help="only print the results file as a table")
     parser.add_argument("--out", type=Path, help="draw the ratios into this file")
     options = parser.parse_args()
 
-    results: dict[str, Any] = {"batches": {}}
+    results: dict[str, Any] = {"clocks": {}, "threads": {}}
     if options.results and options.results.exists():
         results = json.loads(options.results.read_text())
     if not options.table:
         if results.setdefault("hardware", hardware()) != hardware():
             parser.error(f"{options.results} was measured on something else; name a new file")
-        for batch in options.batch:
-            results["batches"][str(batch)] = measured(batch, options)
-            if options.results:
-                options.results.write_text(json.dumps(results, indent=2) + "\n")
+        for clock in options.clock:
+            results["threads"][clock] = CLOCKS[clock][1]
+            for batch in options.batch:
+                results["clocks"].setdefault(clock, {})[str(batch)] = measured(batch, clock, options)
+                if options.results:
+                    options.results.write_text(json.dumps(results, indent=2) + "\n")
     if options.out:
         picture(results, options.out)
     print(table(results))
