@@ -1,13 +1,14 @@
-"""Measure the peak memory of training steps, here and in PyTorch, and of the importance-weighted evaluation.
+"""Measure the memory of training steps, here and in PyTorch, and of the importance-weighted evaluation.
 
-Each number is of a process of its own: the most memory that it held while it made its contender of training_step.py and
-ran some steps, above what it held before, with its library imported. That is what the system sees (VmHWM in
-/proc/self/status, so on Linux alone), with all that allocators keep, and not what an allocator says of itself. In front
-of a plan's number numba has compiled a function already, since the compiler's own memory is part of its import.
+Each row is of a process of its own: the most memory that it held while it made its contender of training_step.py and
+ran some steps, and what it holds after them, both above what it held before, with its library imported. That is what
+the system sees (VmHWM and VmRSS in /proc/self/status, so on Linux alone), with all that allocators keep, and not what
+an allocator says of itself. Where numba will compile something it has compiled a function already, since the compiler's
+own memory is part of its import.
 
 A plan records two steps before it runs in its own buffers, and is at its largest while it is made from the second.
 
-    python tests/benchmarks/bench_memory.py --batch 128 512 --out memory.png
+    OMP_NUM_THREADS=1 python tests/benchmarks/bench_memory.py --batch 128 512 --out memory.png
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ from training_step import CONTENDERS, AbsentError, images, new_model
 
 import tinygrad_vae as tg
 
-STEPS = "PyTorch eager", "tinygrad_vae eager", "tinygrad_vae plan, NumPy alone", "tinygrad_vae plan"
+STEPS = (
+    "PyTorch eager",
+    "tinygrad_vae eager, NumPy alone",
+    "tinygrad_vae eager",
+    "tinygrad_vae plan, NumPy alone",
+    "tinygrad_vae plan",
+)
 DRAWS = (50, 500, 5000)
 """For how many draws an image the evaluation is measured: it goes through them in parts."""
 
@@ -43,15 +50,15 @@ def _begin() -> float:
     return _status("VmRSS")
 
 
-def peak_of_steps(name: str, batch: int, steps: int = 20) -> float:
-    """Return by how many MiB this process grows at most while it trains."""
+def growth_of_steps(name: str, batch: int, steps: int = 120) -> tuple[float, float]:
+    """Return by how many MiB this process grows at most while it trains, and what remains of that afterwards."""
     model, x = new_model(), images(batch)
     if "PyTorch" in name:
         import torch
         import torch._dynamo  # which the first step of an optimizer would import
 
         torch.ones(2).sum()
-    elif name == "tinygrad_vae plan":
+    elif name in ("tinygrad_vae eager", "tinygrad_vae plan"):
         import numba
 
         numba.njit(lambda x: x + 1)(1.0)
@@ -59,28 +66,29 @@ def peak_of_steps(name: str, batch: int, steps: int = 20) -> float:
     step, _ = CONTENDERS[name](model)
     for _ in range(steps):
         step(x, None)
-    return _status("VmHWM") - held
+    return _status("VmHWM") - held, _status("VmRSS") - held
 
 
-def peak_of_evaluation(draws: int, batch: int) -> float:
-    """Return by how many MiB this process grows at most while it estimates log-likelihoods by importance weighting."""
+def growth_of_evaluation(draws: int, batch: int) -> tuple[float, float]:
+    """Return the same of a process that estimates log-likelihoods by importance weighting."""
     model, x = new_model(), images(batch)
     held = _begin()
     tg.vae.measure(model, x, rng=tg.noise(0), samples=draws)
-    return _status("VmHWM") - held
+    return _status("VmHWM") - held, _status("VmRSS") - held
 
 
-def in_a_process(*arguments: str) -> float | None:
+def in_a_process(*arguments: str) -> tuple[float, float] | None:
     """Return what this script prints when it is run with ``--one``, nothing where the contender is not there."""
     command = [sys.executable, str(Path(__file__)), "--one", *arguments]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         print(f"left out: {arguments[0]} ({found.stderr.strip().splitlines()[-1]})", file=sys.stderr)
         return None
-    return float(found.stdout)
+    peak, held = map(float, found.stdout.split())
+    return peak, held
 
 
-def picture(rows: dict[str, dict[int, float]], path: Path) -> None:
+def picture(rows: dict[str, dict[int, tuple[float, float]]], path: Path) -> None:
     """Draw the peaks, a group of bars for each batch."""
     import matplotlib
 
@@ -93,7 +101,9 @@ def picture(rows: dict[str, dict[int, float]], path: Path) -> None:
     height = 0.8 / len(batches)
     for k, batch in enumerate(batches):
         places = np.arange(len(rows)) + (k - (len(batches) - 1) / 2) * height
-        bars = panel.barh(places, [row.get(batch, np.nan) for row in rows.values()], height, label=f"batch {batch}")
+        bars = panel.barh(
+            places, [row[batch][0] if batch in row else np.nan for row in rows.values()], height, label=f"batch {batch}"
+        )
         panel.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
     panel.set_yticks(range(len(rows)), list(rows))
     panel.invert_yaxis()
@@ -115,20 +125,20 @@ def main() -> None:
     if options.one:
         what, batch = options.one
         try:
-            print(peak_of_steps(what, int(batch)) if what in STEPS else peak_of_evaluation(int(what), int(batch)))
+            print(*growth_of_steps(what, int(batch)) if what in STEPS else growth_of_evaluation(int(what), int(batch)))
         except (ImportError, AbsentError) as error:
             sys.exit(str(error))
         return
-    rows: dict[str, dict[int, float]] = {}
-    print(f"{'peak in MiB':<40}" + "".join(f"batch {batch:<8}" for batch in options.batch))
-    for name in STEPS:
+    rows: dict[str, dict[int, tuple[float, float]]] = {}
+    print("| MiB: peak / held after it | " + " | ".join(f"batch {batch}" for batch in options.batch) + " |")
+    print("|---|" + "---|" * len(options.batch))
+    for name in (*STEPS, *map(str, DRAWS)):
         found = {batch: in_a_process(name, str(batch)) for batch in options.batch}
-        rows[name] = {batch: peak for batch, peak in found.items() if peak is not None}
-        if rows[name]:
-            print(f"{name:<40}" + "".join(f"{peak:<14.1f}" for peak in rows[name].values()), flush=True)
-    for draws in DRAWS:
-        peaks = [in_a_process(str(draws), str(batch)) for batch in options.batch]
-        print(f"{f'evaluation, {draws} draws an image':<40}" + "".join(f"{peak:<14.1f}" for peak in peaks), flush=True)
+        row = {batch: both for batch, both in found.items() if both is not None}
+        shown = " | ".join("{:.1f} / {:.1f}".format(*both) for both in row.values())
+        print(f"| {name if name in STEPS else f'evaluation, {name} draws an image'} | {shown} |", flush=True)
+        if name in STEPS:
+            rows[name] = row
     if options.out:
         picture(rows, options.out)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
+import ctypes
 from collections.abc import Mapping, Sequence
 
 from .buffers import Buffer, Call, View
@@ -65,3 +67,9 @@ def _may_overwrite(item: Call | Loop, buffer: Buffer, out: View) -> bool:
     """Return whether the last reader of a buffer may write its result there, each element after it was read."""
     reads = [x for x in item.reads if x.buffer is buffer]
     return bool(reads) and item.elementwise and all(x.lies_like(out) for x in reads)
+
+
+def give_back_freed_memory() -> None:
+    """Let glibc give the system back what it keeps: a recorded graph takes twice the memory of the step it becomes."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library frees by itself
+        ctypes.CDLL(None).malloc_trim(0)

@@ -28,6 +28,7 @@ import numpy as np
 from ..core import Array, NoiseStream, Tensor, describe, is_array, namespace, trees, value_of
 from ..numerics import is_watching
 from ..optional import has_compiler, require
+from .arena import give_back_freed_memory
 from .gpu.graph import CapturedProgram, is_close
 from .program import NumPyProgram
 from .recording import Draw, PlanError, Recording, check_same, check_unused, identity, name_of_result, record
@@ -138,6 +139,7 @@ class Plan:
         try:
             planned = _Planned(kinds, recording, carried, self._carry, self._compiled)
             del recording  # the graph is freed before the plan's memory is touched
+            give_back_freed_memory()
             found = planned.first_run(given, expected)
         except Exception as error:
             if is_host:
