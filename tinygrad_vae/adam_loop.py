@@ -26,7 +26,7 @@ SMALLEST = 2**12
 def loop_from(step: Any) -> Callable[..., None] | None:
     """Return the compiled loop, or None where the ops have to do: early on, on a GPU, recorded, or without numba."""
     late = isinstance(step, np.integer) and step >= FIRST
-    return _compiled() if late and has_compiler() and not is_watching() else None
+    return _compiled() if late and not is_watching() else None
 
 
 def fits(rows: Sequence[Array]) -> bool:
@@ -46,9 +46,8 @@ def run(
 
 
 @functools.cache
-def _compiled() -> Callable[..., None]:
-    compiled: Callable[..., None] = require("numba", extra="fast").njit(nogil=True, error_model="numpy")(_loop)
-    return compiled
+def _compiled() -> Callable[..., None] | None:
+    return require("numba").njit(nogil=True, error_model="numpy")(_loop) if has_compiler() else None
 
 
 def _loop(

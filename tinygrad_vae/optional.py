@@ -35,7 +35,6 @@ def require(module: str, *, extra: str = "train") -> Any:
         raise MissingExtraError(f"{package} is installed, but cannot be imported: {error}") from error
 
 
-@functools.cache
 def has_compiler() -> bool:
     """Return whether there is a numba that works with the installed NumPy."""
     try:

@@ -24,14 +24,17 @@ TRAIN = """
 import os, sys
 from tinygrad_vae.app import cli, loop
 
-def step(*args, made=loop.step, left=[{steps}]):
-    state = made(*args)
-    left[0] -= 1
-    if not left[0]:
-        os._exit(0)
-    return state
+def counted(*args, made=loop.stepper, left=[{steps}]):
+    make_step = made(*args)
+    def step(state):
+        state = make_step(state)
+        left[0] -= 1
+        if not left[0]:
+            os._exit(0)
+        return state
+    return step
 
-loop.step = step
+loop.stepper = counted
 cli.main(["train", "--out", sys.argv[1]])
 """
 
