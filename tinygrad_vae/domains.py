@@ -12,6 +12,7 @@ import numpy as np
 from .core import Array, as_array, value_of
 from .devices import to_host
 
+Test = Callable[[Array], Array]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 
@@ -27,7 +28,7 @@ class Domain:
     """
 
     name: str | Callable[[], str]
-    contains: Callable[[Array], Array]
+    contains: Test
     draw: Draw
     event_ndim: int = 0
     discrete: bool = False
@@ -97,27 +98,28 @@ def _short(bound: Any) -> str:
     return f"{values.item():g}" if values.size == 1 else f"{values.min():g}..{values.max():g}"
 
 
-REAL = Domain("real", lambda x: np.isfinite(x), between(-3, 3), interval=True)
-POSITIVE = Domain("positive", lambda x: (x > 0) & (x < np.inf), _above(0, 1.2), bounds=(0, np.inf), interval=True)
-NONNEGATIVE = Domain(
-    "nonnegative", lambda x: (x >= 0) & (x < np.inf), _above(0, 1.2), bounds=(0, np.inf), interval=True
-)
+def _numbers(name: str, contains: Test, draw: Draw, low: float = -np.inf, high: float = np.inf) -> Domain:
+    return Domain(name, contains, draw, bounds=(low, high), interval=True)
+
+
+REAL = _numbers("real", lambda x: np.isfinite(x), between(-3, 3))
+POSITIVE = _numbers("positive", lambda x: (x > 0) & (x < np.inf), _above(0, 1.2), 0)
+NONNEGATIVE = _numbers("nonnegative", lambda x: (x >= 0) & (x < np.inf), _above(0, 1.2), 0)
+UNIT = _numbers("between 0 and 1", lambda x: (x >= 0) & (x <= 1), between(0.1, 0.9), 0, 1)
+OPEN_UNIT = _numbers("between 0 and 1, both excluded", lambda x: (x > 0) & (x < 1), between(0.1, 0.9), 0, 1)
+ABOVE_MINUS_ONE = _numbers("greater than -1", lambda x: (x > -1) & (x < np.inf), between(-0.7, 3))
+LOGIT = _numbers("real or infinite", lambda x: ~np.isnan(x), between(-3, 3))
 NONZERO = Domain(
     "nonzero",
     lambda x: np.isfinite(x) & (x != 0),
     lambda rng, shape: np.exp(rng.uniform(-1, 1, shape)) * rng.choice([-1.0, 1.0], shape),
 )
-ABOVE_MINUS_ONE = Domain("greater than -1", lambda x: (x > -1) & (x < np.inf), between(-0.7, 3), interval=True)
 COUNT = Domain(
     "a whole number from 0 on",
     lambda x: (x >= 0) & (x < np.inf) & (np.floor(x) == x),
     lambda rng, shape: rng.integers(0, 8, shape),
     discrete=True,
     bounds=(0, np.inf),
-)
-UNIT = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), between(0.1, 0.9), bounds=(0, 1), interval=True)
-OPEN_UNIT = Domain(
-    "between 0 and 1, both excluded", lambda x: (x > 0) & (x < 1), between(0.1, 0.9), bounds=(0, 1), interval=True
 )
 BOOLEAN = Domain(
     "0 or 1",
@@ -127,7 +129,6 @@ BOOLEAN = Domain(
     bounds=(0, 1),
 )
 TRUTH = Domain("true or false", BOOLEAN.contains, lambda rng, shape: rng.random(shape) < 0.5, discrete=True)
-LOGIT = Domain("real or infinite", lambda x: ~np.isnan(x), between(-3, 3), interval=True)
 LOGITS = Domain(
     "a vector of numbers below infinity, at least one of them finite",
     lambda x: (~np.isnan(x) & (x < np.inf)).all(-1) & np.isfinite(x).any(-1),

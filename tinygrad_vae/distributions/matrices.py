@@ -147,7 +147,6 @@ class LKJCholesky(Distribution):
 
     @classmethod
     def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> LKJCholesky:
-        """Return a distribution of 3 x 3 factors, for tests."""
         return cls(3, np.asarray(POSITIVE.draw(rng, batch_shape)))
 
     def transform(self, noise: Value) -> Value:

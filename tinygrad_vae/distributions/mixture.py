@@ -75,7 +75,6 @@ class MixtureSameFamily(Implicit, Distribution):
 
     @classmethod
     def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> MixtureSameFamily:
-        """Return a mixture of three normal distributions, for tests."""
         return cls(LOGITS.draw(rng, (*batch_shape, 3)), Normal.example(rng, (*batch_shape, 3)))
 
     # the K components stand along one axis: the last of their batch axes, in front of the event axes

@@ -69,7 +69,6 @@ class Independent(_OfBase, Distribution):
 
     @classmethod
     def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> Independent:
-        """Return two independent normal numbers, for tests."""
         return cls(Normal.example(rng, (*batch_shape, 2)), 1)
 
     @functools.cached_property
@@ -126,7 +125,6 @@ class Transformed(_OfBase, Distribution):
 
     @classmethod
     def example(cls, rng: np.random.Generator, batch_shape: tuple[int, ...] = ()) -> Transformed:
-        """Return the exponential of a normal number, for tests."""
         return cls(Normal.example(rng, batch_shape), Exp())
 
     @property
