@@ -55,7 +55,7 @@ def test_the_profile_of_a_step_accounts_for_all_of_its_time(compiled, benchmark)
 
 def test_a_node_takes_a_few_hundred_bytes_however_deep_the_graph_is(benchmark):
     ops = benchmark("bench_ops")
-    kept, peaks = zip(*(ops.bytes_of_a_node(n) for n in (3000, 30000)), strict=True)
+    kept, peaks = zip(*(ops.bytes_of_a_node(n) for n in (1000, 10000)), strict=True)
     assert max(kept) - ops.START.nbytes < 350
     assert max(peaks) - ops.START.nbytes < 700
     assert kept[1] == pytest.approx(kept[0], rel=0.05)

@@ -236,7 +236,7 @@ def test_the_cdf_is_zero_below_the_support_and_one_above(family):
 
 @every_discrete_distribution
 @given(seed=SEEDS, batch=shapes(2))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_probabilities_sum_to_one(family, seed, batch):
     d = example(family, seed, batch)
     total = sum(probability(d, v) for v in values_of(d))

@@ -1,8 +1,5 @@
 """A formula chooses its branch anew when its graph runs again: by replay, in a compiled step, or under enumeration."""
 
-import ast
-import pathlib
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -168,59 +165,3 @@ def test_a_divergence_that_is_replayed_elsewhere_is_the_one_made_there(pair, see
         return tg.kl_divergence(first, second)
 
     check_replay(function, trees.leaves((p, q)), trees.leaves((r, s)))
-
-
-# ------------------------------------------------------------------------------------- the source
-
-FREE = {
-    "support": "a domain is asked for errors alone",
-    "_bounds": "the ends in that domain",
-    "enumerate_support": "how many values there are",
-    "why_not_enumerated": "the words of an error",
-    "batch_shape": "a shape",
-    "parameter_event_ndims": "a number of axes",
-    "_apart": "constants only: a Tensor is taken for one that may move",
-    "solve_cdf": "runs on arrays inside an op",
-    "monte_carlo_kl": "values to raise an error, and a standard error",
-    "__str__": "words",
-    "__post_init__": "checks that raise",
-}
-ABOUT_AN_ARRAY = {"namespace", "noise_dtype", "shape", "check_inside", "ndim"}
-"""Functions that look at where an array lives, at its dtype or its shape, or that raise."""
-
-
-def reads_of_values(path):
-    """Yield the places in a file where a value is read off a Tensor, but to raise an error."""
-    tree = ast.parse(path.read_text())
-    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-    for node in ast.walk(tree):
-        called = (
-            isinstance(node, ast.Name) and node.id == "value_of" and isinstance(parents[node], (ast.Call, ast.keyword))
-        )
-        attribute = isinstance(node, ast.Attribute) and node.attr == "value" and ast.unparse(node.value) != "self"
-        if not called and not attribute:
-            continue
-        above, allowed = node, False
-        while above in parents and not allowed:
-            below, above = above, parents[above]
-            if isinstance(above, ast.Call) and above is not parents[node]:
-                allowed = ast.unparse(above.func).rpartition(".")[2] in ABOUT_AN_ARRAY | {"parameter"}
-            elif isinstance(above, ast.FunctionDef):
-                allowed = above.name in FREE
-            elif isinstance(above, ast.If):
-                allowed = below is above.test and isinstance(above.body[0], ast.Raise)
-        if not allowed:
-            yield f"{path.name}:{node.lineno} {ast.unparse(parents[node])}"
-
-
-def test_no_formula_reads_a_value_off_a_tensor():
-    folder = pathlib.Path(tg.__file__).parent / "distributions"
-    without_formulas = {f"{name}.py" for name in ("distribution", "implicit", "text", "sobol", "support", "batch_axes")}
-    files = [path for path in folder.glob("*.py") if path.name not in without_formulas]
-    assert len(files) > 10
-    assert [read for path in files for read in reads_of_values(path)] == []
-
-
-def test_a_mask_of_values_is_found(tmp_path):
-    (tmp_path / "mask.py").write_text("def cdf(self, x):\n    return where(value_of(x) > 0, x, self.a.value)\n")
-    assert len(list(reads_of_values(tmp_path / "mask.py"))) == 2

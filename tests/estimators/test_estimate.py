@@ -57,24 +57,17 @@ def test_every_kind_of_estimator_takes_part_in_the_mixtures():
     assert {name for pair in PAIRS for name in pair} == set(OPTIONAL) - alone
 
 
-@pytest.mark.parametrize(("for_b", "for_x"), PAIRS)
-def test_every_mixture_of_estimators_is_unbiased_on_the_nested_program(for_b, for_x):
-    cost, b, _x, p, mu = mixed_program()
-    new = tg.estimate(cost, {b: instance(for_b, 1), "x": instance(for_x, 2)})
-    gradients = tg.gradients(tg.sum(new), [p, mu])
-    for found, truth in zip(gradients, (5.25, 2.5), strict=True):
-        assert_agrees(found, truth)
-
-
 FIRST_ONLY = {"arm", "disarm", "measure-valued", "triples", "pruned-triples"}
 
 
 @pytest.mark.parametrize(("for_b", "for_x"), PAIRS)
-def test_every_second_derivative_of_the_nested_program_is_unbiased_or_refused(for_b, for_x):
+def test_every_mixture_is_unbiased_and_so_is_each_second_derivative_that_is_not_refused(for_b, for_x):
     """E x^2 (1 + b) = (1 - p)(mu^2 + 1) + 2 p ((mu + 1)^2 + 1) has 0, 2 mu + 4 = 5 and 2 + 2 p = 2.6."""
     cost, b, _x, p, mu = mixed_program()
     new = tg.estimate(cost, {b: instance(for_b, 1), "x": instance(for_x, 2)})
     in_p, in_mu = tg.gradients(tg.sum(new), [p, mu], record=True)
+    assert_agrees(in_p.value, 5.25)
+    assert_agrees(in_mu.value, 2.5)
     for first, theta, truth in ((in_p, p, 0.0), (in_p, mu, 5.0), (in_mu, p, 5.0), (in_mu, mu, 2.6)):
         report = tg.explain(tg.sum(first), theta)
         if report.problems:
@@ -480,7 +473,7 @@ def test_the_control_of_relax_lies_along_the_cost_as_the_draw_does():
     p = 1 / (1 + np.exp(-start))
     turned = lambda b: tg.matrix_transpose(b) * w  # noqa: E731
     for control in (lambda v: 3 * tg.sigmoid(v), lambda v: tg.matrix_transpose(3 * tg.sigmoid(v)) * w):
-        assert_agrees([one(r, control, turned) for r in range(1000)], w.T * p * (1 - p))
+        assert_agrees([one(r, control, turned) for r in range(400)], w.T * p * (1 - p))
 
 
 def test_a_control_of_relax_that_joins_what_the_cost_keeps_apart_is_refused():

@@ -497,7 +497,7 @@ def test_looking_at_a_graph_is_linear_in_its_size():
 def test_a_cost_that_mixes_examples_gets_the_joint_log_probability(mixed):
     mu = tg.Tensor(np.array([0.0, 0.5, 1.0, 1.5]), "mu")
     rng, estimates, truth = tg.noise(0), [], []
-    for _ in range(800):
+    for _ in range(400):
         cost = mixed(tg.Normal(mu, 1.0).sample(rng=rng, name="x"))
         estimates.append(tg.gradients(tg.sum(tg.score_function(cost)), mu))
         truth.append(tg.gradients(tg.sum(tg.reparameterize(cost)), mu))
@@ -538,7 +538,7 @@ def test_the_axis_of_the_components_is_no_axis_of_a_draw():
 
 def test_a_mixture_of_drawn_components_has_an_unbiased_score_function():
     m, found = tg.Tensor(np.zeros((2, 2)), "m"), []
-    for r in range(2000):
+    for r in range(700):
         rng = tg.noise(5).at(r)
         w = tg.Normal(m, 1.0).sample(rng=rng, name="w")
         z = tg.MixtureSameFamily(np.zeros(2), tg.Independent(tg.Normal(w, 1.0), 1)).sample((2,), rng=rng, name="z")

@@ -59,7 +59,7 @@ def conclude(
     >>> import tempfile
     >>> from tinygrad_vae.app import TrainConfig, begin
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     metrics = conclude(*begin(TrainConfig(hidden=(8,)), folder), draws=2)
+    ...     metrics = conclude(*begin(TrainConfig(hidden=(8,), latent=2), folder), draws=2)
     >>> metrics["held_out"]["images"], metrics["steps"]
     (300, 0)
     """
