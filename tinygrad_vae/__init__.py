@@ -36,7 +36,8 @@ from .distributions import (
     Transformed, TruncatedNormal, Uniform, VonMises, Weibull, Wishart, bijections,
 )
 from .distributions.distribution import DISTRIBUTIONS, Distribution, parameter
-from .distributions.divergences import kl_divergence, monte_carlo_kl
+from .distributions.divergences import kl_divergence
+from .distributions.monte_carlo_kl import monte_carlo_kl
 from .draw import draw, draw_side_by_side
 from .estimators import (
     ARM, ARSM, REBAR, RELAX, VIMCO, DisARM, Enumeration, Estimator, GumbelSoftmax, LeaveOneOut, MeasureValued,

@@ -11,7 +11,7 @@ from ..core import Value, value_of
 from ..domains import OPEN_UNIT, POSITIVE, REAL, Domain, between
 from ..ops import atanh, exp, log, log1p, sigmoid, softplus, tanh
 from .branches import above_zero, between_minus_one_and_one, inside_unit
-from .distribution import formula
+from .distribution import formula, undeclared
 from .support import check_inside
 from .text import with_numbers
 
@@ -32,18 +32,9 @@ class Bijection:
         cls.__repr__ = Bijection.__repr__  # type: ignore[method-assign]  # else @dataclass would write one
 
     __repr__ = with_numbers
-
-    def forward(self, x: Value) -> Value:
-        """Return f(x)."""
-        raise NotImplementedError(f"{type(self).__name__} declares no forward(x)")
-
-    def inverse(self, y: Value) -> Value:
-        """Return the x with f(x) = y, for y in the image."""
-        raise NotImplementedError(f"{type(self).__name__} declares no inverse(y)")
-
-    def log_slope(self, x: Value) -> Value:
-        """Return the logarithm of the derivative f'(x)."""
-        raise NotImplementedError(f"{type(self).__name__} declares no log_slope(x)")
+    forward = undeclared("forward(x)", "Return f(x).")
+    inverse = undeclared("inverse(y)", "Return the x with f(x) = y, for y in the image.")
+    log_slope = undeclared("log_slope(x)", "Return the logarithm of the derivative f'(x).")
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,6 +61,16 @@ def formula(expression: Callable[..., Value]) -> Any:
     return expression
 
 
+def undeclared(name: str, words: str) -> Any:
+    """Return a method that a subclass may declare; until then it raises a NotImplementedError that says so."""
+
+    def method(self: Any, *_: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} declares no {name}")
+
+    method.__doc__ = words
+    return method
+
+
 class Distribution:
     """A probability distribution over numbers, element by element over its batch shape.
 
@@ -263,31 +273,12 @@ class Distribution:
         dtype = dtype if dtype.kind == "f" else np.float64
         return trees.map_leaves(lambda leaf: xp.full((), leaf, dtype), self)
 
-    def log_density(self, x: Value) -> Value:
-        """Return the formula of ``log_prob``, without the check that x lies in the support."""
-        raise NotImplementedError(f"{type(self).__name__} declares no log_density(x)")
-
-    @property
-    def mean(self) -> Value:
-        """The expectation of a draw."""
-        raise NotImplementedError(f"{type(self).__name__} declares no mean")
-
-    @property
-    def variance(self) -> Value:
-        """The variance of a draw."""
-        raise NotImplementedError(f"{type(self).__name__} declares no variance")
-
-    def entropy(self) -> Value:
-        """Return ``-E log_prob(x)``."""
-        raise NotImplementedError(f"{type(self).__name__} declares no entropy()")
-
-    def cdf(self, x: Value) -> Value:
-        """Return the probability of a draw up to x."""
-        raise NotImplementedError(f"{type(self).__name__} declares no cdf(x)")
-
-    def icdf(self, p: Value) -> Value:
-        """Return the value that a draw stays below with probability p, for 0 < p < 1."""
-        raise NotImplementedError(f"{type(self).__name__} declares no icdf(p)")
+    log_density = undeclared("log_density(x)", "Return ``log_prob(x)`` without the check that x is in the support.")
+    mean = property(undeclared("mean", "The expectation of a draw."))
+    variance = property(undeclared("variance", "The variance of a draw."))
+    entropy = undeclared("entropy()", "Return ``-E log_prob(x)``.")
+    cdf = undeclared("cdf(x)", "Return the probability of a draw up to x.")
+    icdf = undeclared("icdf(p)", "Return the value that a draw stays below with probability p, for 0 < p < 1.")
 
     def enumerate_support(self) -> list[Any] | None:
         """Return every value that one draw may have, or ``None`` where they are not finitely many."""
@@ -301,15 +292,11 @@ class Distribution:
         """
         return None
 
-    @property
-    def why_no_path(self) -> str:
-        """Why the draw has no derivative in the parameters, in words."""
-        return f"a draw of {type(self).__name__} is discrete, so it jumps as the parameters move"
+    why_no_path = property(lambda self: f"a draw of {self.family} is discrete, so it jumps as the parameters move")
+    """Why the draw has no derivative in the parameters, in words."""
 
-    @property
-    def why_not_enumerated(self) -> str:
-        """Why a sum over all values of a draw is not possible, in words, where ``enumerate_support`` gives none."""
-        return f"the support of {type(self).__name__} is not finite"
+    why_not_enumerated = property(lambda self: f"the support of {self.family} is not finite")
+    """Why a sum over all values of a draw is not possible, in words, where ``enumerate_support`` gives none."""
 
     def moving(self) -> list[str]:
         """Return the names of the parameters that move the support."""
