@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_vae as tg
 from tinygrad_vae import app
-from tinygrad_vae.app import figures, seeds
+from tinygrad_vae.app import figures, seeds, step
 from tinygrad_vae.app.run import CHECKPOINT
 
 GREY = (tg.noise(0).uniform((40, 4, 4)) * 255).astype(np.uint8)
@@ -38,6 +38,19 @@ def finished(config, folder):
     """The checkpoint of a run that was trained to its end."""
     app.train(*app.begin(config, folder))
     return (folder / CHECKPOINT).read_bytes()
+
+
+def in_the_sixth_step(patch, happens):
+    """Let something happen when the sixth step begins: ``happens(step, args)``."""
+    whole, calls = step._step, []
+
+    def disturbed(*args):
+        calls.append(None)
+        if len(calls) == 6:
+            happens(whole, args)
+        return whole(*args)
+
+    patch.setattr(step, "_step", disturbed)
 
 
 def content(folder):

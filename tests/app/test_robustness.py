@@ -16,10 +16,10 @@ import threading
 import time
 
 import pytest
-from app_runs import GREY, SMALL, SMALL_PICTURES, content, finished, npy
+from app_runs import GREY, SMALL, SMALL_PICTURES, content, finished, in_the_sixth_step, npy
 
 from tinygrad_vae import app
-from tinygrad_vae.app import checkpoint, cli, figures, lock, loop, run_folder, step, stopping
+from tinygrad_vae.app import checkpoint, cli, figures, lock, loop, run_folder, stopping
 from tinygrad_vae.app.config import RunError
 from tinygrad_vae.app.run import CHECKPOINT
 
@@ -305,16 +305,9 @@ def stopped(capsys, number, step, of):
 def test_a_signal_in_a_step_saves_and_says_where(number, config, undisturbed, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_conclude", lambda *_: None)
-    whole, calls, handler = step._step, [], signal.getsignal(number)
-
-    def disturbed(*args):
-        calls.append(None)
-        if len(calls) == 6:
-            signal.raise_signal(number)
-        return whole(*args)
-
+    handler = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(step, "_step", disturbed)
+        in_the_sixth_step(patch, lambda step, args: signal.raise_signal(number))
         assert cli.main(["train", "--data", config.data, "--out", "run", *SMALL, "3"]) == 128 + number
     stopped(capsys, number, 5, 12)  # the first call was on trial
     assert signal.getsignal(number) is handler

@@ -3,11 +3,10 @@
 import dataclasses
 import json
 import shutil
-import signal
 
 import numpy as np
 import pytest
-from app_runs import GREY, finished
+from app_runs import GREY, finished, in_the_sixth_step
 
 import tinygrad_vae as tg
 from tinygrad_vae import app
@@ -16,19 +15,6 @@ from tinygrad_vae.app.checkpoint import CheckpointError
 from tinygrad_vae.app.config import RunError, TrainConfig, settings_in
 from tinygrad_vae.app.step import DivergedError
 from tinygrad_vae.core import trees
-
-
-class StopAfter:
-    """A Ctrl-C that falls into the report after some steps."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def __call__(self, state):
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
-
 
 # ---------------------------------------------------------------------------- the same run, bit for bit
 
@@ -40,44 +26,25 @@ def test_a_seed_gives_the_same_run_and_another_seed_another(config, tmp_path):
 
 
 @pytest.mark.parametrize("estimator", ["pathwise", "score-function"])
-@pytest.mark.parametrize("steps", [1, 4, 6], ids=["first step", "end of an epoch", "middle of an epoch"])
-def test_a_run_that_was_interrupted_ends_as_one_that_was_not(config, steps, estimator, tmp_path):
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(config, estimator, tmp_path):
     config = dataclasses.replace(config, estimator=estimator)
-    undisturbed = finished(config, tmp_path / "a")
-    run, state = app.begin(config, tmp_path / "b")
-    with pytest.raises(KeyboardInterrupt):
-        app.train(run, state, report=StopAfter(steps))
-    run, state = app.resume(tmp_path / "b")
-    assert state.step == steps
-    app.train(run, state)
-    assert (tmp_path / "b" / run_folder.CHECKPOINT).read_bytes() == undisturbed
+    undisturbed = finished(config, tmp_path / "undisturbed")
 
+    def interrupted_after(steps):
+        def report(state):
+            if state.step == steps:
+                raise KeyboardInterrupt
 
-def in_the_sixth_step(patch, happens):
-    """Let something happen when the sixth step begins: ``happens(step, args)``."""
-    whole, calls = step._step, []
+        return report
 
-    def disturbed(*args):
-        calls.append(None)
-        if len(calls) == 6:
-            happens(whole, args)
-        return whole(*args)
-
-    patch.setattr(step, "_step", disturbed)
-
-
-@pytest.mark.usefixtures("_listening")
-def test_a_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(config, undisturbed, tmp_path, monkeypatch):
-    run, state = app.begin(config, tmp_path / "b")
-    with monkeypatch.context() as patch:
-        in_the_sixth_step(patch, lambda step, args: signal.raise_signal(signal.SIGINT))
+    for steps in (1, 4, 6):  # the first step, the end of an epoch, the middle of another
+        folder = tmp_path / str(steps)
         with pytest.raises(KeyboardInterrupt):
-            app.train(run, state)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    run, state = app.resume(tmp_path / "b")
-    assert state.step == 6
-    app.train(run, state)
-    assert (tmp_path / "b" / run_folder.CHECKPOINT).read_bytes() == undisturbed
+            app.train(*app.begin(config, folder), report=interrupted_after(steps))
+        run, state = app.resume(folder)
+        assert state.step == steps
+        app.train(run, state)
+        assert run.checkpoint.read_bytes() == undisturbed
 
 
 def test_a_step_that_is_broken_off_is_not_saved(config, undisturbed, tmp_path, monkeypatch):
