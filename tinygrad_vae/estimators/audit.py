@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +38,6 @@ def audit(
     *,
     rng: NoiseStream,
     runs: int = 2000,
-    progress: Callable[[int, int], None] | None = None,
     executor: Any = None,
 ) -> Audit:
     """Hold an estimator against a reference that does not share its draws.
@@ -51,7 +49,6 @@ def audit(
             its own (``"enumeration"`` and ``"quadrature"`` are exact where they are valid).
         rng: a stream from ``tg.noise(seed)``.
         runs: how many gradients.
-        progress: called as ``progress(done, runs)`` after every run; for a reference that is an estimator, once more.
 
     Raises:
         InvalidGradientError: the estimator or the reference is not valid here.
@@ -65,9 +62,7 @@ def audit(
     check_comparison(f, rng, runs)
 
     def measured(one: str | Estimator, stream: NoiseStream) -> Measurement:
-        (row,) = compare_estimators(
-            f, parameters, estimators=[one], rng=stream, runs=runs, progress=progress, executor=executor
-        ).rows
+        (row,) = compare_estimators(f, parameters, estimators=[one], rng=stream, runs=runs, executor=executor).rows
         if row.refused:
             raise InvalidGradientError(f"audit: {row.name} is refused: {row.refused}")
         return row
