@@ -7,13 +7,13 @@ be changed at once. Along the other axes each element needs copies of the cost o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core import Array, InvalidGradientError, Noise, Sample, Tensor, Value, namespace, to_numpy
-from ..guard.axes import Labels, aligned_log_prob, surviving_axes
+from ..guard.axes import Labels, along, surviving_axes
 from ..guard.names import name_and_line
 from ..ops import reshape, where
 
@@ -31,13 +31,12 @@ def mixed_shape(z: Sample, cost: Tensor) -> tuple[int, ...]:
     return tuple(1 if a in carried else n for a, n in enumerate(z.shape[: batch_ndim(z)]))
 
 
-def coordinates(z: Sample, cost: Tensor) -> Iterator[Array]:
-    """Yield, for each element that needs copies of its own, a mask over the draws: true where it stands."""
-    shape, mixed = z.shape[: batch_ndim(z)], mixed_shape(z, cost)
-    for position in itertools.product(*(range(n) for n in mixed)):
-        mask = np.zeros(shape, bool)
-        mask[tuple(slice(None) if n == 1 else slice(i, i + 1) for i, n in zip(position, mixed, strict=True))] = True
-        yield namespace(z.value).asarray(mask)
+def positions(lengths: Sequence[int], near: Array) -> Iterator[Array]:
+    """Yield, for each position along some axes, a mask that is true there, on the device of the array ``near``."""
+    for position in itertools.product(*map(range, lengths)):
+        mask = np.zeros(lengths, bool)
+        mask[position] = True
+        yield namespace(near).asarray(mask)
 
 
 def changed(z: Value, mask: Value, other: Value) -> Any:
@@ -49,7 +48,7 @@ def aligned(x: Value, z: Sample, cost: Tensor) -> Value:
     """Return ``x``, a number for each element of z, summed over the axes that the cost mixes, along the others."""
     labels = surviving_axes(cost, z)
     check_independent(z, labels)
-    return aligned_log_prob(x, labels)[0]
+    return along(x, labels)
 
 
 def has_dependent_draws(z: Sample) -> bool:

@@ -15,7 +15,7 @@ from ..core import NORMAL, UNIFORM, NoiseDistribution, NoiseStream, Sample, Tens
 from ..distributions import Exponential, Gamma, LogNormal, Normal, Poisson, Weibull
 from ..distributions.distribution import Distribution, parameters
 from ..ops import exp, full_like, log, ones_like, sqrt, stop_gradient, where
-from .elements import aligned, changed, coordinates
+from .elements import aligned, changed, mixed_shape, positions
 from .estimator import Estimator, Rest, with_slopes, zero
 
 Draw = Callable[[NoiseDistribution], Value]  # draws one number for each element of a random node
@@ -116,7 +116,7 @@ class MeasureValued(Estimator):
             for name, (c, plus, minus) in pairs.items():
                 if isinstance(parameter := getattr(dist, name), Tensor):
                     path = zero(parameter) * c
-                    for mask in coordinates(z, cost):
+                    for mask in positions(mixed_shape(z, cost), z.value):
                         above, below = (rest.number(changed(stopped, mask, other)) for other in (plus, minus))
                         yield self.noted(aligned(path * mask, z, cost), z), above - below
 

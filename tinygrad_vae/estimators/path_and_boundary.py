@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core import InvalidGradientError, Sample, Tensor, namespace, opened, rewrite, to_numpy, topological_order
-from ..guard.axes import weigh_terms
+from ..guard.axes import along, weigh_terms
 from ..guard.names import name_of_draw, op_in_words
 from ..guard.paths import downstream, live_of, live_samples, path_after
 from ..guard.report import jump_objection
@@ -26,7 +26,7 @@ from ..ops import astype, less, logical_and, sign, stop_gradient, subtract, wher
 from ..ops.declare import JUMP
 from ..ops.ranges import ordered
 from .estimator import Estimator, Rest, check_tensor, continued, slope, taken_care, zero
-from .roots import Edge, along, behind, edges, only, root_of
+from .roots import Edge, behind, edges, only, root_of
 
 
 class PathAndBoundary(Estimator):

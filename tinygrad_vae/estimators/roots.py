@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,14 +23,14 @@ from ..core import (
     trees,
 )
 from ..distributions.batch_axes import axes_kept_apart, structure_of
-from ..guard.axes import Labels, aligned_log_prob, surviving_axes
+from ..guard.axes import Labels, along, surviving_axes
 from ..guard.names import name_of_draw, op_in_words
 from ..guard.paths import downstream, path_after
 from ..guard.ranges import range_of
 from ..ops import identity, subtract, sum, where
 from ..ops.declare import STOP, op
 from ..ops.ranges import ABOVE_ZERO
-from .elements import has_dependent_draws
+from .elements import has_dependent_draws, positions
 from .estimator import LARGEST
 
 MOST_STEPS = 200
@@ -62,7 +61,10 @@ def edges(c: Tensor, z: Sample, cost: Tensor) -> Iterator[Edge]:
     """
     of_c, of_z = surviving_axes(cost, c), surviving_axes(cost, z)
     common = {b: a for b, a in zip(of_z, of_c, strict=True) if b is not None and a is not None}
-    parts, masks = list(_positions(c, set(common.values()))), list(_positions(z, set(common)))
+    parts, masks = (
+        list(positions([1 if a in kept else n for a, n in enumerate(x.shape)], x.value))
+        for x, kept in ((c, set(common.values())), (z, set(common)))
+    )
     words = f"{op_in_words(c)}, which {name_of_draw(z)} decides"
     if 2 * len(parts) > LARGEST:
         raise InvalidGradientError(
@@ -115,24 +117,10 @@ def behind(top: Tensor) -> list[Tensor]:
     return [node for node in topological_order([top]) if id(node) in seen]
 
 
-def along(x: Value, labels: Labels) -> Any:
-    """Return x summed over the axes that are no labels, and lying along those that are."""
-    return aligned_log_prob(x, labels)[0]
-
-
 def only(mask: Array, x: Value) -> Any:
     """Return the elements of x that the mask picks, with length 1 along the axes that it picks from."""
     mixed = tuple(a for a, n in enumerate(mask.shape) if n > 1)
     return sum(where(mask, x, 0.0), axis=mixed, keepdims=True) if mixed else x
-
-
-def _positions(x: Tensor, kept: set[int]) -> Iterator[Array]:
-    """Yield a mask for each position along the axes that are not kept, with length 1 along the others."""
-    lengths = [1 if a in kept else n for a, n in enumerate(x.shape)]
-    for position in itertools.product(*(range(n) for n in lengths)):
-        mask = np.zeros(lengths, bool)
-        mask[position] = True
-        yield namespace(x.value).asarray(mask)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -18,7 +18,7 @@ from ..core import NoiseStream, Sample, Tensor, Value, rewrite, trees, value_of
 from ..distributions.support import lost_to_rounding
 from ..guard.axes import (
     Labels,
-    aligned_log_prob,
+    along,
     carried_axes,
     counts_draws,
     has_examples,
@@ -117,8 +117,7 @@ class ScoreFunction(Estimator):
         labels = surviving_axes(cost, z) if labels is None else labels
         check_independent(z, labels)
         log_prob = weighable(z).log_density(stopped)
-        lying, gone = aligned_log_prob(log_prob, labels)
-        return exp(zero(self.noted(lying, z, _credit_note(z, cost, labels, log_prob.shape, gone))))
+        return exp(zero(self.noted(along(log_prob, labels), z, _credit_note(z, cost, labels, log_prob.shape))))
 
 
 class LeaveOneOut(ScoreFunction):
@@ -243,12 +242,13 @@ def _cut_at_draws(baseline: Value) -> Value:
     return rewrite(baseline, lambda node, inputs: stop_gradient(node) if isinstance(node, Sample) else None)
 
 
-def _credit_note(z: Sample, cost: Tensor, labels: Labels, shape: tuple[int, ...], gone: list[int]) -> str:
-    summed = [shape[a] for a in gone if shape[a] > 1]
-    if not cost.ndim and summed:
+def _credit_note(z: Sample, cost: Tensor, labels: Labels, shape: tuple[int, ...]) -> str:
+    if all(a in labels or n == 1 for a, n in enumerate(shape)):
+        return ""  # no draws are joined
+    if not cost.ndim:
         other = less_noisy(cost).get(id(z), "a cost for each example")
         return f"one cost for all draws of shape {shape}: unbiased, and noisier than {other}"
-    if cost.ndim and all(label is None for label in labels) and summed:
+    if all(label is None for label in labels):
         price = f"; {price_of_mixing(cost, z)}" if has_examples(cost, z) else ""
         return f"joint log-probability: the cost of one example depends on the draws of others{price}"
     return ""

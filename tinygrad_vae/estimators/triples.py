@@ -18,7 +18,7 @@ from .. import ops
 from ..core import UNIFORM, NoiseStream, Sample, Tensor, Value, namespace, new_noise, rewrite
 from ..distributions.distribution import Distribution
 from ..guard.axes import surviving_axes
-from .elements import aligned, batch_ndim, changed, check_independent, coordinates, mixed_shape
+from .elements import aligned, batch_ndim, changed, check_independent, mixed_shape, positions
 from .estimator import LARGEST, Estimator, Rest, closed_at, slope, with_slopes, zero
 from .score_function import weighable
 
@@ -53,7 +53,7 @@ class Triples(Estimator):
 
     def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         other, path, _ = self._triple(z, stopped)
-        masks = list(coordinates(z, cost))
+        masks = list(positions(mixed_shape(z, cost), z.value))
         paths = [aligned(path * ops.astype(mask, z.noise.dtype), z, cost) for mask in masks]
         return lambda k: with_slopes(
             k, ((p, rest.number(changed(stopped, m, other)) - k) for p, m in zip(paths, masks, strict=True))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from ..core import Sample, Tensor, Value, namespace, topological_order, value_of
-from ..guard.axes import aligned_log_prob, counts_draws, surviving_axes
+from ..guard.axes import along, counts_draws, surviving_axes
 from ..guard.paths import downstream, remembered
 from ..ops import add, expand_dims, logsumexp, negative, subtract, sum, where
 from ..ops.reductions import reduced
@@ -46,7 +46,7 @@ class VIMCO(Estimator):
     def opening(self, z: Sample, stopped: Tensor, cost: Tensor, rest: Rest) -> Callable[[Tensor], Tensor]:
         log_weights, sign = _log_weights(z, cost)  # type: ignore[misc]
         n = log_weights.shape[0]
-        log_prob = aligned_log_prob(weighable(z).log_density(stopped), surviving_axes(log_weights, z))[0]
+        log_prob = along(weighable(z).log_density(stopped), surviving_axes(log_weights, z))
         others = (sum(log_weights, axis=0) - log_weights) / (n - 1)
         own = namespace(value_of(log_weights)).eye(n, dtype=bool).reshape((n, n) + (1,) * (log_weights.ndim - 1))
         rows = where(own, expand_dims(others, axis=1), expand_dims(log_weights, axis=0))

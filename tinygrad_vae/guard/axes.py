@@ -104,20 +104,19 @@ def has_examples(cost: Tensor, z: Sample) -> bool:
     return cost.ndim > 0 and z.ndim > len(z.dist.event_shape) and 1 < z.shape[0] == cost.shape[0]
 
 
-def aligned_log_prob(log_prob: Any, labels: Labels) -> tuple[Any, list[int]]:
-    """Sum a log-probability, of shape batch, over the axes that the cost does not carry, and lay it along the others.
+def along(x: Any, labels: Labels) -> Any:
+    """Return x summed over its axes that are no labels, and lying along the others: it broadcasts with the cost.
 
-    ``labels`` are ``surviving_axes(cost, z)``. Returns it in a shape that broadcasts with the cost, and the axes that
-    were summed away.
+    ``labels`` are ``surviving_axes(cost, z)``; x has a number for each element of z, as a log-probability does.
     """
-    ndim = len(log_prob.shape)
+    ndim = len(x.shape)
     kept = [label if label is not None and label < ndim else None for label in labels]
     carried = [label for label in kept if label is not None]
-    gone = [a for a in range(ndim) if a not in carried]
-    summed = sum(log_prob, axis=tuple(gone)) if gone else log_prob
+    gone = tuple(a for a in range(ndim) if a not in carried)
+    shape = tuple(1 if label is None else x.shape[label] for label in kept)
+    summed = sum(x, axis=gone) if gone else x
     ordered = permute_dims(summed, tuple(sorted(carried).index(label) for label in carried)) if carried else summed
-    shape = tuple(1 if label is None else log_prob.shape[label] for label in kept)
-    return (ordered if ordered.shape == shape else reshape(ordered, shape)), gone
+    return ordered if ordered.shape == shape else reshape(ordered, shape)
 
 
 def weigh_terms(cost: Tensor, draws: Sequence[Tensor], weigh: Callable[[Tensor, list[int]], Tensor]) -> Tensor:
