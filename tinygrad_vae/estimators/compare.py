@@ -150,7 +150,7 @@ def check_comparison(f: Any, rng: Any, runs: Any) -> None:
     if not isinstance(rng, NoiseStream):
         raise TypeError(f"rng takes a stream from tg.noise(seed), found {describe(rng)}")
     if isinstance(runs, bool) or not isinstance(runs, (int, np.integer)) or runs < FEWEST:
-        raise ValueError(f"runs must be a whole number, at least {FEWEST}, found {runs!r}")
+        raise ValueError(f"runs must be a whole number from {FEWEST} on, found {runs!r}")
 
 
 def _drawn(f: Program, parameters: Any, rng: NoiseStream) -> tuple[Tensor, Any]:
