@@ -67,7 +67,7 @@ class RejectionPath(Estimator):
             return f"there is a rejection sampler of Gamma here, and none of {type(dist).__name__}"
         lowest = float(np.min(to_numpy(as_array(value_of(dist.concentration))), initial=np.inf))
         if lowest < 1:
-            return f"the sampler is for concentrations of at least 1, found {lowest:g}"
+            return f"the sampler is for concentrations from 1 on, found {lowest:g}"
         return jump_objection(z, cost)
 
     def apply(self, z: Sample, cost: Tensor, rest: Rest) -> Tensor:
