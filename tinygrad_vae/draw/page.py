@@ -46,12 +46,8 @@ Panel = tuple[str, Tensor, Picture]
 def page(panels: Sequence[Panel], wrt: Any, title: str, ways: Mapping[str, Tensor], folder: Path) -> str:
     """Return graphs of the same draw as one HTML document.
 
-    Args:
-        panels: the graphs.
-        wrt: the parameters.
-        title: the heading of the page.
-        ways: the rewrites of the first blocked graph that open it, by the name of the estimator.
-        folder: where the page will lie. Its links to source files are relative to it.
+    ``ways`` are the rewrites of the first blocked graph that open it, by the name of the estimator; ``folder`` is where
+    the page will lie, since its links to source files are relative to it.
     """
     opened = _with_open_layers(panels, wrt)
     shown = [*panels, *opened]

@@ -61,14 +61,7 @@ class Picture:
 
 
 def picture_of(cost: Tensor, wrt: Any = None, *, open_layers: bool = False) -> Picture:
-    """Return the boxes and arrows of the graph of ``cost``.
-
-    Args:
-        cost: the Tensor to draw.
-        wrt: the parameters whose gradient is asked for: a Tensor or a tree of them. ``None`` colours the ways to
-            every leaf of floats, and shows no gradients.
-        open_layers: whether to show the parts of a linear layer, in place of one box.
-    """
+    """Return the boxes and arrows of the graph of ``cost``; the arguments and errors are those of ``draw``."""
     if not isinstance(cost, Tensor):
         raise TypeError(
             f"draw shows the graph of a Tensor, found {describe(cost)}, which records nothing; "
