@@ -60,8 +60,8 @@ def server(files):
 @pytest.fixture
 def shapes(server, files, tmp_path, monkeypatch):
     """The server's files, known under the name of a set."""
-    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    monkeypatch.setitem(downloads.DATASETS, "shapes", downloads.Dataset(server.url, checksums))
+    checksums = tuple(hashlib.sha256(files[name]).hexdigest() for name in downloads.FILES)
+    monkeypatch.setitem(downloads.DATASETS, "shapes", (server.url, *checksums))
     monkeypatch.setenv(downloads.FOLDER_VARIABLE, str(tmp_path / "kept"))
     return "shapes"
 
@@ -99,8 +99,7 @@ def test_what_is_not_the_right_file_is_refused_and_not_kept(served, shapes, file
 
 
 def test_no_server_is_one_line_of_the_command(shapes, tmp_path, monkeypatch, capsys):
-    gone = downloads.Dataset("http://127.0.0.1:9/", downloads.DATASETS[shapes].checksums)
-    monkeypatch.setitem(downloads.DATASETS, shapes, gone)
+    monkeypatch.setitem(downloads.DATASETS, shapes, ("http://127.0.0.1:9/", *downloads.DATASETS[shapes][1:]))
     assert cli.main(["train", "--data", shapes, "--out", str(tmp_path / "run")]) == 2
     err = capsys.readouterr().err
     assert "shapes: http://127.0.0.1:9/train-images-idx3-ubyte.gz cannot be fetched" in err
@@ -114,7 +113,7 @@ def test_an_unknown_set():
 
 
 def test_every_known_set_has_four_files_with_checksums_of_their_own():
-    checksums = [value for found in downloads.DATASETS.values() for value in found.checksums.values()]
+    checksums = [value for _, *values in downloads.DATASETS.values() for value in values]
     assert len(set(checksums)) == 4 * len(downloads.DATASETS)
     assert all(len(bytes.fromhex(value)) == 32 for value in checksums)
-    assert all(found.url.startswith("https://") and found.url.endswith("/") for found in downloads.DATASETS.values())
+    assert all(url.startswith("https://") and url.endswith("/") for url, *_ in downloads.DATASETS.values())

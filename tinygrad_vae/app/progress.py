@@ -43,12 +43,6 @@ def progress_bar(what: str, total: int, done: int = 0) -> Iterator[Callable[...,
     """Give a function ``advance(done, text, line=)`` that moves a bar, or prints the text outside a terminal."""
     progress = require("rich.progress")
     console = require("rich.console").Console(stderr=True)
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=16),
-        progress.TimeRemainingColumn(),
-        progress.TextColumn("left"),
-    )
 
     def print_line(done: float, text: str = what, line: bool = False) -> None:
         if line:
@@ -57,6 +51,7 @@ def progress_bar(what: str, total: int, done: int = 0) -> Iterator[Callable[...,
     if not console.is_terminal:
         yield print_line
         return
+    columns = ("{task.description}", progress.BarColumn(bar_width=16), progress.TimeRemainingColumn(), "left")
     with progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total, completed=done)
         yield lambda done, text=what, line=False: bar.update(task, completed=done, description=text)
