@@ -77,7 +77,7 @@ class Head(Layer):
         raise NotImplementedError(f"{type(self).__name__} declares no __call__(h)")
 
     def standard(self) -> Distribution:
-        """Return the distribution of a head whose weights are all zero: the prior for this posterior."""
+        """Return the head's distribution where all weights are zero, such as N(0, I): the prior for this posterior."""
         blank = trees.map_leaves(lambda w: namespace(w).zeros_like(w), values(self))
         return blank(blank.first.weight[:, 0])  # a hidden vector of zeros
 

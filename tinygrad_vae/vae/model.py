@@ -30,7 +30,7 @@ class VAE(Layer):
         posterior: the head from there to q(z|x).
         decoder: the trunk from z to the last hidden layer.
         likelihood: the head from there to p(x|z).
-        learned_prior: p(z); without it, the standard distribution of the posterior's family: N(0, I), or fair tosses.
+        learned_prior: p(z); without it ``posterior.standard()``: N(0, I), or fair tosses.
 
     Raises:
         ValueError: the parts do not fit together.
