@@ -30,7 +30,7 @@ class VonMises(Implicit, Distribution):
     """The von Mises distribution on the circle, close to a Gaussian of variance 1 / concentration where that is large.
 
     ``log p(x) = k cos(x - loc) - log(2 pi I0(k))`` with k = concentration, the same for angles that are 2 pi apart. A
-    draw is the one within pi of loc. So loc moves the draws' range, and there is no score function for it; the
+    draw lies within pi of loc. So loc moves the range of the draws, and there is no score function for it; the
     path, which is implicit, is right for every cost. ``mean`` and ``variance`` treat the draw as a number,
     ``circular_variance`` is 1 - E cos(x - loc).
 

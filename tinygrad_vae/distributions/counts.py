@@ -236,7 +236,7 @@ class NegativeBinomial(_Failures, Distribution):
 
     SciPy's ``nbinom(r, p)`` is the same. PyTorch and TensorFlow Probability count the successes before r failures:
     their ``NegativeBinomial(r, probs=p)`` is ``NegativeBinomial(successes=r, probs=1 - p)`` here, and their logits are
-    the negative of these. So that no program is carried over unread, r is given by its name.
+    the negative of these. So r is given by name: a program copied from there does not run with another meaning.
 
     Args:
         successes: r, positive.

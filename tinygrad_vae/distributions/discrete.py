@@ -46,8 +46,6 @@ class Bernoulli(Toss, Distribution):
         return 1 - z, (1 - 2 * z) * self.heads, self.variance
 
     def log_density(self, x: Value) -> Value:
-        if getattr(x, "dtype", np.dtype(float)).kind in "iub":  # in bytes, 1 - 2 x would be 255
-            x = astype(x, self.dtype)
         return self.log_prob_of(x, 1 - x) if self.logits is None else bernoulli_log_prob(x, self.logits)
 
     def icdf(self, p: Value) -> Value:

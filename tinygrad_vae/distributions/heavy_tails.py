@@ -90,8 +90,8 @@ class Pareto(Distribution):
     """The Pareto distribution, whose tail is ``P(X > x) = (scale / x)^concentration``.
 
     ``log p(x) = log(concentration / x) + concentration log(scale / x)`` for x >= scale. The scale moves the support,
-    so the score function would lose what happens at its edge: use the pathwise estimator for it. The parameters have
-    no order here; PyTorch's comes the other way round.
+    so the score function would lose what happens at its edge: use the pathwise estimator for it. Both parameters are
+    given by name, since PyTorch has them in the other order.
 
     Args:
         concentration: positive; the mean is infinite up to 1, the variance up to 2.

@@ -55,7 +55,7 @@ class Wishart(Distribution):
 
     ``log p(X) = (df - d - 1) / 2 log|X| - |L^-1 chol X|^2 / 2 - df log|sqrt(2) L| - log Gamma_d(df / 2)`` for positive
     definite X. A draw is ``L A A^T L^T`` with A lower triangular, normal numbers below its diagonal and ``A_ii^2 ~
-    Chi2(df - i)``, i = 0, ..., d - 1 (Bartlett 1933). The parameters have no order here. With df close to d - 1 draws
+    Chi2(df - i)``, i = 0, ..., d - 1 (Bartlett 1933). Both parameters are given by name. With df close to d - 1 draws
     are nearly singular, and log|X| has few digits.
 
     Args:

@@ -106,8 +106,8 @@ class HalfNormal(Distribution):
 class Weibull(Distribution):
     """The Weibull distribution of life times: ``(x / scale)^concentration`` is exponential of rate 1.
 
-    ``log p(x) = log(k / scale) + (k - 1) log(x / scale) - (x / scale)^k`` for x > 0, with k = concentration. The
-    parameters have no order here; PyTorch's comes the other way round.
+    ``log p(x) = log(k / scale) + (k - 1) log(x / scale) - (x / scale)^k`` for x > 0, with k = concentration. Both
+    parameters are given by name, since PyTorch has them in the other order.
 
     Args:
         concentration: positive; below 1 the hazard falls with age, above 1 it rises.

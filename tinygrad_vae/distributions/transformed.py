@@ -94,9 +94,8 @@ class Transformed(_OfBase, Distribution):
     ``log p(y) = log p_base(x) - log f'(x)`` at ``x = f^-1(y)``; the probabilities of a discrete base stay. A
     draw is f of a draw of the base, with its path.
 
-    A bijection that comes where the numbers have an end, as they do after ``Exp``, ``Sigmoid`` or ``Tanh``, moves the
-    support: its parameters have a path and no score function. They are refused even where the end
-    would stay or the density vanishes there, as it does for a shifted log-normal number.
+    A bijection applied to numbers with an end, as after ``Exp``, ``Sigmoid`` or ``Tanh``, moves the support: its
+    parameters have a path and no score function, even where the density vanishes at that end.
 
     Args:
         base: the distribution of x.
