@@ -10,7 +10,7 @@ import device_array
 import numpy as np
 import pytest
 from device_array import pretend
-from on_devices import BETWEEN
+from on_devices import BETWEEN, IMAGES, small_model, training_step
 from steps import program_of
 
 import tinygrad_vae as tg
@@ -19,7 +19,7 @@ from tinygrad_vae.core import namespace, trees
 from tinygrad_vae.ops.cases import cases_of, draw_inputs
 from tinygrad_vae.ops.declare import OPS
 
-IMAGES = (np.random.default_rng(0).uniform(size=(6, 16)) < 0.5).astype(np.float32)
+STEP = training_step(tg.optim.Adam(0.01))
 
 
 @pytest.fixture(params=[True, False], ids=["cublas", "no-cublas"])
@@ -29,20 +29,8 @@ def gpu(request):
         yield counts
 
 
-def _model():
-    return tg.VAE.init(16, hidden=(8,), latent=2, rng=tg.noise(0))
-
-
-def _step(model, state, x, rng):
-    def loss(model):
-        return tg.reparameterize(-tg.mean(tg.elbo(model, x, rng=rng)))
-
-    value, gradient = tg.value_and_grad(loss)(model)
-    return *tg.optim.Adam(0.01).update(model, gradient, state), value
-
-
 def _train(step, steps):
-    model, losses = tg.to_device(_model()), []
+    model, losses = tg.to_device(small_model()), []
     state = tg.optim.Adam(0.01).init(model)
     for i in range(steps):
         x = tg.to_device(IMAGES[: 4 + 2 * (i % 2)])
@@ -57,11 +45,11 @@ def _assert_equal(a, b):
 
 
 def test_a_captured_step_trains_as_the_eager_one_bit_for_bit(gpu):
-    _assert_equal(_train(tg.plan(_step, carry=2), 8), _train(_step, 8))
+    _assert_equal(_train(tg.plan(STEP, carry=2), 8), _train(STEP, 8))
 
 
 def test_a_captured_step_waits_for_nothing_and_is_one_launch(gpu):
-    run, model, x = tg.plan(_step, carry=2), tg.to_device(_model()), tg.to_device(IMAGES)
+    run, model, x = tg.plan(STEP, carry=2), tg.to_device(small_model()), tg.to_device(IMAGES)
     state = tg.optim.Adam(0.01).init(model)
     for i in range(3):
         model, state, loss = run(model, state, x, tg.noise(1).at("step", i))
@@ -167,13 +155,13 @@ def test_a_branch_that_hangs_on_a_value_is_refused(gpu):
 
 
 def test_images_of_the_host_are_copied_to_the_place_of_the_batch(gpu):
-    run, model = tg.plan(_step, carry=2), tg.to_device(_model())
+    run, model = tg.plan(STEP, carry=2), tg.to_device(small_model())
     state = tg.optim.Adam(0.01).init(model)
     for i in range(4):
         model, state, loss = run(model, state, IMAGES, tg.noise(1).at("step", i))
-    eager_model, eager_state = _model(), tg.optim.Adam(0.01).init(_model())
+    eager_model, eager_state = small_model(), tg.optim.Adam(0.01).init(small_model())
     for i in range(4):
-        eager_model, eager_state, expected = _step(eager_model, eager_state, IMAGES, tg.noise(1).at("step", i))
+        eager_model, eager_state, expected = STEP(eager_model, eager_state, IMAGES, tg.noise(1).at("step", i))
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
 
