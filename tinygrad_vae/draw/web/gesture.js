@@ -125,13 +125,12 @@ function showGesture() {
     marks.push(svgElement("circle", place));
   });
   marks.push(marks.shift());
-  const ticks = niceTicks(low, high, Math.max(3, Math.floor(width / 110)));
   svg.replaceChildren(
     svgElement("path", { class: "area", d: `${path(curve)}L${width},${floor}L0,${floor}z` }),
     svgElement("path", { class: "ghost", d: moved ? path(ghost) : "" }),
     svgElement("path", { class: "curve", d: path(curve) }),
     svgElement("path", { class: "axis", d: `M0,${floor + 0.5}H${width}` }),
-    ...ticks.map((x) => svgElement("text", { class: "tick middle", x: px(x), y: height - 8 }, short(x))),
+    ...ticks(low, high, px, width, height),
     svgElement("text", { class: "tick name end", x: width - 8, y: floor - 6 }, page.gesture.name),
     svgElement("path", { class: "trail", d: trails.join("") }),
     ...marks,
@@ -221,12 +220,12 @@ function gestureWords() {
   );
 }
 
-/** Round numbers between two others, about as many as asked for. */
-function niceTicks(low, high, count) {
-  const rough = (high - low) / count,
+/** Round numbers along the bottom of a picture, about a hundred pixels apart. */
+function ticks(low, high, px, width, height) {
+  const rough = (high - low) / Math.max(3, Math.floor(width / 110)),
     power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((k) => k * power).find((k) => k >= rough);
-  const ticks = [];
-  for (let k = Math.ceil((low + step * 0.15) / step); k * step <= high - step * 0.15; k++) ticks.push(k * step);
-  return ticks;
+  const at = [];
+  for (let k = Math.ceil((low + step * 0.15) / step); k * step <= high - step * 0.15; k++) at.push(k * step);
+  return at.map((x) => svgElement("text", { class: "tick middle", x: px(x), y: height - 8 }, short(x)));
 }

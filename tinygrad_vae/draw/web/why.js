@@ -130,12 +130,11 @@ function showHistograms() {
     histogram(estimator, why.found[k], top + k * tall, tall, px, width),
   );
   const truth = why.truth === null ? [] : truthMarks(px(why.truth), top, floor, width);
-  const ticks = niceTicks(low, high, Math.max(3, Math.floor(width / 110)));
   svg.replaceChildren(
     ...rows.flatMap(({ bars }) => bars),
     ...truth,
     ...rows.flatMap(({ words }) => words),
-    ...ticks.map((t) => svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t))),
+    ...ticks(low, high, px, width, height),
   );
   const words = histogramWords();
   svg.setAttribute("aria-label", words);
@@ -317,9 +316,7 @@ function showHill() {
     }),
     svgElement("path", { class: "axis", d: `M0,${floor + 0.5}H${width}` }),
     svgElement("path", { class: "truth", d: `M${px(best)},${py(least)}V${floor}` }),
-    ...niceTicks(low, high, Math.max(3, Math.floor(width / 110))).map((t) =>
-      svgElement("text", { class: "tick middle", x: px(t), y: height - 8 }, short(t)),
-    ),
+    ...ticks(low, high, px, width, height),
     svgElement("text", { class: "tick name end", x: width - 8, y: floor - 6 }, page.sliders[slider()].name),
     svgElement("text", { class: "tick start", x: 2, y: 14 }, "average cost"),
     ...marks,
