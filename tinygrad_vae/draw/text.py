@@ -18,8 +18,8 @@ def terminal(picture: Picture, title: str) -> str:
         left, right = _BRACKETS.get(box.kind, ("[", "]"))
         arrows = [a for a in picture.arrows if a.head == i]
         inputs = [f"{a.tail + 1}{' (stopped)' if a.mark == 'stop' else _WORDS[a.state]}" for a in arrows]
-        source = "; ".join([f"from {', '.join(inputs)}"] * bool(inputs) + [box.gradient] * bool(box.gradient))
-        source = source or _WORDS.get(box.state, "").strip(" ()")
+        parts = f"from {', '.join(inputs)}" if inputs else "", box.gradient
+        source = "; ".join(filter(None, parts)) or _WORDS.get(box.state, "").strip(" ()")
         rows.append((f"{i + 1}", f"{left} {box.label} {right}", " ".join(box.value), source))
     widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
     lines = [

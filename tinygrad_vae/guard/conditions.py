@@ -82,8 +82,8 @@ def _bent_costs(paths: Paths) -> list[tuple[str, int]]:
         for i, x in enumerate(node.inputs):
             gone |= expected.get(id(x), 0)
             weighs, weighed = weights.get(id(x), nothing), costs.get(id(x), nothing)
-            if weighs is weighed or node.op.declared.smoothness_in(i) in (STOP, JUMP, BLOCKED):
-                continue  # both are nothing, or no gradient goes there
+            if not (weighs[0] or weighed[0]) or node.op.declared.smoothness_in(i) in (STOP, JUMP, BLOCKED):
+                continue
             weight = _union(weight, weighs)
             noises, parameters = weighed
             together = node.op.declared.linear_with(i, len(node.inputs)) if noises else ()
