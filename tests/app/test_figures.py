@@ -3,6 +3,7 @@
 import matplotlib.image
 import numpy as np
 import pytest
+from app_runs import small_pictures
 
 import tinygrad_vae as tg
 from tinygrad_vae.app import estimator_figures
@@ -115,7 +116,8 @@ def test_many_points_are_thinned_out(figures, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (4, 20), (20, 4)], ids=str)
-def test_a_sheet_shows_each_panel_whole_with_its_words_above_it(shape, figures, tmp_path):
+def test_a_sheet_shows_each_panel_whole_with_its_words_above_it(shape, figures, tmp_path, monkeypatch):
+    small_pictures(monkeypatch)  # the panels are as large, of fewer pixels
     mosaics = [plots.mosaic([RNG.uniform(size=(n, 64 * 2))[:, : np.prod(shape)]], n, shape, 5) for n in (10, 20, 25)]
     panels = [plots.Panel(f"heading {k}", f"caption {k}\nlonger", m, "abcde", "fg") for k, m in enumerate(mosaics)]
     plots.sheet("title", panels, tmp_path / "a.png")

@@ -317,7 +317,7 @@ def test_a_signal_in_a_step_saves_and_says_where(number, config, undisturbed, tm
 
 def test_a_signal_while_pictures_are_made_leaves_a_trained_run(number, images, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr(figures, "images", lambda *_: signal.raise_signal(number))
+        patch.setattr(figures, "sheet", lambda *_: signal.raise_signal(number))
         assert cli.main(["train", "--data", images, "--out", "run", *SMALL, "2"]) == 128 + number
     stopped(capsys, number, 8, 8)
     assert app.resume("run")[1].step == 8
