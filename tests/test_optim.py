@@ -239,8 +239,8 @@ def test_gradients_that_do_not_match_are_refused(optimizer, edit, message):
 
 
 @pytest.mark.parametrize("decay", [-0.1, np.nan, np.inf, True, "0.1", None])
-def test_a_weight_decay_is_a_number_from_0_on(decay):
-    with pytest.raises(ValueError, match="weight_decay must be a number from 0 on"):
+def test_a_weight_decay_is_a_non_negative_number(decay):
+    with pytest.raises(ValueError, match="weight_decay must be a non-negative number"):
         AdamW(weight_decay=decay)
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
 from . import adam_loop
-from .calculus import values
 from .core import Array, Tensor, Value, as_array, describe, is_array, namespace, trees, value_of
 from .devices import to_host
 from .ops import adaptive_step, astype, clip, isfinite, logical_and, moving_average, sqrt, square, where
@@ -47,7 +46,7 @@ class SGD:
 
     def __post_init__(self) -> None:
         _check_rate("SGD", self.learning_rate)
-        _check_fraction("SGD: momentum", self.momentum)
+        _check_number("SGD: momentum", self.momentum, "a number from 0 to below 1")
 
     def init(self, parameters: Any) -> State:
         """Return the state before the first step: a velocity of zeros, or nothing if momentum is 0."""
@@ -66,7 +65,7 @@ class SGD:
             TypeError, ValueError: the trees do not match, or a gradient is not finite.
         """
         rate, momentum = _rate(self.learning_rate), float(self.momentum)  # a NumPy number would widen float32
-        _check_state("SGD.update", state, ["velocity"] if momentum else [])
+        _check_state("SGD.update", state, *(["velocity"] if momentum else []))
         rows = _rows("SGD.update", parameters, gradients=gradients, **state)
         _check_finite("SGD.update", gradients)
         velocity = [momentum * v[0] + g if momentum else g for _, g, *v in rows]
@@ -100,21 +99,22 @@ class Adam:
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        _check_rate(type(self).__name__, self.learning_rate)
-        _check_fraction(f"{type(self).__name__}: beta1", self.beta1)
-        _check_fraction(f"{type(self).__name__}: beta2", self.beta2)
-        _check_positive(f"{type(self).__name__}: epsilon", self.epsilon)
+        name = type(self).__name__
+        _check_rate(name, self.learning_rate)
+        _check_number(f"{name}: beta1", self.beta1, "a number from 0 to below 1")
+        _check_number(f"{name}: beta2", self.beta2, "a number from 0 to below 1")
+        _check_number(f"{name}: epsilon", self.epsilon, "a positive number")
 
     def init(self, parameters: Any) -> State:
         """Return the state before the first step: step 0, and zeros for the mean gradient and the mean square."""
-        zeros = [_zeros(f"{type(self).__name__}.init", parameters) for _ in range(2)]
+        mean, square = (_zeros(f"{type(self).__name__}.init", parameters) for _ in range(2))
         step = namespace(*trees.leaves(parameters)).zeros((), np.int64)
-        return {"step": step, "mean": zeros[0], "square": zeros[1]}
+        return {"step": step, "mean": mean, "square": square}
 
     def update(self, parameters: Tree, gradients: Tree, state: State) -> tuple[Tree, State]:
         """Return the parameters and the state after one step; see ``SGD.update``."""
         what = f"{type(self).__name__}.update"
-        _check_state(what, state, ["step", "mean", "square"])
+        _check_state(what, state, "step", "mean", "square")
         rows = _rows(what, parameters, gradients=gradients, mean=state["mean"], square=state["square"])
         if not _check_finite(what, gradients, 4 / (1 - self.beta2)):
             # a square that became infinite would stay so, and the parameter would not move any more
@@ -147,7 +147,7 @@ class AdamW(Adam):
 
     Args:
         learning_rate, beta1, beta2, epsilon: as in ``Adam``.
-        weight_decay: from 0 on; with 0 it is ``Adam``.
+        weight_decay: a non-negative number; with 0 it is ``Adam``.
 
     >>> start = {"x": np.array(1.0)}
     >>> adam = AdamW(learning_rate=0.1, weight_decay=0.5)
@@ -160,8 +160,7 @@ class AdamW(Adam):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not _is_number(self.weight_decay) or not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"AdamW: weight_decay must be a number from 0 on, found {self.weight_decay!r}")
+        _check_number("AdamW: weight_decay", self.weight_decay, "a non-negative number")
 
     def update(self, parameters: Tree, gradients: Tree, state: State) -> tuple[Tree, State]:
         """Return the parameters and the state after one step; see ``Adam.update``."""
@@ -183,7 +182,7 @@ def clip_by_global_norm(gradients: Tree, limit: float) -> tuple[Tree, float | Va
     >>> norm, clipped["x"]
     (5.0, array([0.6, 0. ]))
     """
-    _check_positive("clip_by_global_norm: limit", limit)
+    _check_number("clip_by_global_norm: limit", limit, "a positive number")
     squares = [total(square(astype(g, np.float64))) for g in trees.leaves(gradients)]
     norm = sqrt(functools.reduce(operator.add, squares, 0.0))
     if isinstance(norm, Tensor):
@@ -246,23 +245,9 @@ def _zeros(what: str, parameters: Tree) -> Tree:
     return _tree(parameters, [namespace(p).zeros_like(p) for (p,) in _rows(what, parameters)])
 
 
-def _is_number(x: Any) -> bool:
-    return isinstance(x, (int, float, np.integer, np.floating)) and not isinstance(x, bool)
-
-
-def _check_positive(what: str, x: Any) -> None:
-    if not _is_number(x) or not 0 < x < math.inf:
-        raise ValueError(f"{what} must be a positive number, found {x!r}")
-
-
-def _check_rate(what: str, x: Any) -> None:
-    value = value_of(x)
-    _check_positive(f"{what}: learning_rate", to_host(value)[()] if is_array(value) and value.shape == () else value)
-
-
 def _rate(x: float | Value) -> float | Value:
     """Return a learning rate in float64."""
-    return float(x) if _is_number(x) else astype(x, np.dtype(np.float64))
+    return float(x) if isinstance(x, _NUMBERS) else astype(x, np.dtype(np.float64))
 
 
 def _as(x: float | Value, like: Value) -> float | Value:
@@ -270,13 +255,28 @@ def _as(x: float | Value, like: Value) -> float | Value:
     return x if type(x) is float else astype(x, like.dtype)
 
 
-def _check_fraction(what: str, x: Any) -> None:
-    if not _is_number(x) or not 0 <= x < 1:
-        raise ValueError(f"{what} must be a number from 0 to below 1, found {x!r}")
+_NUMBERS = int, float, np.integer, np.floating
+
+_RANGES: dict[str, Callable[[Any], bool]] = {
+    "a positive number": lambda x: 0 < x < math.inf,
+    "a non-negative number": lambda x: 0 <= x < math.inf,
+    "a number from 0 to below 1": lambda x: 0 <= x < 1,
+}
 
 
-def _check_state(what: str, state: Any, names: list[str]) -> None:
-    if not isinstance(state, dict) or sorted(state) != sorted(names):
+def _check_number(what: str, x: Any, expected: str) -> None:
+    if isinstance(x, bool) or not isinstance(x, _NUMBERS) or not _RANGES[expected](x):
+        raise ValueError(f"{what} must be {expected}, found {x!r}")
+
+
+def _check_rate(optimizer: str, rate: Any) -> None:
+    x = value_of(rate)
+    x = to_host(x)[()] if is_array(x) and x.shape == () else x
+    _check_number(f"{optimizer}: learning_rate", x, "a positive number")
+
+
+def _check_state(what: str, state: Any, *names: str) -> None:
+    if not isinstance(state, dict) or state.keys() != set(names):
         found = f"a dict of {_listed(state)}" if isinstance(state, dict) else describe(state)
         raise ValueError(
             f"{what}: the state must be a dict of {_listed(names)}, found {found}; "
@@ -285,58 +285,51 @@ def _check_state(what: str, state: Any, names: list[str]) -> None:
 
 
 def _rows(what: str, parameters: Any, **others: Any) -> list[tuple[Array, ...]]:
-    """Return each array of the parameters together with the arrays at the same path of the other trees, all checked.
+    """Return each parameter with the arrays at its path in the other trees.
 
-    Raises:
-        TypeError: a parameter is no array of floats.
-        ValueError: another tree has other paths, shapes or dtypes.
+    The update is recorded if all parameters are Tensors, and gradients; a gradient may still be a constant array.
     """
-    expected = dict(trees.paths(parameters))
-    given = trees.leaves(others.get("gradients"))
-    if given and all(isinstance(x, Tensor) for x in expected.values()) and any(isinstance(x, Tensor) for x in given):
-        _rows(what, values(parameters), **values(others))  # the update is recorded; some gradients may be constant
-        columns = [dict(trees.paths(tree)) for tree in others.values()]
-        return [(p, *(column[path] for column in columns)) for path, p in expected.items()]
-    for path, p in expected.items():
+    expected, *columns = (dict(trees.paths(tree)) for tree in (parameters, *others.values()))
+    is_recorded = all(isinstance(p, Tensor) for p in expected.values()) and any(
+        isinstance(g, Tensor) for g in trees.leaves(others.get("gradients"))
+    )
+    arrays = {path: value_of(p) if is_recorded else p for path, p in expected.items()}
+    for path, p in arrays.items():
         if not is_array(p) or p.dtype not in (np.float32, np.float64):
             raise TypeError(
                 f"{what}: a parameter is an array of float32 or float64, found {describe(p)}{_at(path)}; "
                 "take arrays out of Tensors with tg.values(tree)"
             )
-    columns = []
-    for name, tree in others.items():
-        found = dict(trees.paths(tree))
-        if found.keys() != expected.keys():
+    for name, found in zip(others, columns, strict=True):
+        if found.keys() != arrays.keys():
             raise ValueError(
-                f"{what}: {name} must be a tree like the parameters; "
-                f"missing: {_listed(expected.keys() - found.keys())}; "
-                f"not known: {_listed(found.keys() - expected.keys())}"
+                f"{what}: {name} must be a tree like the parameters; missing: "
+                f"{_listed(arrays.keys() - found.keys())}; not known: {_listed(found.keys() - arrays.keys())}"
             )
-        for path, p in expected.items():
-            x = found[path]
+        for path, p in arrays.items():
+            x = value_of(found[path]) if is_recorded else found[path]
             if not is_array(x) or x.shape != p.shape or x.dtype != p.dtype:
                 raise ValueError(
                     f"{what}: {name}{_at(path)} must be {describe(p)} like the parameter, found {describe(x)}"
                 )
-        columns.append(found)
     return [(p, *(column[path] for column in columns)) for path, p in expected.items()]
 
 
 def _check_finite(what: str, gradients: Any, times: float = 1.0) -> bool:
     """Raise where a gradient is not finite; return whether a number of times the sum of its squares is finite too."""
-    found = [value_of(g) for g in trees.leaves(gradients)]
     with np.errstate(all="ignore"):
         # one number for all: a GPU has to be waited for, and a product takes less time than to ask each element
-        sums = [namespace(g).vdot(g, g) / np.finfo(g.dtype).max for g in found]
-        small = bool(functools.reduce(operator.add, sums, 0.0) * times < 1)
-    for path, g in trees.paths(values(gradients)) if not small else ():
-        finite = int(namespace(g).isfinite(g).sum())
-        if finite < g.size:
+        sums = [namespace(g).vdot(g, g) / np.finfo(g.dtype).max for g in map(value_of, trees.leaves(gradients))]
+        if functools.reduce(operator.add, sums, 0.0) * times < 1:
+            return True
+    for path, g in trees.paths(gradients):
+        broken = int((~namespace(g).isfinite(value_of(g))).sum())
+        if broken:
             raise ValueError(
-                f"{what}: {g.size - finite} of {g.size} elements of the gradient{_at(path)} are not finite; "
+                f"{what}: {broken} of {g.size} elements of the gradient{_at(path)} are not finite; "
                 "the parameters are unchanged. Look at the loss of this step, or lower the learning rate"
             )
-    return small
+    return False
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -465,7 +465,7 @@ def test_threads_take_turns():
 
 
 def test_a_negative_number_of_carried_results_is_refused():
-    with pytest.raises(ValueError, match="from 0 on, found -1"):
+    with pytest.raises(ValueError, match="a non-negative number; found -1"):
         tg.plan(lambda x: x, carry=-1)
 
 

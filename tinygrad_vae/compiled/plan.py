@@ -17,7 +17,7 @@ calls of NumPy, which each run makes one after the other:
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import operator
 import threading
 import warnings
 from collections.abc import Callable, Hashable, Sequence
@@ -31,7 +31,7 @@ from ..optional import has_compiler, require
 from .arena import give_back_freed_memory
 from .gpu.graph import CapturedProgram, is_close
 from .program import NumPyProgram
-from .recording import Draw, PlanError, Recording, check_same, check_unused, identity, name_of_result, record
+from .recording import PlanError, Recording, check_same, check_unused, identity, name_of_result, record
 
 MOST_KINDS = 16
 """How many kinds of arguments a plan may have; more are likely a number that changes in every call."""
@@ -80,7 +80,7 @@ def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = No
     array([0.59049, 0.59049])
     """
     if carry < 0:
-        raise ValueError(f"plan: carry is how many results become arguments, from 0 on, found {carry}")
+        raise ValueError(f"plan: carry is how many results become arguments, a non-negative number; found {carry}")
     if compiled:
         require("numba", extra="fast")
     return Plan(step, carry, has_compiler() if compiled is None else compiled)
@@ -105,13 +105,17 @@ class Plan:
         with self._lock:  # all threads share one piece of memory
             if is_watching():
                 return self._op_by_op(args)
-            kinds, arrays = zip(*itertools.starmap(self._kind_of, enumerate(args)), strict=True) if args else ((), ())
-            known = self._known.get(kinds) if self._latest is None or self._latest.kinds != kinds else self._latest
+            found, arrays = [], []
+            for i, arg in enumerate(args):
+                kind, leaves = self._kind_of(i, arg)
+                found.append(kind)
+                arrays += leaves
+            kinds, latest = tuple(found), self._latest
+            known = latest if latest is not None and latest.kinds == kinds else self._known.get(kinds)
             if isinstance(known, _Planned):
                 self._latest = known
-                streams = {i: x for i, x in enumerate(args) if isinstance(x, NoiseStream)}
-                return known.run(args, [*itertools.chain.from_iterable(arrays)], streams)
-            if known is _OP_BY_OP or not all(map(_is_plain, itertools.chain.from_iterable(arrays))):
+                return known.run(args, arrays)
+            if known is _OP_BY_OP or not all(map(_is_plain, arrays)):
                 return self._op_by_op(args)
             if known is None and len(self._known) == MOST_KINDS:
                 raise PlanError(
@@ -121,34 +125,31 @@ class Plan:
             return self._record(kinds, known, args)
 
     def _op_by_op(self, args: Sequence[Any]) -> Any:
-        return trees.map_leaves(_copied, record(self._step, args).results)
+        return _copied(record(self._step, args).results)
 
     def _record(self, kinds: Hashable, known: Any, args: Sequence[Any]) -> Any:
         """Record a call: the first one to compare the second one with, the second one to plan it."""
         recording = record(self._step, args, self._carry)
         account, carried = recording.account(), _carried(recording.results, args, self._carry)
         if known is None:
-            if recording.unused:
-                check_unused(self._step, args, self._carry, recording)
+            check_unused(self._step, args, self._carry, recording)
             self._known[kinds] = account
-            return trees.map_leaves(_copied, recording.results)
+            return _copied(recording.results)
         check_same(known, account)
-        expected = [_fingerprint(value_of(x)) for x in trees.leaves(recording.results)]
-        given, is_host = recording.given, namespace(*recording.given) is np
-        results = None if is_host else trees.map_leaves(_copied, recording.results)
+        given, expected = recording.given, trees.map_leaves(value_of, recording.results)
         try:
             planned = _Planned(kinds, recording, carried, self._carry, self._compiled)
             del recording  # the graph is freed before the plan's memory is touched
             give_back_freed_memory()
-            found = planned.first_run(given, expected)
+            results = planned.first_run(given, expected)
         except Exception as error:
-            if is_host:
+            if namespace(*given) is np:
                 raise
             warnings.warn(f"plan: capturing a CUDA graph failed, so the step runs op by op ({error})", stacklevel=4)
             self._known[kinds] = _OP_BY_OP
-            return results
+            return _copied(expected)
         self._known[kinds] = planned
-        return found
+        return results
 
     def _kind_of(self, i: int, arg: Any) -> tuple[Hashable, list[Array]]:
         """Return ``_kind_of(arg)``, without a look at every leaf if it was handed out by the last run."""
@@ -172,101 +173,93 @@ class Plan:
         return f"<plan of {getattr(self._step, '__name__', 'a step')}: {self.in_words()}>"
 
 
-class _HandedOut:
-    """A carried tree as it was handed out, to recognise it quickly when it comes back."""
-
-    def __init__(self, tree: Any) -> None:
-        self.tree = tree
-        self.kind, self.arrays = _kind_of(tree)
-        self._editable: list[tuple[Any, dict[Any, Any]]] = []
-        self._find_editable(tree)
-
-    def _find_editable(self, tree: Any) -> None:
-        is_open = dataclasses.is_dataclass(tree) and not getattr(tree, "__dataclass_params__").frozen  # noqa: B009
-        if isinstance(tree, (dict, list)) or is_open:
-            self._editable.append((tree, dict(_parts(tree))))
-        for _, part in trees.children(tree) or ():
-            self._find_editable(part)
-
-    def is_untouched(self, tree: Any) -> bool:
-        """Return whether this is the very tree, and no dict, list or open dataclass inside was edited."""
-        if tree is not self.tree:
-            return False
-        for part, then in self._editable:
-            now = _parts(part)
-            if list(now) != list(then) or any(now[key] is not then[key] for key in then):
-                return False
-        return True
-
-
-def _parts(tree: Any) -> dict[Any, Any]:
-    if isinstance(tree, list):
-        return dict(enumerate(tree))
-    return tree if isinstance(tree, dict) else {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree)}
-
-
 class _Planned:
     """A program, the draws that it needs, and the trees that it returns."""
 
     def __init__(
         self, kinds: Hashable, recording: Recording, carried: dict[int, int], carry: int, compiled: bool
     ) -> None:
-        given, leaves = recording.given, trees.leaves(recording.results)
-        self.program = (
-            NumPyProgram(recording.order, given, leaves, carried, compiled)
-            if namespace(*given) is np
-            else CapturedProgram(recording.order, given, leaves, carried)
-        )
-        self.kinds = kinds
-        self.draws: list[Draw] = [dataclasses.replace(draw, array=None) for draw in recording.draws]
+        graph = recording.order, recording.given, trees.leaves(recording.results), carried
+        on_host = namespace(*recording.given) is np
+        self.program = NumPyProgram(*graph, fuse=compiled) if on_host else CapturedProgram(*graph)
+        self.kinds, self.handed_out = kinds, list[_HandedOut]()
+        self._draws = [dataclasses.replace(draw, array=None) for draw in recording.draws]
         self._carry = carry if carried else 0
         self._structure = trees.map_leaves(lambda _: ..., recording.results)
         self._hand_out()
 
     def _hand_out(self) -> None:
-        whole = trees.replace_leaves(self._structure, self.program.results)
-        self.handed_out = [_HandedOut(tree) for tree in whole[: self._carry]] if self._carry else []
-        self._others = whole[self._carry :] if self._carry else whole
+        results = trees.replace_leaves(self._structure, self.program.results)
+        self.handed_out = [_HandedOut(tree) for tree in results[: self._carry]] if self._carry else []
+        self._others = results[self._carry :] if self._carry else results
 
-    def run(self, args: Sequence[Any], inputs: Sequence[Array], streams: dict[int, NoiseStream]) -> Any:
+    def run(self, args: Sequence[Any], arrays: Sequence[Array]) -> Any:
         """Run the step once and return its results."""
-        return self._run(args, [*inputs, *(draw.again(streams) for draw in self.draws)])
+        return self._run([*arrays, *(draw.again(args) for draw in self._draws)])
 
-    def _run(self, args: Sequence[Any], given: Sequence[Array]) -> Any:
-        self.program.run(given)
-        if not all(handed.is_untouched(arg) for handed, arg in zip(self.handed_out, args, strict=False)):
+    def _run(self, given: Sequence[Array]) -> Any:
+        if self.program.run(given):
             self._hand_out()
-        others = trees.map_leaves(_copied, self._others)
+        others = _copied(self._others)
         return (*(handed.tree for handed in self.handed_out), *others) if self._carry else others
 
-    def first_run(self, given: Sequence[Array], expected: Sequence[Any]) -> Any:
+    def first_run(self, given: Sequence[Array], expected: Any) -> Any:
         """Run the program on what was recorded, and return its results.
 
         Raises:
             PlanError: they are not the recorded ones, bit for bit.
         """
-        found = self._run([None] * self._carry, given)
-        for (path, x), y in zip(trees.paths(found), expected, strict=True):
-            if not (is_close(x, y) if is_array(y) and namespace(y) is not np else _fingerprint(x) == y):
+        results = self._run(given)
+        for (path, x), y in zip(trees.paths(results), trees.leaves(expected), strict=True):
+            if is_array(y) and not (_is_same(x, y) if namespace(y) is np else is_close(x, y)):
                 raise PlanError(
                     f"plan: run again, the step gives another {name_of_result(path)} than when it was recorded; the "
                     "function of an op has a state, or edits its inputs"
                 )
-        return found
+        return results
 
 
-def _copied(x: Any) -> Any:
-    value = value_of(x)
-    return namespace(value).array(value) if is_array(value) else value
+class _HandedOut:
+    """A carried tree as it was handed out, to recognise it quickly when it comes back."""
+
+    def __init__(self, tree: Any) -> None:
+        self.tree = tree
+        self.kind, self.arrays = _kind_of(tree)
+        self._editable = [(x, _contents(x)) for x in _editable_in(tree)]
+
+    def is_untouched(self, tree: Any) -> bool:
+        """Return whether this is the very tree, and no dict, list or open dataclass inside was edited."""
+        if tree is not self.tree:
+            return False
+        for x, then in self._editable:
+            now = _contents(x)
+            if len(now) != len(then) or not all(map(operator.is_, now, then)):
+                return False
+        return True
 
 
-def _fingerprint(x: Any) -> Any:
-    """Return what is kept of a result to compare a run with: of an array on the host little more than a digest."""
-    if not is_array(x) or namespace(x) is not np:
-        return x if is_array(x) else None
-    if x.dtype.char == "g":  # some of whose bits mean nothing
-        return repr(x.tolist())
-    return identity(np.where(np.isnan(x), np.nan, x) if x.dtype.kind == "f" else np.asarray(x))  # one NaN for all
+def _editable_in(tree: Any) -> list[Any]:
+    is_open = dataclasses.is_dataclass(tree) and not getattr(tree, "__dataclass_params__").frozen  # noqa: B009
+    below = [x for _, part in trees.children(tree) or () for x in _editable_in(part)]
+    return [tree, *below] if is_open or isinstance(tree, (dict, list)) else below
+
+
+def _contents(x: Any) -> list[Any]:
+    if isinstance(x, dict):
+        return [*x, *x.values()]
+    return [*x] if isinstance(x, list) else [getattr(x, f.name) for f in dataclasses.fields(x)]
+
+
+def _copied(tree: Any) -> Any:
+    def copy(x: Any) -> Any:
+        value = value_of(x)
+        return namespace(value).array(value) if is_array(value) else value
+
+    return trees.map_leaves(copy, tree)
+
+
+def _is_same(x: Array, y: Array) -> bool:
+    return x.dtype == y.dtype and np.array_equal(x, y, equal_nan=True)
 
 
 def _kind_of(arg: Any) -> tuple[Hashable, list[Array]]:
@@ -293,9 +286,6 @@ def _carried(results: Any, args: Sequence[Any], carry: int) -> dict[int, int]:
 
     It is empty if one of them has another layout: then NumPy adds up in another order, and the next call needs another
     plan.
-
-    Raises:
-        PlanError: a carried result is not like its argument.
     """
     if not carry:
         return {}
@@ -304,21 +294,15 @@ def _carried(results: Any, args: Sequence[Any], carry: int) -> dict[int, int]:
         raise PlanError(
             f"plan(carry={carry}): the step has {len(args)} arguments and {found} results, too few to carry"
         )
-    carried: dict[int, int] = {}
-    same_layout = True
-    k = i = 0
     for number, (arg, result) in enumerate(zip(args[:carry], results, strict=False)):
-        before, after = trees.paths(arg), trees.paths(result)
-        if [path for path, _ in before] != [path for path, _ in after]:
+        if [path for path, _ in trees.paths(arg)] != [path for path, _ in trees.paths(result)]:
             raise PlanError(f"plan(carry={carry}): result {number} is not a tree like argument {number}")
-        for (path, a), (_, b) in zip(before, after, strict=True):
-            b = value_of(b)
-            if is_array(a):
-                if not is_array(b) or (a.shape, a.dtype) != (b.shape, b.dtype):
-                    where = f"{number}.{path}" if path else str(number)
-                    raise PlanError(f"plan(carry={carry}): result {where} is {describe(b)}, the argument {describe(a)}")
-                same_layout &= namespace(a, b) is not np or np.empty_like(b).strides == a.strides
-                carried[k] = i
-                i += 1
-            k += 1
-    return carried if same_layout else {}
+    before, after = trees.paths(tuple(args[:carry])), trees.leaves(tuple(results[:carry]))
+    arrays = [
+        (k, path, a, value_of(b)) for k, ((path, a), b) in enumerate(zip(before, after, strict=True)) if is_array(a)
+    ]
+    for _, path, a, b in arrays:
+        if not is_array(b) or (a.shape, a.dtype) != (b.shape, b.dtype):
+            raise PlanError(f"plan(carry={carry}): result {path} is {describe(b)}, the argument {describe(a)}")
+    same_layout = all(namespace(a, b) is not np or np.empty_like(b).strides == a.strides for _, _, a, b in arrays)
+    return {k: i for i, (k, *_) in enumerate(arrays)} if same_layout else {}

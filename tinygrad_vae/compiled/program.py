@@ -1,4 +1,4 @@
-"""A step on NumPy's arrays: a list of calls, and the one piece of memory that they work on."""
+"""A step as a list of calls, on arrays that stay where they are."""
 
 from __future__ import annotations
 
@@ -16,19 +16,70 @@ from .recording import OVERWRITTEN, PlanError
 from .trace import Trace, Traced
 
 
-class NumPyProgram:
-    """The calls of a step, on arrays in the arena.
+class Program:
+    """The calls of a step.
+
+    Args:
+        outside: the arrays that each run fills: arguments and draws.
+        results: arrays that hold the results after a run, and whatever is no array as it is.
+        carried: for the index of a result, the index in ``outside`` of the argument that it becomes.
+        calls: what a run does once the arrays are filled.
+    """
+
+    _renewed: Callable[[Array], Array]  # returns another array in the same memory
+    _lies_here: Callable[[Array], bool]  # whether an array lies in memory of the program
+    _is_current: Callable[[Array], bool]  # whether it is, or looks at, an array that was handed out last
+    _fill: Callable[[int, Array], None]  # copies an array to ``outside[i]``
+
+    def __init__(
+        self, outside: list[Array], results: list[Any], carried: Mapping[int, int], calls: list[Callable[[], Any]]
+    ) -> None:
+        self._outside, self.results, self._carried, self.calls = outside, results, carried, calls
+        self._becoming = frozenset(carried.values())
+        self._arguments = list(outside)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Make new arrays of the carried ones, so that those handed out before are recognised as outdated."""
+        for k, i in self._carried.items():
+            self.results[k] = self._arguments[i] = self._renewed(self._outside[i])
+
+    def run(self, given: Sequence[Array]) -> bool:
+        """Copy the given arrays to where the calls read them, make the calls, and return if ``results`` are others.
+
+        Raises:
+            PlanError: an array lies in memory of the program, and holds other numbers than when it was handed out.
+        """
+        new = [(i, x) for i, (mine, x) in enumerate(zip(self._arguments, given, strict=True)) if x is not mine]
+        for n, (i, x) in enumerate(new):
+            if self._lies_here(x):
+                if not self._is_current(x):
+                    raise PlanError(OVERWRITTEN)
+                new[n] = i, x.copy()  # before others are written there
+        is_renewed = any(i in self._becoming for i, _ in new)
+        if is_renewed:
+            self._hand_out()
+        try:
+            for i, x in new:
+                self._fill(i, x)
+            with np.errstate(all="ignore"):  # NumPy gave its warnings while recording
+                for call in self.calls:
+                    call()
+        except BaseException:
+            self._hand_out()  # what is carried is half updated
+            raise
+        return is_renewed
+
+
+class NumPyProgram(Program):
+    """The calls of a step on NumPy's arrays, which lie in one piece of memory: the arena.
 
     Args:
         order: the nodes of the recorded graph, each after its inputs.
         given: the recorded arrays that each run replaces: arguments and draws.
         results: nodes, arrays and other things that a run returns.
-        carried: for the index of a result, the index in ``given`` of the argument that it becomes.
+        carried: as in ``Program``.
         fuse: whether elementwise calls become compiled loops.
-
-    Attributes:
-        results: arrays that hold the results after a run, and whatever is no array as it is.
-        lease: owns the carried arrays that were handed out last. Arrays of an earlier lease hold other numbers by now.
     """
 
     def __init__(
@@ -46,69 +97,39 @@ class NumPyProgram:
         self._memory = np.zeros(size + ALIGNMENT, np.uint8)
         start = -address(self._memory) % ALIGNMENT
         self.arena = arena = self._memory[start : start + size]
-        self._outside = [x.within(arena) for x in outside]
-        self.results = [x.within(arena) if isinstance(x, View) else x for x in left]
-        self.calls: list[Callable[[], Any]] = [item.bound(arena) for item in self.work]
+        found = [x.within(arena) if isinstance(x, View) else x for x in left]
+        places = [x.within(arena) for x in outside]
+        bound = [item.bound(arena) for item in self.work]
         for k, i in carried.items():
-            if address(self.results[k]) != address(self._outside[i]):
-                self.calls.append(functools.partial(np.copyto, self._outside[i], self.results[k]))
+            if address(found[k]) != address(places[i]):
+                bound.append(functools.partial(np.copyto, places[i], found[k]))
         for x in [x for item in self.work for x in (*item.reads, *item.outs)]:
             x.forget()
-        self._carried = carried
-        self._arguments: list[Any] = list(self._outside)
-        self._renew_lease()
+        self._cuts = [(..., *(slice(None if stride else 1) for stride in x.strides)) for x in places]
+        super().__init__(places, found, carried, bound)
 
-    def _renew_lease(self) -> None:
-        """Hand out the carried arrays as new ones, so that those handed out before are recognised as outdated."""
-        self.lease = np.asarray(_Lease(self._memory))
-        start = address(self.lease)
-        for k, i in self._carried.items():
-            home = self._outside[i]
-            array = np.ndarray(home.shape, home.dtype, self.lease, address(home) - start, home.strides)
-            self.results[k] = self._arguments[i] = array
+    def _hand_out(self) -> None:
+        self._owner = np.asarray(self._memory.data)  # the ``base`` of all that is handed out, and of its views
+        super()._hand_out()
 
-    def run(self, given: Sequence[Array]) -> None:
-        """Copy the given arrays to where the calls read them, and make the calls.
+    def _renewed(self, home: Array) -> Array:
+        offset = address(home) - address(self._memory)
+        return np.ndarray(home.shape, home.dtype, self._owner, offset, home.strides)
 
-        Raises:
-            PlanError: an array was handed out by this program, and its memory holds other numbers by now.
-        """
-        new = [(i, x) for i, (mine, x) in enumerate(zip(self._arguments, given, strict=True)) if x is not mine]
-        for n, (i, x) in enumerate(new):
-            if np.may_share_memory(x, self._memory):
-                if not _owned_by(x, self.lease):
-                    raise PlanError(OVERWRITTEN)
-                new[n] = i, x.copy("K")  # before others are written there
-        if any(i in self._carried.values() for i, _ in new):
-            self._renew_lease()
-        try:
-            for i, x in new:
-                cut = (..., *(slice(None, None if stride else 1) for stride in x.strides))  # a broadcast row once
-                np.copyto(self._outside[i][cut], x[cut])
-            with np.errstate(all="ignore"):  # NumPy gave its warnings while recording
-                for call in self.calls:
-                    call()
-        except BaseException:
-            self._renew_lease()  # what is carried is half updated
-            raise
+    def _lies_here(self, x: Array) -> bool:
+        return np.may_share_memory(x, self._memory)
+
+    def _is_current(self, x: Array) -> bool:
+        return np.asarray(x).base is self._owner
+
+    def _fill(self, i: int, x: Array) -> None:
+        cut = self._cuts[i]  # a broadcast row once
+        np.copyto(self._outside[i][cut], x[cut])
 
     def __str__(self) -> str:
         loops = sum(isinstance(item, Loop) for item in self.work)
         fused = f", {loops} of them compiled loops," if loops else ""
         return f"{len(self.work)} calls{fused} in {self.arena.size / 2**20:.1f} MiB"
-
-
-class _Lease:
-    """Memory under another owner: an array made from this ends the chain of ``base`` of all views of it."""
-
-    def __init__(self, memory: Array) -> None:
-        self.memory, self.__array_interface__ = memory, memory.__array_interface__
-
-
-def _owned_by(x: Array, lease: Array) -> bool:
-    while x is not lease and isinstance(x.base, np.ndarray):
-        x = x.base
-    return x is lease
 
 
 def _lowered(

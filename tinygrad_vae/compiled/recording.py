@@ -9,7 +9,6 @@ import hashlib
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -43,13 +42,14 @@ class Draw:
     named: Mapping[str, Any]
     array: Array
 
-    def again(self, streams: Mapping[int, NoiseStream]) -> Array:
-        """Return the same draw from the streams of another call."""
-        stream = streams[self.argument]
+    def again(self, args: Sequence[Any]) -> Array:
+        """Return the same draw from the streams among the arguments of another call."""
+        stream = args[self.argument]
         if self.where:
             stream = stream.at(*self.where)
             stream.drawn = self.before
-        return getattr(stream, self.method)(*self.options, **self.named)
+        found: Array = getattr(stream, self.method)(*self.options, **self.named)
+        return found
 
 
 class _WatchedStream(NoiseStream):
@@ -70,18 +70,6 @@ class _WatchedStream(NoiseStream):
     def generator(self) -> np.random.Generator:
         raise PlanError("plan: a plan cannot see draws from a generator; draw with the methods of the noise stream")
 
-    def normal(self, *options: Any) -> Array:
-        return self._keep("normal", *options)
-
-    def uniform(self, *options: Any) -> Array:
-        return self._keep("uniform", *options)
-
-    def sobol(self, *options: Any, **named: Any) -> Array:
-        return self._keep("sobol", *options, **named)
-
-    def permutation(self, n: int) -> Array:
-        return self._keep("permutation", n)
-
     def _keep(self, method: str, *options: Any, **named: Any) -> Array:
         before = self._stream.drawn
         array = getattr(self._stream, method)(*options, **named)
@@ -91,10 +79,15 @@ class _WatchedStream(NoiseStream):
         self._draws.append(Draw(self._argument, self._where, before, method, options, named, array))
         return array
 
+    normal = functools.partialmethod(_keep, "normal")
+    uniform = functools.partialmethod(_keep, "uniform")
+    permutation = functools.partialmethod(_keep, "permutation")
+    sobol = functools.partialmethod(_keep, "sobol")
+
 
 @dataclass(frozen=True)
 class Recording:
-    """What a call of the step left behind."""
+    """The graph of a call of the step."""
 
     inputs: list[Tensor]
     draws: list[Draw]
@@ -105,12 +98,6 @@ class Recording:
     def given(self) -> list[Array]:
         """The arrays that each run replaces: arguments, then draws."""
         return [*(x.value for x in self.inputs), *(draw.array for draw in self.draws)]
-
-    @property
-    def unused(self) -> list[Draw]:
-        """The draws that no result depends on through the graph."""
-        in_graph = {id(value_of(x)) for node in self.order for x in (node, *node.inputs)}
-        return [draw for draw in self.draws if id(draw.array) not in in_graph]
 
     def account(self) -> list[tuple[str, str, Hashable]]:
         """Return each op, input, attribute and result as (where it stands, in words, what identifies it).
@@ -152,12 +139,16 @@ def record(step: Callable[..., Any], args: Sequence[Any], carry: int = 0, change
     draws: list[Draw] = []
     given = []
     xp = namespace(*trees.leaves([arg for arg in args if not isinstance(arg, NoiseStream)]))
+
+    def alias(x: Array) -> Array:  # another object, so that it is told from a constant that is the very same array
+        return x.view() if xp is np and isinstance(x, np.ndarray) else xp.array(x)
+
     for i, arg in enumerate(args):
         if isinstance(arg, NoiseStream):
             given.append(_WatchedStream(arg, (), i, draws, xp, change))
         else:
             _check_no_stream(arg)
-            leaves = [Tensor(_alias(xp, x), path or None) if is_array(x) else x for path, x in trees.paths(arg)]
+            leaves = [Tensor(alias(x), path or None) if is_array(x) else x for path, x in trees.paths(arg)]
             inputs += [x for x in leaves if isinstance(x, Tensor)]
             given.append(trees.replace_leaves(arg, leaves))
     results = step(*given)
@@ -186,14 +177,17 @@ def check_unused(step: Callable[..., Any], args: Sequence[Any], carry: int, reco
     Such a draw does no harm if an estimator puts something else in its place (enumeration) or keeps its derivative
     alone (measure-valued). So the step is recorded again with mirrored, low and high draws, and must do the same.
     """
-    account = recording.account()
+    in_graph = {id(value_of(x)) for node in recording.order for x in (node, *node.inputs)}
+    unused = [draw for draw in recording.draws if id(draw.array) not in in_graph]
+    if not unused:
+        return
+    draw, account = unused[0], recording.account()
     for extreme in (0, -1, 1):
         copies = [copy.copy(arg) if isinstance(arg, NoiseStream) else arg for arg in args]
         try:
             with np.errstate(all="ignore"):
                 check_same(account, record(step, copies, carry, functools.partial(_other_draw, extreme)).account())
         except Exception as error:
-            draw = recording.unused[0]
             raise PlanError(
                 f"plan: the step draws {draw.method}{draw.options}, and no result depends on that through the graph; a "
                 "plan would repeat whatever was made from its numbers. Sample from a distribution with Tensors for "
@@ -218,11 +212,6 @@ def _check_no_stream(tree: Any) -> None:
         _check_no_stream(part)
 
 
-def _alias(xp: ModuleType, x: Array) -> Array:
-    """Return the array as another object, so that it is told from a constant that is the very same array."""
-    return x.view() if xp is np and isinstance(x, np.ndarray) else xp.array(x)
-
-
 def name_of_result(path: str) -> str:
     """Return what an error message calls a result."""
     return f"result {path}" if path else "the result"
@@ -245,11 +234,11 @@ def identity(x: Any) -> Hashable:
     return x if isinstance(x, Hashable) else _Itself(x)
 
 
-@dataclass(frozen=True, eq=False)
 class _Itself:
     """Stands for something without a hash; equal to itself alone."""
 
-    thing: Any
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Itself) and self.thing is other.thing

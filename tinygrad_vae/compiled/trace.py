@@ -60,7 +60,6 @@ class Trace:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.buffers: dict[int, Buffer] = {}  # the buffer that memory holds now, by the id of the array that owns it
-        self.replaced: list[tuple[int, Buffer]] = []  # the buffers that were held before, to go back to
         self.fresh: set[Buffer] = set()  # written by the op that is running, so that nobody else holds them yet
         self.made: dict[Hashable, tuple[Traced, Buffer]] = {}  # what was computed, so that it is computed once
 
@@ -103,7 +102,6 @@ class Trace:
             old = self.view(out)
             if old.buffer not in self.fresh or not old.is_whole:  # another node may hold it
                 raise _CannotTraceError
-            self.replaced.append((id(_owner(out)), old.buffer))
             self.buffers[id(_owner(out))] = Buffer(old.buffer.like, False)  # every buffer is written once
         elementwise = method == "__call__" and ufunc.signature is None
         dtypes = {x.dtype for x in plain if isinstance(x, np.ndarray)}
@@ -123,13 +121,15 @@ class Trace:
         what = (op, identity(dict(node.attrs)), *_keys(args))
         if (known := self._known(what)) is not None:
             return known
-        calls, replaced = len(self.calls), len(self.replaced)
+        before = len(self.calls)
         self.fresh.clear()
         try:
             value = op.forward(*inputs, **node.attrs)
             self.view(value)
         except Exception:  # without numbers, a function that reads them may fail in any way
-            self._go_back(calls, replaced)
+            gone = {call.out.buffer for call in self.calls[before:]}
+            self.made = {what: (x, buffer) for what, (x, buffer) in self.made.items() if buffer not in gone}
+            del self.calls[before:]
             value = self.hold(laid_out_like(node.value))
             function = functools.partial(_call_whole, op, dict(node.attrs))
             self.calls.append(Call(function, args, self.view(value), elementwise=False))
@@ -153,15 +153,6 @@ class Trace:
     def _keep(self, what: Hashable, traced: Traced) -> Traced:
         self.made[what] = traced, self.view(traced).buffer
         return traced
-
-    def _go_back(self, calls: int, replaced: int) -> None:
-        """Forget all calls but the first ``calls``, and what the others wrote."""
-        gone = {call.out.buffer for call in self.calls[calls:]}
-        self.made = {what: (x, buffer) for what, (x, buffer) in self.made.items() if buffer not in gone}
-        while len(self.replaced) > replaced:
-            owner, buffer = self.replaced.pop()
-            self.buffers[owner] = buffer
-        del self.calls[calls:]
 
 
 @functools.cache

@@ -25,23 +25,15 @@ import numpy as np
 from ...core import Array, Op, Tensor, is_array, namespace, value_of
 from ...devices import to_host
 from ...ops.matrix import linear, matmul
-from ..recording import OVERWRITTEN, PlanError
+from ..program import Program
 from ..trace import check_shape
 from .cublas import CuBLAS, CuBLASError
 
 
-class CapturedProgram:
-    """The calls of a step: CUDA graphs, and the ops that run between them.
-
-    Args:
-        order: the nodes of the recorded graph, each after its inputs.
-        given: the recorded arrays that each run replaces: arguments and draws.
-        results: nodes, arrays and other things that a run returns.
-        carried: for the index of a result, the index in ``given`` of the argument that it becomes.
+class CapturedProgram(Program):
+    """The calls of a step on a GPU: CUDA graphs, and the ops that run between them; see ``NumPyProgram``.
 
     Attributes:
-        results: arrays that hold the results after a run, and whatever is no array as it is.
-        calls: the calls of a run, in order.
         pool: the memory.
     """
 
@@ -52,51 +44,34 @@ class CapturedProgram:
         self.pool, stream = xp.cuda.MemoryPool(), xp.cuda.Stream(non_blocking=True)
         xp.cuda.get_current_stream().synchronize()  # another stream will read what was recorded on this one
         with xp.cuda.using_allocator(self.pool.malloc), stream, _Capture(xp, stream) as capture:
-            self._outside = [xp.array(x) for x in given]
-            self._own = {id(x) for x in self._outside}
-            arrays = {id(x): mine for x, mine in zip(given, self._outside, strict=True)}
-            self.results = capture.take_down(order, arrays, [value_of(x) for x in results])
+            outside = [xp.array(x) for x in given]
+            self._own = {id(x) for x in outside}
+            arrays = {id(x): mine for x, mine in zip(given, outside, strict=True)}
+            found = capture.take_down(order, arrays, [value_of(x) for x in results])
             capture.begin()
-            for k, x in enumerate(self.results):
-                if _memory(x) in self._own:  # which the carried results and the next arguments overwrite
-                    self.results[k] = x.copy()
+            for k, x in enumerate(found):
+                if self._lies_here(x):  # which the carried results and the next arguments overwrite
+                    found[k] = x.copy()
             for k, i in carried.items():
-                xp.copyto(self._outside[i], self.results[k])
+                xp.copyto(outside[i], found[k])
             capture.end()
-            self.calls, self._kept = capture.calls, capture.cublas
+            self._cublas = capture.cublas  # its workspace is needed as long as the graphs
             stream.synchronize()
-        self._carried = carried
-        self._arguments: list[Any] = list(self._outside)
-        self._hand_out()
+        super().__init__(outside, found, carried, capture.calls)
 
-    def _hand_out(self) -> None:
-        """Make new arrays of the carried ones, so that those handed out before are recognised as outdated."""
-        for k, i in self._carried.items():
-            self.results[k] = self._arguments[i] = self._outside[i][...]
+    def _renewed(self, home: Array) -> Array:
+        return home[...]
 
-    def run(self, given: Sequence[Array]) -> None:
-        """Copy the given arrays to where the graphs read them, and run the step once on the current stream.
+    def _lies_here(self, x: Any) -> bool:
+        """Return whether one of the arrays that are filled owns the memory of x."""
+        base = getattr(x, "base", None)
+        return id(x if base is None else base) in self._own
 
-        Raises:
-            PlanError: an array lies in memory of the plan, and is not what was handed out last.
-        """
-        xp, current = self.xp, {id(x) for x in self._arguments}
-        new = [(i, x) for i, (mine, x) in enumerate(zip(self._arguments, given, strict=True)) if x is not mine]
-        for n, (i, x) in enumerate(new):
-            if _memory(x) in self._own:
-                if id(x) not in current:
-                    raise PlanError(OVERWRITTEN)
-                new[n] = i, x.copy()  # before others are written there
-        if any(i in self._carried.values() for i, _ in new):
-            self._hand_out()
-        try:
-            for i, x in new:
-                xp.copyto(self._outside[i], xp.asarray(x))
-            for call in self.calls:
-                call()
-        except BaseException:
-            self._hand_out()  # what is carried is half updated
-            raise
+    def _is_current(self, x: Array) -> bool:
+        return any(x is mine for mine in self._arguments)
+
+    def _fill(self, i: int, x: Array) -> None:
+        self.xp.copyto(self._outside[i], self.xp.asarray(x))
 
     def __str__(self) -> str:
         graphs = sum(not isinstance(call, functools.partial) for call in self.calls)
@@ -230,9 +205,3 @@ def _call_between(op: Any, function: Callable[..., Array], inputs: Sequence[Any]
     """Call a function between two graphs, and copy its result."""
     check_shape(op, found := function(*inputs), out)
     out[...] = found
-
-
-def _memory(x: Any) -> int:
-    """Return the id of the array that owns the memory of x."""
-    base = getattr(x, "base", None)
-    return id(x if base is None else base)
