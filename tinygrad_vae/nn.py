@@ -17,16 +17,8 @@ import numpy as np
 from .core import NoiseStream, Value, describe, trees, value_of
 from .ops import linear, relu, sigmoid, softplus, tanh
 
-ACTIVATIONS: dict[str, Callable[[Value], Value]] = {
-    "relu": relu,
-    "tanh": tanh,
-    "softplus": softplus,
-    "sigmoid": sigmoid,
-}
+ACTIVATIONS: dict[str, Callable[[Value], Value]] = {f.__name__: f for f in (relu, tanh, softplus, sigmoid)}
 """The activation functions of an ``MLP``, by name."""
-
-GAINS = {"relu": 2.0}
-"""The variance of a weight times the number of inputs, where it is not 1: relu passes on half of the variance."""
 
 
 class Layer:
@@ -172,11 +164,10 @@ class MLP(Layer):
         """
         _check_activation(activation)
         _check_init("MLP.init", sizes, rng, dtype)
-        gains = [GAINS.get(activation, 1.0)] * (len(sizes) - 1)
-        if gains and not trunk:
-            gains[-1] = 1.0
-        pairs = zip(itertools.pairwise(sizes), gains, strict=True)
-        layers = (Linear.init(n, m, rng=rng, gain=gain, dtype=dtype) for (n, m), gain in pairs)
+        pairs = list(itertools.pairwise(sizes))
+        activated = len(pairs) if trunk else len(pairs) - 1
+        gains = [2.0 if activation == "relu" and i < activated else 1.0 for i in range(len(pairs))]
+        layers = (Linear.init(*pair, rng=rng, gain=gain, dtype=dtype) for pair, gain in zip(pairs, gains, strict=True))
         return cls(tuple(layers), activation, trunk)
 
     def __call__(self, x: Value) -> Value:

@@ -17,10 +17,8 @@ class Buffer:
     """Memory that is written once: by one call, or from outside before the first call."""
 
     like: Array
-    fixed: bool
-    """Whether this is a constant, which stays where it is."""
-    start: int | None = None
-    """The offset in the arena, once it is decided."""
+    fixed: bool  # a constant, which stays where it is
+    start: int | None = None  # the offset in the arena, once it is decided
 
 
 @dataclass(eq=False)
@@ -71,17 +69,14 @@ class Call:
     function: Callable[..., Any]
     args: tuple[Any, ...]
     out: View
-    elementwise: bool
-    """Whether each element is written after the same elements of the arguments are read, and depends on no others."""
+    elementwise: bool  # each element is written after the same elements of the arguments are read, and needs no others
 
     @property
     def reads(self) -> list[View]:
-        """The arguments that are arrays."""
         return [x for x in self.args if isinstance(x, View)]
 
     @property
     def outs(self) -> list[View]:
-        """The arrays it writes."""
         return [self.out]
 
     @property

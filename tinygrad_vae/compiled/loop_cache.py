@@ -14,8 +14,7 @@ import numpy as np
 
 from ..optional import require
 
-KEPT = 500
-"""How many loops are kept, at about 30 KB each; the oldest ones are removed."""
+KEPT = 500  # loops, of about 30 KB each; the oldest ones are removed
 
 
 class LoopCache:
@@ -23,10 +22,8 @@ class LoopCache:
 
     A file is named by the hash of all that the code depends on: the loop, the types of its arrays, the versions and the
     processor. It begins with the hash of its content, and appears whole, so that processes do not disturb each other.
-    A file that cannot be read, or is damaged, counts as missing, and code that cannot be written is not kept.
-
-    Args:
-        name: of the function; two loops that compute different things must have different names.
+    A file that cannot be read, or is damaged, counts as missing, and code that cannot be written is not kept. Loops
+    that compute different things must have different names.
     """
 
     cache_path = None

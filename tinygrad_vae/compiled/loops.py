@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,12 +29,9 @@ from ..optional import require
 from .buffers import Buffer, Call, View, address
 from .loop_cache import LoopCache
 
-LARGE = 2**12
-"""The number of elements from which a loop is worth compiling, which takes a quarter of a second. Smaller loops with
-the same source then use it too."""
-
-WINDOW = 256
-"""How many of the following calls may join a loop."""
+LARGE = 2**12  # elements: a loop takes a quarter of a second to compile; smaller ones with the same source then use it
+WINDOW = 256  # how many of the following calls may join a loop
+OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 EXACT = {
     "add": "{} + {}",
@@ -50,11 +48,7 @@ EXACT = {
 }
 """The functions of NumPy that a loop may contain, and how they are written there."""
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}
-"""How numba compiles a loop."""
-
 COMPARISONS = frozenset({"less", "less_equal"})
-
 
 ONE, ROW, ALL = "[0]", "[i]", "[r, i]"
 """How a loop reads an array: one number, a row that is the same for all rows of the others, or every element."""
@@ -91,8 +85,7 @@ class Loop:
         """Return the body of the loop and its constants; ``name`` gives the parameter for an array."""
         values: dict[Any, str] = {}
         constants: list[bytes] = []
-        head: list[str] = []
-        body: list[str] = []
+        head, body = list[str](), list[str]()
 
         def word(call: Call, x: Any) -> str:
             if not isinstance(x, View):
@@ -109,9 +102,9 @@ class Loop:
             body.append(f"t{k} = {EXACT[call.name].format(*(word(call, x) for x in call.args))}")
             values[call.out.key] = f"t{k}"
         body += [f"{name(x)}{ALL} = {values[x.key]}" for x in self.outs]
-        first = name(self.outs[0])
-        rows = [f"for r in range({first}.shape[0]):", f"    for i in range({first}.shape[1]):"]
-        return "\n    ".join([*head, *rows, *(f"        {line}" for line in body)]), tuple(constants)
+        rows, columns = (f"range({name(self.outs[0])}.shape[{axis}])" for axis in (0, 1))
+        head += [f"for r in {rows}:", f"    for i in {columns}:", *(f"        {line}" for line in body)]
+        return "\n    ".join(head), tuple(constants)
 
     def bound(self, arena: Array) -> Callable[[], Any]:
         """Return the compiled loop on arrays in the arena."""
@@ -152,10 +145,7 @@ def _compiled(source: str, dtype: Any, constants: tuple[bytes, ...]) -> Callable
 def in_loops(calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Buffer]) -> list[Call | Loop]:
     """Return the calls in an order that gives the same results, with loops for those that can run as one.
 
-    Args:
-        calls: each after the calls whose results it reads.
-        kept: the buffers that are read after the last call.
-        homes: for a carried result, the buffer of the argument that it becomes.
+    ``kept`` and ``homes`` are those of ``assign_memory``.
     """
     readers = Counter(buffer for call in calls for buffer in {x.buffer for x in call.reads})  # still to come
     waiting = {call.out.buffer for call in calls}  # still to be written
@@ -165,8 +155,8 @@ def in_loops(calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Bu
         chosen = [left.pop(0)]
         if _can_loop(chosen[0]):
             chosen += _joining(chosen[0], left[:WINDOW], waiting, readers, homes)
-            taken = set(map(id, chosen))
-            left = [call for call in left if id(call) not in taken]
+            taken = set(chosen)
+            left = [call for call in left if call not in taken]
         for call in chosen:
             waiting.discard(call.out.buffer)
             readers.subtract({x.buffer for x in call.reads})
@@ -175,16 +165,12 @@ def in_loops(calls: Sequence[Call], kept: set[Buffer], homes: Mapping[Buffer, Bu
         pays = len(chosen) > 1 or (converts and _can_loop(chosen[0]))
         work += [Loop(chosen, outs)] if pays and outs else chosen
     worth = {item.signature for item in work if isinstance(item, Loop) and item.outs[0].like.size >= LARGE}
-    stay = [[item] if not isinstance(item, Loop) or item.signature in worth else item.calls for item in work]
-    return [item for items in stay for item in items]
+    parts = ([item] if isinstance(item, Call) or item.signature in worth else item.calls for item in work)
+    return [*itertools.chain.from_iterable(parts)]
 
 
 def _joining(
-    first: Call,
-    later: Sequence[Call],
-    waiting: set[Buffer],
-    readers: Mapping[Buffer, int],
-    homes: Mapping[Buffer, Buffer],
+    first: Call, later: Sequence[Call], waiting: set[Buffer], readers: Mapping[Buffer, int], homes: Mapping[Buffer, Any]
 ) -> list[Call]:
     """Return the calls that can run in a loop with the first one and share arrays with it, directly or through others.
 
@@ -192,8 +178,10 @@ def _joining(
     """
     chosen, made = [first], {first.out.buffer}
     for call in later:
-        alike = call.out.like.shape == first.out.like.shape and _dtype_of(call) == _dtype_of(first)
-        if alike and _can_loop(call) and _is_ready(call, made, waiting):
+        shape = call.out.like.shape
+        alike = shape == first.out.like.shape and _dtype_of(call) == _dtype_of(first) and _can_loop(call)
+        # what it reads is written before the loop, or at the same element inside it
+        if alike and all(x.buffer not in waiting or (x.buffer in made and x.like.shape == shape) for x in call.reads):
             home = homes.get(call.out.buffer)
             inside = sum(any(x.buffer is home for x in other.reads) for other in (*chosen, call))
             if home is None or readers[home] == inside:
@@ -204,16 +192,8 @@ def _joining(
         before = len(together)
         for call in chosen:
             buffers = {call.out.buffer, *(x.buffer for x in call.reads if x.like.ndim)}
-            if buffers & together:
-                together |= buffers
+            together |= buffers if buffers & together else set()
     return [call for call in chosen[1:] if call.out.buffer in together]
-
-
-def _is_ready(call: Call, made: set[Buffer], waiting: set[Buffer]) -> bool:
-    """Return whether all that a call reads is written before the loop, or at the same element inside it."""
-    return all(
-        x.buffer not in waiting or (x.buffer in made and x.like.shape == call.out.like.shape) for x in call.reads
-    )
 
 
 def _can_loop(call: Call) -> bool:

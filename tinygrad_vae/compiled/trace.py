@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,24 +100,19 @@ class Trace:
             out = self.hold(np.empty_like(function(*plain)))
         else:
             old = self.view(out)
-            if old.buffer not in self.fresh or not old.is_whole:  # another node may hold it
-                raise _CannotTraceError
+            if old.buffer not in self.fresh or not old.is_whole:
+                raise _CannotTraceError  # another node may hold it
             self.buffers[id(_owner(out))] = Buffer(old.buffer.like, False)  # every buffer is written once
         elementwise = method == "__call__" and ufunc.signature is None
-        dtypes = {x.dtype for x in plain if isinstance(x, np.ndarray)}
-        if elementwise and len(dtypes) == 1:
-            (dtype,) = dtypes
-            if dtype.kind == "f" and dtype.char * ufunc.nin in _input_types(ufunc):  # numbers take the dtype anyway
-                args = tuple(x if isinstance(x, View) else np.asarray(x, dtype) for x in args)
-        self.calls.append(Call(function, args, self.view(out), elementwise))
-        self.fresh.add(self.view(out).buffer)
-        return self._keep(what, out)
+        dtype, *others = {x.dtype for x in plain if isinstance(x, np.ndarray)}
+        if elementwise and not others and dtype.kind == "f" and dtype.char * ufunc.nin in _input_types(ufunc):
+            args = tuple(x if isinstance(x, View) else np.asarray(x, dtype) for x in args)  # as NumPy would do it
+        return self._keep(what, self._write(function, args, out, elementwise))
 
     def run(self, node: Tensor, inputs: Sequence[Any]) -> Traced:
         """Run a node's op on traced arrays, unless the same was run before, and return its value."""
-        op = node.op
+        op, args = node.op, tuple(self.argument(x) for x in inputs)
         assert op is not None
-        args = tuple(self.argument(x) for x in inputs)
         what = (op, identity(dict(node.attrs)), *_keys(args))
         if (known := self._known(what)) is not None:
             return known
@@ -130,17 +125,19 @@ class Trace:
             gone = {call.out.buffer for call in self.calls[before:]}
             self.made = {what: (x, buffer) for what, (x, buffer) in self.made.items() if buffer not in gone}
             del self.calls[before:]
-            value = self.hold(laid_out_like(node.value))
             function = functools.partial(_call_whole, op, dict(node.attrs))
-            self.calls.append(Call(function, args, self.view(value), elementwise=False))
+            value = self._write(function, args, self.hold(laid_out_like(node.value)), elementwise=False)
         return self._keep(what, value)
 
     def copy(self, x: Traced, into: Array) -> Traced:
         """Write down a copy of an array into a new one, and return that."""
-        new = self.hold(into)
-        self.calls.append(Call(_copy, (self.view(x),), self.view(new), elementwise=True))
-        self.fresh.add(self.view(new).buffer)
-        return new
+        return self._write(_copy, (self.view(x),), self.hold(into), elementwise=True)
+
+    def _write(self, function: Callable[..., Any], args: tuple[Any, ...], out: Traced, elementwise: bool) -> Traced:
+        view = self.view(out)
+        self.calls.append(Call(function, args, view, elementwise))
+        self.fresh.add(view.buffer)
+        return out
 
     def _known(self, what: Hashable) -> Traced | None:
         """Return what was computed before, unless it was overwritten since."""
