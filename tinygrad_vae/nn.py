@@ -79,13 +79,10 @@ class Linear(Layer):
         square (He et al. 2015, equation 10).
 
         Args:
-            n_in, n_out: the numbers of inputs and outputs.
+            n_in, n_out: positive whole numbers of inputs and outputs.
             rng: a stream from ``tg.noise(seed)``.
             gain: the variance of an output, where the inputs have mean square 1.
             dtype: float32 or float64.
-
-        Raises:
-            TypeError, ValueError: a size is not a whole number from 1 on, rng is no stream, or the dtype is another.
 
         >>> Linear.init(784, 400, rng=tg.noise(0))
         Linear(784, 400)
@@ -155,9 +152,8 @@ class MLP(Layer):
 
         Args:
             sizes: the number of inputs, then the number of outputs of each layer.
-            rng: a stream from ``tg.noise(seed)``.
+            rng, dtype: as in ``Linear.init``.
             activation, trunk: as above.
-            dtype: float32 or float64.
 
         >>> MLP.init((784, 400, 10), rng=tg.noise(0))
         MLP(Linear(784, 400), Linear(400, 10), activation='relu', trunk=False)

@@ -118,6 +118,14 @@ def test_what_was_handed_out_may_come_back_with_other_parts():
                 state["total"] = np.zeros((1, 3))  # of another shape
 
 
+def test_what_was_handed_out_may_be_emptied_and_come_back_in_another_dict():
+    run, state = tg.plan(lambda state, x: ({"a": state["a"] + x},), carry=1), {"a": np.zeros(2)}
+    for _ in range(CALLS):
+        (found,) = run(state, np.ones(2))
+        state = {"a": found.pop("a")}
+    np.testing.assert_array_equal(state["a"], CALLS)
+
+
 def test_arguments_may_lie_in_what_the_plan_returned():
     def step(a, b):
         return a + b, a - b

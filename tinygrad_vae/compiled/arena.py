@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from .buffers import Buffer, Call, View
 from .loops import Loop
 
-ALIGNMENT = 64
-"""Every array in the arena begins at a multiple of this many bytes, the size of a cache line."""
+ALIGNMENT = 64  # bytes, a cache line: every array in the arena begins at a multiple
 
 
 def assign_memory(
@@ -21,10 +20,10 @@ def assign_memory(
 
     Args:
         work: calls and loops in the order in which they run.
-        outside: buffers that are filled before the first call; they keep their memory for themselves.
+        outside: buffers that are filled before the first call; nothing else lies there.
         kept: buffers that are read after the last call.
-        homes: for each carried result the buffer of the argument that it becomes: it is written there as soon as
-            nothing reads the old numbers any more.
+        homes: for each carried result the buffer of the argument that it becomes, and in whose memory it is written as
+            soon as nothing reads the old numbers any more.
     """
     size = 0
     last = {x.buffer: i for i, item in enumerate(work) for x in (*item.reads, *item.outs)}
@@ -32,8 +31,7 @@ def assign_memory(
     last |= dict.fromkeys((*outside, *kept), len(work))
     busy: list[tuple[int, int, int]] = []  # start, end and last use of all that is still needed, in this order
 
-    def place(buffer: Buffer, start: int | None = None) -> None:
-        """Give a buffer its start: the given one, or the first free part that is long enough."""
+    def place(buffer: Buffer, start: int | None = None) -> None:  # or in the first free part that is long enough
         nonlocal size
         length = -(-max(buffer.like.nbytes, 1) // ALIGNMENT) * ALIGNMENT
         if start is None:

@@ -81,16 +81,14 @@ class Loop:
         names: dict[Any, str] = {}
         self.signature = self.source(lambda x: names.setdefault(x.key, f"{x.like.dtype.name}{len(names)}"))
 
-    def source(self, name: Callable[[View], str]) -> tuple[str, tuple[bytes, ...]]:
-        """Return the body of the loop and its constants; ``name`` gives the parameter for an array."""
+    def source(self, name: Callable[[View], str]) -> str:
+        """Return the body of the loop; ``name`` gives the parameter for an array."""
         values: dict[Any, str] = {}
-        constants: list[bytes] = []
         head, body = list[str](), list[str]()
 
         def word(call: Call, x: Any) -> str:
             if not isinstance(x, View):
-                constants.append(self.dtype.type(x.item()).tobytes())  # not the number: 0.0 and -0.0 are equal
-                return f"c{len(constants) - 1}"
+                return f"number({x.item()!r})"
             is_number = x.like.dtype.kind == "b" and call.name not in COMPARISONS
             return f"number({values[x.key]})" if is_number else values[x.key]
 
@@ -104,7 +102,7 @@ class Loop:
         body += [f"{name(x)}{ALL} = {values[x.key]}" for x in self.outs]
         rows, columns = (f"range({name(self.outs[0])}.shape[{axis}])" for axis in (0, 1))
         head += [f"for r in {rows}:", f"    for i in {columns}:", *(f"        {line}" for line in body)]
-        return "\n    ".join(head), tuple(constants)
+        return "\n    ".join(head)
 
     def bound(self, arena: Array) -> Callable[[], Any]:
         """Return the compiled loop on arrays in the arena."""
@@ -125,17 +123,16 @@ class Loop:
             arrays.append(array)
             return f"p{len(arrays) - 1}"
 
-        source, constants = self.source(parameter)
+        source = self.source(parameter)
         parameters = ", ".join(f"p{k}" for k in range(len(arrays)))
-        return functools.partial(_compiled(f"({parameters}):\n    {source}", self.dtype, constants), *arrays)
+        return functools.partial(_compiled(f"({parameters}):\n    {source}", self.dtype), *arrays)
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(source: str, dtype: Any, constants: tuple[bytes, ...]) -> Callable[..., None]:
+def _compiled(source: str, dtype: Any) -> Callable[..., None]:
     """Return the function of these parameters and this body; numba compiles it at the first call."""
-    name = f"loop_{hashlib.sha256(repr((source, dtype.name, constants, OPTIONS)).encode()).hexdigest()}"
-    numbers = {f"c{k}": np.frombuffer(bits, dtype)[0] for k, bits in enumerate(constants)}
-    scope = {"__name__": __name__, "sqrt": np.sqrt, "abs": np.abs, "number": dtype.type, **numbers}
+    name = f"loop_{hashlib.sha256(repr((source, dtype.name, OPTIONS)).encode()).hexdigest()}"
+    scope = {"__name__": __name__, "sqrt": np.sqrt, "abs": np.abs, "inf": np.inf, "number": dtype.type}
     exec(f"def {name}{source}", scope)
     compiled: Any = require("numba", extra="fast").njit(**OPTIONS)(scope[name])
     compiled._cache = LoopCache(name)

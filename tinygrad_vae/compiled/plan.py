@@ -5,11 +5,9 @@ calls of NumPy, which each run makes one after the other:
 
 1. **Record** (``recording``). The step is called with a Tensor for each array, which gives its graph.
 2. **Trace** (``trace``). The function of each op runs on arrays that write down every ufunc called on them:
-   ``softplus`` becomes ``absolute, negative, exp, log1p, clip, add``. Reshapes and slices write nothing. An op that
-   does anything else is called whole. What was computed before is not computed again.
+   ``softplus`` becomes ``absolute, negative, exp, log1p, clip, add``. Nothing is computed twice.
 3. **Fuse** (``loops``). Where numba is installed, elementwise calls that belong together become one compiled loop.
-4. **Assign memory** (``arena``). All arrays lie in one piece of memory. Two share a part of it if one is no longer
-   needed when the other is written.
+4. **Assign memory** (``arena``). All arrays lie in one piece of memory, and share parts of it where they can.
 
 ``program`` puts the passes together. Arrays on a GPU are captured as a CUDA graph instead (``gpu``).
 """
@@ -33,12 +31,11 @@ from .gpu.graph import CapturedProgram, is_close
 from .program import NumPyProgram
 from .recording import PlanError, Recording, check_same, check_unused, identity, name_of_result, record
 
-MOST_KINDS = 16
-"""How many kinds of arguments a plan may have; more are likely a number that changes in every call."""
+MOST_KINDS = 16  # of arguments; more are likely a number that changes in every call
 
 
 def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = None) -> Plan:
-    """Return a function that does what ``step`` does, bit for bit, faster and without allocating.
+    """Return a function of the same arguments, by position, that does what ``step`` does, bit for bit, but faster.
 
     The first two calls are recorded; from then on the plan runs. Arguments of other shapes, dtypes or layouts get a
     plan of their own, up to 16. Arrays may change from call to call, and streams give fresh noise. Everything else must
@@ -59,9 +56,6 @@ def plan(step: Callable[..., Any], *, carry: int = 0, compiled: bool | None = No
         compiled: whether elementwise calls are fused into loops that numba compiles; by default if numba is installed.
             That takes a second or two, and half a second in later processes, which find the loops in the folder
             NUMBA_CACHE_DIR, by default ``~/.cache``. The numbers are the same, bit for bit.
-
-    Returns:
-        A function of the same arguments, by position.
 
     Raises:
         MissingExtraError: ``compiled`` is true, and numba is not installed.
@@ -105,12 +99,14 @@ class Plan:
         with self._lock:  # all threads share one piece of memory
             if is_watching():
                 return self._op_by_op(args)
-            found, arrays = [], []
+            found, arrays, latest = [], [], self._latest
+            handed_out = latest.handed_out if latest else []
             for i, arg in enumerate(args):
-                kind, leaves = self._kind_of(i, arg)
+                is_known = i < len(handed_out) and handed_out[i].is_untouched(arg)  # so that no leaf needs a look
+                kind, leaves = (handed_out[i].kind, handed_out[i].arrays) if is_known else _kind_of(arg)
                 found.append(kind)
                 arrays += leaves
-            kinds, latest = tuple(found), self._latest
+            kinds = tuple(found)
             known = latest if latest is not None and latest.kinds == kinds else self._known.get(kinds)
             if isinstance(known, _Planned):
                 self._latest = known
@@ -151,14 +147,6 @@ class Plan:
         self._known[kinds] = planned
         return results
 
-    def _kind_of(self, i: int, arg: Any) -> tuple[Hashable, list[Array]]:
-        """Return ``_kind_of(arg)``, without a look at every leaf if it was handed out by the last run."""
-        if self._latest is not None and i < len(self._latest.handed_out):
-            given = self._latest.handed_out[i]
-            if given.is_untouched(arg):
-                return given.kind, given.arrays
-        return _kind_of(arg)
-
     @property
     def is_compiled(self) -> bool:
         """Whether there is a program by now, for one kind of arguments at least."""
@@ -179,10 +167,9 @@ class _Planned:
     def __init__(
         self, kinds: Hashable, recording: Recording, carried: dict[int, int], carry: int, compiled: bool
     ) -> None:
-        graph = recording.order, recording.given, trees.leaves(recording.results), carried
         on_host = namespace(*recording.given) is np
-        self.program = NumPyProgram(*graph, fuse=compiled) if on_host else CapturedProgram(*graph)
-        self.kinds, self.handed_out = kinds, list[_HandedOut]()
+        self.program = NumPyProgram(recording, carried, compiled) if on_host else CapturedProgram(recording, carried)
+        self.kinds = kinds
         self._draws = [dataclasses.replace(draw, array=None) for draw in recording.draws]
         self._carry = carry if carried else 0
         self._structure = trees.map_leaves(lambda _: ..., recording.results)
@@ -195,10 +182,11 @@ class _Planned:
 
     def run(self, args: Sequence[Any], arrays: Sequence[Array]) -> Any:
         """Run the step once and return its results."""
-        return self._run([*arrays, *(draw.again(args) for draw in self._draws)])
+        return self._run(args, [*arrays, *(draw.again(args) for draw in self._draws)])
 
-    def _run(self, given: Sequence[Array]) -> Any:
-        if self.program.run(given):
+    def _run(self, args: Sequence[Any], given: Sequence[Array]) -> Any:
+        self.program.run(given)
+        if not all(handed.is_untouched(arg) for handed, arg in zip(self.handed_out, args, strict=False)):
             self._hand_out()
         others = _copied(self._others)
         return (*(handed.tree for handed in self.handed_out), *others) if self._carry else others
@@ -209,7 +197,7 @@ class _Planned:
         Raises:
             PlanError: they are not the recorded ones, bit for bit.
         """
-        results = self._run(given)
+        results = self._run([None] * self._carry, given)
         for (path, x), y in zip(trees.paths(results), trees.leaves(expected), strict=True):
             if is_array(y) and not (_is_same(x, y) if namespace(y) is np else is_close(x, y)):
                 raise PlanError(

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Array, Tensor, is_array, value_of
+from ..core import Array, is_array, trees, value_of
 from .arena import ALIGNMENT, assign_memory
 from .buffers import Buffer, Call, View, address, laid_out_like
 from .loops import Loop, in_loops
-from .recording import OVERWRITTEN, PlanError
+from .recording import OVERWRITTEN, PlanError, Recording
 from .trace import Trace, Traced
 
 
@@ -44,8 +44,8 @@ class Program:
         for k, i in self._carried.items():
             self.results[k] = self._arguments[i] = self._renewed(self._outside[i])
 
-    def run(self, given: Sequence[Array]) -> bool:
-        """Copy the given arrays to where the calls read them, make the calls, and return if ``results`` are others.
+    def run(self, given: Sequence[Array]) -> None:
+        """Copy the given arrays to where the calls read them, and make the calls.
 
         Raises:
             PlanError: an array lies in memory of the program, and holds other numbers than when it was handed out.
@@ -56,8 +56,7 @@ class Program:
                 if not self._is_current(x):
                     raise PlanError(OVERWRITTEN)
                 new[n] = i, x.copy()  # before others are written there
-        is_renewed = any(i in self._becoming for i, _ in new)
-        if is_renewed:
+        if any(i in self._becoming for i, _ in new):
             self._hand_out()
         try:
             for i, x in new:
@@ -68,29 +67,16 @@ class Program:
         except BaseException:
             self._hand_out()  # what is carried is half updated
             raise
-        return is_renewed
 
 
 class NumPyProgram(Program):
     """The calls of a step on NumPy's arrays, which lie in one piece of memory: the arena.
 
-    Args:
-        order: the nodes of the recorded graph, each after its inputs.
-        given: the recorded arrays that each run replaces: arguments and draws.
-        results: nodes, arrays and other things that a run returns.
-        carried: as in ``Program``.
-        fuse: whether elementwise calls become compiled loops.
+    With ``fuse``, elementwise calls become compiled loops.
     """
 
-    def __init__(
-        self,
-        order: Sequence[Tensor],
-        given: Sequence[Array],
-        results: Sequence[Any],
-        carried: Mapping[int, int],
-        fuse: bool,
-    ) -> None:
-        calls, outside, left, homes = _lowered(order, given, results, carried)
+    def __init__(self, recording: Recording, carried: Mapping[int, int], fuse: bool) -> None:
+        calls, outside, left, homes = _lowered(recording, carried)
         kept = {x.buffer for x in left if isinstance(x, View)}
         self.work: Sequence[Call | Loop] = in_loops(calls, kept, homes) if fuse else calls
         size = assign_memory(self.work, [x.buffer for x in outside], kept, homes)
@@ -133,10 +119,10 @@ class NumPyProgram(Program):
 
 
 def _lowered(
-    order: Sequence[Tensor], given: Sequence[Array], results: Sequence[Any], carried: Mapping[int, int]
+    recording: Recording, carried: Mapping[int, int]
 ) -> tuple[list[Call], list[View], list[Any], dict[Buffer, Buffer]]:
     """Return the calls of a graph, where the given arrays and the results lie, and the homes of carried results."""
-    trace = Trace()
+    trace, given = Trace(), recording.given
     traced = {id(x): trace.hold(laid_out_like(x)) for x in given}
     outside = [trace.view(x) for x in traced.values()]
     computed: dict[int, Traced] = {}
@@ -154,10 +140,10 @@ def _lowered(
         return trace.hold(np.asarray(value), fixed=True)
 
     with np.errstate(all="ignore"):
-        for node in order:
+        for node in recording.order:
             if node.op is not None:
                 computed[id(node)] = trace.run(node, [of(x) for x in node.inputs])
-    left = [of(x) for x in results]
+    left = [of(x) for x in trees.leaves(recording.results)]
     becoming = {outside[i].buffer for i in carried.values()}
     homes: dict[Buffer, Buffer] = {}
     for k, x in enumerate(left):  # an argument that is returned as it was is copied before its home is written

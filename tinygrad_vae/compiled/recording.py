@@ -16,8 +16,7 @@ import numpy as np
 from ..core import Array, NoiseStream, Tensor, describe, is_array, namespace, topological_order, trees, value_of
 from ..devices import to_host
 
-_Change = Callable[[bool, Array], Array]
-"""Makes another draw of one: whether its distribution is the normal one, and the draw."""
+_Change = Callable[[bool, Array], Array]  # makes another draw of one: is its distribution normal, and the draw
 
 
 class PlanError(ValueError):

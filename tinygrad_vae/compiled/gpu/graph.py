@@ -22,24 +22,20 @@ from typing import Any
 
 import numpy as np
 
-from ...core import Array, Op, Tensor, is_array, namespace, value_of
+from ...core import Array, Op, Tensor, is_array, namespace, trees, value_of
 from ...devices import to_host
 from ...ops.matrix import linear, matmul
 from ..program import Program
+from ..recording import Recording
 from ..trace import check_shape
 from .cublas import CuBLAS, CuBLASError
 
 
 class CapturedProgram(Program):
-    """The calls of a step on a GPU: CUDA graphs, and the ops that run between them; see ``NumPyProgram``.
+    """The calls of a step on a GPU, in memory of a pool of its own: CUDA graphs, and the ops that run between them."""
 
-    Attributes:
-        pool: the memory.
-    """
-
-    def __init__(
-        self, order: Iterable[Tensor], given: Sequence[Array], results: Sequence[Any], carried: Mapping[int, int]
-    ) -> None:
+    def __init__(self, recording: Recording, carried: Mapping[int, int]) -> None:
+        given, results = recording.given, trees.leaves(recording.results)
         self.xp = xp = namespace(*given)
         self.pool, stream = xp.cuda.MemoryPool(), xp.cuda.Stream(non_blocking=True)
         xp.cuda.get_current_stream().synchronize()  # another stream will read what was recorded on this one
@@ -47,7 +43,7 @@ class CapturedProgram(Program):
             outside = [xp.array(x) for x in given]
             self._own = {id(x) for x in outside}
             arrays = {id(x): mine for x, mine in zip(given, outside, strict=True)}
-            found = capture.take_down(order, arrays, [value_of(x) for x in results])
+            found = capture.take_down(recording.order, arrays, [value_of(x) for x in results])
             capture.begin()
             for k, x in enumerate(found):
                 if self._lies_here(x):  # which the carried results and the next arguments overwrite
