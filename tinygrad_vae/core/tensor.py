@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 Attached: Any = object  # for the type checker: ops/ attaches operators and methods later (x * y)
 NO_ATTRS: Mapping[str, Any] = {}
-_PLAIN = frozenset({float, int, np.ndarray})
+_PLAIN = frozenset({float, int, np.ndarray})  # constants of these types need no check
 
 
 class Tensor(Attached):  # type: ignore[misc]
@@ -90,9 +90,9 @@ class Op(Generic[P, R]):
     """A function on arrays with one vjp for each of its inputs, which are its positional-only parameters.
 
     A vjp (vector-Jacobian product) answers: if the cost changes by ``g`` when the output ``y`` changes by 1, by how
-    much does it change when this input does? It is called as ``vjp(g, y, *inputs, **attrs)``, with the number of the
-    input in front for an op with ``*inputs``, and is written with ops, so that it can be differentiated again. It is
-    ``None`` where nothing flows (a step, flat between its jumps; a cut on purpose), ``BLOCKED`` where it is unknown.
+    much does it change when this input does? It is called as ``vjp(g, y, *inputs, **attrs)``, and written with ops, so
+    that it can be differentiated again. It is ``None`` where nothing flows (a step, flat between its jumps; a cut on
+    purpose), ``BLOCKED`` where it is unknown. An op with ``*inputs`` has one for all, ``vjp(i, g, y, *inputs, ...)``.
     The inputs of an ``elementwise`` op broadcast; ``pull_back`` brings their cotangents back to shape.
     """
 
