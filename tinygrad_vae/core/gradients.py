@@ -55,14 +55,14 @@ class BlockedGradientError(GradientRefusedError):
         return guard.report(*self.args)
 
     def __reduce__(self) -> Any:
-        return GradientRefusedError, (str(self),)
+        return GradientRefusedError, (str(self),)  # a pickle carries the message, not the graph
 
 
 class Guard:
     """Looks at a gradient before it is taken. This one lets everything pass; ``guard/`` installs a stricter one."""
 
     def look(self, order: list[Tensor], wrt: Sequence[Tensor], cotangent: Value) -> Marking | None:
-        """Raise where the gradient would be wrong. May return a function that marks recorded gradients."""
+        """Raise if the gradient would be wrong. May return a function that marks recorded ones, for a later look."""
         return None
 
     def report(self, node: Tensor, output: Tensor, wrt: Sequence[Tensor]) -> str:

@@ -19,8 +19,8 @@ def rewrite(roots: Tree, rule: Callable[[Tensor, tuple[Any, ...]], Tensor | None
     """Return the graph of ``roots`` with some nodes replaced; the original graph is left alone.
 
     From the leaves up, ``rule(node, inputs)`` is called with each node and its rewritten inputs. It returns the new
-    node, or ``None`` to keep the old one. A kept node whose inputs are unchanged is shared with the original. One
-    whose inputs are other nodes with the very same values keeps its value; all others are computed again.
+    node, or ``None`` to keep the old one. A kept node whose inputs are unchanged is shared with the original. If
+    they are other nodes with the very same values, its value is kept, bit for bit; if not, it is computed again.
 
     >>> x = Tensor(2.0)
     >>> swap = rewrite(tg.sin(x) + 1, lambda node, inputs: tg.cos(*inputs) if node.op is tg.sin else None)
@@ -63,7 +63,7 @@ def replay(roots: Tree, swaps: Mapping[Tensor, Tensor | Array]) -> Tree:
     for old, other in swaps.items():
         if id(old) not in present:
             raise ValueError(f"replay: {old!r} is not part of the graph; swap a node that the roots were computed from")
-        if other is old.value:  # the array may have been edited since; a new one is never taken for the old value
+        if other is old.value:  # it may have been edited in place: a copy has what depends on it computed again
             other = other.copy()
         new[id(old)] = other if isinstance(other, Tensor) else old.with_value(other)
     return rewrite(roots, lambda node, inputs: new.get(id(node)))
@@ -107,7 +107,7 @@ class Drawn:
     line: SourceLine
     estimator: str
     note: str = ""
-    weighs: bool = False  # it multiplies the whole cost, which may then only be summed
+    weighs: bool = False  # the estimator weighed the whole cost, which may only be summed from there on
     biased: str = ""  # why the gradient is wrong on average, if it is
     origin: Hashable = None  # shared by everything that was made of one draw
 

@@ -41,7 +41,7 @@ def of_failed_call(op: Any, error: Exception, args: Sequence[Any], attrs: Mappin
 
 
 def check_request(output: Any, targets: Sequence[Any], cotangent: Any, tensor: Any) -> None:
-    """Raise where a gradient that was asked for makes no sense."""
+    """Raise if a gradient makes no sense as asked for; ``tensor`` is the class, whose file imports this one."""
     call = "gradients(output, wrt)"
     if not isinstance(output, tensor):
         advice = "wrap the parameters with Tensor(array) before computing it"
@@ -63,7 +63,7 @@ def check_request(output: Any, targets: Sequence[Any], cotangent: Any, tensor: A
 
 
 def check_reached(targets: Sequence[Any], order: Sequence[Any]) -> None:
-    """Raise where the output depends on no target, but on other leaves that have the array or the name of one."""
+    """Raise if the output depends on no target, but on another leaf with the array or the name of one."""
     keys = {id(t.value) for t in targets} | {(t.name, t.shape) for t in targets if t.name}
     twins = [x.name or "unnamed" for x in order if x.op is None and keys & {id(x.value), (x.name, x.shape)}]
     if twins and not any(x is t for x in order for t in targets):
