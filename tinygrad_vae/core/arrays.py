@@ -78,7 +78,7 @@ def cupy() -> ModuleType:
 
 
 def owned(arrays: list[Array], taken: set[int]) -> list[Array]:
-    """Return arrays that can be edited one by one: views, repeats and those whose ids are ``taken`` are copied."""
+    """Return arrays that a caller may edit one by one: views, repeats and those with an id in ``taken`` are copied."""
     out = []
     for g in map(as_array, arrays):
         if g.base is not None or id(g) in taken:

@@ -1,4 +1,4 @@
-"""Randomness comes from outside: streams, whose numbers depend on seed, path and count alone, and leaves of noise."""
+"""Randomness comes from outside: streams of numbers fixed by seed, path and count, and leaves that hold them."""
 
 from __future__ import annotations
 

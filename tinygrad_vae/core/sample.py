@@ -47,8 +47,8 @@ draw_sample.node = Sample
 def draw(dist: Any, noise: Noise, name: str | None = None, estimator: Any = None) -> Value:
     """Return the draw of a distribution that belongs to this noise: a ``Sample`` if a parameter is a Tensor.
 
-    Here a distribution is a tree of parameters with ``transform(noise)``, and ``path``, None if that has no derivative.
-    The estimator is kept for ``tg.estimate``.
+    All that is asked of a distribution is that it is a tree of parameters, has ``transform(noise)``, and has a ``path``
+    that is None if the transform has no derivative. The estimator is kept for ``tg.estimate``.
     """
     parameters = trees.leaves(dist)
     if not any(isinstance(x, Tensor) for x in parameters):
