@@ -86,7 +86,7 @@ def test_a_model_is_a_tree_with_names():
         (lambda: Linear(np.ones((2, 3)), np.ones(2)), ValueError, r"found .*\(2, 3\) and .*\(2,\)"),
         (lambda: Linear(np.ones(3), np.ones(3)), ValueError, r"expected shapes \(n_in, n_out\)"),
         (lambda: Linear.init(4, 3, rng=tg.noise(0))(np.ones((5, 3))), ValueError, r"\(\.\.\., 4\), found .*\(5, 3\)"),
-        (lambda: Linear.init(0, 3, rng=tg.noise(0)), ValueError, "from 1 on, found 0"),
+        (lambda: Linear.init(0, 3, rng=tg.noise(0)), ValueError, "positive whole number, found 0"),
         (lambda: Linear.init(2.0, 3, rng=tg.noise(0)), TypeError, "whole number, found the float 2.0"),
         (lambda: Linear.init(2, 3, rng=0), TypeError, r"tg.noise\(seed\), found the int 0"),
         (lambda: Linear.init(2, 3, rng=tg.noise(0), dtype=np.int64), TypeError, "float32 or float64, found int64"),

@@ -84,6 +84,9 @@ class Linear(Layer):
             gain: the variance of an output, where the inputs have mean square 1.
             dtype: float32 or float64.
 
+        Raises:
+            TypeError, ValueError: one of them is something else.
+
         >>> Linear.init(784, 400, rng=tg.noise(0))
         Linear(784, 400)
         """
@@ -184,9 +187,9 @@ def _check_init(what: str, sizes: tuple[int, ...], rng: NoiseStream, dtype: Any)
     """Raise before anything is drawn where weights of these sizes cannot be made."""
     for n in sizes:
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise TypeError(f"{what}: a size is a whole number, found {describe(n)}")
+            raise TypeError(f"{what}: a size must be a whole number, found {describe(n)}")
         if n < 1:
-            raise ValueError(f"{what}: a size is a whole number from 1 on, found {n}")
+            raise ValueError(f"{what}: a size must be a positive whole number, found {n}")
     if not isinstance(rng, NoiseStream):
         raise TypeError(f"{what}: rng takes a stream from tg.noise(seed), found {describe(rng)}")
     if np.dtype(dtype) not in (np.float32, np.float64):

@@ -318,7 +318,7 @@ def test_evaluation_reports_its_progress_and_takes_a_wrapped_model():
         (lambda m, x: evaluate(m, x[:1], rng=tg.noise(0)), ValueError, "two images at least, found 1"),
         (lambda m, x: evaluate(m, 0.5 * x, rng=tg.noise(0)), ValueError, "x must be 0 or 1"),
         (lambda m, x: small_vae(activation="gelu"), ValueError, "activation must be one of relu"),
-        (lambda m, x: tg.VAE.init(12, latent=0, rng=tg.noise(0)), ValueError, "from 1 on, found 0"),
+        (lambda m, x: tg.VAE.init(12, latent=0, rng=tg.noise(0)), ValueError, "positive whole number, found 0"),
     ],
 )
 def test_bad_input_gets_one_clear_error(call, error, message):
