@@ -1,5 +1,6 @@
 """Every op at the edges: whole numbers, float16, arrays without elements, NaN, points where digits cancel, axes."""
 
+import contextlib
 import itertools
 import warnings
 
@@ -67,6 +68,17 @@ def value_and_gradients(op, inputs, attrs):
     if y.dtype.kind != "f" or not tested:
         return [y.value]
     return [y.value, *tg.gradients(y, [leaves[i] for i in tested], cotangent=np.ones_like(y.value))]
+
+
+@pytest.mark.parametrize("op", [op for op in OWN if op.elementwise and len(op.input_names) > 1], ids=lambda op: op.name)
+def test_a_list_beside_arrays_is_taken_for_the_array_that_it_is_or_refused(op):
+    inputs = draw_inputs(op, next(cases_of(op)), np.random.default_rng(0))
+    ends = [x.ravel()[:1] for x in inputs]
+    for i, x in enumerate(ends):
+        others = [y if k == i else y[0] for k, y in enumerate(ends)]
+        with contextlib.suppress(TypeError):
+            found = op(*others[:i], x.tolist(), *others[i + 1 :])
+            np.testing.assert_array_equal(found, op(*others))
 
 
 @pytest.mark.parametrize("op", SMOOTH, ids=lambda op: op.name)

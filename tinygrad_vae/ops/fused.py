@@ -28,7 +28,7 @@ def bernoulli_log_prob(x: Value, logits: Value, /) -> Value:
 
     Derivative x - p in logits, as ``(2 x - 1) sigmoid((1 - 2 x) logits)``: no two nearly equal numbers are subtracted.
     """
-    sign = 2 * x
+    sign = 2.0 * x  # a float: a list times 2 is twice as long
     return np.negative(softplus(np.subtract(1, sign, in_place(sign)) * logits))
 
 
