@@ -42,7 +42,7 @@ def normal(mu):
     "PyTorch",
     gives=None,
     truth=12,
-    remark=", and that in the weight is fine",
+    remark=", while the weight gets the right one",
     in_readme=True,
 )
 def beside_a_weight(n):
