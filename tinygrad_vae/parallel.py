@@ -32,7 +32,7 @@ from .optional import blas, require
 T = TypeVar("T")
 Span = tuple[int, int]  # a subtree: the blocks from the first number to below the second
 
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # where the mpiexec of MPICH, of Open MPI says how many it started
+RANK_COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # where the mpiexec of MPICH, of Open MPI says how many it started
 
 
 def parallel(f: Callable[..., T], *, blocks: int = 8, compiled: bool = False, comm: Any = None) -> Callable[..., T]:
@@ -188,7 +188,7 @@ def _portable(error: BaseException | None) -> BaseException | None:
 @functools.cache
 def world() -> Ranks:
     """Return all ranks that mpiexec started, or this process alone."""
-    started = max(int(os.environ.get(name, 1)) for name in SIZES)
+    started = max(int(os.environ.get(name, 1)) for name in RANK_COUNTS)
     if started == 1:
         return Ranks()
     comm = require("mpi4py.MPI", extra="mpi").COMM_WORLD

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..core import noise
 from ..optional import MissingExtraError, require
-from ..parallel import SIZES, Ranks, world
+from ..parallel import RANK_COUNTS, Ranks, world
 from .arguments import command_line
 from .checkpoint import CheckpointError, write_atomically
 from .config import RunError, TrainConfig, settings_in
@@ -226,7 +226,7 @@ def _asked(arguments: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     asked = settings_in(arguments.config) if arguments.config else {}
     asked |= {name: value for name, value in vars(arguments).items() if name in TrainConfig.__dataclass_fields__}
     asked |= _where(asked)
-    if not arguments.resume and any(name in os.environ for name in SIZES):
+    if not arguments.resume and any(name in os.environ for name in RANK_COUNTS):  # under mpiexec
         asked = {"blocks": BLOCKS} | asked
     return asked, arguments.out or Path("runs") / Path(asked.get("data", "digits")).name.partition(".")[0]
 

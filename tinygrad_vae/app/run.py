@@ -147,7 +147,7 @@ class Run:
 
         The learning rate, the step and the baseline are arrays, so that a compiled step sees them change.
         """
-        return _update(self.loss_and_gradient, self.descend)
+        return _in_one(self.loss_and_gradient, self.descend)
 
     @functools.cached_property
     def compiled_update(self) -> Plan:
@@ -164,12 +164,14 @@ class Run:
         if self.config.blocks == 1:
             return self.compiled_update if compiled else self.update
         loss_and_gradient = parallel(self.loss_and_gradient, blocks=self.config.blocks, compiled=compiled, comm=ranks)
-        return _update(loss_and_gradient, self.compiled_descend if compiled else self.descend)
+        return _in_one(loss_and_gradient, self.compiled_descend if compiled else self.descend)
 
 
-def _update(loss_and_gradient: Callable[..., Any], descend: Callable[..., Any]) -> Update:
-    def update(model: VAE, optimizer: Any, batch: Any, rng: NoiseStream, rate: Array, *others: Array | None) -> Any:
-        loss, gradient = loss_and_gradient(model, batch, rng, *others)
+def _in_one(loss_and_gradient: Callable[..., Any], descend: Callable[..., Any]) -> Update:
+    def update(
+        model: VAE, optimizer: Any, batch: Any, rng: NoiseStream, rate: Array, step: Array, baseline: Array | None
+    ) -> Any:
+        loss, gradient = loss_and_gradient(model, batch, rng, step, baseline)
         return *descend(model, optimizer, gradient, rate), loss
 
     return update

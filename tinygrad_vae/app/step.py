@@ -76,14 +76,14 @@ def _step(run: Run, state: State, update: Update, ranks: Ranks) -> State:
     epoch, position = divmod(state.step, run.steps_per_epoch)
     order = _order(config.seed, epoch, len(run.images))
     images = run.images[order[position * config.batch : (position + 1) * config.batch]]
-    bits, weight = rng.at("bits", "fresh", state.step), trees.leaves(state.model)[0]
+    bits, weight = rng.at("bits", "fresh", state.step), trees.leaves(state.model)[0]  # any weight tells the device
     batch = beside(run.batch(images, bits), weight) if config.blocks == 1 else Pixels(run, images, bits)
-    rate, made = (beside(np.asarray(float(x)), weight) for x in (run.learning_rate(state.step), state.step))
+    rate, steps_made = (beside(np.asarray(float(x)), weight) for x in (run.learning_rate(state.step), state.step))
     baseline: Any = None
     if config.estimator == "score-function" and state.baseline is not None:
         baseline = beside(np.asarray(state.baseline, weight.dtype), weight)
     noise_of_step = rng.at("noise", state.step)
-    model, optimizer, loss = update(state.model, state.optimizer, batch, noise_of_step, rate, made, baseline)
+    model, optimizer, loss = update(state.model, state.optimizer, batch, noise_of_step, rate, steps_made, baseline)
     bound = -float(loss)
     if not math.isfinite(bound):
         raise ValueError(f"the loss is {-bound}")
