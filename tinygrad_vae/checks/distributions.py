@@ -101,7 +101,7 @@ def check_distribution(kind: type[Distribution] | Distribution, *, seed: int = 0
             _check_shapes(make(batch), batch)
         d = make(())
         smooth = d.path is None or not d.support.discrete or bool(d.moving())
-        require(smooth, f"a draw from {d.support} jumps as the parameters move; declare path = None")
+        require(smooth, f"a draw from its support, {d.support}, jumps as the parameters move; declare path = None")
         for check in (_check_draws, _check_total, _check_density, _check_path, _check_alternative):
             check(d, seed)
         _check_refusals(make((2,)))
@@ -153,11 +153,11 @@ def _check_draws(d: Distribution, seed: int) -> None:
     require(np.isfinite(log_prob), "the log-probability of a draw is not finite")
     mean, variance, entropy = (_declared(d, name) for name in ("mean", "variance", "entropy"))
     if mean is not None and np.all(np.isfinite(mean)):
-        check_agrees("mean", x, mean)
+        check_agrees("mean", x, mean, advice="look at mean, or at how it is drawn")
         if variance is not None and np.all(np.isfinite(variance)):
-            check_agrees("variance", (x - mean) ** 2, variance)
+            check_agrees("variance", (x - mean) ** 2, variance, advice="look at variance")
     if entropy is not None:
-        check_agrees("entropy", -log_prob, entropy)
+        check_agrees("entropy", -log_prob, entropy, advice="look at entropy, and at log_density")
 
 
 def _check_total(d: Distribution, seed: int) -> None:

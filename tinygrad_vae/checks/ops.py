@@ -78,7 +78,8 @@ def check_case(op: Op[..., Any], trial: Case, rng: np.random.Generator) -> None:
             _check_lines(op, inputs, trial)
     except (CheckError, TypeError, ValueError, IndexError) as error:
         cause = None if isinstance(error, CheckError) else error
-        raise CheckError(f"{error}\n  in the case {trial.shapes} {trial.attrs or ''}".rstrip()) from cause
+        where = f"{op.name}, or a vjp of it, raised {type(error).__name__}: " if cause else ""
+        raise CheckError(f"{where}{error}\n  in the case {trial.shapes} {trial.attrs or ''}".rstrip()) from cause
 
 
 def _cast(inputs: Sequence[Array], dtype: Any) -> list[Array]:
@@ -142,7 +143,8 @@ def _check_recording(op: Op[..., Any], inputs: list[Array], trial: Case) -> None
     _require_same(f"{op.name}: the value on Tensors", node.value, raw)
     if floats and raw.dtype.kind == "f":
         right = raw.dtype == trial.attrs.get("dtype", floats[0])
-        require(right, f"{op.name}: {floats[0]} inputs gave {raw.dtype}")
+        advice = "look in it for an array or a NumPy number (float(number) keeps the dtype)"
+        require(right, f"{op.name}: {floats[0]} inputs gave {raw.dtype}; {advice}")
     require(replay(node, {}) is node, f"{op.name}: a replay with nothing swapped gave another node")
     first = next(x for x in leaves if isinstance(x, Tensor))
     again = replay(node, {first: first.value.copy()})

@@ -61,11 +61,11 @@ def formula(expression: Callable[..., Value]) -> Any:
     return expression
 
 
-def undeclared(name: str, words: str) -> Any:
+def undeclared(name: str, words: str, advice: str = "") -> Any:
     """Return a method that a subclass may declare; until then it raises a NotImplementedError that says so."""
 
     def method(self: Any, *_: Any) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} declares no {name}")
+        raise NotImplementedError(f"{type(self).__name__} declares no {name}{advice}")
 
     method.__doc__ = words
     return method
@@ -278,7 +278,11 @@ class Distribution:
     variance = property(undeclared("variance", "The variance of a draw."))
     entropy = undeclared("entropy()", "Return ``-E log_prob(x)``.")
     cdf = undeclared("cdf(x)", "Return the probability of a draw up to x.")
-    icdf = undeclared("icdf(p)", "Return the value that a draw stays below with probability p, for 0 < p < 1.")
+    icdf = undeclared(
+        "icdf(p)",
+        "Return the value that a draw stays below with probability p, for 0 < p < 1.",
+        "; to draw, declare it, or transform(noise) and noise_distribution",
+    )
 
     def enumerate_support(self) -> list[Any] | None:
         """Return every value that one draw may have, or ``None`` where they are not finitely many."""
