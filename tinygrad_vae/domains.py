@@ -22,9 +22,9 @@ class Domain:
 
     ``contains(x)`` gives a boolean for each element (for each vector where ``event_ndim`` is 1);
     ``draw(rng, shape)`` gives values inside, away from the edge, from a ``numpy.random.Generator``; ``bounds`` are
-    two numbers or arrays between which all elements lie. In an ``interval`` lies whatever is between two elements, so
-    that the smallest and the largest of an array tell about all. ``name`` may be a function: it is called only when a
-    message is printed, since it looks at the numbers of an array.
+    two numbers or arrays between which all elements lie. An ``interval`` contains all that lies between two of its
+    elements, so that it is enough to look at the smallest and the largest of an array. ``name`` may be a function: it
+    is called only when a message is printed, since it looks at the numbers of an array.
     """
 
     name: str | Callable[[], str]

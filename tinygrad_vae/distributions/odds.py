@@ -1,7 +1,7 @@
 """Two ways to give a probability: as it is, or as logits. Both are kept as they were given.
 
-The logit of 0 is minus infinity, and a derivative that goes through it is 0 times infinity. A formula in p itself has
-the derivative -1 / (1 - p) of log(1 - p) also there.
+The logit of 0 is minus infinity, and a derivative that goes through it is 0 times infinity. A formula in p itself keeps
+its derivative there: -1 / (1 - p) for log(1 - p).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .distribution import parameter, times_log
 
 
 def either(domain: Domain) -> Any:
-    """Declare one of two parameters: it is given by name, and None where the other one is."""
+    """Declare one of two parameters. Each is given by name; it is None if the other one is given."""
     return parameter(domain, default=None, kw_only=True)
 
 

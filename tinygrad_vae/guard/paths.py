@@ -37,7 +37,7 @@ def remembered(walk: Callable[[Tensor], R]) -> Callable[[Tensor], R]:
 
 
 def members(bits: int) -> Iterator[int]:
-    """Yield the numbers in a set of them that is written as the bits of one."""
+    """Yield the members of a set of whole numbers, which is stored as the bits of one number."""
     while bits:
         low = bits & -bits
         yield low.bit_length() - 1
@@ -84,8 +84,8 @@ class Paths:
 
     wrt: Sequence[Tensor]
     live: list[Tensor]
-    opened: dict[int, int] = field(default_factory=dict)  # who reaches a node, by its id, over an open path
-    blocked: dict[int, int] = field(default_factory=dict)  # and who reaches it through a random node
+    opened: dict[int, int] = field(default_factory=dict)  # which parameters reach a node, by its id, over an open path
+    blocked: dict[int, int] = field(default_factory=dict)  # and which reach it through a random node
     sources: dict[int, int] = field(default_factory=dict)  # the independent noises in a node, one bit for each
     origins: dict[Any, int] = field(default_factory=dict)  # the bit of each noise, by its origin
     samples: list[Sample] = field(default_factory=list)  # live, and no estimator has taken care of them
