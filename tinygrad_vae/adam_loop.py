@@ -16,11 +16,8 @@ from .numerics import is_watching
 from .ops.fused import coarse
 from .optional import has_compiler, require
 
-FIRST = 100
-"""The step from which it runs: to import numba and compile takes a second, as much as some hundred steps save."""
-
-SMALLEST = 2**12
-"""The size of an array from which it pays."""
+FIRST = 100  # the step from which it runs: to import numba and compile takes as long as some hundred steps save
+SMALLEST = 2**12  # the size of an array from which it pays
 
 
 def loop_from(step: Any) -> Callable[..., None] | None:
