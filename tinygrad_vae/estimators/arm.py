@@ -24,8 +24,8 @@ from .estimator import LARGEST, Estimator, Rest, slope, with_slopes, zero
 class ARM(Estimator):
     """For Bernoulli draws of logit l: ``(u - 1/2) (K(1[u > sigma(-l)]) - K(1[u < sigma(l)]))`` estimates dE K / dl.
 
-    The same uniform u makes the draw and its mirror image; two copies of the cost however many draws there are. Valid
-    for every cost; first derivatives only. Yin and Zhou 2019.
+    The same uniform u makes the draw and its mirror image. It takes two copies of the cost, however many draws there
+    are. Valid for every cost; first derivatives only. Yin and Zhou 2019.
 
     >>> logit = tg.Tensor(0.3, "logit")
     >>> b = tg.Bernoulli(logits=logit).sample(rng=tg.noise(0), name="b")
@@ -73,7 +73,7 @@ class DisARM(ARM):
 
 
 class ARSM(Estimator):
-    """For choices among K classes of logits l: ARM, with the noise of two classes swapped in the place of mirrored.
+    """For choices among K classes of logits l: ARM, with the noise of two classes swapped instead of mirrored.
 
     A draw is the class of the largest ``l_k - log e_k``, with exponential numbers e. Let K_ij be the cost at the draw
     that e with e_i and e_j swapped gives, K_ii the cost at the draw itself, and ``w_j = 1 - K e_j / sum(e)``. Then

@@ -1,4 +1,4 @@
-"""Whether a baseline depends on the draw that it is to steady, as far as its graph and its numbers tell."""
+"""Whether a baseline depends on the draw whose score it multiplies, as far as its graph and its numbers tell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..guard.names import name_and_line
 
 
 def check_baseline(cost: Tensor, baseline: Value | None, samples: Sequence[Sample]) -> None:
-    """Raise where the baseline has another shape, or is known to depend on one of the draws that it is to steady."""
+    """Raise if the baseline has another shape, or is known to depend on one of the draws whose scores it multiplies."""
     if baseline is None:
         return
     shape = np.shape(value_of(baseline))
@@ -40,7 +40,7 @@ def check_baseline(cost: Tensor, baseline: Value | None, samples: Sequence[Sampl
 
 
 def _values_held(order: list[Tensor], cost: Tensor, baseline: Value, samples: Sequence[Sample]) -> int:
-    """Return the draws, as bits, after which an array of the baseline is, views or sums up the value of a node.
+    """Return, as bits, the draws that the baseline knows: its array is, views or sums up a value computed from them.
 
     Nothing else can be seen: an array that was computed from the value of a node is an array like any other.
     """
@@ -61,6 +61,7 @@ def _values_held(order: list[Tensor], cost: Tensor, baseline: Value, samples: Se
 
 
 def _is_round(x: Array) -> Array:
+    """Return where x is a multiple of 1/64: two such numbers may be equal by chance."""
     return x * 64 == np.round(x * 64)
 
 
