@@ -70,7 +70,7 @@ x = tg.Normal(mu, 1.0).sample(rng=tg.noise(0), name="x")
 step = tg.where(x > 0, 1.0, 0.0)
 
 error = refusal_of(lambda: tg.gradients(tg.sum(tg.reparameterize(step)), mu))
-wrong = tg.gradients(tg.sum(tg.where(tg.stop_gradient(x > 0), 1.0, 0.0) + 0.0 * mu), mu)
+wrong = tg.gradients(tg.sum(tg.where(tg.stop_gradient(x > 0), 1.0, 0.0)), mu)
 right = tg.gradients(tg.sum(tg.score_function(step)), mu)
 compare("a step after a path", error, wrong, 0.0, right, 1 / np.sqrt(2 * np.pi))
 
@@ -167,8 +167,8 @@ print(f"\nthe picture is in {figures / '09_silently_wrong.png'}")
 # %% [markdown]
 # ## Predict, then run
 #
-# 1. The batch mean with $K = 2$ takes away half of the gradient. How large must a batch be until it takes less than 1
-#    %? Does training notice the missing part at all?
+# 1. The batch mean with $K = 2$ takes away half of the gradient. How large must a batch be until it takes less than
+#    1 %? Does training notice the missing part at all?
 # 2. x is uniform on (0, h), and the cost is $x^2$. What does the score function say at $h = 2$, and what is the truth?
 # 3. Which of the four cases could a unit test on the *value* of the cost have found?
 

@@ -4,7 +4,7 @@
 # %% [markdown]
 """What does it take to add an op, a distribution or an estimator of one's own, and how does one know that it is right?
 
-One declaration each. And one call each, that tests all that the declaration promises.
+One declaration each, and one call that tests all that the declaration promises.
 
 Runs in about two seconds. Picture: ``figures/22_add_your_own.png``; another folder may be named on the command line.
 """
@@ -26,7 +26,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import tinygrad_vae as tg
-from tinygrad_vae.checks.ops import CheckError, check_op
+from tinygrad_vae.checks import CheckError
 from tinygrad_vae.domains import POSITIVE
 
 plt.style.use("tinygrad_vae.course")
@@ -68,7 +68,7 @@ def log_cosh(x, /):
     return np.abs(x) + np.log1p(np.exp(-2 * np.abs(x))) - math.log(2)
 
 
-check_op(log_cosh)  # derivatives of first and second order, dtypes, broadcasting, recording, the example
+tg.check_op(log_cosh)  # derivatives of first and second order, dtypes, broadcasting, recording, the example
 
 x = tg.Tensor(np.array([-800.0, -1.0, 0.0, 1.0, 800.0]), "x")
 slope = tg.gradients(tg.sum(log_cosh(x)), x, record=True)
@@ -98,7 +98,7 @@ def log_cosh_with_a_slip(x, /):
     return np.abs(x) + np.log1p(np.exp(-2 * np.abs(x))) - math.log(2)
 
 
-found = mistake_found(check_op, log_cosh_with_a_slip)
+found = mistake_found(tg.check_op, log_cosh_with_a_slip)
 print(f"\ntan for tanh\n{found}")
 assert "wrong gradient in x" in found
 
@@ -372,7 +372,7 @@ def log_cosh_in_numpy(x, /):
 
 
 try:
-    check_op(log_cosh_in_numpy)
+    tg.check_op(log_cosh_in_numpy)
 except (CheckError, TypeError) as error:
     print(f"answer 1: {str(error).splitlines()[0]}")
 else:
