@@ -241,7 +241,7 @@ def _log_mean(log_weights: Value) -> Value:
 def _without_its_gradient(q: Distribution, what: str, plain: str) -> Distribution:
     """Return q with parameters that are constants to gradients; ``plain`` names the bound that keeps their gradient.
 
-    The derivative of log q has expectation 0 only where the support of q stays, and its second derivative has not.
+    The derivative of log q has expectation 0 only where the support of q stays; its second derivative does not.
     """
     moving = [path for path, x in trees.paths(q) if isinstance(x, Tensor) and path in q.moving()]
     edge = (
