@@ -145,6 +145,8 @@ class Plan:
             self._known[kinds] = _OP_BY_OP
             return _copied(expected)
         self._known[kinds] = planned
+        del given, expected
+        give_back_freed_memory()  # of the comparison, and of the compiler
         return results
 
     @property
