@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,7 +46,15 @@ def signals_stop() -> Iterator[None]:
     def send_again(dropped: Any) -> None:
         if isinstance(dropped.exc_value, KeyboardInterrupt):
             number = getattr(dropped.exc_value, "number", signal.SIGINT)
-            threading.Timer(0.02, os.kill, (os.getpid(), number)).start()
+            started = threading.Event()
+
+            def send() -> None:
+                started.wait()  # a signal that came back before this callback ends would be dropped again
+                time.sleep(0.05)
+                os.kill(os.getpid(), number)
+
+            threading.Thread(target=send, daemon=True).start()
+            started.set()
         else:
             report(dropped)
 
