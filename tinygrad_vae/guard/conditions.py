@@ -70,7 +70,7 @@ def _bent_costs(paths: Paths) -> list[tuple[str, int]]:
     sources, nothing = paths.sources, (0, 0)
     weights: dict[int, tuple[int, int]] = {}  # the noises and the parameters of the log-probabilities in a node
     costs: dict[int, tuple[int, int]] = {}  # the same, from where they weigh a cost
-    expected: dict[int, int] = {}  # the noises that an exact expectation in a node has taken the place of
+    expected: dict[int, int] = {}  # the noises that an exact expectation in a node has replaced
     problems: dict[str, int] = {}
     for node in paths.live:
         if node.op is None:
@@ -108,7 +108,7 @@ def _union(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
 
 
 def _swapped_noise(paths: Paths, order: list[Tensor]) -> list[tuple[str, int]]:
-    """Find the draws that an estimator has weighed a cost for, and whose noise something else was put in place of."""
+    """Find the draws whose noise was replaced after an estimator had weighed a cost for them."""
     reached: dict[Any, int] = {}
     for z in order:
         if isinstance(z, Sample) and not isinstance(z.noise, Noise):

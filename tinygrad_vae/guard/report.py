@@ -150,7 +150,7 @@ def report(order: list[Tensor], wrt: Any, every_estimator: bool = False) -> Expl
     kinds = {key: kind for key, kind in sorted(ESTIMATORS.items()) if every_estimator or kind.where_path_jumps}
     others = [(key, kind.example(noise(0))) for key, kind in kinds.items() if key not in ("pathwise", "score-function")]
     nodes = [_random_node(z, paths, opened, others) for z in paths.samples]
-    once: dict[Any, Drawn] = {}  # of the notes on copies of one draw
+    once: dict[Any, Drawn] = {}  # one note for all copies of a draw
     for drawn in (note.attrs["drawn"] for note in paths.notes):
         once.setdefault((drawn.origin or object(), drawn.name, drawn.line, drawn.estimator, drawn.note), drawn)
     nodes += [
