@@ -76,14 +76,14 @@ class NumPyProgram(Program):
     """
 
     def __init__(self, recording: Recording, carried: Mapping[int, int], fuse: bool) -> None:
-        calls, outside, left, homes = _lowered(recording, carried)
-        kept = {x.buffer for x in left if isinstance(x, View)}
+        calls, outside, returned, homes = _lowered(recording, carried)
+        kept = {x.buffer for x in returned if isinstance(x, View)}
         self.work: Sequence[Call | Loop] = in_loops(calls, kept, homes) if fuse else calls
         size = assign_memory(self.work, [x.buffer for x in outside], kept, homes)
         self._memory = np.zeros(size + ALIGNMENT, np.uint8)
         start = -address(self._memory) % ALIGNMENT
         self.arena = arena = self._memory[start : start + size]
-        found = [x.within(arena) if isinstance(x, View) else x for x in left]
+        found = [x.within(arena) if isinstance(x, View) else x for x in returned]
         places = [x.within(arena) for x in outside]
         bound = [item.bound(arena) for item in self.work]
         for k, i in carried.items():
@@ -143,16 +143,16 @@ def _lowered(
         for node in recording.order:
             if node.op is not None:
                 computed[id(node)] = trace.run(node, [of(x) for x in node.inputs])
-    left = [of(x) for x in trees.leaves(recording.results)]
+    returned = [of(x) for x in trees.leaves(recording.results)]
     becoming = {outside[i].buffer for i in carried.values()}
     homes: dict[Buffer, Buffer] = {}
-    for k, x in enumerate(left):  # an argument that is returned as it was is copied before its home is written
+    for k, x in enumerate(returned):  # an argument that is returned as it was is copied before its home is written
         if k not in carried and isinstance(x, Traced) and trace.view(x).buffer in becoming:
-            left[k] = trace.copy(x, np.empty_like(x.view(np.ndarray)))
+            returned[k] = trace.copy(x, np.empty_like(x.view(np.ndarray)))
     for k, i in carried.items():
-        view = trace.view(left[k])
+        view = trace.view(returned[k])
         taken = view.buffer in homes or any(view.buffer is x.buffer for x in outside)
         if view.buffer.fixed or taken or not view.lies_like(outside[i]):
-            left[k] = trace.copy(left[k], laid_out_like(outside[i].like))
-        homes[trace.view(left[k]).buffer] = outside[i].buffer
-    return trace.calls, outside, [trace.view(x) if isinstance(x, Traced) else x for x in left], homes
+            returned[k] = trace.copy(returned[k], laid_out_like(outside[i].like))
+        homes[trace.view(returned[k]).buffer] = outside[i].buffer
+    return trace.calls, outside, [trace.view(x) if isinstance(x, Traced) else x for x in returned], homes
