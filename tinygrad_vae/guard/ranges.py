@@ -99,7 +99,7 @@ def _range_of_node(node: Tensor, ranges: Ranges, noises: Noises) -> Interval:
 
 
 def _varied_by_more_than(together: float, node: Tensor, noises: Noises) -> bool:
-    """Return whether more independent random numbers vary each element of a node, as far as the shapes tell.
+    """Return whether more than ``together`` independent random numbers vary each element, as far as the shapes tell.
 
     Leading axes of the noise that the node has too count examples, each with noise of its own.
     """

@@ -50,9 +50,9 @@ def monotone(low: float = -math.inf, high: float = math.inf) -> RangeOf:
 
 
 def rule(range_of: Callable[..., Interval], together: int | None = None) -> RangeOf:
-    """Return the rule, marked if its values are 0 only where several nonnegative parts are 0 together.
+    """Return the rule; ``together`` marks values that are 0 only where several nonnegative parts are 0 together.
 
-    More than that many independent random numbers hardly ever meet at one point, and nothing leaps where they do.
+    If more than ``together`` independent random numbers vary these parts, that hardly ever happens, and nothing leaps.
     """
     if together is not None:
         range_of.together = lambda y: (together, y)  # type: ignore[attr-defined]
