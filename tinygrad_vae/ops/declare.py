@@ -104,7 +104,7 @@ def op(*vjps: Callable[..., Any] | None, **words: Unpack[Words]) -> Callable[[Ca
 
     A vjp is a formula ``vjp(g, y, *inputs, **attrs)`` in the library's own functions: ``g`` is the cotangent of the
     output ``y``. Run on arrays it is a gradient; run on Tensors, one that can be differentiated again. An op with
-    ``*inputs`` has one vjp for all of them, which takes the input's number first.
+    ``*inputs`` has one for all of them, ``vjp(i, g, y, *inputs, **attrs)`` with the number i of the input.
 
     Args:
         vjps: one formula for each input; ``None`` where the value jumps or is cut. ``None`` for a smooth input means
@@ -207,7 +207,7 @@ def _declared(
     if len(vjps) != (1 if new.variadic else len(new.input_names)):
         raise TypeError(
             f"op {new.name}: {len(vjps)} vjps for the inputs {', '.join(new.input_names)}; "
-            "declare one for each, None where nothing flows (for *inputs one in all, taking the input's number)"
+            "declare one for each, None where nothing flows (with *inputs one for all: vjp(i, g, y, *inputs))"
         )
     for name, vjp in zip(new.input_names, vjps, strict=True) if not new.variadic else ():
         try:
