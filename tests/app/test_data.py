@@ -151,7 +151,8 @@ def test_an_unknown_path(tmp_path):
         (np.ones((4, 9), complex), ["complex128"]),
         (np.full((4, 9), "a"), ["<U1"]),
         (np.full((4, 9), None), ["plain numbers"]),
-        (np.ones((1, 9)), ["1 image"]),
+        (np.ones((1, 9)), ["1 image "]),
+        (np.ones((2, 9)), ["2 images "]),
     ],
 )
 def test_an_array_that_holds_no_images(array, words, tmp_path):

@@ -66,7 +66,8 @@ def load(source: str | Path = "digits", *, seed: int = 0, binarise: str = "thres
     if held_out is None:
         order, kept = rng.at("split").permutation(len(images)), len(images) - round(len(images) * HELD_OUT)
         if not 0 < kept < len(images):
-            raise DataError(f"{source}: {len(images)} images are too few to hold out one in six; give more images")
+            found = f"{len(images)} image" + ("s are" if len(images) > 1 else " is")
+            raise DataError(f"{source}: {found} too few to hold out one in six; give more images")
         images, held_out = images[order[:kept]], images[order[kept:]]
     elif held_out.shape != images.shape:
         sizes = [" x ".join(map(str, part.shape)) for part in (images, held_out)]
