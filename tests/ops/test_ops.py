@@ -23,6 +23,13 @@ def test_op_keeps_its_promises(op):
     check_op(op)
 
 
+@pytest.mark.parametrize("x", [np.ones(2), tg.Tensor(np.ones(2))], ids=["array", "Tensor"])
+@pytest.mark.parametrize(("op", "more"), [(tg.exp, [3.0]), (tg.add, [1.0, 2.0]), (tg.astype, [float, 2, 3])])
+def test_an_argument_too_many_is_an_error(op, more, x):
+    with pytest.raises(TypeError, match=f"{op.name}: .*argument"):
+        op(x, *more)
+
+
 SMOOTH_IN_SEVERAL = [op for op in ELEMENTWISE if len(op.input_names) > 1 and all(callable(vjp) for vjp in op.vjps)]
 
 

@@ -132,9 +132,9 @@ class Op(Generic[P, R]):
 
     def record(self, args: tuple[Any, ...], attrs: Mapping[str, Any], name: str | None = None) -> Tensor:
         """Compute the value from the values of the inputs, and return the node that remembers how."""
-        if not self.variadic and len(args) > len(self.input_names):  # attributes that were given by position
-            attrs = dict(zip(self.attr_names, args[len(self.input_names) :], strict=False)) | dict(attrs)
-            args = args[: len(self.input_names)]
+        if not self.variadic and len(args) > (n := len(self.input_names)):  # attributes that were given by position
+            attrs = dict(zip(self.attr_names, args[n:], strict=False)) | dict(attrs)
+            args = args[:n] + args[n + len(self.attr_names) :]  # one too many is an error of the function
         values, narrow = [], False
         for x in args:
             if isinstance(x, Tensor):
