@@ -237,6 +237,20 @@ def test_an_op_that_declares_no_case_is_told_so():
         check_op(unknown)
 
 
+def test_a_case_that_is_no_case_is_an_error_that_shows_one():
+    @tg.op(lambda g, y, x: 2 * g * x, cases=[(2, 3)])
+    def squared(x, /):
+        """``x^2``.
+
+        >>> float(squared(3.0))
+        9.0
+        """
+        return x * x
+
+    with pytest.raises(CheckError, match=r"squared: cases lists tg.case\(\(2, 3\), axis=0\), ...; found \(2, 3\)"):
+        tg.check_op(squared)
+
+
 def test_a_declaration_that_is_put_together_wrongly_is_told_so():
     with pytest.raises(TypeError, match=r"the vjp in x is called as vjp\(g, y, x\): too many"):
         declare(lambda g, x: 3 * g * x * x)

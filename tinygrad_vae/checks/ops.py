@@ -54,6 +54,8 @@ def check_op(op: Op[..., Any], *, seed: int = 0) -> None:
             f"{op.name} lists no cases to test it in; give the shapes of its inputs, then its attributes: "
             "cases=[tg.case((2, 3), axis=0), ...]"
         )
+    for trial in trials:
+        require(isinstance(trial, Case), f"{op.name}: cases lists tg.case((2, 3), axis=0), ...; found {trial!r}")
     rng = np.random.default_rng(seed)
     for trial in trials:
         check_case(op, trial, rng)
