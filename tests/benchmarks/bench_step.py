@@ -223,7 +223,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    plt.style.use("tinygrad_vae.course")
+    plt.style.use(["tinygrad_vae.course", {"svg.fonttype": "none"}])
     clocks = results["clocks"]
     sizes = sorted({size for batches in clocks.values() for size in batches}, key=int)
     names = _contenders({f"{clock} {size}": row for clock in clocks for size, row in clocks[clock].items()})
