@@ -298,7 +298,7 @@ def _rows(what: str, parameters: Any, **others: Any) -> list[tuple[Array, ...]]:
         if not is_array(p) or p.dtype not in (np.float32, np.float64):
             raise TypeError(
                 f"{what}: a parameter is an array of float32 or float64, found {describe(p)}{_at(path)}; "
-                "take arrays out of Tensors with tg.values(tree)"
+                "take arrays out of Tensors with tg.values(tree), or, in a plan, take gradients with tg.grad"
             )
     for name, found in zip(others, columns, strict=True):
         if found.keys() != arrays.keys():

@@ -151,7 +151,7 @@ def test_any_step_is_run_bit_for_bit(example):
     check(example, compiled=False)
 
 
-@settings(max_examples=15, **ANY)
+@settings(max_examples=8, **ANY)
 @given(steps())
 def test_any_step_is_run_bit_for_bit_in_loops(monkeypatch, example):
     pytest.importorskip("numba")

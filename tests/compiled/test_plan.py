@@ -50,6 +50,17 @@ def test_training_is_the_same_bit_for_bit_with_fresh_noise_in_every_step(estimat
     assert streams[0] == streams[1]
 
 
+def test_gradients_that_are_not_recorded_are_told_how_to_be():
+    adam, w = tg.optim.Adam(), {"w": np.ones(3)}
+
+    def step(w, state):
+        recorded = tg.wrap(w)
+        return adam.update(w, tg.gradients(tg.sum(recorded["w"] ** 2), recorded), state)
+
+    with pytest.raises(TypeError, match=r"Adam.update: .* found a float64 Tensor .* in a plan, .* tg.grad"):
+        tg.plan(step, carry=2)(w, adam.init(w))
+
+
 def test_a_run_allocates_nothing_that_stays_and_little_that_goes():
     run = tg.plan(training_step(), carry=2)
     model, state, rng = new_model(), ADAM.init(new_model()), tg.noise(1)
