@@ -92,7 +92,10 @@ class Objective:
         check_kl("Objective", self.kl, self.free_bits)
         for option, bounds in OPTIONS.items():
             if self.bound not in bounds and getattr(self, option) != self.__dataclass_fields__[option].default:
-                raise ValueError(f"Objective: {option} is for {' and '.join(bounds)}, found {self.bound}")
+                those = " and ".join(bounds)
+                raise ValueError(
+                    f"Objective: {option} is for {those}, found {self.bound}; leave {option} at its default"
+                )
         if self.bound == "dreg" and self.estimator != "pathwise":
             raise ValueError(f"Objective: dreg is pathwise by construction, found the estimator {self.estimator}")
         bounds = COMPARING.get(self.estimator, tuple(BOUNDS))
