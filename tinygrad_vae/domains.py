@@ -77,6 +77,7 @@ def interval(low: Any, high: Any) -> Domain:
         lambda x: (x >= low) & (x <= high),
         lambda rng, shape: low + (high - low) * rng.uniform(0.1, 0.9, shape),
         bounds=(low, high),
+        interval=np.ndim(low) == np.ndim(high) == 0,
     )
 
 

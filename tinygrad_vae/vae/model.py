@@ -13,6 +13,7 @@ import numpy as np
 from ..core import NoiseStream, Value, as_array, describe, value_of
 from ..devices import to_host
 from ..distributions.distribution import Distribution
+from ..domains import interval
 from ..nn import MLP, Layer
 from ..ops import astype, reshape
 from .heads import LIKELIHOODS, POSTERIORS, Head, HeadInit, MixturePrior
@@ -172,9 +173,10 @@ class VAE(Layer):
                 f"found {describe(found)}; flatten each image with images.reshape(len(images), -1)"
             )
         white = self.likelihood.white
-        if self.likelihood.bounded and found.size and not bool((found.min() >= 0) & (found.max() <= white)):
+        allowed = interval(0, white)
+        if self.likelihood.bounded and not bool(allowed.holds(found)):
             host = to_host(found)
-            index = tuple(int(k) for k in np.argwhere(~((host >= 0) & (host <= white)))[0])
+            index = tuple(int(k) for k in np.argwhere(~allowed.contains(host))[0])
             raise ValueError(
                 f"VAE: {type(self.likelihood).__name__} takes pixels from 0 to {white:g}, found {host[index]} at index "
                 f"{index} of {describe(found)}; divide grey levels by their largest value, and make pixels of 0 or 1 "
